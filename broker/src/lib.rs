@@ -1,0 +1,1 @@
+//! The broker: policy above the log and the wire, and the daemon `foliod`.

@@ -1,0 +1,1 @@
+//! Channels, pipelines, handlers and event loops over mio.

@@ -1,0 +1,1 @@
+//! Read-only mappings of files whose bytes reach a socket without being copied; the one unsafe island.
