@@ -1,0 +1,102 @@
+//! Every setting of the broker, with its unit and its default.
+//!
+//! A [`Config`] is complete and checked: whoever holds one never asks "is it set?". Where the values
+//! come from (defaults, file, environment, flags) is the layering's business, not the reader's.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub mod topic;
+
+pub use topic::{DurabilityClass, TopicSettings};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// What a broker is started with.
+///
+/// The dotted name beside each field is its configuration key.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `listen`: the addresses to accept connections on; port 0 lets the system choose.
+    pub listen: Vec<SocketAddr>,
+    /// `data.dir`: the directory of the data; created with mode 0700 when missing.
+    pub data_dir: PathBuf,
+    /// `allow.incoherent.fs`: open a data directory on a file system whose mappings may not show what was written.
+    pub allow_incoherent_fs: bool,
+    /// `loop.threads`: event loops; they never wait on a disk.
+    pub loop_threads: NonZeroUsize,
+    /// `lane.threads`: append lanes, for `fsync` topics and for whatever must roll or allocate.
+    pub lane_threads: NonZeroUsize,
+    /// `read.threads`: threads that read pages which are not in memory.
+    pub read_threads: NonZeroUsize,
+    /// `lane.queue.bytes`: bytes waiting in lanes above which loops stop reading producers.
+    pub lane_queue_bytes: usize,
+    /// `flush.linger.us`: how long a flush waits for company.
+    pub flush_linger: Duration,
+    /// `writeback.step.bytes`: unflushed bytes after which the kernel is asked to start writing.
+    pub writeback_step_bytes: u64,
+    /// `writeback.max.bytes`: unflushed bytes that force a flush; at twice that, loops stop reading producers.
+    pub writeback_max_bytes: u64,
+    /// `slots.sync.ms`: how old an unsynced durable point may get.
+    pub slots_sync: Duration,
+    /// `maintenance.interval.ms`: how often retention and rolls by age are looked at.
+    pub maintenance_interval: Duration,
+    /// `disk.min.free`: free bytes below which produce is refused; `None` is min(max(2 %, 64 MiB), 1 GiB).
+    pub disk_min_free: Option<u64>,
+    /// `shutdown.timeout.ms`: after that a shutdown ends without the clean mark.
+    pub shutdown_timeout: Duration,
+    /// `frame.max.bytes`: the largest request.
+    pub frame_max_bytes: usize,
+    /// `connections.max`: connections beyond it are closed at once.
+    pub connections_max: usize,
+    /// `connection.requests.max`: requests in flight above which a connection is not read.
+    pub connection_requests_max: usize,
+    /// `connection.idle.ms`: a connection without traffic for so long is closed.
+    pub connection_idle: Duration,
+    /// `fetch.max.bytes`: record bytes in one fetch answer, unless its first batch alone is larger.
+    pub fetch_max_bytes: usize,
+    /// `fetch.waiting.max`: waiting fetches per loop; the next one is answered at once.
+    pub fetch_waiting_max: usize,
+    /// `decompress.max.bytes`: what one compressed batch may unpack to while it is checked.
+    pub decompress_max_bytes: usize,
+    /// `topic.*`: settings of a topic that does not set its own.
+    pub topic: TopicSettings,
+}
+
+impl Config {
+    /// The defaults, for a broker on `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9092))],
+            data_dir: data_dir.into(),
+            allow_incoherent_fs: false,
+            loop_threads: cores,
+            lane_threads: if cores.get() <= 4 {
+                NonZeroUsize::MIN
+            } else {
+                const { NonZeroUsize::new(2).unwrap() }
+            },
+            read_threads: const { NonZeroUsize::new(2).unwrap() },
+            lane_queue_bytes: 64 * MIB,
+            flush_linger: Duration::ZERO,
+            writeback_step_bytes: 16 * MIB as u64,
+            writeback_max_bytes: 256 * MIB as u64,
+            slots_sync: Duration::from_millis(100),
+            maintenance_interval: Duration::from_secs(1),
+            disk_min_free: None,
+            shutdown_timeout: Duration::from_secs(5),
+            frame_max_bytes: 100 * MIB,
+            connections_max: 10_000,
+            connection_requests_max: 1024,
+            connection_idle: Duration::from_secs(600),
+            fetch_max_bytes: 55 * MIB,
+            fetch_waiting_max: 100_000,
+            decompress_max_bytes: 64 * MIB,
+            topic: TopicSettings::default(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The one seam that moves a high watermark.

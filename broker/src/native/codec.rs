@@ -1,0 +1,1 @@
+//! Frames to requests and answers to frames.

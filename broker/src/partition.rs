@@ -1,0 +1,1 @@
+//! One partition: its log, its role, and who waits for it.

@@ -1,0 +1,1 @@
+//! When loops stop reading producers: lanes or unflushed bytes over their bounds.

@@ -1,0 +1,1 @@
+//! Fetch: whole batches up to the high watermark, or a wait for them.

@@ -1,0 +1,1 @@
+//! Produce: what is refused, and what becomes of the rest.

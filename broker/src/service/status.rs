@@ -1,0 +1,1 @@
+//! Status: how the broker is doing.

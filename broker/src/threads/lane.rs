@@ -1,0 +1,1 @@
+//! Append lanes: appends that may have to wait on a disk.

@@ -1,0 +1,1 @@
+//! Maintenance: next segments, rolls by age, retention.

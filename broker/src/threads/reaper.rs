@@ -1,0 +1,1 @@
+//! The reaper: unmaps, closes and unlinks, which can take tens of milliseconds.

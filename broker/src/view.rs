@@ -1,0 +1,1 @@
+//! What services see of topics: a snapshot, replaced as a whole.
