@@ -1,0 +1,255 @@
+//! What lies under a map: a mapped file, or memory that stands in for one.
+//!
+//! Everything that touches bytes by address is here and in `backing/heap.rs`.
+
+mod heap;
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::fs::FallocateFlags;
+
+use crate::budget::{MapBudget, MapTicket};
+use crate::claims::FileId;
+use crate::segment::MapError;
+use crate::slice::CopyError;
+use crate::writeback;
+use heap::HeapMemory;
+
+/// Bytes at stable addresses, and the ways to write and read them.
+pub(crate) enum Backing {
+    File(MappedFile),
+    Heap(HeapMemory),
+}
+
+/// A mapping and the descriptor that it was made of; the ticket goes back after both are gone.
+pub(crate) struct MappedFile {
+    map: MmapRaw,
+    file: File,
+    _ticket: MapTicket,
+}
+
+impl Backing {
+    /// Maps `capacity` bytes of `file`, which may be shorter.
+    pub(crate) fn map(budget: &'static MapBudget, file: File, capacity: usize) -> Result<Self, MapError> {
+        let ticket = budget.take().ok_or(MapError::BudgetSpent { limit: budget.limit() })?;
+        // PROT_READ and MAP_SHARED (invariant 7). No probe for huge pages, no populating: the file is empty yet.
+        let map = MmapOptions::new().len(capacity).map_raw_read_only(&file)?;
+        Ok(Self::File(MappedFile { map, file, _ticket: ticket }))
+    }
+
+    /// `capacity` bytes of zeroed memory.
+    pub(crate) fn heap(capacity: usize) -> Self {
+        Self::Heap(HeapMemory::new(capacity))
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        match self {
+            Self::File(mapped) => mapped.map.len(),
+            Self::Heap(memory) => memory.capacity(),
+        }
+    }
+
+    /// The address of byte 0. Valid for `capacity` bytes while `self` lives.
+    pub(crate) fn base(&self) -> *const u8 {
+        match self {
+            Self::File(mapped) => mapped.map.as_ptr(),
+            Self::Heap(memory) => memory.base(),
+        }
+    }
+
+    /// The descriptor, if there is one.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::File(mapped) => Some(mapped.file.as_fd()),
+            Self::Heap(_) => None,
+        }
+    }
+
+    /// Which file it is, and how long, if it is one.
+    pub(crate) fn identity(&self) -> io::Result<Option<(FileId, u64)>> {
+        let Self::File(mapped) = self else { return Ok(None) };
+        let metadata = mapped.file.metadata()?;
+        Ok(Some((FileId { device: metadata.dev(), inode: metadata.ino() }, metadata.len())))
+    }
+
+    /// Writes some of `bufs` at `at`; how many bytes, may be fewer than there are. The caller is the one
+    /// appender, and `at` is not below `end` (invariants 2 and 4).
+    pub(crate) fn write_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
+        match self {
+            Self::File(mapped) => Ok(rustix::io::pwritev(&mapped.file, bufs, at)?),
+            Self::Heap(memory) => memory.write_at(bufs, at),
+        }
+    }
+
+    /// Reserves disk space for `range` without changing the length of the file.
+    pub(crate) fn allocate(&self, range: Range<u64>) -> io::Result<()> {
+        let Self::File(mapped) = self else { return Ok(()) };
+        loop {
+            let len = range.end - range.start;
+            match rustix::fs::fallocate(&mapped.file, FallocateFlags::KEEP_SIZE, range.start, len) {
+                Err(rustix::io::Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Sets the length of the file, which also frees what is reserved above it. The caller is the one appender,
+    /// and `len` is not below `end` (invariants 2 and 4).
+    pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
+        match self {
+            Self::File(mapped) => mapped.file.set_len(len),
+            Self::Heap(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        match self {
+            Self::File(mapped) => mapped.file.sync_data(),
+            Self::Heap(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
+        match self {
+            Self::File(mapped) => writeback::sync_file_range(mapped.file.as_fd(), range),
+            Self::Heap(_) => Ok(()),
+        }
+    }
+
+    /// Faults `len` bytes at `from` in, for reading.
+    pub(crate) fn populate(&self, from: usize, len: usize) -> io::Result<()> {
+        let Self::File(mapped) = self else { return Ok(()) };
+        if len == 0 {
+            return Ok(());
+        }
+        loop {
+            match mapped.map.advise_range(Advice::PopulateRead, from, len) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Linux before 5.14 does not know the advice. Reading the bytes away brings the same pages in.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    return mapped.read_away(from, len);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Copies published bytes out through the descriptor.
+    pub(crate) fn read(&self, from: usize, out: &mut [u8]) -> Result<(), CopyError> {
+        let Self::File(mapped) = self else {
+            self.load(from, out);
+            return Ok(());
+        };
+        let mut done = 0;
+        while done < out.len() {
+            let position = (from + done) as u64;
+            match mapped.file.read_at(&mut out[done..], position) {
+                Ok(0) => return Err(CopyError::Truncated { position }),
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(CopyError::Io(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies published bytes out of the mapping: single bytes up to an eight-byte boundary, then words, then
+    /// single bytes. `from + out.len() <= end` (invariant 5).
+    pub(crate) fn load(&self, from: usize, out: &mut [u8]) {
+        assert!(from.checked_add(out.len()).is_some_and(|to| to <= self.capacity()));
+        let at = self.base().wrapping_add(from);
+        let (head, rest) = out.split_at_mut(at.align_offset(align_of::<AtomicU64>()).min(out.len()));
+        let (words, tail) = rest.as_chunks_mut::<{ size_of::<u64>() }>();
+
+        let at = load_bytes(at, head);
+        let at = load_words(at, words);
+        load_bytes(at, tail);
+    }
+}
+
+impl MappedFile {
+    fn read_away(&self, from: usize, len: usize) -> io::Result<()> {
+        let mut scratch = vec![0; len.min(SCRATCH_SIZE)];
+        let (mut at, to) = (from as u64, (from + len) as u64);
+        while at < to {
+            let step = usize::try_from(to - at).map_or(scratch.len(), |left| left.min(scratch.len()));
+            match self.file.read_at(&mut scratch[..step], at) {
+                // What the advice would have said of a page that does not exist.
+                Ok(0) => return Err(io::Error::from_raw_os_error(libc::EFAULT)),
+                Ok(read) => at += read as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Loads bytes that lie in a backing, below its end; returns the address behind them.
+fn load_bytes(mut at: *const u8, out: &mut [u8]) -> *const u8 {
+    for byte in out {
+        // SAFETY: the address is inside the mapping, which the caller's slice keeps (invariants 5, 6), and read-only
+        // memory may be loaded from atomically. The reference is to one atomic, for one load (invariant 1).
+        *byte = unsafe { &*at.cast::<AtomicU8>() }.load(Ordering::Relaxed);
+        at = at.wrapping_add(1);
+    }
+    at
+}
+
+/// Loads words that lie in a backing, below its end, at an aligned address; returns the address behind them.
+fn load_words(mut at: *const u8, out: &mut [[u8; size_of::<u64>()]]) -> *const u8 {
+    for word in out {
+        // SAFETY: as above, and aligned to eight bytes: relaxed loads up to the size of a register are guaranteed to
+        // work on memory that is mapped read-only (invariants 1, 5, 6).
+        let loaded = unsafe { &*at.cast::<AtomicU64>() }.load(Ordering::Relaxed);
+        *word = loaded.to_ne_bytes();
+        at = at.wrapping_add(size_of::<u64>());
+    }
+    at
+}
+
+/// How much is read at once where bytes are read only to bring their pages in.
+const SCRATCH_SIZE: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_give_the_bytes_at_every_alignment_and_length() {
+        let memory = Backing::heap(64);
+        let bytes: Vec<u8> = (0..64).collect();
+        memory.write_at(&[IoSlice::new(&bytes)], 0).unwrap();
+        for from in 0..24 {
+            for len in 0..=40 {
+                let mut out = vec![0xff; len];
+                memory.load(from, &mut out);
+                assert_eq!(out, bytes[from..from + len]);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion failed")]
+    fn a_load_beyond_the_capacity_is_a_bug_and_does_not_happen() {
+        Backing::heap(16).load(10, &mut [0; 7]);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "maps a file")]
+    fn reading_away_reaches_the_last_byte_and_says_when_it_is_gone() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(SCRATCH_SIZE as u64 + 10).unwrap();
+        let backing = Backing::map(MapBudget::process(), file, 1 << 20).unwrap();
+        let Backing::File(mapped) = &backing else { unreachable!() };
+        mapped.read_away(3, SCRATCH_SIZE + 7).unwrap();
+        let error = mapped.read_away(3, SCRATCH_SIZE + 8).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
+    }
+}

@@ -1,0 +1,190 @@
+//! A segment file and its mapping: what readers share.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::appender::{Appender, AppenderError};
+use crate::backing::Backing;
+use crate::budget::MapBudget;
+use crate::slice::MapSlice;
+
+/// A file, mapped read-only over its whole capacity, and how far it is published.
+///
+/// Shared by `Arc`: the appender holds one, every [`MapSlice`] holds one. The last one to go unmaps and closes,
+/// which can take milliseconds for a large map: let that happen on a thread that may wait. The descriptor lives
+/// as long as the mapping, because the residency probe and the checked reads need it.
+///
+/// # Example
+///
+/// ```
+/// use std::io::IoSlice;
+/// use folio_mapped::SegmentMap;
+///
+/// let map = SegmentMap::heap(4096); // the same type over memory, for simulations
+/// let mut appender = map.appender()?;
+/// appender.append(&[IoSlice::new(b"abc")])?;
+///
+/// assert_eq!(map.end(), 3);
+/// assert!(map.slice(0..3).is_some());
+/// assert!(map.slice(0..4).is_none(), "not published");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SegmentMap {
+    backing: Backing,
+    /// Bytes below are published (invariant 3). Only the appender stores.
+    end: AtomicU64,
+    /// Whether an appender exists (invariant 2).
+    appended: AtomicBool,
+}
+
+/// Why a file could not be mapped.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// The process holds as many maps as it may (half of `vm.max_map_count`): drop some and try again.
+    #[error("all {limit} mappings that this process may hold are in use (half of vm.max_map_count)")]
+    BudgetSpent {
+        /// How many it may hold.
+        limit: usize,
+    },
+    /// The caller asked for a capacity of nothing, of more than an address space, or of less than is published.
+    #[error("a capacity of {capacity} bytes cannot hold a file published up to {end}")]
+    Capacity {
+        /// The capacity asked for, in bytes.
+        capacity: u64,
+        /// The end asked for, in bytes.
+        end: u64,
+    },
+    /// The file ends before what is said to be published.
+    #[error("the file has {len} bytes, but {end} were to be published")]
+    ShortFile {
+        /// How long the file is, in bytes.
+        len: u64,
+        /// The end asked for, in bytes.
+        end: u64,
+    },
+    /// The kernel refused.
+    #[error("cannot map the file: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl SegmentMap {
+    /// Maps `file` from 0 to `capacity`, however short it is, and publishes its first `end` bytes.
+    ///
+    /// `file` must be open for reading, and for writing if it is to be appended to. Bytes at and after `end`, if
+    /// the file has any, are not shown to anyone.
+    ///
+    /// # Errors
+    ///
+    /// See [`MapError`]. Nothing was mapped then.
+    pub fn open(file: File, capacity: u64, end: u64) -> Result<Arc<Self>, MapError> {
+        Self::open_within(MapBudget::process(), file, capacity, end)
+    }
+
+    pub(crate) fn open_within(
+        budget: &'static MapBudget,
+        file: File,
+        capacity: u64,
+        end: u64,
+    ) -> Result<Arc<Self>, MapError> {
+        let bytes = usize::try_from(capacity).ok().filter(|&bytes| bytes > 0 && bytes <= isize::MAX as usize);
+        let Some(bytes) = bytes.filter(|_| end <= capacity) else {
+            return Err(MapError::Capacity { capacity, end });
+        };
+        let len = file.metadata()?.len();
+        if len < end {
+            return Err(MapError::ShortFile { len, end });
+        }
+        Ok(Self::over(Backing::map(budget, file, bytes)?, end))
+    }
+
+    /// The same type over `capacity` bytes of memory, for simulations and for checkers that cannot map files:
+    /// the same publication, the same slices, no disk. Not counted as a map.
+    ///
+    /// # Panics
+    ///
+    /// If there is not that much memory. Memory is committed as it is written.
+    pub fn heap(capacity: usize) -> Arc<Self> {
+        Self::over(Backing::heap(capacity), 0)
+    }
+
+    fn over(backing: Backing, end: u64) -> Arc<Self> {
+        Arc::new(Self { backing, end: AtomicU64::new(end), appended: AtomicBool::new(false) })
+    }
+
+    /// The one appender of this map.
+    ///
+    /// # Errors
+    ///
+    /// [`AppenderError::Taken`] while another appender of this map, or of the same file through another map,
+    /// exists.
+    pub fn appender(self: &Arc<Self>) -> Result<Appender, AppenderError> {
+        Appender::claim(self)
+    }
+
+    /// How many bytes are published. They can be read through this map at once.
+    pub fn end(&self) -> u64 {
+        // Pairs with the Release store of `publish`: all bytes below are visible to this thread now.
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// The largest `end` that this map can reach, in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.backing.capacity() as u64
+    }
+
+    /// A range of published bytes, or `None` if the range is reversed or goes beyond [`end`](Self::end).
+    pub fn slice(self: &Arc<Self>, range: Range<u64>) -> Option<MapSlice> {
+        (range.start <= range.end && range.end <= self.end()).then(|| MapSlice::new(Arc::clone(self), range))
+    }
+
+    /// Waits until everything written so far is on stable storage (`fdatasync`). May be called from any thread,
+    /// beside a running append: what that append publishes later is not covered.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk. Such an error is final: the kernel reports it once and then forgets the bytes.
+    pub fn sync_data(&self) -> io::Result<()> {
+        self.backing.sync_data()
+    }
+
+    /// Asks the kernel to begin writing `range` to the disk, and does not wait. Promises nothing about
+    /// durability; it only shortens a later [`sync_data`](Self::sync_data).
+    ///
+    /// # Errors
+    ///
+    /// Those of `sync_file_range`.
+    pub fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
+        self.backing.start_writeback(range)
+    }
+
+    pub(crate) fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
+    /// Publishes all bytes below `end`. The caller is the one appender, and they are all in place.
+    pub(crate) fn publish(&self, end: u64) {
+        assert!(end <= self.capacity(), "published beyond the capacity of the map");
+        assert!(end >= self.end.load(Ordering::Relaxed), "published bytes were taken back");
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// Takes the right to append; `false` if it is taken already.
+    pub(crate) fn claim(&self) -> bool {
+        !self.appended.swap(true, Ordering::Acquire)
+    }
+
+    /// Gives the right to append back.
+    pub(crate) fn release(&self) {
+        self.appended.store(false, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for SegmentMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentMap").field("end", &self.end()).field("capacity", &self.capacity()).finish()
+    }
+}

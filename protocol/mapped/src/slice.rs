@@ -1,0 +1,178 @@
+//! A range of published bytes that can be sent, copied and passed between threads.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::residency;
+use crate::segment::SegmentMap;
+
+/// A range of published bytes of a [`SegmentMap`]. Holds the map alive; borrows nothing; costs one `Arc` to clone.
+///
+/// It never gives out a reference to its bytes: [`writev`](crate::writev) hands them to the kernel,
+/// [`copy_to`](Self::copy_to) and [`read_to`](Self::read_to) copy them out.
+///
+/// A place *in the slice* is a `usize`, as in any slice; a place *in the file* is a `u64`.
+#[derive(Clone)]
+pub struct MapSlice {
+    map: Arc<SegmentMap>,
+    /// `from + len <= map.end()`, checked when the slice was made (invariant 5).
+    from: usize,
+    len: usize,
+}
+
+/// Why bytes could not be copied out of a slice.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The caller asked for bytes that are not in the slice.
+    #[error("bytes {at}..{at}+{wanted} are not in a slice of {len} bytes")]
+    OutOfRange {
+        /// Where in the slice the copy was to begin.
+        at: usize,
+        /// How many bytes were wanted.
+        wanted: usize,
+        /// How many bytes the slice has.
+        len: usize,
+    },
+    /// The file is shorter than what was published: a foreign hand truncated it.
+    #[error("the file was truncated below its published end: bytes from {position} on are gone")]
+    Truncated {
+        /// The first missing place in the file, in bytes.
+        position: u64,
+    },
+    /// The disk's fault.
+    #[error("cannot read the file: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl MapSlice {
+    /// `range` is at or below the end of `map` (invariant 5).
+    pub(crate) fn new(map: Arc<SegmentMap>, range: Range<u64>) -> Self {
+        // On 64-bit Linux, and below a capacity that is a usize: nothing is cut off.
+        let (from, to) = (range.start as usize, range.end as usize);
+        assert!(from <= to && to <= map.backing().capacity(), "a slice outside of its map");
+        Self { map, from, len: to - from }
+    }
+
+    /// How many bytes it spans.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it spans no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where in the file it lies, in bytes.
+    pub fn range(&self) -> Range<u64> {
+        self.from as u64..(self.from + self.len) as u64
+    }
+
+    /// The map that it is a part of.
+    pub fn map(&self) -> &Arc<SegmentMap> {
+        &self.map
+    }
+
+    /// Drops the first `bytes` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If it has fewer.
+    pub fn advance(&mut self, bytes: usize) {
+        assert!(bytes <= self.len, "advanced a slice of {} bytes by {bytes}", self.len);
+        self.from += bytes;
+        self.len -= bytes;
+    }
+
+    /// Drops all but the first `bytes` bytes; does nothing if it has no more than those.
+    pub fn truncate(&mut self, bytes: usize) {
+        self.len = self.len.min(bytes);
+    }
+
+    /// Splits the first `bytes` bytes off and returns them; `self` keeps the rest.
+    ///
+    /// # Panics
+    ///
+    /// If it has fewer.
+    #[must_use = "the front is lost otherwise; `advance` says that better"]
+    pub fn split_to(&mut self, bytes: usize) -> Self {
+        let mut front = self.clone();
+        self.advance(bytes);
+        front.truncate(bytes);
+        front
+    }
+
+    /// Copies `out.len()` bytes, beginning at `at`, out of the mapping. Meant for what is small and known to be
+    /// resident: headers, index entries.
+    ///
+    /// If a foreign hand truncated the file, or the disk cannot read the page, the *touch* raises `SIGBUS`;
+    /// where that must be an error instead, use [`read_to`](Self::read_to).
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError::OutOfRange`].
+    pub fn copy_to(&self, at: usize, out: &mut [u8]) -> Result<(), CopyError> {
+        self.check(at, out.len())?;
+        self.map.backing().load(self.from + at, out);
+        Ok(())
+    }
+
+    /// Copies `out.len()` bytes, beginning at `at`, without touching the mapping: one `pread` of the file. It
+    /// may wait for the disk, and raises no signal whatever became of the file.
+    ///
+    /// # Errors
+    ///
+    /// See [`CopyError`]; `out` is then unspecified.
+    pub fn read_to(&self, at: usize, out: &mut [u8]) -> Result<(), CopyError> {
+        self.check(at, out.len())?;
+        self.map.backing().read(self.from + at, out)
+    }
+
+    /// Whether all its pages are in the page cache, so that using it waits for no disk: one `cachestat`, or
+    /// `mincore` where the kernel lacks or forbids that. Does not touch the pages.
+    ///
+    /// `cachestat` counts a page as cached while it is still being read: a range that is being populated has
+    /// to be remembered as cold by whoever populates it. A page may leave the cache right after the answer.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    pub fn resident(&self) -> io::Result<bool> {
+        residency::resident(self)
+    }
+
+    /// Brings all its pages into the page cache and into the page table, waiting for the disk
+    /// (`MADV_POPULATE_READ`). What would be a signal on touch is an error here.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if a page does not exist any more (foreign truncation) or cannot be read.
+    pub fn populate(&self) -> io::Result<()> {
+        self.map.backing().populate(self.from, self.len)
+    }
+
+    pub(crate) fn backing(&self) -> &Backing {
+        self.map.backing()
+    }
+
+    /// The address of its first byte, for the kernel. Valid for `len` bytes while the slice lives (invariants 5, 6).
+    pub(crate) fn address(&self) -> *const u8 {
+        self.map.backing().base().wrapping_add(self.from)
+    }
+
+    fn check(&self, at: usize, wanted: usize) -> Result<(), CopyError> {
+        match at.checked_add(wanted) {
+            Some(to) if to <= self.len => Ok(()),
+            _ => Err(CopyError::OutOfRange { at, wanted, len: self.len }),
+        }
+    }
+}
+
+impl fmt::Debug for MapSlice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapSlice({:?})", self.range())
+    }
+}
