@@ -1,1 +1,27 @@
 //! A record batch: the same bytes in memory, on the wire and on disk.
+//!
+//! The format is Kafka's record batch v2, byte for byte; the room's README draws it.
+
+#![allow(clippy::todo)]
+
+mod attributes;
+mod batch;
+mod builder;
+mod checksum;
+mod compression;
+mod error;
+mod header;
+mod quantity;
+mod record;
+mod records;
+
+pub use attributes::{Attributes, TimestampType};
+pub use batch::{Batch, CheckedRecords, UnverifiedBatch, seal, stamp};
+pub use builder::{BatchBuilder, DoesNotFit, NewRecord};
+pub use checksum::crc32c;
+pub use compression::{Compression, DecompressLimit, UnsupportedCompression};
+pub use error::{BatchError, RecordFault};
+pub use header::{BatchHeader, HEADER_SIZE};
+pub use quantity::{LeaderEpoch, Offset, ProducerId, Timestamp};
+pub use record::{Header, Headers, Record};
+pub use records::{RecordCursor, Records, RecordsIter};
