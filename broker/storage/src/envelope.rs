@@ -1,0 +1,182 @@
+//! The envelope of the small files: `node.meta`, `partition.meta`, `epochs`, and whatever is rewritten whole.
+//!
+//! ```text
+//!  0       4         6       8          12              12 + n   16 + n
+//!  | magic | version | zero  | length n | payload (n)   | crc32  |
+//! ```
+//! Big-endian. `crc32` (IEEE) covers everything before itself. Nothing follows it.
+//!
+//! An envelope is never changed in place: the new one is written under another name, synced, renamed over the
+//! old one, and the directory is synced. A crash leaves the old file or the new one, and perhaps a `.tmp`.
+
+use thiserror::Error;
+
+use crate::layout::{field, put};
+
+/// Which file this is, and which edition of its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnvelopeKind {
+    /// The first four bytes of the file.
+    pub magic: [u8; 4],
+    /// The newest edition of the payload that this build writes; it reads only this one.
+    pub version: u16,
+}
+
+/// Why bytes are not the envelope that was looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EnvelopeError {
+    /// The file is empty, cut, or carries bytes after its end.
+    #[error("{found} bytes where its header says {expected}")]
+    Length {
+        /// Bytes that the header announces, or the smallest envelope if there is no whole header.
+        expected: u64,
+        /// Bytes that the file has.
+        found: u64,
+    },
+    /// The file is another one.
+    #[error("magic {found:02x?} where {expected:02x?} belongs")]
+    Magic {
+        /// The magic of the kind asked for.
+        expected: [u8; 4],
+        /// What stands there.
+        found: [u8; 4],
+    },
+    /// Intact, but of an edition that this build does not know.
+    #[error("edition {found}; this build reads edition {expected}")]
+    Version {
+        /// What this build reads.
+        expected: u16,
+        /// What the file is.
+        found: u16,
+    },
+    /// Bytes changed after they were written.
+    #[error("checksum {found:08x} where its bytes give {computed:08x}")]
+    Checksum {
+        /// As stored.
+        found: u32,
+        /// As computed.
+        computed: u32,
+    },
+    /// The envelope is intact, but its payload is not what the kind requires.
+    #[error("its payload is not well-formed")]
+    Payload,
+}
+
+impl EnvelopeKind {
+    /// Wraps `payload`.
+    ///
+    /// # Panics
+    /// If the payload is larger than [`PAYLOAD_SIZE_MAX`]: small files are small.
+    pub fn seal(self, payload: &[u8]) -> Vec<u8> {
+        assert!(payload.len() <= PAYLOAD_SIZE_MAX);
+        let mut bytes = vec![0; PAYLOAD_AT + payload.len() + CRC_SIZE];
+        put(&mut bytes, MAGIC_AT, &self.magic);
+        put(&mut bytes, VERSION_AT, &self.version.to_be_bytes());
+        put(&mut bytes, LENGTH_AT, &(payload.len() as u32).to_be_bytes());
+        put(&mut bytes, PAYLOAD_AT, payload);
+        let crc_at = PAYLOAD_AT + payload.len();
+        let crc = crc32fast::hash(&bytes[..crc_at]);
+        put(&mut bytes, crc_at, &crc.to_be_bytes());
+        bytes
+    }
+
+    /// The payload of `bytes`, if they are an intact envelope of this kind.
+    ///
+    /// The checksum is judged before the edition: a flipped bit is damage, never "written by a newer build".
+    pub fn open(self, bytes: &[u8]) -> Result<&[u8], EnvelopeError> {
+        let found = bytes.len() as u64;
+        if bytes.len() < ENVELOPE_SIZE_MIN {
+            return Err(EnvelopeError::Length { expected: ENVELOPE_SIZE_MIN as u64, found });
+        }
+        let magic: [u8; 4] = field(bytes, MAGIC_AT);
+        if magic != self.magic {
+            return Err(EnvelopeError::Magic { expected: self.magic, found: magic });
+        }
+        let length = u32::from_be_bytes(field(bytes, LENGTH_AT));
+        let expected = u64::from(length) + ENVELOPE_SIZE_MIN as u64;
+        if expected != found {
+            return Err(EnvelopeError::Length { expected, found });
+        }
+        let crc_at = bytes.len() - CRC_SIZE;
+        let stored = u32::from_be_bytes(field(bytes, crc_at));
+        let computed = crc32fast::hash(&bytes[..crc_at]);
+        if stored != computed {
+            return Err(EnvelopeError::Checksum { found: stored, computed });
+        }
+        let version = u16::from_be_bytes(field(bytes, VERSION_AT));
+        if version != self.version {
+            return Err(EnvelopeError::Version { expected: self.version, found: version });
+        }
+        Ok(&bytes[PAYLOAD_AT..crc_at])
+    }
+}
+
+/// The largest payload an envelope carries; a longer file is not read into memory.
+pub const PAYLOAD_SIZE_MAX: usize = 16 * 1024 * 1024;
+/// The largest envelope.
+pub const ENVELOPE_SIZE_MAX: usize = PAYLOAD_SIZE_MAX + ENVELOPE_SIZE_MIN;
+
+const MAGIC_AT: usize = 0;
+const VERSION_AT: usize = 4;
+const LENGTH_AT: usize = 8;
+const PAYLOAD_AT: usize = 12;
+const CRC_SIZE: usize = 4;
+const ENVELOPE_SIZE_MIN: usize = PAYLOAD_AT + CRC_SIZE;
+const _: () = assert!(MAGIC_AT + size_of::<[u8; 4]>() == VERSION_AT);
+const _: () = assert!(VERSION_AT + size_of::<u16>() + size_of::<u16>() == LENGTH_AT);
+const _: () = assert!(LENGTH_AT + size_of::<u32>() == PAYLOAD_AT);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: EnvelopeKind = EnvelopeKind { magic: *b"TST1", version: 3 };
+
+    #[test]
+    fn the_bytes_are_as_drawn() {
+        let mut expected = b"TST1\x00\x03\x00\x00\x00\x00\x00\x02hi".to_vec();
+        expected.extend_from_slice(&crc32fast::hash(&expected).to_be_bytes());
+        assert_eq!(KIND.seal(b"hi"), expected);
+        assert_eq!(KIND.open(&expected), Ok(&b"hi"[..]));
+    }
+
+    #[test]
+    fn an_empty_payload_is_a_payload() {
+        assert_eq!(KIND.open(&KIND.seal(b"")), Ok(&b""[..]));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let sealed = KIND.seal(b"where the log was durable");
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let error = KIND.open(&flipped).expect_err("a flipped bit went unseen");
+            assert!(!matches!(error, EnvelopeError::Version { .. }), "bit {bit} passed for a newer edition");
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_addition_is_found() {
+        let sealed = KIND.seal(b"payload");
+        for len in 0..sealed.len() {
+            assert!(KIND.open(&sealed[..len]).is_err(), "{len} bytes passed for the whole");
+        }
+        let mut longer = sealed;
+        longer.push(0);
+        assert!(matches!(KIND.open(&longer), Err(EnvelopeError::Length { .. })));
+    }
+
+    #[test]
+    fn a_newer_edition_is_refused_as_such() {
+        let newer = EnvelopeKind { version: 4, ..KIND }.seal(b"?");
+        assert_eq!(KIND.open(&newer), Err(EnvelopeError::Version { expected: 3, found: 4 }));
+    }
+
+    #[test]
+    fn a_length_of_four_gigabytes_is_refused_without_being_believed() {
+        let mut bytes = KIND.seal(b"x");
+        put(&mut bytes, LENGTH_AT, &u32::MAX.to_be_bytes());
+        assert!(matches!(KIND.open(&bytes), Err(EnvelopeError::Length { .. })));
+    }
+}

@@ -1,0 +1,292 @@
+//! The real file system.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use folio_mapped::{Appender, SegmentMap};
+use rustix::fs::{Advice, AtFlags, OFlags, StatxFlags};
+
+use super::{Boot, DirEntry, EntryKind, FileAppender, FileHandle, Files, OpenMode, Space};
+
+/// Files of a directory on a mounted file system.
+#[derive(Debug)]
+pub struct OsFiles {
+    root: PathBuf,
+    /// Opened once and for all: `syncfs` reports an error once to each descriptor that was open when it happened,
+    /// so one opened later would hear nothing.
+    root_dir: File,
+    boot: Boot,
+}
+
+impl OsFiles {
+    /// Opens the directory `root`, which is made, readable by its owner only, if it is not there.
+    pub fn open_or_create(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(&root)?;
+        Self::open(root)
+    }
+
+    /// Opens the directory `root`.
+    pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        let root_dir = open_dir(&root)?;
+        let boot = Boot { id: boot_id().unwrap_or_default(), mount: mount_id(&root_dir).unwrap_or_default() };
+        Ok(Self { root, root_dir, boot })
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
+impl Files for OsFiles {
+    type File = File;
+    type Appender = Appender;
+
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).mode(FILE_MODE);
+        match mode {
+            OpenMode::Read => &mut options,
+            OpenMode::Write => options.write(true),
+            OpenMode::Create => options.write(true).create(true),
+            OpenMode::CreateNew => options.write(true).create_new(true),
+        }
+        .open(self.at(path))
+    }
+
+    fn appender(&self, file: File, capacity: u64, end: u64) -> io::Result<Appender> {
+        SegmentMap::open(file, capacity, end).map_err(io::Error::other)?.appender().map_err(io::Error::other)
+    }
+
+    fn map(&self, file: File, end: u64) -> io::Result<Arc<SegmentMap>> {
+        SegmentMap::open(file, end.max(1), end).map_err(io::Error::other)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().mode(DIRECTORY_MODE).create(self.at(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(self.at(from), self.at(to))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(self.at(path))
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(self.at(path))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(self.at(dir))? {
+            let entry = entry?;
+            // A file that another process removed between the two calls is not there.
+            match entry.metadata() {
+                Ok(metadata) => {
+                    entries.push(described(entry.file_name().to_string_lossy().into_owned(), &metadata));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn entry(&self, path: &Path) -> io::Result<Option<DirEntry>> {
+        match fs::symlink_metadata(self.at(path)) {
+            Ok(metadata) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Ok(Some(described(name, &metadata)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        open_dir(&self.at(dir))?.sync_all()
+    }
+
+    fn sync_everything(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.root_dir)?)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let stat = rustix::fs::fstatvfs(&self.root_dir)?;
+        Ok(Space {
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+        })
+    }
+
+    fn magic(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstatfs(&self.root_dir)?.f_type as u64)
+    }
+
+    fn boot(&self) -> Boot {
+        self.boot
+    }
+}
+
+impl FileHandle for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match FileExt::read_at(self, &mut buf[filled..], at + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.write_all_at(bytes, at)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(self.as_fd(), 0, None, Advice::DontNeed)?)
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match File::try_lock(self) {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl FileAppender for Appender {
+    fn map(&self) -> &Arc<SegmentMap> {
+        self.map()
+    }
+
+    fn allocated(&self) -> u64 {
+        self.allocated()
+    }
+
+    fn append(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<Range<u64>> {
+        self.append(bufs)
+    }
+
+    fn allocate(&mut self, upto: u64) -> io::Result<()> {
+        self.allocate(upto)
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        self.cut()
+    }
+
+    fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
+        self.start_writeback(range)
+    }
+}
+
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// The mount id that is never used again before the next boot; Linux 6.8 and later.
+const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+fn open_dir(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits() as i32).open(path)
+}
+
+fn described(name: String, metadata: &fs::Metadata) -> DirEntry {
+    let kind = match metadata.file_type() {
+        kind if kind.is_file() => EntryKind::File,
+        kind if kind.is_dir() => EntryKind::Directory,
+        _ => EntryKind::Other,
+    };
+    DirEntry { name, kind, len: metadata.len() }
+}
+
+fn boot_id() -> Option<[u8; 16]> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    uuid::Uuid::parse_str(text.trim()).ok().map(uuid::Uuid::into_bytes)
+}
+
+fn mount_id(dir: &File) -> Option<u64> {
+    let stat = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, MNT_ID_UNIQUE).ok()?;
+    (stat.stx_mask & MNT_ID_UNIQUE.bits() != 0).then_some(stat.stx_mnt_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn fresh() -> (tempfile::TempDir, OsFiles) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = OsFiles::open_or_create(dir.path().join("data")).unwrap();
+        (dir, files)
+    }
+
+    #[test]
+    fn only_the_owner_may_look_inside() {
+        let (_dir, files) = fresh();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        files.create_dir(Path::new("topics")).unwrap();
+        files.open(Path::new("slots"), OpenMode::CreateNew).unwrap();
+        assert_eq!(mode(files.root()), 0o700);
+        assert_eq!(mode(&files.root().join("topics")), 0o700);
+        assert_eq!(mode(&files.root().join("slots")), 0o600);
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let (dir, files) = fresh();
+        fs::write(dir.path().join("elsewhere"), b"secret").unwrap();
+        symlink(dir.path().join("elsewhere"), files.root().join("slots")).unwrap();
+        assert!(files.open(Path::new("slots"), OpenMode::Write).is_err());
+        assert_eq!(files.entry(Path::new("slots")).unwrap().unwrap().kind, EntryKind::Other);
+    }
+
+    #[test]
+    fn a_lock_excludes_every_other_open_file_until_it_is_closed() {
+        let (_dir, files) = fresh();
+        let path = Path::new("LOCK");
+        let first = files.open(path, OpenMode::Create).unwrap();
+        let second = files.open(path, OpenMode::Create).unwrap();
+        assert!(FileHandle::try_lock(&first).unwrap());
+        assert!(!FileHandle::try_lock(&second).unwrap());
+        drop(first);
+        assert!(FileHandle::try_lock(&second).unwrap());
+    }
+
+    #[test]
+    fn the_boot_of_this_machine_is_known() {
+        let (_dir, files) = fresh();
+        assert_ne!(files.boot().id, [0; 16]);
+        assert!(files.magic().unwrap() != 0 && files.space().unwrap().total > 0);
+    }
+}

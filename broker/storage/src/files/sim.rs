@@ -1,0 +1,295 @@
+//! A file system in memory that loses what was not synced, for tests of everything above it.
+//!
+//! A [`SimFiles`] is a machine with a disk. Its power can be cut at any operation, after which it comes back with
+//! any part of what was not synced: whole 512-byte sectors of a file new or old (or zero where nothing was
+//! before), any length between old and new, each new, renamed or removed name or not. Everything follows from
+//! seeds, so a run can be repeated.
+//!
+//! It is harsher than real file systems where POSIX allows it: a rename between two directories needs both to be
+//! synced, and names come back in any combination rather than in order.
+//!
+//! Operations that change something (and syncs, but not reads) are numbered from 0; [`SimFiles::operations`] counts
+//! them, [`SimFiles::cut_power_at`] and [`SimFiles::fail_at`] aim at one.
+
+mod machine;
+mod names;
+mod random;
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use folio_mapped::{Appender, SegmentMap};
+
+use super::{Boot, DirEntry, FileAppender, FileHandle, Files, OpenMode, Space};
+use machine::{InodeId, Machine};
+
+/// A simulated machine and its disk. Clones are the same machine.
+#[derive(Debug, Clone)]
+pub struct SimFiles {
+    machine: Arc<Mutex<Machine>>,
+}
+
+/// An open file of a [`SimFiles`].
+#[derive(Debug)]
+pub struct SimFile {
+    machine: Arc<Mutex<Machine>>,
+    incarnation: u64,
+    handle: u64,
+    inode: InodeId,
+    path: PathBuf,
+}
+
+/// The appender of a simulated file.
+#[derive(Debug)]
+pub struct SimAppender {
+    file: SimFile,
+    inner: Appender,
+    /// Bytes above the end have to be cut off first.
+    is_uncut: bool,
+}
+
+/// What goes wrong at one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is done, `EIO`.
+    Broken,
+    /// Nothing is done, `ENOSPC`.
+    Full,
+    /// A write is done in part, then `ENOSPC`; anything else is not done at all.
+    Short,
+    /// A sync fails with `EIO`; what it was about stays visible, is not on the disk, and never will be: later
+    /// syncs succeed and do nothing for it. Anything but a sync fails like [`Fault::Broken`].
+    SyncLies,
+}
+
+impl SimFiles {
+    /// A machine with an empty data directory.
+    pub fn new() -> Self {
+        Self { machine: Arc::new(Mutex::new(Machine::new())) }
+    }
+
+    /// Cuts the power and starts the machine again: open files are dead, locks are free, and of what was not
+    /// synced `seed` decides what is left.
+    pub fn crash(&self, seed: u64) {
+        self.lock().crash(seed);
+    }
+
+    /// Kills the process: open files are dead, locks are free, and everything written is still there.
+    pub fn kill(&self) {
+        self.lock().kill();
+    }
+
+    /// How many operations were begun since the machine was made.
+    pub fn operations(&self) -> u64 {
+        self.lock().operations()
+    }
+
+    /// Lets operation number `operation` be the last one begun: it is done in part or not at all, and everything
+    /// after it fails until [`crash`](Self::crash) or [`kill`](Self::kill).
+    pub fn cut_power_at(&self, operation: u64) {
+        self.lock().cut_power_at(operation);
+    }
+
+    /// Lets operation number `operation` fail.
+    pub fn fail_at(&self, operation: u64, fault: Fault) {
+        self.lock().fail_at(operation, fault);
+    }
+
+    /// Whether the disk takes no new bytes.
+    pub fn set_full(&self, full: bool) {
+        self.lock().set_full(full);
+    }
+
+    /// Bytes read so far from the files whose path `wanted` likes.
+    pub fn bytes_read(&self, wanted: impl Fn(&Path) -> bool) -> u64 {
+        self.lock().reads().iter().filter(|(path, _)| wanted(path)).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Every file with its bytes, as a process sees them now. For comparing two states.
+    pub fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        self.lock().snapshot()
+    }
+
+    /// Changes the bytes of a file behind everybody's back, on the disk and in the cache: rot, or a foreign hand.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn tamper(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        self.lock().tamper(path, change);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        lock(&self.machine)
+    }
+}
+
+impl Default for SimFiles {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Files for SimFiles {
+    type File = SimFile;
+    type Appender = SimAppender;
+
+    fn root(&self) -> &Path {
+        Path::new("/simulated")
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
+        let (incarnation, handle, inode) = self.lock().open(path, mode)?;
+        Ok(SimFile { machine: Arc::clone(&self.machine), incarnation, handle, inode, path: path.to_owned() })
+    }
+
+    fn appender(&self, file: SimFile, capacity: u64, end: u64) -> io::Result<SimAppender> {
+        let map = file.lock()?.map_for_append(file.inode, capacity, end)?;
+        let is_uncut = file.len()? > end;
+        Ok(SimAppender { inner: map.appender().map_err(io::Error::other)?, file, is_uncut })
+    }
+
+    fn map(&self, file: SimFile, end: u64) -> io::Result<Arc<SegmentMap>> {
+        file.lock()?.map(file.inode, end)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.lock().create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.lock().rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.lock().remove(path, false)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.lock().remove(path, true)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.lock().list(dir)
+    }
+
+    fn entry(&self, path: &Path) -> io::Result<Option<DirEntry>> {
+        self.lock().entry(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.lock().sync_dir(dir)
+    }
+
+    fn sync_everything(&self) -> io::Result<()> {
+        self.lock().sync_everything()
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        Ok(self.lock().space())
+    }
+
+    fn magic(&self) -> io::Result<u64> {
+        Ok(0xef53)
+    }
+
+    fn boot(&self) -> Boot {
+        self.lock().boot()
+    }
+}
+
+impl SimFile {
+    fn lock(&self) -> io::Result<MutexGuard<'_, Machine>> {
+        let machine = lock(&self.machine);
+        machine.check_alive(self.incarnation)?;
+        Ok(machine)
+    }
+}
+
+impl FileHandle for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.lock()?.len(self.inode))
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.lock()?.read_at(self.inode, &self.path, buf, at)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.lock()?.write_at(self.inode, bytes, at)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.lock()?.set_len(self.inode, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.lock()?.sync(self.inode)
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        self.lock()?.drop_cache(self.inode);
+        Ok(())
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(self.lock()?.try_lock(self.inode, self.handle))
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if let Ok(mut machine) = self.lock() {
+            machine.unlock(self.inode, self.handle);
+        }
+    }
+}
+
+impl FileAppender for SimAppender {
+    fn map(&self) -> &Arc<SegmentMap> {
+        self.inner.map()
+    }
+
+    fn allocated(&self) -> u64 {
+        self.inner.allocated()
+    }
+
+    fn append(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<Range<u64>> {
+        // The machine stays locked while bytes move into the map, so that a crash sees all of them or none.
+        let mut machine = self.file.lock()?;
+        if self.is_uncut {
+            return Err(io::Error::other(
+                "bytes above the published end of the file have to be cut off first",
+            ));
+        }
+        let begun = machine.begin_append(self.file.inode, bufs);
+        self.is_uncut = begun.is_err();
+        begun?;
+        self.inner.append(bufs)
+    }
+
+    fn allocate(&mut self, upto: u64) -> io::Result<()> {
+        self.file.lock()?.begin_allocate()?;
+        self.inner.allocate(upto)
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        self.file.lock()?.cut(self.file.inode)?;
+        self.is_uncut = false;
+        self.inner.cut()
+    }
+
+    fn start_writeback(&self, _range: Range<u64>) -> io::Result<()> {
+        self.file.lock().map(drop)
+    }
+}
+
+fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
+    // A panicking test leaves the machine as it is; others may look at it.
+    machine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

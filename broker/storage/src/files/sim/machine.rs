@@ -1,0 +1,560 @@
+//! The simulated machine: inodes with what is seen and what is on the disk, faults, and power cuts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use folio_mapped::SegmentMap;
+
+use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space};
+use super::Fault;
+use super::names::{Names, ROOT};
+use super::random::Random;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct InodeId(pub(super) u64);
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    names: Names,
+    inodes: HashMap<InodeId, Inode>,
+    next_id: u64,
+    locks: HashMap<InodeId, u64>,
+    /// Counts deaths: files opened before the last one are dead.
+    incarnation: u64,
+    boots: u64,
+    operations: u64,
+    power_until: Option<u64>,
+    is_down: bool,
+    is_full: bool,
+    faults: HashMap<u64, Fault>,
+    reads: BTreeMap<PathBuf, u64>,
+}
+
+#[derive(Debug)]
+struct Inode {
+    seen: Content,
+    disk: Vec<u8>,
+    /// Everything on the disk is also seen, unchanged; true while a file only grows.
+    disk_is_prefix: bool,
+    /// What a lying sync lost: seen from the cache until that is dropped.
+    lost: bool,
+}
+
+#[derive(Debug)]
+enum Content {
+    Bytes(Vec<u8>),
+    /// Mapped to be appended to: the map, and what a failed append left above its end.
+    Mapped {
+        map: Arc<SegmentMap>,
+        uncut: Vec<u8>,
+    },
+}
+
+/// How an operation may go on.
+enum Go {
+    Whole,
+    /// Power goes while it is under way.
+    Interrupted,
+    Fail(Fault),
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        Self {
+            names: Names::new(),
+            inodes: HashMap::new(),
+            next_id: ROOT.0 + 1,
+            locks: HashMap::new(),
+            incarnation: 0,
+            boots: 1,
+            operations: 0,
+            power_until: None,
+            is_down: false,
+            is_full: false,
+            faults: HashMap::new(),
+            reads: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn crash(&mut self, seed: u64) {
+        let mut random = Random::new(seed);
+        self.names.crash(&mut random);
+        // In a fixed order, or the same seed would not give the same disk.
+        let mut inodes: Vec<_> = self.inodes.iter_mut().collect();
+        inodes.sort_by_key(|(id, _)| **id);
+        for (_, inode) in inodes {
+            inode.crash(&mut random);
+        }
+        self.boots += 1;
+        self.kill();
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.incarnation += 1;
+        self.locks.clear();
+        self.is_down = false;
+        self.power_until = None;
+        self.faults.clear();
+        for inode in self.inodes.values_mut() {
+            inode.unmap();
+        }
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.operations
+    }
+
+    pub(super) fn cut_power_at(&mut self, operation: u64) {
+        self.power_until = Some(operation);
+    }
+
+    pub(super) fn fail_at(&mut self, operation: u64, fault: Fault) {
+        self.faults.insert(operation, fault);
+    }
+
+    pub(super) fn set_full(&mut self, full: bool) {
+        self.is_full = full;
+    }
+
+    pub(super) fn reads(&self) -> &BTreeMap<PathBuf, u64> {
+        &self.reads
+    }
+
+    pub(super) fn space(&self) -> Space {
+        Space { free: if self.is_full { 0 } else { 1 << 40 }, total: 1 << 40 }
+    }
+
+    pub(super) fn boot(&self) -> Boot {
+        Boot { id: u128::from(self.boots).to_be_bytes(), mount: self.boots }
+    }
+
+    pub(super) fn check_alive(&self, incarnation: u64) -> io::Result<()> {
+        if self.is_down || incarnation != self.incarnation {
+            Err(io::Error::other("the power is off"))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut dirs = vec![(PathBuf::new(), ROOT)];
+        while let Some((path, dir)) = dirs.pop() {
+            for (name, id) in self.names.list(dir).into_iter().flatten() {
+                let path = path.join(name);
+                match self.inodes.get(id) {
+                    Some(inode) => drop(files.insert(path, inode.bytes())),
+                    None => dirs.push((path, *id)),
+                }
+            }
+        }
+        files
+    }
+
+    pub(super) fn tamper(&mut self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let id = self.names.find(path).ok().flatten();
+        let inode = id.and_then(|id| self.inodes.get_mut(&id)).expect("a file to tamper with");
+        let mut bytes = inode.bytes();
+        change(&mut bytes);
+        inode.disk.clone_from(&bytes);
+        inode.seen = Content::Bytes(bytes);
+        inode.disk_is_prefix = true;
+    }
+
+    pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<(u64, u64, InodeId)> {
+        self.check_alive(self.incarnation)?;
+        let found = self.names.find(path)?;
+        let inode = match (found, mode) {
+            (Some(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Some(id), _) if self.names.is_dir(id) => return Err(io::ErrorKind::IsADirectory.into()),
+            (Some(id), _) => id,
+            (None, OpenMode::Read | OpenMode::Write) => return Err(io::ErrorKind::NotFound.into()),
+            (None, OpenMode::Create | OpenMode::CreateNew) => {
+                let (dir, name) = self.names.place(path)?;
+                self.begin_atomic()?;
+                let id = self.fresh_id();
+                self.inodes.insert(InodeId(id), Inode::empty());
+                self.names.add(dir, name, InodeId(id), false);
+                InodeId(id)
+            }
+        };
+        Ok((self.incarnation, self.fresh_id(), inode))
+    }
+
+    pub(super) fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.check_alive(self.incarnation)?;
+        if self.names.find(path)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (dir, name) = self.names.place(path)?;
+        self.begin_atomic()?;
+        let id = self.fresh_id();
+        self.names.add(dir, name, InodeId(id), true);
+        Ok(())
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check_alive(self.incarnation)?;
+        let inode = self.names.find(from)?.ok_or(io::ErrorKind::NotFound)?;
+        if let Some(there) = self.names.find(to)?
+            && self.names.is_dir(there)
+        {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (from, to) = (self.names.place(from)?, self.names.place(to)?);
+        self.begin_atomic()?;
+        self.names.rename(from, to, inode);
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, path: &Path, is_dir: bool) -> io::Result<()> {
+        self.check_alive(self.incarnation)?;
+        let inode = self.names.find(path)?.ok_or(io::ErrorKind::NotFound)?;
+        match self.names.list(inode) {
+            Some(_) if !is_dir => return Err(io::ErrorKind::IsADirectory.into()),
+            Some(names) if !names.is_empty() => return Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            None if is_dir => return Err(io::ErrorKind::NotADirectory.into()),
+            _ => {}
+        }
+        let (dir, name) = self.names.place(path)?;
+        self.begin_atomic()?;
+        self.names.remove(dir, name, inode);
+        Ok(())
+    }
+
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.check_alive(self.incarnation)?;
+        let id = self.names.find(dir)?.ok_or(io::ErrorKind::NotFound)?;
+        let names = self.names.list(id).ok_or(io::ErrorKind::NotADirectory)?;
+        Ok(names.iter().map(|(name, id)| self.describe(name.clone(), *id)).collect())
+    }
+
+    pub(super) fn entry(&self, path: &Path) -> io::Result<Option<DirEntry>> {
+        self.check_alive(self.incarnation)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(self.names.find(path)?.map(|id| self.describe(name, id)))
+    }
+
+    pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
+        self.check_alive(self.incarnation)?;
+        let id = self.names.find(dir)?.ok_or(io::ErrorKind::NotFound)?;
+        self.begin_atomic()?;
+        self.names.sync(id);
+        Ok(())
+    }
+
+    pub(super) fn sync_everything(&mut self) -> io::Result<()> {
+        self.check_alive(self.incarnation)?;
+        match self.begin()? {
+            Go::Whole => {
+                self.names.sync_everything();
+                self.inodes.values_mut().for_each(Inode::sync);
+                Ok(())
+            }
+            Go::Interrupted => Err(power_is_off()),
+            Go::Fail(fault) => {
+                if fault == Fault::SyncLies {
+                    self.inodes.values_mut().for_each(|inode| inode.lost = true);
+                }
+                Err(error_of(fault))
+            }
+        }
+    }
+
+    pub(super) fn len(&self, id: InodeId) -> u64 {
+        self.inodes.get(&id).map_or(0, Inode::len)
+    }
+
+    pub(super) fn read_at(&mut self, id: InodeId, path: &Path, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let inode = self.inodes.get(&id).ok_or(io::ErrorKind::NotFound)?;
+        let read = inode.read(buf, at);
+        match self.reads.get_mut(path) {
+            Some(bytes) => *bytes += read as u64,
+            None => drop(self.reads.insert(path.to_owned(), read as u64)),
+        }
+        Ok(read)
+    }
+
+    pub(super) fn write_at(&mut self, id: InodeId, bytes: &[u8], at: u64) -> io::Result<()> {
+        let grows = at + bytes.len() as u64 > self.len(id);
+        if self.is_full && grows {
+            self.begin_atomic()?;
+            return Err(error_of(Fault::Full));
+        }
+        let go = self.begin()?;
+        let written = match go {
+            Go::Whole => bytes.len(),
+            Go::Interrupted | Go::Fail(Fault::Short) => part_of(bytes.len(), self.operations),
+            Go::Fail(_) => 0,
+        };
+        self.inode(id)?.write(&bytes[..written], at)?;
+        finish(&go)
+    }
+
+    pub(super) fn set_len(&mut self, id: InodeId, len: u64) -> io::Result<()> {
+        self.begin_atomic()?;
+        self.inode(id)?.set_len(len)
+    }
+
+    pub(super) fn sync(&mut self, id: InodeId) -> io::Result<()> {
+        let go = self.begin()?;
+        match go {
+            Go::Whole => self.inode(id)?.sync(),
+            Go::Fail(Fault::SyncLies) => self.inode(id)?.lost = true,
+            _ => {}
+        }
+        finish(&go)
+    }
+
+    pub(super) fn drop_cache(&mut self, id: InodeId) {
+        if let Some(inode) = self.inodes.get_mut(&id) {
+            inode.drop_cache();
+        }
+    }
+
+    pub(super) fn try_lock(&mut self, id: InodeId, handle: u64) -> bool {
+        *self.locks.entry(id).or_insert(handle) == handle
+    }
+
+    pub(super) fn unlock(&mut self, id: InodeId, handle: u64) {
+        if self.locks.get(&id) == Some(&handle) {
+            self.locks.remove(&id);
+        }
+    }
+
+    pub(super) fn map_for_append(
+        &mut self,
+        id: InodeId,
+        capacity: u64,
+        end: u64,
+    ) -> io::Result<Arc<SegmentMap>> {
+        let map = self.map_up_to(id, capacity, end)?;
+        let inode = self.inode(id)?;
+        let uncut = inode.bytes().split_off(end as usize);
+        inode.seen = Content::Mapped { map: Arc::clone(&map), uncut };
+        Ok(map)
+    }
+
+    pub(super) fn map(&mut self, id: InodeId, end: u64) -> io::Result<Arc<SegmentMap>> {
+        self.map_up_to(id, end.max(1), end)
+    }
+
+    /// Counts an append and stops it if something is to go wrong; what would have been written lies uncut then.
+    pub(super) fn begin_append(&mut self, id: InodeId, bufs: &[IoSlice<'_>]) -> io::Result<()> {
+        let go = if self.is_full {
+            self.begin_atomic()?;
+            Go::Fail(Fault::Full)
+        } else {
+            self.begin()?
+        };
+        if let Go::Interrupted | Go::Fail(Fault::Short) = go {
+            let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+            let written = part_of(bytes.len(), self.operations);
+            if let Content::Mapped { uncut, .. } = &mut self.inode(id)?.seen {
+                *uncut = bytes[..written].to_vec();
+            }
+        }
+        finish(&go)
+    }
+
+    pub(super) fn begin_allocate(&mut self) -> io::Result<()> {
+        self.begin_atomic()?;
+        if self.is_full { Err(error_of(Fault::Full)) } else { Ok(()) }
+    }
+
+    pub(super) fn cut(&mut self, id: InodeId) -> io::Result<()> {
+        self.begin_atomic()?;
+        if let Content::Mapped { uncut, .. } = &mut self.inode(id)?.seen {
+            uncut.clear();
+        }
+        Ok(())
+    }
+
+    fn map_up_to(&mut self, id: InodeId, capacity: u64, end: u64) -> io::Result<Arc<SegmentMap>> {
+        let bytes = self.inode(id)?.bytes();
+        let published = bytes.get(..end as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let map = SegmentMap::heap(capacity as usize);
+        map.appender().map_err(io::Error::other)?.append(&[IoSlice::new(published)])?;
+        Ok(map)
+    }
+
+    /// Begins an operation that is done as a whole or not at all.
+    fn begin_atomic(&mut self) -> io::Result<()> {
+        finish(&self.begin()?)
+    }
+
+    fn begin(&mut self) -> io::Result<Go> {
+        self.check_alive(self.incarnation)?;
+        let operation = self.operations;
+        self.operations += 1;
+        if self.power_until.is_some_and(|last| operation >= last) {
+            self.is_down = true;
+            return Ok(Go::Interrupted);
+        }
+        Ok(self.faults.remove(&operation).map_or(Go::Whole, Go::Fail))
+    }
+
+    fn describe(&self, name: String, id: InodeId) -> DirEntry {
+        match self.inodes.get(&id) {
+            Some(inode) => DirEntry { name, kind: EntryKind::File, len: inode.len() },
+            None => DirEntry { name, kind: EntryKind::Directory, len: 0 },
+        }
+    }
+
+    fn inode(&mut self, id: InodeId) -> io::Result<&mut Inode> {
+        self.inodes.get_mut(&id).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+impl Inode {
+    fn empty() -> Self {
+        Self { seen: Content::Bytes(Vec::new()), disk: Vec::new(), disk_is_prefix: true, lost: false }
+    }
+
+    fn len(&self) -> u64 {
+        match &self.seen {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Mapped { map, uncut } => map.end() + uncut.len() as u64,
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len() as usize];
+        self.read(&mut bytes, 0);
+        bytes
+    }
+
+    fn read(&self, buf: &mut [u8], at: u64) -> usize {
+        let from = |source: &[u8], at: u64, buf: &mut [u8]| {
+            let rest = source.get(at as usize..).unwrap_or_default();
+            let read = rest.len().min(buf.len());
+            buf[..read].copy_from_slice(&rest[..read]);
+            read
+        };
+        match &self.seen {
+            Content::Bytes(bytes) => from(bytes, at, buf),
+            Content::Mapped { map, uncut } => {
+                let end = map.end();
+                let to = end.min(at + buf.len() as u64).max(at);
+                let mapped = (to.min(end).saturating_sub(at)) as usize;
+                if let Some(slice) = map.slice(at.min(end)..to.min(end)) {
+                    slice.copy_to(0, &mut buf[..mapped]).expect("memory can be read");
+                }
+                mapped + from(uncut, (at + mapped as u64).saturating_sub(end), &mut buf[mapped..])
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let Content::Bytes(seen) = &mut self.seen else {
+            return Err(io::Error::other("written beside its appender"));
+        };
+        let (at, end) = (at as usize, at as usize + bytes.len());
+        self.disk_is_prefix &= at >= self.disk.len();
+        if seen.len() < end {
+            seen.resize(end, 0);
+        }
+        seen[at..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        let Content::Bytes(seen) = &mut self.seen else {
+            return Err(io::Error::other("cut beside its appender"));
+        };
+        self.disk_is_prefix &= len >= self.disk.len() as u64;
+        seen.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&mut self) {
+        if self.lost {
+            return;
+        }
+        if self.disk_is_prefix {
+            let from = self.disk.len();
+            self.disk.resize(self.len() as usize, 0);
+            let mut grown = std::mem::take(&mut self.disk);
+            self.read(&mut grown[from..], from as u64);
+            self.disk = grown;
+        } else {
+            self.disk = self.bytes();
+            self.disk_is_prefix = true;
+        }
+    }
+
+    fn drop_cache(&mut self) {
+        if self.lost && matches!(self.seen, Content::Bytes(_)) {
+            self.seen = Content::Bytes(self.disk.clone());
+            self.disk_is_prefix = true;
+            self.lost = false;
+        }
+    }
+
+    fn unmap(&mut self) {
+        if matches!(self.seen, Content::Mapped { .. }) {
+            self.seen = Content::Bytes(self.bytes());
+        }
+    }
+
+    /// Decides sector by sector what of the unsynced bytes reached the disk.
+    fn crash(&mut self, random: &mut Random) {
+        let seen = self.bytes();
+        if !self.lost && seen != self.disk {
+            let old_len = self.disk.len() as u64;
+            let new_len = seen.len() as u64;
+            let (shorter, longer) = (old_len.min(new_len), old_len.max(new_len));
+            // Nothing, everything, everything up to some length, or any sectors up to some length.
+            let (len, chance) = match random.up_to(3) {
+                0 => (old_len, 0),
+                1 => (new_len, 100),
+                2 => (shorter + random.up_to(longer - shorter), 100),
+                _ => (shorter + random.up_to(longer - shorter), random.up_to(100)),
+            };
+            self.disk.resize(len as usize, 0);
+            for (number, sector) in self.disk.chunks_mut(SECTOR_SIZE).enumerate() {
+                let at = number * SECTOR_SIZE;
+                let new = seen.get(at..seen.len().min(at + sector.len())).unwrap_or_default();
+                if random.percent(chance) {
+                    sector[..new.len()].copy_from_slice(new);
+                }
+            }
+        }
+        self.lost = false;
+        self.seen = Content::Bytes(self.disk.clone());
+        self.disk_is_prefix = true;
+    }
+}
+
+const SECTOR_SIZE: usize = 512;
+
+fn finish(go: &Go) -> io::Result<()> {
+    match go {
+        Go::Whole => Ok(()),
+        Go::Interrupted => Err(power_is_off()),
+        Go::Fail(fault) => Err(error_of(*fault)),
+    }
+}
+
+fn power_is_off() -> io::Error {
+    io::Error::other("the power is off")
+}
+
+fn error_of(fault: Fault) -> io::Error {
+    io::Error::from_raw_os_error(match fault {
+        Fault::Broken | Fault::SyncLies => rustix::io::Errno::IO.raw_os_error(),
+        Fault::Full | Fault::Short => rustix::io::Errno::NOSPC.raw_os_error(),
+    })
+}
+
+/// How many of `len` bytes an interrupted write leaves behind: any number, decided by `salt`.
+fn part_of(len: usize, salt: u64) -> usize {
+    Random::new(salt).up_to(len as u64) as usize
+}
