@@ -1,8 +1,15 @@
 //! The log: segments, indexes, recovery and retention, without sockets, threads or clocks.
 
+pub mod clean;
 pub mod envelope;
 pub mod files;
 pub mod filesystem;
 mod layout;
+pub mod lock;
+pub mod metadata;
+pub mod node;
+pub mod partition;
+pub mod slots;
+pub mod verdict;
 
 pub use files::Files;
