@@ -1,0 +1,32 @@
+//! What a program keeps on each event loop.
+
+use std::time::Instant;
+
+/// The state that one event loop owns, for all its channels: made on the loop's thread, used on no other.
+/// Handlers reach it as [`ctx.local()`](crate::ChannelHandlerContext::local).
+///
+/// `()` is the state of a loop that needs none.
+pub trait LoopLocal: Sized + 'static {
+    /// What other threads send to the loop, through [`LoopHandle::send`](crate::LoopHandle::send).
+    type Message: Send + 'static;
+
+    /// A message has arrived. All that have are handed over at the beginning of a turn, before any channel is read.
+    fn message(&mut self, message: Self::Message);
+
+    /// Once a turn: after all ready channels were read, before any is written. What was collected during the turn
+    /// is dealt with here, once for all channels; answers that are sent from here leave in the same turn. A turn
+    /// that only brought messages, or the deadline, ends with it as well.
+    fn turn_end(&mut self, _now: Instant) {}
+
+    /// When the next turn must come at the latest, though nothing else happens. Asked after
+    /// [`turn_end`](Self::turn_end); must be cheap.
+    fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+impl LoopLocal for () {
+    type Message = ();
+
+    fn message(&mut self, (): ()) {}
+}
