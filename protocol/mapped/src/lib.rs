@@ -77,6 +77,7 @@ mod appender;
 mod backing;
 mod budget;
 mod claims;
+mod receive;
 mod residency;
 mod segment;
 mod slice;
@@ -85,6 +86,7 @@ mod writev;
 
 pub use appender::{Appender, AppenderError};
 pub use budget::{MapBudget, map_budget};
+pub use receive::receive;
 pub use residency::{CacheStat, cachestat, mincore};
 pub use segment::{MapError, SegmentMap};
 pub use slice::{CopyError, MapSlice};
