@@ -1,4 +1,9 @@
 //! The attribute bits of a batch, by name.
+//!
+//! ```text
+//!  15 ........ 7   6               5         4               3                 2 1 0
+//!  | not in use |  delete horizon | control | transactional | log append time | compression |
+//! ```
 
 use crate::Compression;
 
@@ -18,7 +23,7 @@ pub enum TimestampType {
 impl Attributes {
     /// The attributes of these bits, or `None` if their compression number is not known.
     pub const fn from_bits(bits: u16) -> Option<Self> {
-        match Compression::from_id((bits & COMPRESSION) as u8) {
+        match Compression::from_id(Compression::id_in(bits)) {
             Some(_) => Some(Self(bits)),
             None => None,
         }
@@ -29,10 +34,16 @@ impl Attributes {
         self.0
     }
 
+    /// Those of a producer's batch in this compression.
+    pub const fn of(compression: Compression) -> Self {
+        Self(compression.id() as u16)
+    }
+
     /// How the records are compressed.
     pub const fn compression(self) -> Compression {
-        match Compression::from_id((self.0 & COMPRESSION) as u8) {
+        match Compression::from_id(Compression::id_in(self.0)) {
             Some(compression) => compression,
+            // No constructor lets such bits in.
             None => unreachable!(),
         }
     }
@@ -58,7 +69,6 @@ impl Attributes {
     }
 }
 
-const COMPRESSION: u16 = 0b111;
 const LOG_APPEND_TIME: u16 = 1 << 3;
 const TRANSACTIONAL: u16 = 1 << 4;
 const CONTROL: u16 = 1 << 5;

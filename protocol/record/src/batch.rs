@@ -1,11 +1,19 @@
 //! From bytes to a batch that can be trusted.
 
-use crate::{BatchError, BatchHeader, DecompressLimit, LeaderEpoch, Offset, Records, Timestamp};
+use crate::header::{
+    ATTRIBUTES_AT, BASE_OFFSET_AT, CRC_AT, LEADER_EPOCH_AT, LENGTH_AT, MAGIC, MAGIC_AT, field, total_size,
+};
+use crate::{
+    BatchError, BatchHeader, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, RecordFault, Records,
+    Timestamp, crc32c,
+};
 
 /// Bytes that have the length and the version of a batch. Nothing else is known of them.
 #[derive(Clone, Copy, Debug)]
 pub struct UnverifiedBatch<'a> {
+    // As long as the length field says; `header` is its beginning.
     bytes: &'a [u8],
+    header: &'a [u8; HEADER_SIZE],
 }
 
 /// A batch whose checksum holds and whose header does not contradict itself.
@@ -22,9 +30,9 @@ pub struct Batch<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckedRecords {
-    /// The earliest timestamp, [`Timestamp::NONE`] if there are no records.
+    /// The smallest timestamp, [`Timestamp::NONE`] if there are no records.
     pub min_timestamp: Timestamp,
-    /// The latest timestamp: the header's.
+    /// The largest timestamp: the header's.
     pub max_timestamp: Timestamp,
     /// Bytes of the records once decompressed.
     pub uncompressed_bytes: usize,
@@ -32,9 +40,27 @@ pub struct CheckedRecords {
 
 impl<'a> UnverifiedBatch<'a> {
     /// Cuts the first batch off `bytes` and returns it with the rest. Looks at length and version only.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError::Incomplete`] if more bytes could make it a batch, [`BatchError::Magic`] or
+    /// [`BatchError::Length`] if none can.
     pub fn split_first(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), BatchError> {
-        let _ = bytes;
-        todo!()
+        // The version comes first: older formats have the length at the same place, and other bounds.
+        if let Some(&magic) = bytes.get(MAGIC_AT)
+            && magic != MAGIC as u8
+        {
+            return Err(BatchError::Magic { magic: magic as i8 });
+        }
+        let Some(&length) = bytes.get(LENGTH_AT..).and_then(<[u8]>::first_chunk) else {
+            return Err(BatchError::Incomplete { needed: HEADER_SIZE });
+        };
+        let needed = total_size(i32::from_be_bytes(length))?;
+        let (Some(header), Some((bytes, rest))) = (bytes.first_chunk(), bytes.split_at_checked(needed))
+        else {
+            return Err(BatchError::Incomplete { needed });
+        };
+        Ok((Self { bytes, header }, rest))
     }
 
     /// All bytes of the batch.
@@ -43,8 +69,17 @@ impl<'a> UnverifiedBatch<'a> {
     }
 
     /// Checks the checksum, then the header. Costs one pass of CRC-32C and allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError::Checksum`], and those of [`BatchHeader::parse`].
     pub fn verify(self) -> Result<Batch<'a>, BatchError> {
-        todo!()
+        let stored = u32::from_be_bytes(field(self.header, CRC_AT));
+        let computed = crc32c(&self.bytes[ATTRIBUTES_AT..]);
+        if stored != computed {
+            return Err(BatchError::Checksum { stored, computed });
+        }
+        Ok(Batch { bytes: self.bytes, header: BatchHeader::parse(self.header)? })
     }
 }
 
@@ -62,15 +97,49 @@ impl<'a> Batch<'a> {
     /// Walks all records, also inside a compressed block, and checks that they parse, that they are as
     /// many as the header says with nothing behind them, that their offsets rise within the batch, and
     /// that the latest timestamp is the header's.
+    ///
+    /// This is what must hold of every batch in a log. What may *come into* a log is for the broker to
+    /// decide, and the header has it: [`BatchHeader::base_offset`] (0 from a producer),
+    /// [`BatchHeader::is_dense`], the [`attributes`](BatchHeader::attributes) of control batches,
+    /// transactions and the broker's own timestamps, [`BatchHeader::producer_id`]. In a dense batch that
+    /// passes here, the offset of record `i` is `base_offset + i`.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError::Record`], [`TrailingBytes`](BatchError::TrailingBytes),
+    /// [`MaxTimestamp`](BatchError::MaxTimestamp), and those of [`records`](Self::records).
     pub fn check_records(&self, limit: DecompressLimit) -> Result<CheckedRecords, BatchError> {
-        let _ = limit;
-        todo!()
+        let records = self.records(limit)?;
+        let (mut min, mut max) = (i64::MAX, i64::MIN);
+        for (index, record) in (0..).zip(&records) {
+            let timestamp = record?.timestamp.get();
+            if timestamp > self.header.max_timestamp.get() {
+                return Err(BatchError::Record { index, fault: RecordFault::Timestamp });
+            }
+            min = min.min(timestamp);
+            max = max.max(timestamp);
+        }
+        let has_records = self.header.count > 0;
+        if has_records && max != self.header.max_timestamp.get() {
+            return Err(BatchError::MaxTimestamp { header: self.header.max_timestamp.get(), records: max });
+        }
+        Ok(CheckedRecords {
+            min_timestamp: if has_records { Timestamp::new(min) } else { Timestamp::NONE },
+            max_timestamp: self.header.max_timestamp,
+            uncompressed_bytes: records.bytes().len(),
+        })
     }
 
-    /// The records, decompressed if need be: `for record in &batch.records(limit)?`.
+    /// The records, decompressed if need be: `for record in &batch.records(limit)?`. Allocates only for
+    /// compressed batches, and never more than `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError::UnsupportedCompression`], [`Decompress`](BatchError::Decompress),
+    /// [`DecompressedTooLarge`](BatchError::DecompressedTooLarge).
     pub fn records(&self, limit: DecompressLimit) -> Result<Records<'a>, BatchError> {
-        let _ = limit;
-        todo!()
+        let block = &self.bytes[HEADER_SIZE..];
+        Ok(Records::new(self.header, self.header.attributes.compression().decompress(block, limit)?))
     }
 }
 
@@ -81,8 +150,9 @@ impl<'a> Batch<'a> {
 ///
 /// If `batch` is shorter than a header.
 pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
-    let _ = (batch, base_offset, leader_epoch);
-    todo!()
+    assert!(batch.len() >= HEADER_SIZE);
+    batch[BASE_OFFSET_AT..LENGTH_AT].copy_from_slice(&base_offset.get().to_be_bytes());
+    batch[LEADER_EPOCH_AT..MAGIC_AT].copy_from_slice(&leader_epoch.get().to_be_bytes());
 }
 
 /// Writes the checksum of one whole batch into it, after its bytes were changed on purpose.
@@ -91,6 +161,7 @@ pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
 ///
 /// If `batch` is shorter than a header.
 pub fn seal(batch: &mut [u8]) {
-    let _ = batch;
-    todo!()
+    assert!(batch.len() >= HEADER_SIZE);
+    let crc = crc32c(&batch[ATTRIBUTES_AT..]);
+    batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
 }

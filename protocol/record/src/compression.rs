@@ -1,6 +1,9 @@
 //! How the records of a batch may be compressed.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use crate::{BatchError, lz4};
 
 /// How the records of a batch are compressed. [`None`](Self::None) and [`Lz4`](Self::Lz4) can be read
 /// and written; the others are known by number and name, and refused.
@@ -57,6 +60,24 @@ impl Compression {
     /// Whether records can be read and written with it.
     pub const fn is_supported(self) -> bool {
         matches!(self, Self::None | Self::Lz4)
+    }
+
+    /// The number in these attribute bits, which may be that of no codec.
+    pub(crate) const fn id_in(attributes: u16) -> u8 {
+        (attributes & 0b111) as u8
+    }
+
+    /// The records in a batch's block: the block itself, or at most `limit` bytes of its own.
+    pub(crate) fn decompress(
+        self,
+        block: &[u8],
+        limit: DecompressLimit,
+    ) -> Result<Cow<'_, [u8]>, BatchError> {
+        match self {
+            Self::None => Ok(Cow::Borrowed(block)),
+            Self::Lz4 => lz4::decompress(block, limit).map(Cow::Owned),
+            Self::Gzip | Self::Snappy | Self::Zstd => Err(UnsupportedCompression(self).into()),
+        }
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! The format is Kafka's record batch v2, byte for byte; the room's README draws it.
 
-#![allow(clippy::todo)]
-
 mod attributes;
 mod batch;
 mod builder;
@@ -11,9 +9,11 @@ mod checksum;
 mod compression;
 mod error;
 mod header;
+mod lz4;
 mod quantity;
 mod record;
 mod records;
+mod varint;
 
 pub use attributes::{Attributes, TimestampType};
 pub use batch::{Batch, CheckedRecords, UnverifiedBatch, seal, stamp};

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::{BatchError, BatchHeader, Record};
+use crate::record::RawRecord;
+use crate::{BatchError, BatchHeader, Offset, Record, RecordFault, Timestamp, TimestampType};
 
 /// The records of one batch: in place if they are not compressed, else in a buffer of their own.
 #[derive(Clone, Debug)]
@@ -11,7 +12,8 @@ pub struct Records<'a> {
     bytes: Cow<'a, [u8]>,
 }
 
-/// Iterator over records. After an error there is nothing more.
+/// Iterator over the records of a batch. After an error there is nothing more; bytes left behind the
+/// last record are an error, too.
 #[derive(Clone, Debug)]
 pub struct RecordsIter<'a> {
     cursor: RecordCursor,
@@ -19,14 +21,27 @@ pub struct RecordsIter<'a> {
 }
 
 /// A place among the records of a batch, for those who keep the bytes themselves.
+///
+/// [`RecordsIter`] borrows the bytes; a cursor does not, so it can live beside the buffer it walks.
 #[derive(Clone, Debug)]
 pub struct RecordCursor {
-    header: BatchHeader,
+    base_offset: Offset,
+    last_offset_delta: i32,
+    base_timestamp: Timestamp,
+    // The one timestamp of all records, if the broker gave it.
+    append_time: Option<Timestamp>,
+    count: u32,
     index: u32,
     at: usize,
+    // The smallest delta that the next record may have.
+    offset_delta_min: i64,
 }
 
 impl<'a> Records<'a> {
+    pub(crate) fn new(header: BatchHeader, bytes: Cow<'a, [u8]>) -> Self {
+        Self { header, bytes }
+    }
+
     /// The batch's header.
     pub fn header(&self) -> &BatchHeader {
         &self.header
@@ -34,10 +49,15 @@ impl<'a> Records<'a> {
 
     /// Goes through the records in order.
     pub fn iter(&self) -> RecordsIter<'_> {
-        todo!()
+        RecordsIter { cursor: RecordCursor::new(&self.header), bytes: &self.bytes }
     }
 
-    /// The decompressed bytes of the records, for a [`RecordCursor`].
+    /// The bytes of the records, decompressed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes of the records, decompressed, for a [`RecordCursor`].
     pub fn into_bytes(self) -> Cow<'a, [u8]> {
         self.bytes
     }
@@ -55,20 +75,86 @@ impl<'a> IntoIterator for &'a Records<'_> {
 impl<'a> Iterator for RecordsIter<'a> {
     type Item = Result<Record<'a>, BatchError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.cursor.next(self.bytes)
     }
 }
 
+impl std::iter::FusedIterator for RecordsIter<'_> {}
+
 impl RecordCursor {
     /// Before the first record of the batch of this header.
     pub fn new(header: &BatchHeader) -> Self {
-        Self { header: *header, index: 0, at: 0 }
+        Self {
+            base_offset: header.base_offset,
+            last_offset_delta: header.last_offset_delta,
+            base_timestamp: header.base_timestamp,
+            append_time: match header.attributes.timestamp_type() {
+                TimestampType::Create => None,
+                TimestampType::LogAppend => Some(header.max_timestamp),
+            },
+            count: header.count,
+            index: 0,
+            at: 0,
+            offset_delta_min: 0,
+        }
     }
 
-    /// The next record. `bytes` are the batch's records, decompressed, the same at each call.
+    /// The next record. `bytes` are the batch's records, decompressed, and have to be the same at each
+    /// call; with others, records make no sense, but nothing worse happens.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError::Record`] and [`BatchError::TrailingBytes`]. After one, there are no more records.
+    #[inline]
     pub fn next<'b>(&mut self, bytes: &'b [u8]) -> Option<Result<Record<'b>, BatchError>> {
-        let _ = (bytes, self.index, self.at);
-        todo!()
+        let mut rest = bytes.get(self.at..).unwrap_or_default();
+        if self.index >= self.count {
+            return self.end(bytes.len(), rest.len());
+        }
+        Some(match self.step(&mut rest) {
+            Ok(record) => {
+                self.at = bytes.len() - rest.len();
+                self.index += 1;
+                Ok(record)
+            }
+            Err(fault) => {
+                let index = self.index;
+                self.stop(bytes.len());
+                Err(BatchError::Record { index, fault })
+            }
+        })
+    }
+
+    #[inline]
+    fn step<'b>(&mut self, rest: &mut &'b [u8]) -> Result<Record<'b>, RecordFault> {
+        let raw = RawRecord::take(rest)?;
+        if i64::from(raw.offset_delta) < self.offset_delta_min || raw.offset_delta > self.last_offset_delta {
+            return Err(RecordFault::Offset);
+        }
+        self.offset_delta_min = i64::from(raw.offset_delta) + 1;
+        // The header has checked that all offsets up to the last exist. Timestamps are added as they were
+        // subtracted, by wrapping, so that any two may stand in one batch.
+        let offset = self.base_offset.get() + i64::from(raw.offset_delta);
+        let timestamp = self.base_timestamp.get().wrapping_add(raw.timestamp_delta);
+        Ok(Record {
+            offset: Offset::new(offset),
+            timestamp: self.append_time.unwrap_or(Timestamp::new(timestamp)),
+            key: raw.key,
+            value: raw.value,
+            headers: raw.headers,
+        })
+    }
+
+    #[cold]
+    fn end<'b>(&mut self, len: usize, left: usize) -> Option<Result<Record<'b>, BatchError>> {
+        self.stop(len);
+        (left > 0).then_some(Err(BatchError::TrailingBytes { bytes: left }))
+    }
+
+    fn stop(&mut self, len: usize) {
+        self.index = self.count;
+        self.at = len;
     }
 }
