@@ -241,3 +241,68 @@ fn write_all_at(
 
 /// How many buffers one `pwritev` takes (`IOV_MAX`).
 const BUFS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Writes into a `Vec`, at most as many bytes a call as the script says; `None` is an interruption.
+    fn scripted<'s>(
+        script: &'s [Option<usize>],
+        into: &'s mut Vec<u8>,
+    ) -> impl FnMut(&[IoSlice<'_>], u64) -> io::Result<usize> + 's {
+        let mut steps = script.iter().cycle();
+        move |bufs, at| {
+            assert!(bufs.len() <= BUFS_MAX);
+            assert_eq!(at, into.len() as u64, "every byte goes to its place, once");
+            let most = steps.next().copied().flatten().ok_or(io::ErrorKind::Interrupted)?;
+            let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).take(most).collect();
+            into.extend(&bytes);
+            Ok(bytes.len())
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        #[cfg_attr(miri, ignore = "too slow there")]
+        fn writes_cut_short_anywhere_put_every_byte_in_its_place(
+            bufs in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 0..12),
+            mut script in proptest::collection::vec(proptest::option::of(1..30_usize), 1..8),
+        ) {
+            script.push(Some(1)); // or it could be interrupted for ever
+            let mut written = Vec::new();
+            let slices: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf)).collect();
+            write_all_at(scripted(&script, &mut written), &slices, 0).unwrap();
+            prop_assert_eq!(written, bufs.concat());
+        }
+    }
+
+    #[test]
+    fn more_buffers_than_one_call_takes_are_written_by_several() {
+        let bytes = [7; 3 * BUFS_MAX + 1];
+        let slices: Vec<_> = bytes.chunks(1).map(IoSlice::new).collect();
+        let mut written = Vec::new();
+        write_all_at(scripted(&[Some(700), Some(4096)], &mut written), &slices, 0).unwrap();
+        assert_eq!(written, bytes);
+    }
+
+    #[test]
+    fn a_writer_that_takes_nothing_is_an_error_and_not_a_loop() {
+        let error = write_all_at(|_, _| Ok(0), &[IoSlice::new(b"x")], 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    }
+
+    #[test]
+    fn an_error_after_a_short_write_is_the_error_of_the_whole() {
+        let mut calls = 0;
+        let full = |_: &[IoSlice<'_>], _| {
+            calls += 1;
+            if calls == 1 { Ok(3) } else { Err(io::ErrorKind::StorageFull.into()) }
+        };
+        let error = write_all_at(full, &[IoSlice::new(b"abcdef")], 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+}
