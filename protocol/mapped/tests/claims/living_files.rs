@@ -78,11 +78,16 @@ fn the_file_is_as_long_as_what_was_written_whatever_is_reserved_and_a_cut_frees_
     appender.allocate(4 * MIB).unwrap();
     assert_eq!(appender.allocated(), 16 * MIB, "a smaller reserve takes nothing back");
 
-    let map = appender.finish().unwrap();
+    appender.cut().unwrap();
+    assert_eq!(appender.allocated(), map.end(), "the next append knows that it may find no space");
     assert_eq!(fs::metadata(&path).unwrap().len(), map.end());
     map.sync_data().unwrap(); // some filesystems count late
     assert!(reserved() <= MIB, "{}", reserved());
     frames::check(&slice, 5, |slice, at, out| slice.copy_to(at, out).unwrap());
+    appender.allocate(MIB).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), map.end(), "one can reserve again");
+    let map = appender.finish().unwrap();
+    map.appender().expect("who has finished is no appender any more");
 }
 
 #[test]
