@@ -6,19 +6,24 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use folio_mapped::{AppenderError, MapSlice, Part, SegmentMap, writev};
 use rustix::fs::{Advice, fadvise};
 
 use crate::{MIB, directory, frames, new_map, published};
 
+/// How long a reader waits for an appender that may have failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Appends `count` frames while every reader of `copies` follows and checks them.
 fn read_beside_an_appender(map: &Arc<SegmentMap>, count: u32, copies: [fn(&MapSlice, usize, &mut [u8]); 2]) {
     thread::scope(|scope| {
         for copy in copies {
             scope.spawn(move || {
-                let (mut seen, mut next) = (0, 0);
+                let (mut seen, mut next, deadline) = (0, 0, Instant::now() + PATIENCE);
                 while next < count {
+                    assert!(Instant::now() < deadline, "the appender is gone");
                     let end = map.end();
                     next = frames::check(&map.slice(seen..end).unwrap(), next, copy);
                     seen = end;
