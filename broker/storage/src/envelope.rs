@@ -9,8 +9,12 @@
 //! An envelope is never changed in place: the new one is written under another name, synced, renamed over the
 //! old one, and the directory is synced. A crash leaves the old file or the new one, and perhaps a `.tmp`.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use thiserror::Error;
 
+use crate::files::{FileHandle, Files, OpenMode, parent, tmp_path};
 use crate::layout::{field, put};
 
 /// Which file this is, and which edition of its payload.
@@ -111,6 +115,43 @@ impl EnvelopeKind {
     }
 }
 
+/// Puts `bytes` in the place of the file at `path`, so that a crash leaves the old file or the new one.
+pub fn replace<F: Files>(files: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let tmp = tmp_path(path);
+    write_tmp(files, &tmp, bytes)?.sync()?;
+    files.rename(&tmp, path)?;
+    files.sync_dir(parent(path))
+}
+
+/// Replaces many files at the price of two syncs of the whole file system. Each is old or new after a crash.
+///
+/// `has_syncfs` says whether the file system can be synced as a whole; without that, or for a few files, each is
+/// synced by itself.
+pub fn replace_many<F: Files>(
+    files: &F,
+    replacements: &[(PathBuf, Vec<u8>)],
+    has_syncfs: bool,
+) -> io::Result<()> {
+    if !has_syncfs || replacements.len() <= 2 {
+        return replacements.iter().try_for_each(|(path, bytes)| replace(files, path, bytes));
+    }
+    for (path, bytes) in replacements {
+        write_tmp(files, &tmp_path(path), bytes)?;
+    }
+    files.sync_everything()?;
+    for (path, _) in replacements {
+        files.rename(&tmp_path(path), path)?;
+    }
+    files.sync_everything()
+}
+
+fn write_tmp<F: Files>(files: &F, tmp: &Path, bytes: &[u8]) -> io::Result<F::File> {
+    let file = files.open(tmp, OpenMode::Create)?;
+    file.set_len(0)?;
+    file.write_at(bytes, 0)?;
+    Ok(file)
+}
+
 /// The largest payload an envelope carries; a longer file is not read into memory.
 pub const PAYLOAD_SIZE_MAX: usize = 16 * 1024 * 1024;
 /// The largest envelope.
@@ -129,6 +170,7 @@ const _: () = assert!(LENGTH_AT + size_of::<u32>() == PAYLOAD_AT);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::SimFiles;
 
     const KIND: EnvelopeKind = EnvelopeKind { magic: *b"TST1", version: 3 };
 
@@ -171,6 +213,29 @@ mod tests {
     fn a_newer_edition_is_refused_as_such() {
         let newer = EnvelopeKind { version: 4, ..KIND }.seal(b"?");
         assert_eq!(KIND.open(&newer), Err(EnvelopeError::Version { expected: 3, found: 4 }));
+    }
+
+    #[test]
+    fn a_crash_at_any_step_of_a_replacement_leaves_the_old_or_the_new() {
+        for count in [1, 5] {
+            for operation in 0..5 * count {
+                for seed in 0..20 {
+                    let files = SimFiles::new();
+                    let path = |n| PathBuf::from(format!("meta{n}"));
+                    let all =
+                        |bytes: &[u8]| (0..count).map(|n| (path(n), KIND.seal(bytes))).collect::<Vec<_>>();
+                    replace_many(&files, &all(b"old"), true).unwrap();
+                    files.cut_power_at(files.operations() + operation);
+                    let done = replace_many(&files, &all(b"new"), true);
+                    files.crash(seed);
+                    for n in 0..count {
+                        let left = &files.snapshot()[&path(n)];
+                        let payload = KIND.open(left).expect("an intact envelope");
+                        assert!(payload == b"new" || (payload == b"old" && done.is_err()));
+                    }
+                }
+            }
+        }
     }
 
     #[test]

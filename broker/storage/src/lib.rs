@@ -9,7 +9,10 @@ pub mod lock;
 pub mod metadata;
 pub mod node;
 pub mod partition;
+pub mod quarantine;
+mod scan;
 pub mod slots;
+pub mod trash;
 pub mod verdict;
 
 pub use files::Files;

@@ -13,8 +13,12 @@
 //! * Only the last transaction can be torn, because none is written before the one ahead of it is synced. Anything
 //!   else that is wrong in the file is damage, and damage refuses to start.
 
+mod log;
 mod record;
+mod replay;
 mod state;
 
+pub use log::{CommitError, METADATA_LOG_NAME, MetadataLog};
 pub use record::{Key, RecordError, Topic, TopicPhase, VALUE_SIZE_MAX, Value, ValueTooLarge};
+pub use replay::{MetadataDamage, TornTransaction};
 pub use state::{Compacted, Compare, Conflict, Entry, Event, Operation, Range, Revision, State, Transaction};

@@ -22,14 +22,17 @@
 //!   from being rewritten.
 
 mod deadline;
+mod file;
 
 use folio_record::{LeaderEpoch, Offset, Timestamp};
 use uuid::Uuid;
 
+use crate::files::Boot;
 use crate::layout::{field, put};
 use crate::partition::PartitionId;
 
 pub use deadline::SlotsDeadline;
+pub use file::{AdoptError, SLOTS_NAME, SlotsError, SlotsFile, SlotsReport};
 
 /// One copy of a slot: the state of a partition right after one and the same batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,29 @@ pub struct Slot {
     pub run_id: u64,
     /// The mount through which it was written (unique since boot); zero if unknown.
     pub mount_id: u64,
+}
+
+/// What the next copy of a slot is to say; who owns it and how often it was written, the file knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotUpdate {
+    /// See [`Slot::leader_epoch`].
+    pub leader_epoch: LeaderEpoch,
+    /// See [`Slot::durable_segment_base`].
+    pub durable_segment_base: Offset,
+    /// See [`Slot::durable_pos`].
+    pub durable_pos: u64,
+    /// See [`Slot::durable_next_offset`].
+    pub durable_next_offset: Offset,
+    /// See [`Slot::log_start`].
+    pub log_start: Offset,
+    /// See [`Slot::visible`].
+    pub visible: Offset,
+    /// See [`Slot::written_at`].
+    pub written_at: Timestamp,
+    /// Boot and mount of this run.
+    pub boot: Boot,
+    /// See [`Slot::run_id`].
+    pub run_id: u64,
 }
 
 /// What stands in the place of one copy.
@@ -168,7 +194,7 @@ pub const EXTENT_SIZE: u64 = 2 * PAGE_SIZE;
 const PAGE_SIZE: u64 = 4096;
 const SECTOR_SIZE: usize = 512;
 const SLOT_MAGIC: [u8; 4] = *b"LSL1";
-const SLOT_EDITION: u16 = 1;
+pub(crate) const SLOT_EDITION: u16 = 1;
 
 const MAGIC_AT: usize = 0;
 const EDITION_AT: usize = 4;

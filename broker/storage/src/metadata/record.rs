@@ -88,6 +88,9 @@ pub enum RecordError {
     /// A record without a key.
     #[error("a record without a key")]
     NoKey,
+    /// The checksum of the batch is right, but its records do not parse.
+    #[error("a batch whose records do not parse")]
+    NotABatch,
 }
 
 /// A value above [`VALUE_SIZE_MAX`].

@@ -62,8 +62,6 @@ pub struct Entry {
     pub key: Key,
     /// Its value.
     pub value: Value,
-    /// The transaction that set it when it was absent.
-    pub created: Revision,
     /// The transaction that set it last.
     pub modified: Revision,
 }
@@ -105,7 +103,7 @@ pub struct State {
 struct Version {
     modified: Revision,
     /// `None` once deleted.
-    live: Option<(Revision, Value)>,
+    value: Option<Value>,
 }
 
 impl Revision {
@@ -173,13 +171,10 @@ impl State {
                 Operation::Delete(key) => (key, None),
             };
             let versions = self.keys.entry(key.clone()).or_default();
-            let before = versions.last().and_then(|version| version.live.as_ref());
-            if value.is_none() && before.is_none() {
+            if value.is_none() && versions.last().is_none_or(|version| version.value.is_none()) {
                 continue;
             }
-            let created = before.map_or(revision, |(created, _)| *created);
-            let live = value.clone().map(|value| (created, value));
-            versions.push(Version { modified: revision, live });
+            versions.push(Version { modified: revision, value: value.clone() });
             self.events.push(Event { revision, key, value });
         }
     }
@@ -187,6 +182,11 @@ impl State {
     /// What `key` is set to now.
     pub fn get(&self, key: &Key) -> Option<Entry> {
         entry_at(key, self.keys.get(key)?, self.current)
+    }
+
+    /// All entries as they are now, ordered by key.
+    pub fn present(&self) -> impl Iterator<Item = Entry> {
+        self.keys.iter().filter_map(|(key, versions)| entry_at(key, versions, self.current))
     }
 
     /// The entries of `range` as they were at `revision`, ordered by key. A revision of the future is now.
@@ -210,7 +210,7 @@ impl State {
                 versions.clear();
                 versions.push(last);
             }
-            versions.last().is_some_and(|version| version.live.is_some())
+            versions.last().is_some_and(|version| version.value.is_some())
         });
         self.events.clear();
         self.oldest = self.current;
@@ -223,8 +223,8 @@ impl State {
 
 fn entry_at(key: &Key, versions: &[Version], revision: Revision) -> Option<Entry> {
     let version = versions.iter().rev().find(|version| version.modified <= revision)?;
-    let (created, value) = version.live.clone()?;
-    Some(Entry { key: key.clone(), value, created, modified: version.modified })
+    let value = version.value.clone()?;
+    Some(Entry { key: key.clone(), value, modified: version.modified })
 }
 
 #[cfg(test)]
@@ -254,13 +254,13 @@ mod tests {
         let state = history();
         let at = |revision| {
             let entries = state.range(&Range::TopicNames, Revision(revision)).unwrap();
-            entries.into_iter().map(|e| (e.value, e.created.0, e.modified.0)).collect::<Vec<_>>()
+            entries.into_iter().map(|entry| (entry.value, entry.modified.0)).collect::<Vec<_>>()
         };
         assert_eq!(at(0), []);
-        assert_eq!(at(1), [(id(1), 1, 1), (id(2), 1, 1)]);
+        assert_eq!(at(1), [(id(1), 1), (id(2), 1)]);
         assert_eq!(at(2), at(1));
-        assert_eq!(at(3), [(id(3), 1, 3), (id(2), 1, 1)]);
-        assert_eq!(at(4), [(id(3), 1, 3)]);
+        assert_eq!(at(3), [(id(3), 3), (id(2), 1)]);
+        assert_eq!(at(4), [(id(3), 3)]);
         assert_eq!(at(99), at(4));
     }
 
@@ -307,12 +307,5 @@ mod tests {
         assert_eq!(state.events_since(Revision(3)), Err(Compacted { oldest: Revision(4) }));
         assert_eq!(state.events_since(Revision(4)), Ok(&[][..]));
         assert_eq!(state.get(&name("b")), None);
-    }
-
-    #[test]
-    fn a_key_that_comes_back_is_created_anew() {
-        let mut state = history();
-        state.apply(Revision(9), [Operation::Put(name("b"), id(5))]);
-        assert_eq!(state.get(&name("b")).map(|entry| entry.created), Some(Revision(9)));
     }
 }

@@ -1,0 +1,284 @@
+//! The file of the metadata log: opening it, adding transactions, rewriting it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use folio_record::{BatchBuilder, Compression, NewRecord, Offset, Timestamp, stamp};
+use thiserror::Error;
+
+use super::record::{Key, Value};
+use super::replay::{
+    EPOCH, MetadataDamage, ReplayError, Replayed, TRANSACTION_SIZE_MAX, TornTransaction, build, replay,
+};
+use super::state::{Conflict, Operation, Revision, State, Transaction};
+use crate::files::{FileHandle, Files, OpenMode, parent, tmp_path};
+use crate::quarantine::{self, Note, is_full};
+
+/// The open log.
+#[derive(Debug)]
+pub struct MetadataLog<F: Files> {
+    files: Arc<F>,
+    file: F::File,
+    len: u64,
+    next_offset: Offset,
+    state: State,
+    /// This build's name, which the log shall carry before anything else that this build writes.
+    build: String,
+    /// Rewriting is considered when the file has this length.
+    rewrite_at: u64,
+    has_failed: bool,
+}
+
+/// Why a transaction was not made.
+#[derive(Debug, Error)]
+pub enum CommitError {
+    /// Somebody else was faster: read again and decide again.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// More than one transaction can hold.
+    #[error("a metadata transaction above {TRANSACTION_SIZE_MAX} bytes")]
+    TooLarge,
+    /// The disk is full. Nothing has changed; try again when there is room.
+    #[error("no room for a metadata transaction in {}", path.display())]
+    Full {
+        /// The log.
+        path: PathBuf,
+    },
+    /// The disk's fault, and final: whether the transaction is on disk will be known at the next start.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The log.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why the log could not be opened.
+#[derive(Debug, Error)]
+pub(crate) enum MetadataOpenError {
+    #[error(transparent)]
+    Damage(#[from] MetadataDamage),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl<F: Files> MetadataLog<F> {
+    /// Makes the empty log of a new data directory. The caller syncs the names.
+    pub(crate) fn create(files: &F) -> io::Result<()> {
+        let path = Path::new(METADATA_LOG_NAME);
+        if files.entry(parent(path))?.is_none() {
+            files.create_dir(parent(path))?;
+        }
+        files.open(path, OpenMode::Create)?.sync()?;
+        files.sync_dir(parent(path))
+    }
+
+    /// Opens the log and reads all of it. A torn last transaction is cut off, after a copy was kept.
+    pub(crate) fn open(
+        files: Arc<F>,
+        build: String,
+        now: Timestamp,
+    ) -> Result<(Self, Option<TornTransaction>), MetadataOpenError> {
+        let path = Path::new(METADATA_LOG_NAME);
+        let file = match files.open(path, OpenMode::Write) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(MetadataDamage::Missing.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Replayed { state, next_offset, len, torn } = replay(&file).map_err(|error| match error {
+            ReplayError::Damage(damage) => MetadataOpenError::Damage(damage),
+            ReplayError::Io(error) => MetadataOpenError::Io(error),
+        })?;
+        if let Some(torn) = torn {
+            let reason = format!("the last metadata transaction was interrupted: {}", torn.fault);
+            let note = Note::new(path, torn.at, reason, now).starting_at(torn.offset);
+            quarantine::keep_tail(&*files, &file, note)?;
+            file.set_len(len)?;
+            file.sync()?;
+        }
+        let tmp = tmp_path(path);
+        if files.entry(&tmp)?.is_some() {
+            // A rewrite that was interrupted before it took effect.
+            files.remove_file(&tmp)?;
+        }
+        let rewrite_at = REWRITE_SIZE_MIN;
+        let log = Self { files, file, len, next_offset, state, build, rewrite_at, has_failed: false };
+        Ok((log, torn))
+    }
+
+    /// What the log adds up to: read it, check it, follow it.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Length of the file in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing was ever written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes a transaction, if all that it expects holds; when this returns, it is on stable storage.
+    ///
+    /// # Panics
+    /// If a value does not belong to its key.
+    pub fn commit(&mut self, transaction: Transaction, now: Timestamp) -> Result<Revision, CommitError> {
+        self.state.check(&transaction.compares)?;
+        if self.has_failed {
+            return Err(self.io(io::Error::other("an earlier write failed; nothing is written any more")));
+        }
+        let mut operations = transaction.operations;
+        if build(&self.state).as_ref() != Some(&self.build) {
+            operations.insert(0, Operation::Put(Key::Build, Value::Build(self.build.clone())));
+        }
+        let batch = batch(&operations, self.next_offset, now)?;
+        let revision = self.append(&batch, operations)?;
+        if self.len >= self.rewrite_at {
+            self.rewrite_if_worthwhile(now)?;
+        }
+        Ok(revision)
+    }
+
+    /// Rewrites the log without its history if that makes it much shorter. Readers of the past and followers are
+    /// told so ([`Compacted`](super::Compacted)); the present and its revisions stay as they are.
+    pub(crate) fn rewrite_if_worthwhile(&mut self, now: Timestamp) -> Result<bool, CommitError> {
+        let mut rewritten = self.live_batches(now)?;
+        // The last batch carries the revision on, however few of the old transactions are left.
+        let operations = vec![Operation::Put(Key::Build, Value::Build(self.build.clone()))];
+        rewritten.push(batch(&operations, self.next_offset, now)?);
+        let size = rewritten.iter().map(|batch| batch.len() as u64).sum::<u64>();
+        if size.saturating_mul(REWRITE_GAIN) > self.len {
+            self.rewrite_at = self.len.saturating_mul(2);
+            return Ok(false);
+        }
+        self.rewrite_at = REWRITE_SIZE_MIN.max(size.saturating_mul(2 * REWRITE_GAIN));
+        match self.replace(&rewritten) {
+            Ok(file) => self.file = file,
+            // Nothing has taken effect, and the old log is as good.
+            Err(CommitError::Full { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.len = size;
+        self.applied(operations);
+        self.state.compact();
+        Ok(true)
+    }
+
+    fn append(&mut self, batch: &[u8], operations: Vec<Operation>) -> Result<Revision, CommitError> {
+        if let Err(source) = self.file.write_at(batch, self.len) {
+            // The rest of a failed write must not lie under the next transaction.
+            let is_cut = self.file.set_len(self.len).is_ok();
+            self.has_failed = !(is_cut && is_full(&source));
+            return Err(if self.has_failed {
+                self.io(source)
+            } else {
+                CommitError::Full { path: self.path() }
+            });
+        }
+        if let Err(source) = self.file.sync() {
+            self.has_failed = true;
+            return Err(self.io(source));
+        }
+        self.len += batch.len() as u64;
+        Ok(self.applied(operations))
+    }
+
+    /// Operations at the next offset are on stable storage.
+    fn applied(&mut self, operations: Vec<Operation>) -> Revision {
+        let revision = Revision::new(self.next_offset.get() as u64 + 1);
+        self.next_offset = Offset::new(self.next_offset.get() + operations.len() as i64);
+        self.state.apply(revision, operations);
+        revision
+    }
+
+    /// The present as batches: each transaction with what is left of it, at its own offset.
+    fn live_batches(&self, now: Timestamp) -> Result<Vec<Vec<u8>>, CommitError> {
+        let mut transactions: BTreeMap<Revision, Vec<Operation>> = BTreeMap::new();
+        for entry in self.state.present().filter(|entry| entry.key != Key::Build) {
+            transactions.entry(entry.modified).or_default().push(Operation::Put(entry.key, entry.value));
+        }
+        let live = transactions.iter();
+        live.map(|(revision, operations)| batch(operations, Offset::new(revision.get() as i64 - 1), now))
+            .collect()
+    }
+
+    fn replace(&mut self, batches: &[Vec<u8>]) -> Result<F::File, CommitError> {
+        let (path, tmp) = (Path::new(METADATA_LOG_NAME), tmp_path(Path::new(METADATA_LOG_NAME)));
+        let files = Arc::clone(&self.files);
+        let write = || -> io::Result<F::File> {
+            let file = files.open(&tmp, OpenMode::Create)?;
+            file.set_len(0)?;
+            let mut at = 0;
+            for batch in batches {
+                file.write_at(batch, at)?;
+                at += batch.len() as u64;
+            }
+            Ok(file)
+        };
+        let file =
+            write().map_err(|source| if is_full(&source) { self.full() } else { self.fail(source) })?;
+        let publish = || -> io::Result<()> {
+            file.sync()?;
+            files.rename(&tmp, path)?;
+            files.sync_dir(parent(path))
+        };
+        publish().map_err(|source| self.fail(source))?;
+        Ok(file)
+    }
+
+    fn fail(&mut self, source: io::Error) -> CommitError {
+        self.has_failed = true;
+        self.io(source)
+    }
+
+    fn full(&self) -> CommitError {
+        CommitError::Full { path: self.path() }
+    }
+
+    fn io(&self, source: io::Error) -> CommitError {
+        CommitError::Io { path: self.path(), source }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.files.root().join(METADATA_LOG_NAME)
+    }
+}
+
+/// The path of the log.
+pub const METADATA_LOG_NAME: &str = "metadata/00000000000000000000.log";
+
+/// Below this length a log is not worth rewriting.
+const REWRITE_SIZE_MIN: u64 = 256 * 1024;
+/// How many times shorter a log has to become for a rewrite.
+const REWRITE_GAIN: u64 = 4;
+
+fn batch(operations: &[Operation], base: Offset, now: Timestamp) -> Result<Vec<u8>, CommitError> {
+    let mut builder =
+        BatchBuilder::new(Compression::None, TRANSACTION_SIZE_MAX).map_err(|_| CommitError::TooLarge)?;
+    for operation in operations {
+        let (key, value) = match operation {
+            Operation::Put(key, value) => {
+                assert!(value.belongs_to(key), "{key:?} does not take {value:?}");
+                (key, Some(value.encode().map_err(|_| CommitError::TooLarge)?))
+            }
+            Operation::Delete(key) => (key, None),
+        };
+        let key = key.encode();
+        let record = NewRecord { timestamp: now, key: Some(&key), value: value.as_deref(), headers: &[] };
+        builder.append(&record).map_err(|_| CommitError::TooLarge)?;
+    }
+    let mut batch = builder.build().unwrap_or_default();
+    stamp(&mut batch, base, EPOCH);
+    Ok(batch)
+}
+
+#[cfg(test)]
+mod tests;

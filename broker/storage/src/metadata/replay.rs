@@ -1,0 +1,171 @@
+//! Reading the metadata log from its beginning.
+
+use std::io;
+
+use folio_record::{Batch, BatchHeader, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, UnverifiedBatch};
+use thiserror::Error;
+
+use super::record::{Key, RecordError, Value};
+use super::state::{Operation, Revision, State};
+use crate::files::FileHandle;
+use crate::scan::{Rules, Scan, Step};
+use crate::verdict::Fault;
+
+/// What a log adds up to.
+#[derive(Debug)]
+pub(super) struct Replayed {
+    pub(super) state: State,
+    pub(super) next_offset: Offset,
+    /// End of the last whole transaction.
+    pub(super) len: u64,
+    pub(super) torn: Option<TornTransaction>,
+}
+
+/// The last transaction was interrupted; nobody was told that it had succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TornTransaction {
+    /// Where it begins in the file.
+    pub at: u64,
+    /// What is there of it, in bytes.
+    pub bytes: u64,
+    /// How it shows.
+    pub fault: Fault,
+    /// The offset that it would have had.
+    pub offset: Offset,
+}
+
+/// Why a metadata log is not read.
+#[derive(Debug, Error)]
+pub enum MetadataDamage {
+    /// Bytes are not what was written, and an interrupted write does not explain it.
+    #[error("at byte {at} (offset {offset}): {fault}, and that is no interrupted write")]
+    Damaged {
+        /// Where.
+        at: u64,
+        /// The offset that is due there.
+        offset: Offset,
+        /// What is wrong.
+        fault: Fault,
+    },
+    /// Intact, but not a record that this build understands.
+    #[error("at byte {at} (offset {offset}): {record} is not known to this build; {}", written_by(.build))]
+    Unknown {
+        /// Where its transaction begins.
+        at: u64,
+        /// The transaction's offset.
+        offset: Offset,
+        /// What was not understood.
+        record: RecordError,
+        /// The build that wrote it, if the log names one.
+        build: Option<String>,
+    },
+    /// The file is not there, although the directory is in use.
+    #[error("the file is missing")]
+    Missing,
+}
+
+/// What stops a replay.
+#[derive(Debug, Error)]
+pub(super) enum ReplayError {
+    #[error(transparent)]
+    Damage(#[from] MetadataDamage),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The largest transaction, as the bytes of its batch.
+pub(super) const TRANSACTION_SIZE_MAX: usize = 4 * 1024 * 1024;
+/// The only epoch: the metadata of one node has no other leader.
+pub(super) const EPOCH: LeaderEpoch = LeaderEpoch::new(0);
+
+/// Adds a log up.
+pub(super) fn replay(file: &impl FileHandle) -> Result<Replayed, ReplayError> {
+    let rules = Rules { batch_size_max: TRANSACTION_SIZE_MAX as u64, may_have_gaps: true, epoch_max: EPOCH };
+    let mut scan = Scan::new(file, 0, Offset::ZERO, EPOCH, rules)?;
+    let mut state = State::default();
+    loop {
+        let (at, offset) = (scan.at(), scan.expected());
+        let fault = match scan.next()? {
+            Step::End => break,
+            Step::Fault(fault) => fault,
+            Step::Batch { batch, .. } => {
+                let header = *batch.header();
+                let operations = operations(&batch).map_err(|record| MetadataDamage::Unknown {
+                    at,
+                    offset: header.base_offset,
+                    record,
+                    build: build(&state),
+                })?;
+                state.apply(revision(&header), operations);
+                continue;
+            }
+        };
+        if !is_torn(file, at, scan.file_len(), fault)? {
+            return Err(MetadataDamage::Damaged { at, offset, fault }.into());
+        }
+        let torn = TornTransaction { at, bytes: scan.file_len() - at, fault, offset };
+        return Ok(Replayed { state, next_offset: offset, len: at, torn: Some(torn) });
+    }
+    Ok(Replayed { state, next_offset: scan.expected(), len: scan.at(), torn: None })
+}
+
+/// The revision of the transaction with this header.
+pub(super) fn revision(header: &BatchHeader) -> Revision {
+    // The scan has refused negative offsets: they are below the one that was due.
+    Revision::new(header.base_offset.get() as u64 + 1)
+}
+
+/// The build that wrote the latest part of the log.
+pub(super) fn build(state: &State) -> Option<String> {
+    match state.get(&Key::Build)?.value {
+        Value::Build(build) => Some(build),
+        _ => None,
+    }
+}
+
+fn operations(batch: &Batch<'_>) -> Result<Vec<Operation>, RecordError> {
+    let records =
+        batch.records(DecompressLimit::new(TRANSACTION_SIZE_MAX)).map_err(|_| RecordError::NotABatch)?;
+    let mut operations = Vec::new();
+    for record in &records {
+        let record = record.map_err(|_| RecordError::NotABatch)?;
+        let key = Key::decode(record.key.ok_or(RecordError::NoKey)?)?;
+        operations.push(match record.value {
+            Some(value) => Operation::Put(key.clone(), Value::decode(&key, value)?),
+            None => Operation::Delete(key),
+        });
+    }
+    Ok(operations)
+}
+
+/// Whether a fault is the last transaction, interrupted.
+///
+/// No transaction is begun before the one ahead of it is on stable storage. So nothing intact may lie behind a
+/// torn one, and it is not longer than a transaction can be.
+fn is_torn(file: &impl FileHandle, at: u64, len: u64, fault: Fault) -> io::Result<bool> {
+    let bears_the_marks = match fault {
+        Fault::CutHeader { .. } | Fault::CutBatch { .. } => true,
+        Fault::UnusableHeader { zero_chunk } | Fault::BadBatch { zero_chunk } => zero_chunk,
+        _ => false,
+    };
+    if !bears_the_marks || len - at > TRANSACTION_SIZE_MAX as u64 {
+        return Ok(false);
+    }
+    let mut rest = vec![0; (len - at) as usize];
+    let read = file.read_at(&mut rest, at)?;
+    rest.truncate(read);
+    Ok(!holds_a_batch(rest.get(1..).unwrap_or_default()))
+}
+
+/// Whether an intact batch begins anywhere in `bytes`.
+fn holds_a_batch(bytes: &[u8]) -> bool {
+    (0..bytes.len().saturating_sub(HEADER_SIZE))
+        .any(|at| UnverifiedBatch::split_first(&bytes[at..]).is_ok_and(|(batch, _)| batch.verify().is_ok()))
+}
+
+fn written_by(build: &Option<String>) -> String {
+    match build {
+        Some(build) => format!("the log was written by {build}: start that build or a later one"),
+        None => "the log does not say which build wrote it".to_owned(),
+    }
+}

@@ -1,0 +1,195 @@
+//! `quarantine/`: bytes that recovery took out of a log, and files and directories that it moved out of the way,
+//! each with a note that says where from and why. Nothing in here is ever removed by the broker.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use folio_record::{Offset, Timestamp};
+use serde::Serialize;
+
+use crate::envelope;
+use crate::files::{FileHandle, Files, OpenMode, parent};
+
+/// What the `.json` beside a quarantined file says.
+#[derive(Debug, Clone, Serialize)]
+pub struct Note {
+    /// The path that the bytes had, relative to the data directory.
+    pub file: String,
+    /// Where in that file they began.
+    pub position: u64,
+    /// How many there were.
+    pub bytes: u64,
+    /// The first offset that they held, if any.
+    pub first_offset: Option<i64>,
+    /// Whole, intact batches among them.
+    pub intact_batches: u64,
+    /// Why they are here.
+    pub reason: String,
+    /// When they came here, in milliseconds since the epoch.
+    pub at_ms: i64,
+}
+
+impl Note {
+    /// About the bytes of `file` from `position` on.
+    pub(crate) fn new(file: &Path, position: u64, reason: String, now: Timestamp) -> Self {
+        let file = file.display().to_string();
+        Self { file, position, bytes: 0, first_offset: None, intact_batches: 0, reason, at_ms: now.get() }
+    }
+
+    pub(crate) fn starting_at(mut self, offset: Offset) -> Self {
+        self.first_offset = Some(offset.get());
+        self
+    }
+}
+
+/// Copies the bytes of `file` from `note.position` to its end. After this returned `Some`, they are on stable
+/// storage; `None` says that the disk has no room for a copy.
+pub(crate) fn keep_tail<F: Files>(files: &F, file: &F::File, mut note: Note) -> io::Result<Option<PathBuf>> {
+    let copying = copy_tail(files, file, &mut note);
+    match copying {
+        Ok(path) => Ok(Some(path)),
+        Err(error) if is_full(&error) => {
+            // Removing what was copied so far gives the room back; if that fails too, the next start tries again.
+            let _ = files.remove_file(&staging());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves a file or a directory here as a whole.
+pub(crate) fn move_here<F: Files>(files: &F, path: &Path, mut note: Note) -> io::Result<PathBuf> {
+    note.bytes = files.entry(path)?.map_or(0, |entry| entry.len);
+    let label = label(path);
+    let mut to = Path::new(QUARANTINE_NAME).join(&label);
+    for number in 2..=NAMES_MAX {
+        if files.entry(&to)?.is_none() {
+            break;
+        }
+        to = Path::new(QUARANTINE_NAME).join(format!("{label}.{number}"));
+    }
+    write_note(files, &to, &note)?;
+    files.rename(path, &to)?;
+    files.sync_dir(Path::new(QUARANTINE_NAME))?;
+    files.sync_dir(parent(path))?;
+    Ok(to)
+}
+
+/// The name of the directory.
+pub const QUARANTINE_NAME: &str = "quarantine";
+
+const NAMES_MAX: u32 = 10_000;
+const COPY_STEP: usize = 1024 * 1024;
+
+fn copy_tail<F: Files>(files: &F, file: &F::File, note: &mut Note) -> io::Result<PathBuf> {
+    let copy = files.open(&staging(), OpenMode::Create)?;
+    copy.set_len(0)?;
+    let mut buf = vec![0; COPY_STEP];
+    let mut crc = crc32fast::Hasher::new();
+    note.bytes = 0;
+    loop {
+        let read = file.read_at(&mut buf, note.position + note.bytes)?;
+        if read == 0 {
+            break;
+        }
+        copy.write_at(&buf[..read], note.bytes)?;
+        crc.update(&buf[..read]);
+        note.bytes += read as u64;
+    }
+    copy.sync()?;
+    // Named by its contents: a recovery that is interrupted after this step keeps the same bytes only once.
+    let name = format!("{}@{}.{:08x}", label(Path::new(&note.file)), note.position, crc.finalize());
+    let path = Path::new(QUARANTINE_NAME).join(name);
+    write_note(files, &path, note)?;
+    files.rename(&staging(), &path)?;
+    files.sync_dir(Path::new(QUARANTINE_NAME))?;
+    Ok(path)
+}
+
+fn write_note<F: Files>(files: &F, about: &Path, note: &Note) -> io::Result<()> {
+    let mut path = about.as_os_str().to_owned();
+    path.push(".json");
+    let json = serde_json::to_vec_pretty(note).map_err(io::Error::other)?;
+    envelope::replace(files, Path::new(&path), &json)
+}
+
+fn staging() -> PathBuf {
+    Path::new(QUARANTINE_NAME).join("incoming.tmp")
+}
+
+/// One name for a whole path.
+fn label(path: &Path) -> String {
+    path.display().to_string().replace('/', "_")
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::SimFiles;
+
+    fn log(files: &SimFiles) -> crate::files::sim::SimFile {
+        files.create_dir(Path::new(QUARANTINE_NAME)).unwrap();
+        let file = files.open(Path::new("a.log"), OpenMode::Create).unwrap();
+        file.write_at(b"good-torn", 0).unwrap();
+        file
+    }
+
+    fn note() -> Note {
+        Note::new(Path::new("a.log"), 5, "torn".to_owned(), Timestamp::new(1)).starting_at(Offset::new(7))
+    }
+
+    #[test]
+    fn a_cut_tail_is_kept_once_with_a_note_that_says_where_from_and_why() {
+        let files = SimFiles::new();
+        let file = log(&files);
+        let path = keep_tail(&files, &file, note()).unwrap().unwrap();
+        assert_eq!(keep_tail(&files, &file, note()).unwrap().as_ref(), Some(&path));
+        let kept = files.snapshot();
+        assert_eq!(kept[&path], b"torn");
+        let json: serde_json::Value =
+            serde_json::from_slice(&kept[Path::new(&format!("{}.json", path.display()))]).unwrap();
+        assert_eq!((json["position"].as_u64(), json["bytes"].as_u64()), (Some(5), Some(4)));
+        assert_eq!((json["file"].as_str(), json["reason"].as_str()), (Some("a.log"), Some("torn")));
+        assert_eq!(json["first_offset"].as_i64(), Some(7));
+        assert_eq!(kept.len(), 3, "{kept:?}");
+    }
+
+    #[test]
+    fn a_kept_tail_survives_a_crash() {
+        for seed in 0..20 {
+            let files = SimFiles::new();
+            let file = log(&files);
+            files.sync_dir(Path::new("")).unwrap();
+            let path = keep_tail(&files, &file, note()).unwrap().unwrap();
+            files.crash(seed);
+            assert_eq!(files.snapshot()[&path], b"torn");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_keeps_nothing_and_says_so() {
+        let files = SimFiles::new();
+        let file = log(&files);
+        files.set_full(true);
+        assert_eq!(keep_tail(&files, &file, note()).unwrap(), None);
+        assert_eq!(files.snapshot().len(), 1, "nothing half-done is left");
+    }
+
+    #[test]
+    fn things_of_the_same_name_are_kept_side_by_side() {
+        let files = SimFiles::new();
+        files.create_dir(Path::new(QUARANTINE_NAME)).unwrap();
+        let mut names = Vec::new();
+        for _ in 0..3 {
+            files.create_dir(Path::new("t-0")).unwrap();
+            names.push(move_here(&files, Path::new("t-0"), note()).unwrap());
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 3);
+    }
+}

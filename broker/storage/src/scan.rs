@@ -1,0 +1,258 @@
+//! Walking the batches of a file that nobody vouches for.
+//!
+//! A [`Scan`] verifies: it reads every byte, through `pread` and never through a map, checks each checksum and
+//! that batches follow one another, and names the [`Fault`] at which it has to stop. A [`HeaderWalk`] only follows
+//! lengths and offsets; it is for bytes that somebody else vouches for.
+//!
+//! No number read from the file decides how much memory is taken: a batch is held only if the whole of it is in
+//! the file, and never more than [`BATCH_SIZE_LIMIT`].
+
+use std::io;
+
+use folio_record::{Batch, BatchError, BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, UnverifiedBatch};
+
+use crate::files::FileHandle;
+use crate::layout::field;
+use crate::verdict::{Fault, has_zero_chunk};
+
+/// What the batches of a file have to be like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// The largest batch that is written here today, in bytes: a length above it is implausible unless the batch
+    /// proves itself.
+    pub(crate) batch_size_max: u64,
+    /// Whether offsets may be left out between batches, as compaction does.
+    pub(crate) may_have_gaps: bool,
+    /// The latest epoch that was ever reached.
+    pub(crate) epoch_max: LeaderEpoch,
+}
+
+/// A walk through the batches of one file.
+#[derive(Debug)]
+pub(crate) struct Scan<'f, H> {
+    window: Window<'f, H>,
+    rules: Rules,
+    at: u64,
+    expected: Offset,
+    epoch_min: LeaderEpoch,
+}
+
+/// Where a walk has come to.
+#[derive(Debug)]
+pub(crate) enum Step<'a> {
+    /// A good batch, and where it begins.
+    Batch { at: u64, batch: Batch<'a> },
+    /// The file ends right after the last batch.
+    End,
+    /// It ends otherwise.
+    Fault(Fault),
+}
+
+/// A walk through headers only.
+#[derive(Debug)]
+pub(crate) struct HeaderWalk<'f, H> {
+    window: Window<'f, H>,
+    at: u64,
+}
+
+/// Reads a file piece by piece.
+#[derive(Debug)]
+struct Window<'f, H> {
+    file: &'f H,
+    len: u64,
+    step: usize,
+    bytes: Vec<u8>,
+    from: u64,
+    read: u64,
+}
+
+/// No batch is larger than this, whatever the settings: what a frame of either protocol can carry, with room.
+pub(crate) const BATCH_SIZE_LIMIT: u64 = 128 * 1024 * 1024;
+
+impl<'f, H: FileHandle> Scan<'f, H> {
+    /// Begins at byte `at`, where the batch with offset `expected` is due.
+    pub(crate) fn new(
+        file: &'f H,
+        at: u64,
+        expected: Offset,
+        epoch_min: LeaderEpoch,
+        rules: Rules,
+    ) -> io::Result<Self> {
+        Ok(Self { window: Window::new(file, SCAN_STEP)?, rules, at, expected, epoch_min })
+    }
+
+    /// Where the next batch begins, or the fault lies.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The offset that is due there.
+    pub(crate) fn expected(&self) -> Offset {
+        self.expected
+    }
+
+    /// Length of the file when the walk began.
+    pub(crate) fn file_len(&self) -> u64 {
+        self.window.len
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.window.read
+    }
+
+    /// The next batch.
+    pub(crate) fn next(&mut self) -> io::Result<Step<'_>> {
+        let (at, left) = (self.at, self.window.len.saturating_sub(self.at));
+        if left == 0 {
+            return Ok(Step::End);
+        }
+        if left < HEADER_SIZE as u64 {
+            return Ok(Step::Fault(Fault::CutHeader { left }));
+        }
+        let header = self.window.get(at, HEADER_SIZE)?;
+        let unusable = Fault::UnusableHeader { zero_chunk: has_zero_chunk(header, at, self.expected) };
+        let Some(length) = claimed_size(header) else {
+            return Ok(Step::Fault(unusable));
+        };
+        let is_plausible = length <= self.rules.batch_size_max;
+        if length > left {
+            return Ok(Step::Fault(if is_plausible { Fault::CutBatch { length, left } } else { unusable }));
+        }
+        if length > BATCH_SIZE_LIMIT {
+            return Ok(Step::Fault(unusable));
+        }
+        let bytes = self.window.get(at, length as usize)?;
+        let batch = match UnverifiedBatch::split_first(bytes).and_then(|(batch, _)| batch.verify()) {
+            Ok(batch) => batch,
+            Err(_) if !is_plausible => return Ok(Step::Fault(unusable)),
+            Err(BatchError::Checksum { .. }) => {
+                let zero_chunk = has_zero_chunk(bytes, at, self.expected);
+                return Ok(Step::Fault(Fault::BadBatch { zero_chunk }));
+            }
+            Err(_) => return Ok(Step::Fault(Fault::Contradiction)),
+        };
+        let header = batch.header();
+        if let Some(fault) = self.rules.out_of_place(header, self.expected, self.epoch_min) {
+            return Ok(Step::Fault(fault));
+        }
+        self.expected = header.next_offset();
+        self.epoch_min = header.leader_epoch;
+        self.at = at + length;
+        Ok(Step::Batch { at, batch })
+    }
+
+    /// How many whole, intact batches follow the one that failed, as far as its length leads to them.
+    pub(crate) fn count_intact_after_fault(&mut self) -> io::Result<u64> {
+        let mut count = 0;
+        let mut at = self.at;
+        loop {
+            let left = self.window.len.saturating_sub(at);
+            if left < HEADER_SIZE as u64 {
+                return Ok(count);
+            }
+            let Some(length) = claimed_size(self.window.get(at, HEADER_SIZE)?) else {
+                return Ok(count);
+            };
+            if length > left || length > BATCH_SIZE_LIMIT {
+                return Ok(count);
+            }
+            let bytes = self.window.get(at, length as usize)?;
+            count +=
+                u64::from(UnverifiedBatch::split_first(bytes).is_ok_and(|(batch, _)| batch.verify().is_ok()));
+            at += length;
+        }
+    }
+}
+
+impl Rules {
+    fn out_of_place(&self, header: &BatchHeader, expected: Offset, epoch_min: LeaderEpoch) -> Option<Fault> {
+        let found = header.base_offset;
+        if found < expected || (found > expected && !self.may_have_gaps) {
+            return Some(Fault::Discontinuous { expected, found });
+        }
+        let (lowest, highest, found) = (epoch_min, self.epoch_max, header.leader_epoch);
+        (found < lowest || found > highest).then_some(Fault::EpochOutOfOrder { lowest, highest, found })
+    }
+}
+
+impl<'f, H: FileHandle> HeaderWalk<'f, H> {
+    /// Begins at byte `at`, where a batch has to begin.
+    pub(crate) fn new(file: &'f H, at: u64) -> io::Result<Self> {
+        Ok(Self { window: Window::new(file, WALK_STEP)?, at })
+    }
+
+    /// Where the next batch begins.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.window.read
+    }
+
+    /// Goes past the next batch; `None` where no whole batch is.
+    pub(crate) fn next(&mut self) -> io::Result<Option<BatchHeader>> {
+        let left = self.window.len.saturating_sub(self.at);
+        if left < HEADER_SIZE as u64 {
+            return Ok(None);
+        }
+        let bytes = self.window.get(self.at, HEADER_SIZE)?;
+        let header = bytes.first_chunk().and_then(|bytes| BatchHeader::parse(bytes).ok());
+        let Some(header) = header.filter(|header| header.total_size() as u64 <= left) else {
+            return Ok(None);
+        };
+        self.at += header.total_size() as u64;
+        Ok(Some(header))
+    }
+
+    /// Whether the walk has come to the very end of the file.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.window.len
+    }
+}
+
+impl<'f, H: FileHandle> Window<'f, H> {
+    fn new(file: &'f H, step: usize) -> io::Result<Self> {
+        Ok(Self { file, len: file.len()?, step, bytes: Vec::new(), from: 0, read: 0 })
+    }
+
+    /// The `len` bytes at `at`, which the file has.
+    fn get(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
+        let end = self.from + self.bytes.len() as u64;
+        if at < self.from || at + len as u64 > end {
+            let keep = if at >= self.from && at < end { (at - self.from) as usize } else { self.bytes.len() };
+            self.bytes.drain(..keep);
+            self.from = at;
+            let kept = self.bytes.len();
+            let wanted = len.max(self.step).min((self.len - at) as usize);
+            self.bytes.resize(wanted, 0);
+            let read = self.file.read_at(&mut self.bytes[kept..], at + kept as u64)?;
+            self.read += read as u64;
+            if read < wanted - kept {
+                // Somebody else is cutting the file.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let from = (at - self.from) as usize;
+        Ok(&self.bytes[from..from + len])
+    }
+}
+
+const SCAN_STEP: usize = 256 * 1024;
+const WALK_STEP: usize = 4096;
+
+const LENGTH_AT: usize = 8;
+const MAGIC_AT: usize = 16;
+const MAGIC: u8 = 2;
+/// Bytes of a batch before and including its length field.
+const LENGTH_END: usize = 12;
+const _: () = assert!(LENGTH_AT + size_of::<i32>() == LENGTH_END);
+
+/// The size of the batch whose header this is, if magic and length can be those of a batch.
+fn claimed_size(header: &[u8]) -> Option<u64> {
+    let length = i32::from_be_bytes(field(header, LENGTH_AT));
+    let size = u64::try_from(length).ok()? + LENGTH_END as u64;
+    (header[MAGIC_AT] == MAGIC && size >= HEADER_SIZE as u64).then_some(size)
+}

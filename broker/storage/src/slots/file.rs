@@ -1,0 +1,457 @@
+//! The file of durable points: who has which slot, and writing the next copy of one.
+//!
+//! ```text
+//!  header  0      4         6           8                24                 28          32 .. 4096
+//!          | LSH1 | edition | slot size | directory uuid | slots per extent | crc(0..28) | zero |
+//! ```
+//!
+//! The header carries nothing that the slots need: a damaged one is reported and written anew.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::{
+    EXTENT_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_PER_EXTENT, Slot, SlotCopy, SlotUpdate, newest, slot_position,
+};
+use crate::files::{FileHandle, Files, OpenMode};
+use crate::layout::{field, put};
+use crate::partition::PartitionId;
+
+/// The open file.
+#[derive(Debug)]
+pub struct SlotsFile<F: Files> {
+    file: F::File,
+    extents: u32,
+    /// What the newest valid copy of each slot says, whoever wrote it.
+    newest: HashMap<u32, Slot>,
+    owners: HashMap<u32, PartitionId>,
+    /// No slot below this one is free.
+    search_from: u32,
+}
+
+/// What was found when the file was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SlotsReport {
+    /// The file was not there.
+    pub missing: bool,
+    /// The header was not what it should be, and was written anew.
+    pub header_damaged: bool,
+    /// Copies that are neither blank nor valid. One for a slot is what a crash leaves; its other copy holds.
+    pub damaged_copies: u32,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, Error)]
+pub enum SlotsError {
+    /// A later build wrote it.
+    #[error("it is of edition {edition}; this build knows edition {}", super::SLOT_EDITION)]
+    Newer {
+        /// The edition found.
+        edition: u16,
+    },
+    /// It belongs to another data directory.
+    #[error(
+        "it belongs to data directory {found}, not to {expected}; move it away, and every log is scanned instead"
+    )]
+    Foreign {
+        /// This directory.
+        expected: Uuid,
+        /// The other one.
+        found: Uuid,
+    },
+    /// The disk's fault.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Why a partition cannot have the slot that its directory names.
+#[derive(Debug, Error)]
+pub enum AdoptError {
+    /// No directory has so many partitions.
+    #[error("slot {number} cannot exist")]
+    OutOfRange {
+        /// The slot.
+        number: u32,
+    },
+    /// Another partition's directory names the same.
+    #[error("slot {number} is that of partition {owner}")]
+    Taken {
+        /// The slot.
+        number: u32,
+        /// Whose it is.
+        owner: PartitionId,
+    },
+    /// The disk's fault.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl<F: Files> SlotsFile<F> {
+    /// Opens the file; makes it if it is not there.
+    pub fn open(files: &F, dir: Uuid) -> Result<(Self, SlotsReport), SlotsError> {
+        let path = Path::new(SLOTS_NAME);
+        let missing = files.entry(path)?.is_none();
+        let file = files.open(path, OpenMode::Create)?;
+        let mut report = SlotsReport { missing, ..SlotsReport::default() };
+        report.header_damaged = check_header(&file, dir)? == Header::Damaged && !missing;
+        if missing || report.header_damaged {
+            file.write_at(&header(dir), 0)?;
+            file.sync()?;
+            files.sync_dir(Path::new(""))?;
+        }
+        let body = file.len()?.saturating_sub(HEADER_SIZE);
+        let extents = body.div_ceil(EXTENT_SIZE).min(u64::from(EXTENTS_MAX)) as u32;
+        if body < u64::from(extents) * EXTENT_SIZE {
+            // The last extent was being added, and nothing uses it yet; or the file was cut, and its slots read
+            // as never written.
+            file.write_at(&vec![0; (u64::from(extents) * EXTENT_SIZE - body) as usize], HEADER_SIZE + body)?;
+            file.sync()?;
+        }
+        let mut slots =
+            Self { file, extents, newest: HashMap::new(), owners: HashMap::new(), search_from: 0 };
+        for extent in 0..extents {
+            slots.read_extent(extent, &mut report)?;
+        }
+        Ok((slots, report))
+    }
+
+    /// Gives `number` to the partition whose directory names it, and says what is known of its durable point.
+    pub fn adopt(&mut self, number: u32, id: PartitionId) -> Result<Option<Slot>, AdoptError> {
+        if number / SLOTS_PER_EXTENT >= EXTENTS_MAX {
+            return Err(AdoptError::OutOfRange { number });
+        }
+        if let Some(owner) = self.owners.get(&number) {
+            return Err(AdoptError::Taken { number, owner: *owner });
+        }
+        self.reserve(number)?;
+        self.owners.insert(number, id);
+        // Another partition's last words say nothing about this one.
+        Ok(self.newest.get(&number).copied().filter(|slot| slot.partition == id))
+    }
+
+    /// Gives a new partition the first slot that is free.
+    pub fn claim(&mut self, id: PartitionId) -> io::Result<u32> {
+        let mut numbers = self.search_from..EXTENTS_MAX * SLOTS_PER_EXTENT;
+        let number =
+            numbers.find(|number| !self.owners.contains_key(number)).ok_or(io::ErrorKind::QuotaExceeded)?;
+        self.reserve(number)?;
+        self.search_from = number + 1;
+        self.owners.insert(number, id);
+        Ok(number)
+    }
+
+    /// Takes a slot back whose partition is gone. Its last copy stays until another partition writes its own.
+    pub fn release(&mut self, number: u32) {
+        self.owners.remove(&number);
+        self.search_from = self.search_from.min(number);
+    }
+
+    /// What the newest copy of this slot says, if its owner wrote it.
+    pub fn last(&self, number: u32) -> Option<&Slot> {
+        let slot = self.newest.get(&number)?;
+        (self.owners.get(&number) == Some(&slot.partition)).then_some(slot)
+    }
+
+    /// Writes the next copy of a slot. The caller's last flush covers all that `update` says.
+    ///
+    /// # Panics
+    /// If the slot is nobody's: a partition without a slot has no business here.
+    pub fn write(&mut self, number: u32, update: &SlotUpdate) -> io::Result<()> {
+        let partition = *self.owners.get(&number).expect("only slots with an owner are written");
+        let seq = self.newest.get(&number).map_or(0, |slot| slot.seq + 1);
+        let slot = Slot {
+            partition,
+            leader_epoch: update.leader_epoch,
+            seq,
+            durable_segment_base: update.durable_segment_base,
+            durable_pos: update.durable_pos,
+            durable_next_offset: update.durable_next_offset,
+            log_start: update.log_start,
+            visible: update.visible,
+            written_at: update.written_at,
+            boot_id: update.boot.id,
+            run_id: update.run_id,
+            mount_id: update.boot.mount,
+        };
+        self.file.write_at(&slot.encode(), slot_position(number, seq))?;
+        self.newest.insert(number, slot);
+        Ok(())
+    }
+
+    /// Waits until every copy written so far is on stable storage.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    /// Makes sure that the extent of slot `number` is on the disk before anybody uses it.
+    fn reserve(&mut self, number: u32) -> io::Result<()> {
+        let extents = number / SLOTS_PER_EXTENT + 1;
+        if extents > self.extents {
+            let from = HEADER_SIZE + u64::from(self.extents) * EXTENT_SIZE;
+            let zeros = vec![0; EXTENT_SIZE as usize];
+            for extent in 0..u64::from(extents - self.extents) {
+                self.file.write_at(&zeros, from + extent * EXTENT_SIZE)?;
+            }
+            self.file.sync()?;
+            self.extents = extents;
+        }
+        Ok(())
+    }
+
+    fn read_extent(&mut self, extent: u32, report: &mut SlotsReport) -> Result<(), SlotsError> {
+        let mut bytes = vec![0; EXTENT_SIZE as usize];
+        let first = extent * SLOTS_PER_EXTENT;
+        let from = slot_position(first, 0);
+        self.file.read_at(&mut bytes, from)?;
+        for number in first..first + SLOTS_PER_EXTENT {
+            let copy = |seq| {
+                let at = (slot_position(number, seq) - from) as usize;
+                SlotCopy::decode(&field::<SLOT_SIZE>(&bytes, at))
+            };
+            let copies = [copy(0), copy(1)];
+            for copy in copies {
+                match copy {
+                    SlotCopy::Newer { edition } => return Err(SlotsError::Newer { edition }),
+                    SlotCopy::Damaged => report.damaged_copies += 1,
+                    SlotCopy::Blank | SlotCopy::Valid(_) => {}
+                }
+            }
+            if let Some(slot) = newest(copies[0], copies[1]) {
+                self.newest.insert(number, slot);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of the file.
+pub const SLOTS_NAME: &str = "slots";
+
+/// A million partitions.
+const EXTENTS_MAX: u32 = 1 << 15;
+
+const HEADER_MAGIC: [u8; 4] = *b"LSH1";
+const HEADER_EDITION: u16 = 1;
+const EDITION_AT: usize = 4;
+const SLOT_SIZE_AT: usize = 6;
+const DIR_AT: usize = 8;
+const PER_EXTENT_AT: usize = 24;
+const CRC_AT: usize = 28;
+const USED: usize = 32;
+const _: () = assert!(DIR_AT + size_of::<Uuid>() == PER_EXTENT_AT);
+const _: () = assert!(CRC_AT + size_of::<u32>() == USED);
+
+#[derive(PartialEq)]
+enum Header {
+    Good,
+    Damaged,
+}
+
+fn header(dir: Uuid) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_SIZE as usize];
+    put(&mut bytes, 0, &HEADER_MAGIC);
+    put(&mut bytes, EDITION_AT, &HEADER_EDITION.to_be_bytes());
+    put(&mut bytes, SLOT_SIZE_AT, &(SLOT_SIZE as u16).to_be_bytes());
+    put(&mut bytes, DIR_AT, dir.as_bytes());
+    put(&mut bytes, PER_EXTENT_AT, &SLOTS_PER_EXTENT.to_be_bytes());
+    let crc = crc32fast::hash(&bytes[..CRC_AT]);
+    put(&mut bytes, CRC_AT, &crc.to_be_bytes());
+    bytes
+}
+
+fn check_header(file: &impl FileHandle, dir: Uuid) -> Result<Header, SlotsError> {
+    let mut bytes = [0; USED];
+    file.read_at(&mut bytes, 0)?;
+    let crc = u32::from_be_bytes(field(&bytes, CRC_AT));
+    if field(&bytes, 0) != HEADER_MAGIC || crc != crc32fast::hash(&bytes[..CRC_AT]) {
+        return Ok(Header::Damaged);
+    }
+    let edition = u16::from_be_bytes(field(&bytes, EDITION_AT));
+    if edition != HEADER_EDITION {
+        return Err(SlotsError::Newer { edition });
+    }
+    let found = Uuid::from_bytes(field(&bytes, DIR_AT));
+    if found != dir {
+        return Err(SlotsError::Foreign { expected: dir, found });
+    }
+    Ok(Header::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use folio_record::{LeaderEpoch, Offset, Timestamp};
+
+    use super::*;
+    use crate::files::{Boot, SimFiles};
+
+    const DIR: Uuid = Uuid::from_u128(1);
+
+    fn id(partition: u32) -> PartitionId {
+        PartitionId { topic: Uuid::from_u128(7), partition }
+    }
+
+    fn update(pos: u64) -> SlotUpdate {
+        SlotUpdate {
+            leader_epoch: LeaderEpoch::new(1),
+            durable_segment_base: Offset::new(0),
+            durable_pos: pos,
+            durable_next_offset: Offset::new(pos as i64),
+            log_start: Offset::new(0),
+            visible: Offset::new(0),
+            written_at: Timestamp::new(5),
+            boot: Boot { id: [1; 16], mount: 2 },
+            run_id: 3,
+        }
+    }
+
+    fn open(files: &SimFiles) -> SlotsFile<SimFiles> {
+        SlotsFile::open(files, DIR).unwrap().0
+    }
+
+    fn durable_pos(files: &SimFiles, number: u32) -> Option<u64> {
+        open(files).adopt(number, id(number)).unwrap().map(|slot| slot.durable_pos)
+    }
+
+    #[test]
+    fn the_last_synced_copy_is_read_back() {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        for partition in 0..40 {
+            assert_eq!(slots.claim(id(partition)).unwrap(), partition);
+        }
+        for pos in 1..=5 {
+            slots.write(33, &update(pos * 100)).unwrap();
+        }
+        slots.sync().unwrap();
+        files.crash(0);
+        assert_eq!(durable_pos(&files, 33), Some(500));
+        assert_eq!(durable_pos(&files, 3), None);
+        assert_eq!(files.snapshot()[Path::new(SLOTS_NAME)].len() as u64, HEADER_SIZE + 2 * EXTENT_SIZE);
+    }
+
+    #[test]
+    fn a_torn_write_falls_back_to_the_copy_before_it() {
+        for operation in 0..2 {
+            for seed in 0..50 {
+                let files = SimFiles::new();
+                let mut slots = open(&files);
+                slots.claim(id(0)).unwrap();
+                slots.write(0, &update(100)).unwrap();
+                slots.sync().unwrap();
+                files.cut_power_at(files.operations() + operation);
+                let _ = slots.write(0, &update(200));
+                let _ = slots.sync();
+                files.crash(seed);
+                let pos = durable_pos(&files, 0);
+                assert!(pos == Some(100) || pos == Some(200), "{pos:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_either_copy_leaves_the_other_and_is_counted() {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.claim(id(0)).unwrap();
+        slots.write(0, &update(100)).unwrap();
+        slots.write(0, &update(200)).unwrap();
+        slots.sync().unwrap();
+        for (seq, left) in [(0, 200), (1, 100)] {
+            for bit in 0..SLOT_SIZE * 8 {
+                let flip = |bytes: &mut Vec<u8>| {
+                    bytes[slot_position(0, seq) as usize + bit / 8] ^= 1 << (bit % 8);
+                };
+                files.kill();
+                files.tamper(Path::new(SLOTS_NAME), flip);
+                let (mut slots, report) = SlotsFile::open(&files, DIR).unwrap();
+                assert_eq!(report.damaged_copies, 1);
+                assert_eq!(slots.adopt(0, id(0)).unwrap().map(|slot| slot.durable_pos), Some(left));
+                files.tamper(Path::new(SLOTS_NAME), flip);
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_in_the_header_is_found_and_mended_without_a_slot_lost() {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.claim(id(0)).unwrap();
+        slots.write(0, &update(100)).unwrap();
+        let pristine = files.snapshot();
+        for bit in 0..USED * 8 {
+            files.kill();
+            files.tamper(Path::new(SLOTS_NAME), |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+            let (mut slots, report) = SlotsFile::open(&files, DIR).unwrap();
+            assert!(report.header_damaged, "bit {bit}");
+            assert_eq!(slots.adopt(0, id(0)).unwrap().map(|slot| slot.durable_pos), Some(100));
+            assert_eq!(files.snapshot(), pristine);
+        }
+    }
+
+    #[test]
+    fn a_slot_that_changed_hands_says_nothing_about_its_new_owner() {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.claim(id(0)).unwrap();
+        slots.write(0, &update(100)).unwrap();
+        slots.release(0);
+        assert_eq!(slots.claim(id(9)).unwrap(), 0);
+        assert!(slots.last(0).is_none());
+        slots.sync().unwrap();
+        assert!(open(&files).adopt(0, id(9)).unwrap().is_none());
+        slots.write(0, &update(50)).unwrap();
+        slots.sync().unwrap();
+        let slot = open(&files).adopt(0, id(9)).unwrap().unwrap();
+        assert_eq!((slot.durable_pos, slot.seq), (50, 1), "the sequence goes on across owners");
+    }
+
+    #[test]
+    fn two_partitions_never_share_a_slot() {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.adopt(4, id(0)).unwrap();
+        assert!(matches!(slots.adopt(4, id(1)), Err(AdoptError::Taken { number: 4, .. })));
+        assert!(matches!(slots.adopt(u32::MAX, id(1)), Err(AdoptError::OutOfRange { .. })));
+    }
+
+    #[test]
+    fn another_directorys_file_is_refused() {
+        let files = SimFiles::new();
+        open(&files);
+        assert!(matches!(SlotsFile::open(&files, Uuid::from_u128(2)), Err(SlotsError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_full_disk_does_not_stop_a_slot_from_being_written() {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.claim(id(0)).unwrap();
+        files.set_full(true);
+        slots.write(0, &update(1)).unwrap();
+        slots.sync().unwrap();
+    }
+
+    #[test]
+    fn a_crash_while_an_extent_is_added_leaves_a_file_that_opens() {
+        for operation in 0..3 {
+            for seed in 0..50 {
+                let files = SimFiles::new();
+                let mut slots = open(&files);
+                for partition in 0..SLOTS_PER_EXTENT {
+                    slots.claim(id(partition)).unwrap();
+                }
+                slots.write(31, &update(100)).unwrap();
+                slots.sync().unwrap();
+                files.cut_power_at(files.operations() + operation);
+                let _ = slots.claim(id(32)).map(|number| slots.write(number, &update(1)));
+                files.crash(seed);
+                assert_eq!(durable_pos(&files, 31), Some(100));
+                assert!(matches!(durable_pos(&files, 32), None | Some(1)));
+            }
+        }
+    }
+}
