@@ -50,6 +50,16 @@ pub enum AppenderError {
     Io(#[from] io::Error),
 }
 
+impl From<AppenderError> for io::Error {
+    /// The kernel's own error, if it was one, so that its kind stays.
+    fn from(error: AppenderError) -> Self {
+        match error {
+            AppenderError::Io(error) => error,
+            taken @ AppenderError::Taken => io::Error::other(taken),
+        }
+    }
+}
+
 impl Appender {
     pub(crate) fn claim(map: &Arc<SegmentMap>) -> Result<Self, AppenderError> {
         let identity = map.backing().identity()?;

@@ -71,6 +71,16 @@ pub enum MapError {
     Io(#[from] io::Error),
 }
 
+impl From<MapError> for io::Error {
+    /// The kernel's own error, if it was one, so that its kind stays.
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::Io(error) => error,
+            other => io::Error::other(other),
+        }
+    }
+}
+
 impl SegmentMap {
     /// Maps `file` from 0 to `capacity`, however short it is, and publishes its first `end` bytes.
     ///

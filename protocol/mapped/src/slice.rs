@@ -47,6 +47,17 @@ pub enum CopyError {
     Io(#[source] io::Error),
 }
 
+impl From<CopyError> for io::Error {
+    /// The kernel's own error, if it was one, so that its kind stays.
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Io(error) => error,
+            other @ CopyError::Truncated { .. } => Self::new(io::ErrorKind::UnexpectedEof, other),
+            other @ CopyError::OutOfRange { .. } => Self::new(io::ErrorKind::InvalidInput, other),
+        }
+    }
+}
+
 impl MapSlice {
     /// `range` is at or below the end of `map` (invariant 5).
     pub(crate) fn new(map: Arc<SegmentMap>, range: Range<u64>) -> Self {

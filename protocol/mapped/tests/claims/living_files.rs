@@ -128,6 +128,8 @@ fn what_cannot_be_mapped_is_refused_by_name() {
     assert!(matches!(SegmentMap::open(file(), 10, 1), Err(MapError::ShortFile { len: 0, end: 1 })));
     let above_the_address_space = SegmentMap::open(file(), 1 << 62, 0);
     assert!(matches!(above_the_address_space, Err(MapError::Io(_))));
+    let as_io = std::io::Error::from(above_the_address_space.unwrap_err());
+    assert_eq!(as_io.raw_os_error(), Some(libc::ENOMEM), "the kernel's error keeps its number");
 }
 
 #[test]
