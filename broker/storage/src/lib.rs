@@ -2,13 +2,16 @@
 
 pub mod clean;
 pub mod envelope;
+pub mod epochs;
 pub mod files;
 pub mod filesystem;
+pub mod index;
 mod layout;
 pub mod lock;
 pub mod metadata;
 pub mod node;
 pub mod partition;
+pub mod partition_files;
 pub mod quarantine;
 mod scan;
 pub mod slots;

@@ -8,13 +8,14 @@
 //!
 //! | situation | verdict |
 //! |---|---|
-//! | below the durable point, a file missing or too short, a hole between segments, a sealed file unlike its footer | offline |
+//! | below the durable point; a file missing or too short; a sealed file unlike its footer; segments that overlap | offline |
+//! | above: a segment ends before the next begins | cut there: its end never reached the disk |
 //! | above: fewer bytes than a header left, or a plausible length that ends past the file | cut |
 //! | above: a batch that fails and has a zero chunk | cut, even if valid batches follow |
 //! | above: no usable header | cut if a chunk of its header is zero, else offline |
 //! | above: a whole batch that fails and has no zero chunk | offline |
 //! | above: a valid batch at the wrong offset, or of an epoch that was never reached | offline |
-//! | a zero chunk although the machine has not rebooted since | offline |
+//! | a zero chunk or a lost end although the machine has not rebooted since | offline |
 //! | later segments, one of which the durable point names | offline; otherwise they leave whole with the cut |
 //!
 //! A *chunk* is what a batch has of one 512-byte sector of the file.
@@ -35,7 +36,8 @@ pub enum Fault {
         /// Bytes that were durable.
         durable: u64,
     },
-    /// A segment ends at another offset than the one at which the next begins.
+    /// A segment ends at another offset than the one at which the next begins. If it ends too early and nothing
+    /// says that its end was durable, then its last batches never reached the disk, while the next file did.
     Hole {
         /// Where the segment ends.
         ends: Offset,
@@ -135,9 +137,12 @@ pub fn verdict(evidence: &Evidence) -> Verdict {
         return Verdict::Offline(Reason::BelowDurable);
     }
     match fault {
-        Fault::MissingFile | Fault::ShortFile { .. } | Fault::Hole { .. } | Fault::UnlikeFooter => {
+        Fault::MissingFile | Fault::ShortFile { .. } | Fault::UnlikeFooter => {
             Verdict::Offline(Reason::BrokenChain)
         }
+        Fault::Hole { ends, next_base } if ends > next_base => Verdict::Offline(Reason::BrokenChain),
+        Fault::Hole { .. } if same_boot => Verdict::Offline(Reason::HoleWithoutPowerLoss),
+        Fault::Hole { .. } => Verdict::Cut,
         Fault::CutHeader { .. } | Fault::CutBatch { .. } => Verdict::Cut,
         Fault::UnusableHeader { zero_chunk: true } | Fault::BadBatch { zero_chunk: true } => {
             if same_boot {
@@ -295,13 +300,24 @@ mod tests {
 
     #[test]
     fn a_broken_chain_takes_the_partition_offline_even_above_the_durable_point() {
-        for fault in &faults()[..4] {
+        let overlap = Fault::Hole { ends: Offset::new(9), next_base: Offset::new(5) };
+        for fault in
+            [Fault::MissingFile, Fault::ShortFile { len: 1, durable: 2 }, Fault::UnlikeFooter, overlap]
+        {
             assert_eq!(
-                verdict(&Evidence { fault: *fault, ..ABOVE }),
+                verdict(&Evidence { fault, ..ABOVE }),
                 Verdict::Offline(Reason::BrokenChain),
                 "{fault}"
             );
         }
+    }
+
+    #[test]
+    fn above_a_segment_that_ends_before_the_next_begins_has_lost_its_end_with_the_power() {
+        let fault = Fault::Hole { ends: Offset::new(5), next_base: Offset::new(9) };
+        assert_eq!(verdict(&Evidence { fault, ..ABOVE }), Verdict::Cut);
+        let evidence = Evidence { fault, same_boot: true, ..ABOVE };
+        assert_eq!(verdict(&evidence), Verdict::Offline(Reason::HoleWithoutPowerLoss));
     }
 
     #[test]
