@@ -3,9 +3,10 @@
 use crate::header::{
     ATTRIBUTES_AT, BASE_OFFSET_AT, CRC_AT, LEADER_EPOCH_AT, LENGTH_AT, MAGIC, MAGIC_AT, field, total_size,
 };
+use crate::record::RawRecord;
+use crate::records::Places;
 use crate::{
-    BatchError, BatchHeader, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, RecordFault, Records,
-    Timestamp, crc32c,
+    BatchError, BatchHeader, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, Records, Timestamp, crc32c,
 };
 
 /// Bytes that have the length and the version of a batch. Nothing else is known of them.
@@ -111,13 +112,17 @@ impl<'a> Batch<'a> {
     pub fn check_records(&self, limit: DecompressLimit) -> Result<CheckedRecords, BatchError> {
         let records = self.records(limit)?;
         let (mut min, mut max) = (i64::MAX, i64::MIN);
-        for (index, record) in (0..).zip(&records) {
-            let timestamp = record?.timestamp.get();
-            if timestamp > self.header.max_timestamp.get() {
-                return Err(BatchError::Record { index, fault: RecordFault::Timestamp });
-            }
-            min = min.min(timestamp);
-            max = max.max(timestamp);
+        let mut rest = records.bytes();
+        let mut places = Places::new(&self.header);
+        for index in 0..self.header.count {
+            let record = RawRecord::take(&mut rest)
+                .and_then(|raw| places.place(raw))
+                .map_err(|fault| BatchError::Record { index, fault })?;
+            min = min.min(record.timestamp.get());
+            max = max.max(record.timestamp.get());
+        }
+        if !rest.is_empty() {
+            return Err(BatchError::TrailingBytes { bytes: rest.len() });
         }
         let has_records = self.header.count > 0;
         if has_records && max != self.header.max_timestamp.get() {

@@ -87,7 +87,7 @@ pub enum BatchError {
         /// How many.
         bytes: usize,
     },
-    /// No record reaches the header's maximum timestamp.
+    /// The latest timestamp of the records is not the one that the header gives.
     #[error("the header's maximum timestamp is {header}, that of its records {records}")]
     MaxTimestamp {
         /// What the header says.
@@ -113,7 +113,4 @@ pub enum RecordFault {
     /// Its offset does not follow the last one, or lies outside of the batch.
     #[error("its offset is not in the order or the range of the batch")]
     Offset,
-    /// Its timestamp is later than the header's maximum, or than any time.
-    #[error("its timestamp is out of the range of the batch")]
-    Timestamp,
 }

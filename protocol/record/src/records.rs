@@ -25,16 +25,10 @@ pub struct RecordsIter<'a> {
 /// [`RecordsIter`] borrows the bytes; a cursor does not, so it can live beside the buffer it walks.
 #[derive(Clone, Debug)]
 pub struct RecordCursor {
-    base_offset: Offset,
-    last_offset_delta: i32,
-    base_timestamp: Timestamp,
-    // The one timestamp of all records, if the broker gave it.
-    append_time: Option<Timestamp>,
+    places: Places,
     count: u32,
     index: u32,
     at: usize,
-    // The smallest delta that the next record may have.
-    offset_delta_min: i64,
 }
 
 impl<'a> Records<'a> {
@@ -86,19 +80,7 @@ impl std::iter::FusedIterator for RecordsIter<'_> {}
 impl RecordCursor {
     /// Before the first record of the batch of this header.
     pub fn new(header: &BatchHeader) -> Self {
-        Self {
-            base_offset: header.base_offset,
-            last_offset_delta: header.last_offset_delta,
-            base_timestamp: header.base_timestamp,
-            append_time: match header.attributes.timestamp_type() {
-                TimestampType::Create => None,
-                TimestampType::LogAppend => Some(header.max_timestamp),
-            },
-            count: header.count,
-            index: 0,
-            at: 0,
-            offset_delta_min: 0,
-        }
+        Self { places: Places::new(header), count: header.count, index: 0, at: 0 }
     }
 
     /// The next record. `bytes` are the batch's records, decompressed, and have to be the same at each
@@ -111,30 +93,60 @@ impl RecordCursor {
     pub fn next<'b>(&mut self, bytes: &'b [u8]) -> Option<Result<Record<'b>, BatchError>> {
         let mut rest = bytes.get(self.at..).unwrap_or_default();
         if self.index >= self.count {
-            return self.end(bytes.len(), rest.len());
+            self.at = bytes.len();
+            let trailing = BatchError::TrailingBytes { bytes: rest.len() };
+            return (!rest.is_empty()).then_some(Err(trailing));
         }
-        Some(match self.step(&mut rest) {
+        let index = self.index;
+        match RawRecord::take(&mut rest).and_then(|raw| self.places.place(raw)) {
             Ok(record) => {
-                self.at = bytes.len() - rest.len();
                 self.index += 1;
-                Ok(record)
+                self.at = bytes.len() - rest.len();
+                Some(Ok(record))
             }
             Err(fault) => {
-                let index = self.index;
-                self.stop(bytes.len());
-                Err(BatchError::Record { index, fault })
+                self.index = self.count;
+                self.at = bytes.len();
+                Some(Err(BatchError::Record { index, fault }))
             }
-        })
+        }
+    }
+}
+
+/// What a batch's header makes of the deltas of its records, one after the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    base_offset: Offset,
+    base_timestamp: Timestamp,
+    // The one timestamp of all records, if the broker gave it.
+    append_time: Option<Timestamp>,
+    // The range of the deltas to come.
+    offset_delta_min: i64,
+    offset_delta_max: i32,
+}
+
+impl Places {
+    pub(crate) fn new(header: &BatchHeader) -> Self {
+        Self {
+            base_offset: header.base_offset,
+            base_timestamp: header.base_timestamp,
+            append_time: match header.attributes.timestamp_type() {
+                TimestampType::Create => None,
+                TimestampType::LogAppend => Some(header.max_timestamp),
+            },
+            offset_delta_min: 0,
+            offset_delta_max: header.last_offset_delta,
+        }
     }
 
+    /// The next record, in its place.
     #[inline]
-    fn step<'b>(&mut self, rest: &mut &'b [u8]) -> Result<Record<'b>, RecordFault> {
-        let raw = RawRecord::take(rest)?;
-        if i64::from(raw.offset_delta) < self.offset_delta_min || raw.offset_delta > self.last_offset_delta {
+    pub(crate) fn place<'b>(&mut self, raw: RawRecord<'b>) -> Result<Record<'b>, RecordFault> {
+        if i64::from(raw.offset_delta) < self.offset_delta_min || raw.offset_delta > self.offset_delta_max {
             return Err(RecordFault::Offset);
         }
         self.offset_delta_min = i64::from(raw.offset_delta) + 1;
-        // The header has checked that all offsets up to the last exist. Timestamps are added as they were
+        // The header has checked that the offsets up to the last exist. Timestamps are added as they were
         // subtracted, by wrapping, so that any two may stand in one batch.
         let offset = self.base_offset.get() + i64::from(raw.offset_delta);
         let timestamp = self.base_timestamp.get().wrapping_add(raw.timestamp_delta);
@@ -145,16 +157,5 @@ impl RecordCursor {
             value: raw.value,
             headers: raw.headers,
         })
-    }
-
-    #[cold]
-    fn end<'b>(&mut self, len: usize, left: usize) -> Option<Result<Record<'b>, BatchError>> {
-        self.stop(len);
-        (left > 0).then_some(Err(BatchError::TrailingBytes { bytes: left }))
-    }
-
-    fn stop(&mut self, len: usize) {
-        self.index = self.count;
-        self.at = len;
     }
 }

@@ -22,27 +22,19 @@ pub(crate) enum VarintFault {
 /// Takes a 32-bit number off the front of `bytes`.
 #[inline]
 pub(crate) fn take_i32(bytes: &mut &[u8]) -> Result<i32, VarintFault> {
-    // Nearly all numbers in records are lengths and deltas of one or two bytes.
-    if let [first, rest @ ..] = *bytes
-        && first & MORE == 0
-    {
-        *bytes = rest;
-        return Ok(unfold(u64::from(*first)) as i32);
+    match take_short(bytes) {
+        Some(folded) => Ok(unfold(folded) as i32),
+        None => take_long(bytes, VARINT_SIZE_MAX, u64::from(u32::MAX)).map(|folded| unfold(folded) as i32),
     }
-    let folded = take_long(bytes, VARINT_SIZE_MAX, u64::from(u32::MAX))?;
-    Ok(unfold(folded) as i32)
 }
 
 /// Takes a 64-bit number off the front of `bytes`.
 #[inline]
 pub(crate) fn take_i64(bytes: &mut &[u8]) -> Result<i64, VarintFault> {
-    if let [first, rest @ ..] = *bytes
-        && first & MORE == 0
-    {
-        *bytes = rest;
-        return Ok(unfold(u64::from(*first)));
+    match take_short(bytes) {
+        Some(folded) => Ok(unfold(folded)),
+        None => take_long(bytes, VARLONG_SIZE_MAX, u64::MAX).map(unfold),
     }
-    take_long(bytes, VARLONG_SIZE_MAX, u64::MAX).map(unfold)
 }
 
 /// Writes a number; one that fits 32 bits reads back as either type.
@@ -63,7 +55,23 @@ pub(crate) const fn size(number: i64) -> usize {
     bits.div_ceil(7) as usize
 }
 
+/// A number of one or two bytes, as nearly all lengths and deltas are; else `None`, and nothing taken.
 #[inline]
+fn take_short(bytes: &mut &[u8]) -> Option<u64> {
+    match **bytes {
+        [first, ref rest @ ..] if first & MORE == 0 => {
+            *bytes = rest;
+            Some(u64::from(first))
+        }
+        [first, second, ref rest @ ..] if second & MORE == 0 => {
+            *bytes = rest;
+            Some(u64::from(first & !MORE) | u64::from(second) << 7)
+        }
+        _ => None,
+    }
+}
+
+#[cold]
 fn take_long(bytes: &mut &[u8], size_max: usize, max: u64) -> Result<u64, VarintFault> {
     let mut folded: u64 = 0;
     for (at, &byte) in bytes.iter().enumerate().take(size_max) {
