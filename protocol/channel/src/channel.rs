@@ -203,27 +203,70 @@ pub(crate) enum ChannelOp<L: LoopLocal> {
 
 /// The part of a channel that all threads see.
 pub(crate) struct ChannelCore {
-    pub(crate) id: ChannelId,
-    pub(crate) parent: Option<ChannelId>,
-    pub(crate) token: Token,
-    pub(crate) loop_core: Arc<LoopCore>,
-    pub(crate) limits: Arc<ChannelLimits>,
-    pub(crate) metadata: ChannelMetadata,
-    pub(crate) local_address: Option<SocketAddr>,
-    pub(crate) remote_address: Option<SocketAddr>,
-    pub(crate) closed: ChannelFuture<CloseCause>,
+    id: ChannelId,
+    parent: Option<ChannelId>,
+    token: Token,
+    loop_core: Arc<LoopCore>,
+    limits: Arc<ChannelLimits>,
+    metadata: ChannelMetadata,
+    local_address: Option<SocketAddr>,
+    remote_address: Option<SocketAddr>,
+    closed: ChannelFuture<CloseCause>,
     /// Written by the loop only.
-    pub(crate) state: AtomicU8,
-    pub(crate) auto_read: AtomicBool,
+    state: AtomicU8,
+    /// Written by the loop only.
+    auto_read: AtomicBool,
     /// The token is in the loop's list of woken channels.
-    pub(crate) woken: AtomicBool,
+    woken: AtomicBool,
 }
 
 impl ChannelCore {
+    pub(crate) fn new(
+        token: Token,
+        loop_core: Arc<LoopCore>,
+        limits: Arc<ChannelLimits>,
+        metadata: ChannelMetadata,
+        parent: Option<ChannelId>,
+        [local_address, remote_address]: [Option<SocketAddr>; 2],
+        closed: ChannelFuture<CloseCause>,
+    ) -> Self {
+        Self {
+            id: ChannelId::next(),
+            parent,
+            token,
+            loop_core,
+            limits,
+            metadata,
+            local_address,
+            remote_address,
+            closed,
+            state: AtomicU8::new(0),
+            auto_read: AtomicBool::new(true),
+            woken: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &ChannelLimits {
+        &self.limits
+    }
+
+    pub(crate) fn is_auto_read(&self) -> bool {
+        self.auto_read.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_auto_read(&self, on: bool) {
+        self.auto_read.store(on, Ordering::Relaxed);
+    }
+
     pub(crate) fn wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.loop_core.wake_channel(self.token);
         }
+    }
+
+    /// By the loop, before it looks at what the channel was woken for.
+    pub(crate) fn clear_woken(&self) {
+        self.woken.store(false, Ordering::Release);
     }
 
     pub(crate) fn is_writable(&self) -> bool {

@@ -26,6 +26,7 @@ pub struct ChannelHandlerContext<'a, L: LoopLocal> {
     pub(crate) edits: &'a mut Vec<Edit<L>>,
     pub(crate) stage: &'a mut StageState,
     pub(crate) close_requested: &'a mut bool,
+    pub(crate) peer_is_owed: bool,
 }
 
 impl<L: LoopLocal> ChannelHandlerContext<'_, L> {
@@ -73,7 +74,7 @@ impl<L: LoopLocal> ChannelHandlerContext<'_, L> {
 
     /// Hands bytes to the next inbound stage.
     pub fn fire_channel_read(&mut self, bytes: BytesMut) {
-        self.forwarded.append(bytes);
+        self.forwarded.append(ReadBuf::new(bytes, false));
     }
 
     /// Hands all of `input` to the next inbound stage as it is, without copying: for a stage that only looks.
@@ -81,7 +82,7 @@ impl<L: LoopLocal> ChannelHandlerContext<'_, L> {
         if self.forwarded.is_empty() {
             std::mem::swap(self.forwarded, input);
         } else {
-            self.forwarded.append(std::mem::take(input).into_inner());
+            self.forwarded.append(std::mem::take(input));
         }
     }
 
@@ -103,6 +104,22 @@ impl<L: LoopLocal> ChannelHandlerContext<'_, L> {
     /// one deadline. Moving it is cheap enough for every read.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.stage.deadline = deadline;
+    }
+
+    /// In [`deadline_reached`](crate::ChannelInboundHandler::deadline_reached): whether any stage owes the peer
+    /// something. In other calls false.
+    pub fn peer_is_owed(&self) -> bool {
+        self.peer_is_owed
+    }
+
+    /// How many bytes the socket has taken in the life of this channel.
+    pub fn bytes_sent(&self) -> u64 {
+        self.outbound.sent()
+    }
+
+    /// How many bytes wait for the socket to take them.
+    pub fn bytes_pending(&self) -> usize {
+        self.outbound.bytes()
     }
 
     /// Closes the channel when what was written so far has been sent. Nothing more is read.

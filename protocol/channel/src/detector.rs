@@ -4,13 +4,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::{
-    Channel, ChannelError, ChannelHandler, ChannelHandlerContext, ChannelInboundHandler, LoopLocal, ReadBuf,
-    Stage,
+    ChannelError, ChannelHandler, ChannelHandlerContext, ChannelInboundHandler, ChannelInitializer,
+    LoopLocal, ReadBuf,
 };
 
-/// The first stage of a port that speaks several protocols. It consumes nothing: it looks at the first byte and
-/// replaces itself by the stage that the table has for it, which sees the same bytes. A byte without an entry closes
-/// the channel with a log line that names the peer and the byte.
+/// The last stage of a port that speaks several protocols. It consumes nothing: it looks at the first byte and puts
+/// the stages that the table has for it in its own place; they see the same bytes. A byte without an entry closes the
+/// channel, with a log line that names the peer and the byte.
 pub struct ProtocolDetector<L: LoopLocal> {
     table: Arc<ProtocolTable<L>>,
 }
@@ -23,21 +23,28 @@ impl<L: LoopLocal> ProtocolDetector<L> {
 }
 
 /// First byte -> protocol.
+///
+/// ```
+/// use folio_channel::{ProtocolTable, initializer};
+///
+/// let table = ProtocolTable::<()>::new()
+///     .serve(0x89..=0x89, "native", initializer(|_channel, _pipeline| Ok(()))) // adds its stages here
+///     .refuse(0x16..=0x16, "TLS", "this port has no certificate");
+/// # let _ = table;
+/// ```
 pub struct ProtocolTable<L: LoopLocal> {
     entries: Vec<Entry<L>>,
 }
 
 struct Entry<L: LoopLocal> {
-    _first_bytes: RangeInclusive<u8>,
-    _name: &'static str,
-    _successor: Successor<L>,
+    first_bytes: RangeInclusive<u8>,
+    protocol: &'static str,
+    verdict: Verdict<L>,
 }
 
-type StageMaker<L> = Box<dyn Fn(&Channel<L>) -> Stage<L> + Send + Sync>;
-
-enum Successor<L: LoopLocal> {
-    Stage(StageMaker<L>),
-    Refused { _why: &'static str },
+enum Verdict<L: LoopLocal> {
+    Serve(Box<dyn ChannelInitializer<L>>),
+    Refuse { why: &'static str },
 }
 
 impl<L: LoopLocal> ProtocolTable<L> {
@@ -46,21 +53,20 @@ impl<L: LoopLocal> ProtocolTable<L> {
         Self { entries: Vec::new() }
     }
 
-    /// Channels that begin with one of `first_bytes` get the stage that `successor` makes, under the name `name`.
+    /// Channels that begin with one of `first_bytes` get the stages that `successors` adds, at the end of the
+    /// pipeline; then the detector goes.
     ///
     /// # Panics
     ///
     /// If a byte has an entry already.
     #[must_use]
     pub fn serve(
-        mut self,
+        self,
         first_bytes: RangeInclusive<u8>,
-        name: &'static str,
-        successor: impl Fn(&Channel<L>) -> Stage<L> + Send + Sync + 'static,
+        protocol: &'static str,
+        successors: impl ChannelInitializer<L>,
     ) -> Self {
-        let successor = Successor::Stage(Box::new(successor));
-        self.entries.push(Entry { _first_bytes: first_bytes, _name: name, _successor: successor });
-        self
+        self.with(first_bytes, protocol, Verdict::Serve(Box::new(successors)))
     }
 
     /// Channels that begin with one of `first_bytes` are closed, with a log line that names the protocol and `why`.
@@ -69,10 +75,22 @@ impl<L: LoopLocal> ProtocolTable<L> {
     ///
     /// If a byte has an entry already.
     #[must_use]
-    pub fn refuse(mut self, first_bytes: RangeInclusive<u8>, name: &'static str, why: &'static str) -> Self {
-        let successor = Successor::Refused { _why: why };
-        self.entries.push(Entry { _first_bytes: first_bytes, _name: name, _successor: successor });
+    pub fn refuse(self, first_bytes: RangeInclusive<u8>, protocol: &'static str, why: &'static str) -> Self {
+        self.with(first_bytes, protocol, Verdict::Refuse { why })
+    }
+
+    fn with(mut self, first_bytes: RangeInclusive<u8>, protocol: &'static str, verdict: Verdict<L>) -> Self {
+        for byte in first_bytes.clone() {
+            if let Some(other) = self.find(byte) {
+                panic!("first byte {byte:#04x} is both {protocol} and {}", other.protocol);
+            }
+        }
+        self.entries.push(Entry { first_bytes, protocol, verdict });
         self
+    }
+
+    fn find(&self, byte: u8) -> Option<&Entry<L>> {
+        self.entries.iter().find(|entry| entry.first_bytes.contains(&byte))
     }
 }
 
@@ -87,10 +105,24 @@ impl<L: LoopLocal> ChannelHandler<L> for ProtocolDetector<L> {}
 impl<L: LoopLocal> ChannelInboundHandler<L> for ProtocolDetector<L> {
     fn channel_read(
         &mut self,
-        _ctx: &mut ChannelHandlerContext<'_, L>,
-        _input: &mut ReadBuf,
+        ctx: &mut ChannelHandlerContext<'_, L>,
+        input: &mut ReadBuf,
     ) -> Result<(), ChannelError> {
-        let _ = &self.table;
-        todo!()
+        let Some(&first) = input.as_slice().first() else { return Ok(()) };
+        match self.table.find(first) {
+            Some(Entry { verdict: Verdict::Serve(successors), .. }) => {
+                let (name, channel) = (ctx.name(), ctx.channel);
+                let mut pipeline = crate::ChannelPipeline::new(ctx.edits);
+                successors.init_channel(channel, &mut pipeline)?;
+                pipeline.remove(name);
+                Ok(())
+            }
+            Some(Entry { protocol, verdict: Verdict::Refuse { why }, .. }) => Err(ChannelError::peer(
+                format!("first byte {first:#04x}: {protocol} is not served here ({why})"),
+            )),
+            None => Err(ChannelError::peer(format!(
+                "first byte {first:#04x} belongs to no protocol that is known"
+            ))),
+        }
     }
 }

@@ -64,7 +64,7 @@ impl std::fmt::Display for CloseCause {
 }
 
 /// Why no server socket listens.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum BindError {
     /// Another socket has the address.
     #[error("cannot listen on {0}: the address is in use")]
@@ -84,7 +84,7 @@ pub enum BindError {
         /// Where it was to listen.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 }
 
@@ -94,7 +94,7 @@ impl BindError {
             io::ErrorKind::AddrInUse => Self::InUse(address),
             io::ErrorKind::PermissionDenied => Self::Forbidden(address),
             io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress(address),
-            _ => Self::Io { address, source },
+            _ => Self::Io { address, source: Arc::new(source) },
         }
     }
 }

@@ -1,69 +1,32 @@
 //! The event loops of a program, and what is asked of them as a whole.
 
+mod config;
+mod end;
+
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use crate::counters::GroupCounters;
+use crate::event_loop::{Call, Command, GroupShared, Listening, LoopShared, Poller};
+use crate::future::Promise;
+use crate::transport::ServerSocketChannel;
+use crate::wake::LoopCore;
 use crate::{
-    BindError, Channel, ChannelFuture, ChannelInitializer, ChannelLimits, ConnectError, LoopHandle,
-    LoopLocal, LoopPanicked,
+    BindError, Channel, ChannelFuture, ChannelInitializer, ConnectError, LoopHandle, LoopLocal, LoopPanicked,
 };
 
-/// How a group is made.
-#[derive(Clone, Debug)]
-pub struct EventLoopConfig {
-    /// Loops, each a thread. Default: one per core.
-    pub loops: usize,
-    /// The threads are called this, a dash, and the loop's index. Default `folio-loop`.
-    pub thread_name: String,
-    /// How long a loop polls without sleeping after it had something to do: trades a core for latency. Default 0.
-    pub spin: Duration,
-    /// The bounds of all channels.
-    pub limits: ChannelLimits,
-    /// What every connected socket is set to.
-    pub socket: SocketOptions,
-}
-
-impl Default for EventLoopConfig {
-    fn default() -> Self {
-        Self {
-            loops: std::thread::available_parallelism().map_or(1, usize::from),
-            thread_name: "folio-loop".to_owned(),
-            spin: Duration::ZERO,
-            limits: ChannelLimits::default(),
-            socket: SocketOptions::default(),
-        }
-    }
-}
-
-/// What every connected socket is set to.
-#[derive(Clone, Debug)]
-pub struct SocketOptions {
-    /// Send small segments at once (`TCP_NODELAY`). Default on: a turn's answers leave in one call anyway.
-    pub nodelay: bool,
-    /// Probe a silent peer after that time (`SO_KEEPALIVE`). Default 60 s.
-    pub keepalive: Option<Duration>,
-    /// The kernel's send buffer in bytes (`SO_SNDBUF`). Default: the kernel's choice.
-    pub send_buffer_bytes: Option<usize>,
-    /// The kernel's receive buffer in bytes (`SO_RCVBUF`). Default: the kernel's choice.
-    pub receive_buffer_bytes: Option<usize>,
-}
-
-impl Default for SocketOptions {
-    fn default() -> Self {
-        Self {
-            nodelay: true,
-            keepalive: Some(Duration::from_secs(60)),
-            send_buffer_bytes: None,
-            receive_buffer_bytes: None,
-        }
-    }
-}
+pub use config::{EventLoopConfig, SocketOptions};
+use end::{GroupEnd, LoopThread};
 
 /// A group whose loops exist and can be sent messages, but do not run yet: for what needs all the handles before
 /// the first turn.
 pub struct PreparedGroup<L: LoopLocal> {
-    handles: Vec<LoopHandle<L>>,
+    config: EventLoopConfig,
+    shared: Arc<GroupShared<L>>,
+    pollers: Vec<Poller>,
 }
 
 impl<L: LoopLocal> PreparedGroup<L> {
@@ -72,31 +35,68 @@ impl<L: LoopLocal> PreparedGroup<L> {
     /// # Errors
     ///
     /// The system has no descriptors left.
-    pub fn new(_config: EventLoopConfig) -> io::Result<Self> {
-        todo!()
+    ///
+    /// # Panics
+    ///
+    /// If no loop is asked for.
+    pub fn new(config: EventLoopConfig) -> io::Result<Self> {
+        assert!(config.loops > 0, "a group of no loops");
+        let shared = Arc::new(GroupShared::new(config.limits.clone()));
+        let mut pollers = Vec::with_capacity(config.loops);
+        let mut handles = Vec::with_capacity(config.loops);
+        for index in 0..config.loops {
+            let (poller, waker) = Poller::new()?;
+            pollers.push(poller);
+            let core = LoopCore::new(index, Some(waker));
+            handles.push(LoopHandle::new(Arc::new(LoopShared::new(core))));
+        }
+        shared.set_loops(handles);
+        Ok(Self { config, shared, pollers })
     }
 
     /// The loops, in order.
     pub fn handles(&self) -> &[LoopHandle<L>] {
-        &self.handles
+        self.shared.loops()
     }
 
     /// Starts the threads. Each calls `factory` once, with its own handle, and keeps what it returns.
     ///
     /// # Errors
     ///
-    /// A thread cannot be started.
+    /// A thread cannot be started. Those that were are told to stop.
     pub fn start(
         self,
-        _factory: impl Fn(usize, LoopHandle<L>) -> L + Send + Sync + 'static,
+        factory: impl Fn(usize, LoopHandle<L>) -> L + Send + Sync + 'static,
     ) -> io::Result<EventLoopGroup<L>> {
-        todo!()
+        let factory = Arc::new(factory);
+        let end = Arc::new(GroupEnd::new(self.pollers.len()));
+        let mut group = EventLoopGroup { shared: self.shared, end, threads: Vec::new() };
+        for (index, poller) in self.pollers.into_iter().enumerate() {
+            let thread = LoopThread {
+                group: Arc::clone(&group.shared),
+                handle: group.shared.loops()[index].clone(),
+                end: Arc::clone(&group.end),
+                options: self.config.socket.clone(),
+                spin: self.config.spin,
+            };
+            let factory = Arc::clone(&factory);
+            let name = format!("{}-{index}", self.config.thread_name);
+            let spawned = std::thread::Builder::new().name(name).spawn(move || thread.run(poller, &*factory));
+            group.threads.push(spawned?);
+        }
+        Ok(group)
     }
 }
 
 /// Running event loops. Dropping it asks them to stop at once; it does not wait.
+///
+/// A panic on a loop's thread is a bug, and what the loop shares with others may be half changed. So it ends the
+/// group: that loop's channels are closed, the other loops shut down without delay, [`ended`](Self::ended) and
+/// [`join`](Self::join) say which loop it was and why. Nothing goes on as if nothing had happened.
 pub struct EventLoopGroup<L: LoopLocal> {
-    handles: Vec<LoopHandle<L>>,
+    shared: Arc<GroupShared<L>>,
+    end: Arc<GroupEnd>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl<L: LoopLocal> EventLoopGroup<L> {
@@ -114,76 +114,88 @@ impl<L: LoopLocal> EventLoopGroup<L> {
 
     /// The loops, in order.
     pub fn handles(&self) -> &[LoopHandle<L>] {
-        &self.handles
+        self.shared.loops()
     }
 
     /// Listens on `address`, and serves every connection with a pipeline made by `initializer`, on the loop that
     /// has the fewest. The result is the server channel: its `local_address` has the port, its `close` ends it
     /// (connections stay).
     ///
+    /// Waits for a loop to take the socket over: not to be called on a loop's thread.
+    ///
     /// # Errors
     ///
     /// See [`BindError`].
     pub fn bind(
         &self,
-        _address: SocketAddr,
-        _initializer: impl ChannelInitializer<L>,
+        address: SocketAddr,
+        initializer: impl ChannelInitializer<L>,
     ) -> Result<Channel<L>, BindError> {
-        todo!()
+        let socket = ServerSocketChannel::bind(address, self.shared.limits.backlog)?;
+        let promise = Promise::new(Err(BindError::LoopEnded(address)));
+        let bound = promise.future();
+        let handle = self.next_loop();
+        handle.command(Command::Listen(Listening { socket, initializer: Arc::new(initializer), promise }));
+        bound.wait()
     }
 
     /// Connects to `address`, with a pipeline made by `initializer` once the connection is there. Does not block.
     pub fn connect(
         &self,
-        _address: SocketAddr,
-        _initializer: impl ChannelInitializer<L>,
+        address: SocketAddr,
+        initializer: impl ChannelInitializer<L>,
     ) -> ChannelFuture<Result<Channel<L>, ConnectError>> {
-        todo!()
+        let promise = Promise::new(Err(ConnectError::LoopEnded(address)));
+        let connected = promise.future();
+        let handle = self.next_loop();
+        handle.command(Command::Connect(Call { address, initializer: Arc::new(initializer), promise }));
+        connected
     }
 
     /// Accepts no more, reads no more, lets every channel send what it owes, closes it; after `limit` at the latest
     /// closes what is left. Done when all loops have ended.
-    pub fn shutdown(&self, _limit: Duration) -> ChannelFuture<Result<(), LoopPanicked>> {
-        todo!()
+    pub fn shutdown(&self, limit: Duration) -> ChannelFuture<Result<(), LoopPanicked>> {
+        self.shared.shut_down(Instant::now() + limit);
+        self.ended()
     }
 
     /// What [`shutdown`](Self::shutdown) results in, without asking for it. A panic on one loop ends them all.
     pub fn ended(&self) -> ChannelFuture<Result<(), LoopPanicked>> {
-        todo!()
+        self.end.future()
     }
 
-    /// Blocks until all threads have ended.
+    /// Blocks until all threads have ended. Does not ask them to.
     ///
     /// # Errors
     ///
     /// A loop has panicked.
-    pub fn join(self) -> Result<(), LoopPanicked> {
-        todo!()
+    pub fn join(mut self) -> Result<(), LoopPanicked> {
+        let result = self.ended().wait();
+        for thread in self.threads.drain(..) {
+            // It has caught its panic and reported it already.
+            let _ = thread.join();
+        }
+        result
     }
 
     /// What has been counted so far.
     pub fn counters(&self) -> GroupCounters {
-        todo!()
+        let mut sum =
+            GroupCounters { connections: self.shared.open.get() as u64, ..GroupCounters::default() };
+        for handle in self.handles() {
+            sum.add(&handle.shared().counters);
+        }
+        sum
+    }
+
+    /// The loop with the fewest connections.
+    fn next_loop(&self) -> &LoopHandle<L> {
+        self.shared.least_loaded(self.end.next_turn())
     }
 }
 
-/// Counts since the start of a group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GroupCounters {
-    /// Connections that are open now, accepted or connected.
-    pub connections: u64,
-    /// Connections that were accepted.
-    pub accepted: u64,
-    /// Connections closed at once: there were `connections_max`.
-    pub refused_over_limit: u64,
-    /// Connections closed at once: no descriptor was left.
-    pub refused_no_descriptor: u64,
-    /// Channels that ended by an error.
-    pub failed: u64,
-    /// Turns of all loops.
-    pub turns: u64,
-    /// `read` calls on sockets.
-    pub reads: u64,
-    /// `writev` calls on sockets.
-    pub writes: u64,
+impl<L: LoopLocal> Drop for EventLoopGroup<L> {
+    fn drop(&mut self) {
+        self.shared.shut_down(Instant::now());
+    }
 }

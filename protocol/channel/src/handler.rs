@@ -65,6 +65,12 @@ pub trait ChannelInboundHandler<L: LoopLocal>: ChannelHandler<L> {
     /// The channel has ended; the last call. Nothing can be written any more.
     fn channel_inactive(&mut self, _ctx: &mut ChannelHandlerContext<'_, L>, _cause: &CloseCause) {}
 
+    /// Whether received bytes pass through this stage. One that only waits for events says no, and
+    /// [`channel_read`](Self::channel_read) is never called. Asked once, when the stage is added.
+    fn takes_input(&self) -> bool {
+        true
+    }
+
     /// Whether the peer is still owed something that is not queued yet. While that is so, a channel whose peer has
     /// finished sending, or whose group shuts down, stays open (for a limited time).
     fn owes(&self) -> bool {

@@ -1,9 +1,75 @@
-//! Channels, pipelines, handlers and event loops over mio, in Netty's vocabulary.
-
-#![allow(clippy::todo, dead_code)]
+//! Channels, pipelines, handlers and event loops over mio, in Netty's vocabulary and with Rust's ownership.
+//!
+//! A [`Channel`] is a connection; its [`ChannelPipeline`] is a row of handlers that received bytes pass in one direction
+//! and sent bytes in the other; an event loop (one thread of an [`EventLoopGroup`]) serves many channels and owns
+//! everything of theirs: sockets, pipelines, buffers, and one state of the program's own choice, its [`LoopLocal`].
+//!
+//! Bytes are the only currency between handlers; so what is inserted at run time (TLS, protocol detection, logging)
+//! composes. What is typed, requests and answers, lives in one generic last stage, [`RequestHandler`], that joins a
+//! [`Codec`] with a [`Service`].
+//!
+//! # An echo server
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::time::Duration;
+//!
+//! use folio_channel::{
+//!     ChannelError, ChannelHandler, ChannelHandlerContext, ChannelInboundHandler, EventLoopConfig, EventLoopGroup,
+//!     ReadBuf, Stage, initializer,
+//! };
+//!
+//! struct Echo;
+//!
+//! impl ChannelHandler<()> for Echo {}
+//!
+//! impl ChannelInboundHandler<()> for Echo {
+//!     fn channel_read(
+//!         &mut self,
+//!         ctx: &mut ChannelHandlerContext<'_, ()>,
+//!         input: &mut ReadBuf,
+//!     ) -> Result<(), ChannelError> {
+//!         ctx.write(input.split_to(input.len())); // not copied; leaves at the end of the turn
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = EventLoopConfig { loops: 1, ..EventLoopConfig::default() };
+//! let group = EventLoopGroup::start(config, |_index, _handle| ())?;
+//! let server = group.bind("127.0.0.1:0".parse()?, initializer(|_channel, pipeline| {
+//!     pipeline.add_last("echo", Stage::inbound(Echo));
+//!     Ok(())
+//! }))?;
+//!
+//! let mut client = std::net::TcpStream::connect(server.local_address().expect("it is bound"))?;
+//! client.write_all(b"hello")?;
+//! let mut answer = [0; 5];
+//! client.read_exact(&mut answer)?;
+//! assert_eq!(&answer, b"hello");
+//!
+//! group.shutdown(Duration::from_secs(1));
+//! group.join()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. A channel belongs to one loop for all its life; no other thread touches its pipeline. Handles
+//!    ([`Channel`], [`LoopHandle`], [`Reply`]) post.
+//! 2. A handler never runs inside of another, nor inside of itself: what it makes is queued and moved when it returns.
+//! 3. No loop waits for anything but its own `epoll_wait`, and does not sleep while a channel has work left.
+//! 4. Readiness is sticky: no edge is lost while a channel may not be read, or waits for its turn.
+//! 5. Every buffer and queue is bounded by [`ChannelLimits`], or by requests that are; a bound that is reached stops the
+//!    reading of the socket that feeds it, or closes it. No number that a peer sends decides an allocation.
+//! 6. A loop that is awake is not interrupted, and one that sleeps is woken once, however much is posted to it.
+//! 7. A panic of a handler ends the whole group, and is reported: see [`EventLoopGroup`].
 
 mod channel;
+mod connection;
 mod context;
+mod counters;
 mod detector;
 mod embedded;
 mod error;
@@ -11,23 +77,28 @@ mod event_loop;
 mod future;
 mod group;
 mod handler;
+mod host;
 mod idle;
 mod limits;
 mod local;
 mod outbound;
+mod permit;
 mod pipeline;
 mod read_buf;
+mod receive;
 mod request;
+mod transport;
 mod wake;
 
 pub use channel::{Channel, ChannelConfig, ChannelId, ChannelMetadata, TransportKind};
 pub use context::ChannelHandlerContext;
+pub use counters::GroupCounters;
 pub use detector::{ProtocolDetector, ProtocolTable};
 pub use embedded::EmbeddedChannel;
 pub use error::{BindError, ChannelError, CloseCause, ConnectError, LoopPanicked, WriteError};
 pub use event_loop::LoopHandle;
 pub use future::ChannelFuture;
-pub use group::{EventLoopConfig, EventLoopGroup, GroupCounters, PreparedGroup, SocketOptions};
+pub use group::{EventLoopConfig, EventLoopGroup, PreparedGroup, SocketOptions};
 pub use handler::{
     ChannelDuplexHandler, ChannelHandler, ChannelInboundHandler, ChannelOutboundHandler, Stage,
 };

@@ -26,8 +26,6 @@ pub struct ChannelLimits {
     pub outbound_heap_bytes_high: usize,
     /// The same for the number of parts; low is half of it. Default 512.
     pub outbound_parts_high: usize,
-    /// Parts that one `writev` sends; more wait for the next. At most [`folio_mapped::PARTS_MAX`]. Default 256.
-    pub writev_parts_max: usize,
 
     /// Requests of one channel that wait for their answers; above, no more are decoded and the socket is not read.
     /// Default 1024.
@@ -63,7 +61,6 @@ impl Default for ChannelLimits {
             outbound_bytes_low: 256 * KIB,
             outbound_heap_bytes_high: 128 * KIB,
             outbound_parts_high: 512,
-            writev_parts_max: 256,
             in_flight_max: 1024,
             in_flight_bytes_max: 8 * MIB,
             pushed_max: 1024,

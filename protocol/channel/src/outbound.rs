@@ -139,6 +139,17 @@ impl OutboundQueue {
         Some(part)
     }
 
+    pub(crate) fn with_capacity(tail: usize) -> Self {
+        Self { tail: BytesMut::with_capacity(tail), ..Self::default() }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.parts.clear();
+        self.parts_len = 0;
+        self.parts_heap_len = 0;
+        self.tail.clear();
+    }
+
     fn seal(&mut self) {
         if !self.tail.is_empty() {
             let sealed = self.tail.split().freeze();

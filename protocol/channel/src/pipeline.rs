@@ -1,8 +1,12 @@
-//! The stages of one channel, and the moving of bytes between them.
+//! The stages of one channel, as they are seen and edited from outside.
+
+mod stages;
 
 use std::fmt;
 
 use crate::{Channel, ChannelError, LoopLocal, Stage};
+
+pub(crate) use stages::{Around, Event, Stages};
 
 /// The pipeline as a handler or an initializer sees it: it records edits, which take effect, in order, when the call
 /// returns. An edit that names a stage that is not there, or a name that is taken, closes the channel: a bug.

@@ -26,6 +26,8 @@ pub struct ReadBuf {
     /// Consumed bytes at the front. They are given up lazily, so that a buffer that is consumed in place can be
     /// used again from its first byte.
     consumed: usize,
+    /// The memory is the loop's read buffer, which has to go back.
+    is_lent: bool,
 }
 
 impl ReadBuf {
@@ -71,26 +73,29 @@ impl ReadBuf {
         unit
     }
 
-    /// Takes over a buffer whose bytes are all unread.
-    pub(crate) fn new(bytes: BytesMut) -> Self {
-        Self { bytes, consumed: 0 }
+    /// Takes over a buffer whose bytes are all unread; `is_lent` if it is the loop's.
+    pub(crate) fn new(bytes: BytesMut, is_lent: bool) -> Self {
+        Self { bytes, consumed: 0, is_lent }
     }
 
-    /// Appends bytes, without copying them if nothing is there.
-    pub(crate) fn append(&mut self, more: BytesMut) {
-        if self.is_empty() {
-            self.bytes = more;
-            self.consumed = 0;
+    pub(crate) fn is_lent(&self) -> bool {
+        self.is_lent
+    }
+
+    /// Appends bytes; copies them only if something is there already, or the memory here has to go back.
+    pub(crate) fn append(&mut self, more: Self) {
+        self.compact();
+        if self.is_empty() && !self.is_lent {
+            *self = more;
         } else {
-            self.compact();
-            self.bytes.unsplit(more);
+            self.bytes.extend_from_slice(more.as_slice());
         }
     }
 
-    /// Gives up what was consumed and gives out the buffer, so that more can be received behind what is left.
-    pub(crate) fn into_inner(mut self) -> BytesMut {
+    /// Gives up what was consumed, and gives out the buffer and whether it is the loop's.
+    pub(crate) fn into_parts(mut self) -> (BytesMut, bool) {
         self.compact();
-        self.bytes
+        (self.bytes, self.is_lent)
     }
 
     fn compact(&mut self) {
@@ -105,7 +110,7 @@ impl ReadBuf {
 
 impl From<&[u8]> for ReadBuf {
     fn from(bytes: &[u8]) -> Self {
-        Self::new(BytesMut::from(bytes))
+        Self::new(BytesMut::from(bytes), false)
     }
 }
 

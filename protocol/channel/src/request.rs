@@ -1,11 +1,26 @@
 //! The last stage of a pipeline: whole requests in, answers out, each to its place.
+//!
+//! ```text
+//!                       decode           call  +-> Responder::send     answers now: encoded at once
+//!   received bytes --> [ Codec ] --> [ Service ]-> Responder::none     no answer is wanted
+//!                                              +-> Responder::later    Reply ~~> any thread ~~> mailbox, wake
+//!   sent bytes     <-- [ Codec ] <-- slots (in order) or straight <------------------------------+
+//!                       encode
+//! ```
+
+mod mailbox;
+mod reply;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::{
-    ChannelError, ChannelHandler, ChannelHandlerContext, ChannelInboundHandler, LoopLocal, OutboundQueue,
-    ReadBuf,
+    ChannelError, ChannelHandler, ChannelHandlerContext, ChannelInboundHandler, CloseCause, LoopLocal,
+    OutboundQueue, ReadBuf,
 };
 
-mod reply;
+use mailbox::{Letter, Mailbox};
+use reply::Outcome;
 
 pub use reply::{NotPushed, Pusher, Reply, Responder};
 
@@ -25,6 +40,8 @@ pub trait Codec: Send + 'static {
     }
 
     /// Takes one whole unit from the front of `input`, or nothing (`None`) if it is not complete.
+    ///
+    /// A unit that makes no request (a preface, say) may be consumed on the way to the next one.
     ///
     /// # Errors
     ///
@@ -69,18 +86,144 @@ pub trait Service<L: LoopLocal>: Send + 'static {
 pub struct RequestHandler<C: Codec, S> {
     codec: C,
     service: S,
+    mailbox: Arc<Mailbox<C::Response>>,
+    /// Letters being worked off.
+    letters: Vec<Letter<C::Response>>,
+    /// With answers in order: one for each request from the oldest unanswered one on.
+    slots: VecDeque<Slot<C::Response>>,
+    /// The number of the first of them.
+    first_slot: u64,
+    /// Requests that wait for their answers, and answers that wait for their turn.
+    in_flight: usize,
+    /// Bytes that those requests were on the wire.
+    in_flight_bytes: usize,
+}
+
+enum Slot<R> {
+    Waiting,
+    Answered(R),
+    NoAnswer,
 }
 
 impl<C: Codec, S> RequestHandler<C, S> {
     /// A stage for one channel.
     pub fn new(codec: C, service: S) -> Self {
-        Self { codec, service }
+        Self {
+            codec,
+            service,
+            mailbox: Arc::default(),
+            letters: Vec::new(),
+            slots: VecDeque::new(),
+            first_slot: 0,
+            in_flight: 0,
+            in_flight_bytes: 0,
+        }
     }
 
     /// A way for any thread to send frames that answer no request of this channel's peer: a client's requests.
     pub fn pusher(&self) -> Pusher<C::Response> {
-        todo!()
+        Pusher::new(Arc::clone(&self.mailbox))
     }
+
+    /// Requests and answers that are under way.
+    fn has_room<L: LoopLocal>(&self, ctx: &ChannelHandlerContext<'_, L>) -> bool {
+        let limits = ctx.limits();
+        self.in_flight < limits.in_flight_max
+            && self.in_flight_bytes < limits.in_flight_bytes_max
+            && ctx.is_writable()
+    }
+
+    /// Goes on with the input, if it was left because there was no room.
+    fn resume_if_room<L: LoopLocal>(&self, ctx: &mut ChannelHandlerContext<'_, L>) {
+        if self.has_room(ctx) {
+            ctx.resume_reading();
+        }
+    }
+
+    /// A request of `size` bytes was called with the result `outcome`.
+    fn note(
+        &mut self,
+        outcome: Outcome<C::Response>,
+        size: usize,
+        out: &mut OutboundQueue,
+    ) -> Result<(), ChannelError> {
+        let slot = match outcome {
+            Outcome::Answered(response) if self.slots.is_empty() => {
+                self.first_slot += 1;
+                return self.codec.encode(response, out);
+            }
+            Outcome::NoAnswer if self.slots.is_empty() => {
+                self.first_slot += 1;
+                return Ok(());
+            }
+            Outcome::Answered(response) => Slot::Answered(response),
+            Outcome::NoAnswer => Slot::NoAnswer,
+            Outcome::Later => {
+                self.in_flight_bytes += size;
+                Slot::Waiting
+            }
+            Outcome::Dropped => return Err(dropped()),
+        };
+        self.in_flight += 1;
+        if C::IN_ORDER {
+            self.slots.push_back(slot);
+        }
+        Ok(())
+    }
+
+    /// Takes over what has come back.
+    fn take_letters(&mut self, out: &mut OutboundQueue) -> Result<(), ChannelError> {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.mailbox.take(&mut letters);
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Pushed(frame) => self.codec.encode(frame, out)?,
+                Letter::Answer { slot, size, response } => self.answer(slot, size, Some(response), out)?,
+                Letter::NoAnswer { slot, size } => self.answer(slot, size, None, out)?,
+                Letter::Dropped => return Err(dropped()),
+            }
+        }
+        if letters.capacity() <= LETTERS_KEPT {
+            self.letters = letters;
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        slot: u64,
+        size: usize,
+        response: Option<C::Response>,
+        out: &mut OutboundQueue,
+    ) -> Result<(), ChannelError> {
+        self.in_flight_bytes -= size;
+        if !C::IN_ORDER {
+            self.in_flight -= 1;
+            return response.map_or(Ok(()), |response| self.codec.encode(response, out));
+        }
+        let at = usize::try_from(slot - self.first_slot).unwrap_or(usize::MAX);
+        match self.slots.get_mut(at) {
+            Some(waiting) => *waiting = response.map_or(Slot::NoAnswer, Slot::Answered),
+            None => return Err(ChannelError::internal("an answer to a request that was never made")),
+        }
+        while let Some(front) = self.slots.pop_front() {
+            match front {
+                Slot::Waiting => {
+                    self.slots.push_front(front);
+                    break;
+                }
+                Slot::Answered(response) => self.codec.encode(response, out)?,
+                Slot::NoAnswer => {}
+            }
+            self.first_slot += 1;
+            self.in_flight -= 1;
+        }
+        Ok(())
+    }
+}
+
+fn dropped() -> ChannelError {
+    ChannelError::internal("a request was dropped without an answer")
 }
 
 impl<L, C, S> ChannelHandler<L> for RequestHandler<C, S>
@@ -89,6 +232,14 @@ where
     C: Codec,
     S: Service<L, Request = C::Request, Response = C::Response>,
 {
+    fn handler_added(&mut self, ctx: &mut ChannelHandlerContext<'_, L>) -> Result<(), ChannelError> {
+        self.mailbox.attach(ctx.channel().core());
+        Ok(())
+    }
+
+    fn handler_removed(&mut self, _ctx: &mut ChannelHandlerContext<'_, L>) {
+        self.mailbox.close();
+    }
 }
 
 impl<L, C, S> ChannelInboundHandler<L> for RequestHandler<C, S>
@@ -97,12 +248,72 @@ where
     C: Codec,
     S: Service<L, Request = C::Request, Response = C::Response>,
 {
+    fn channel_active(&mut self, ctx: &mut ChannelHandlerContext<'_, L>) -> Result<(), ChannelError> {
+        self.codec.open(ctx.outbound())?;
+        // Frames may have been pushed while the channel was being made.
+        self.take_letters(ctx.outbound())
+    }
+
     fn channel_read(
         &mut self,
-        _ctx: &mut ChannelHandlerContext<'_, L>,
-        _input: &mut ReadBuf,
+        ctx: &mut ChannelHandlerContext<'_, L>,
+        input: &mut ReadBuf,
     ) -> Result<(), ChannelError> {
-        let _ = (&mut self.codec, &mut self.service);
-        todo!()
+        while !input.is_empty() {
+            if !self.has_room(ctx) || !self.service.poll_ready(ctx.local) {
+                ctx.pause_reading();
+                return Ok(());
+            }
+            let before = input.len();
+            let Some(request) = self.codec.decode(input)? else { return Ok(()) };
+            let size = before - input.len();
+            if size == 0 {
+                return Err(ChannelError::internal("the codec has made a request of no bytes"));
+            }
+            let mut outcome = Outcome::Dropped;
+            // Slots are numbered from the beginning of the channel; the next one is behind all that wait.
+            let slot = self.first_slot + self.slots.len() as u64;
+            let responder = Responder::new(&mut outcome, &self.mailbox, slot, size);
+            self.service.call(ctx.local, request, responder);
+            self.note(outcome, size, ctx.queue)?;
+        }
+        // No more room: then the socket need not even be read.
+        if !self.has_room(ctx) {
+            ctx.pause_reading();
+        }
+        Ok(())
+    }
+
+    fn channel_woken(&mut self, ctx: &mut ChannelHandlerContext<'_, L>) -> Result<(), ChannelError> {
+        self.take_letters(ctx.queue)?;
+        self.resume_if_room(ctx);
+        Ok(())
+    }
+
+    fn channel_writability_changed(
+        &mut self,
+        ctx: &mut ChannelHandlerContext<'_, L>,
+    ) -> Result<(), ChannelError> {
+        self.resume_if_room(ctx);
+        Ok(())
+    }
+
+    fn channel_inactive(&mut self, ctx: &mut ChannelHandlerContext<'_, L>, _cause: &CloseCause) {
+        self.mailbox.close();
+        self.service.closed(ctx.local);
+    }
+
+    fn owes(&self) -> bool {
+        self.in_flight > 0
     }
 }
+
+impl<C: Codec, S> Drop for RequestHandler<C, S> {
+    fn drop(&mut self) {
+        // For a loop that has died: nobody told it that the channel has ended.
+        self.mailbox.close();
+    }
+}
+
+/// Room for this many letters stays allocated.
+const LETTERS_KEPT: usize = 64;

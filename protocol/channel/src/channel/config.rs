@@ -1,7 +1,5 @@
 //! Settings of a channel, and what kind of channel it is.
 
-use std::sync::atomic::Ordering;
-
 use crate::channel::ChannelOp;
 use crate::{Channel, ChannelLimits, LoopLocal};
 
@@ -17,12 +15,12 @@ impl<'a, L: LoopLocal> ChannelConfig<'a, L> {
 
     /// The bounds that it shares with the other channels of its group.
     pub fn limits(&self) -> &'a ChannelLimits {
-        &self.channel.core().limits
+        self.channel.core().limits()
     }
 
     /// Whether its socket is read whenever there is something, or only when [`Channel::read`] asks. Default: on.
     pub fn is_auto_read(&self) -> bool {
-        self.channel.core().auto_read.load(Ordering::Relaxed)
+        self.channel.core().is_auto_read()
     }
 
     /// Sets [`is_auto_read`](Self::is_auto_read). Input that was read already is still handed to the pipeline.

@@ -20,17 +20,26 @@ pub(crate) struct OutboundBuffer {
     queued: u64,
 }
 
+/// What one call offers to the socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offered {
+    pub(crate) parts: usize,
+    pub(crate) bytes: usize,
+    pub(crate) has_mapped: bool,
+}
+
 impl OutboundBuffer {
+    /// Whether a high mark was reached, and the low ones were not since.
+    pub(crate) fn is_above_high(&self) -> bool {
+        self.above_high
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.heap_bytes
     }
 
     pub(crate) fn part_count(&self) -> usize {
@@ -87,15 +96,16 @@ impl OutboundBuffer {
         (!self.above_high, before != self.above_high)
     }
 
-    /// The first parts, at most as many as `into` has room for; returns how many they are and their bytes.
-    pub(crate) fn gather<'a>(&'a self, into: &mut [Part<'a>]) -> (usize, usize) {
-        let (mut count, mut bytes) = (0, 0);
+    /// The first parts, at most as many as `into` has room for.
+    pub(crate) fn gather<'a>(&'a self, into: &mut [Part<'a>]) -> Offered {
+        let mut offered = Offered { parts: 0, bytes: 0, has_mapped: false };
         for (slot, part) in into.iter_mut().zip(&self.parts) {
             *slot = part.part();
-            count += 1;
-            bytes += part.len();
+            offered.parts += 1;
+            offered.bytes += part.len();
+            offered.has_mapped |= matches!(part, Outbound::Mapped(_));
         }
-        (count, bytes)
+        offered
     }
 
     /// Drops the first `count` bytes: they were sent.

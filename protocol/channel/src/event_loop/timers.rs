@@ -1,0 +1,45 @@
+//! The deadlines of a loop.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use mio::Token;
+
+/// At most one for each token. A deadline that moves away is left where it is until it comes: the set is touched once
+/// an idle period, not once a read.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    due: BTreeSet<(Instant, usize)>,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Moves the deadline of `token` from `old`, if it had one.
+    pub(crate) fn replace(&mut self, old: Option<Instant>, new: Instant, token: Token) {
+        self.remove(old, token);
+        self.due.insert((new, token.0));
+    }
+
+    pub(crate) fn remove(&mut self, old: Option<Instant>, token: Token) {
+        if let Some(old) = old {
+            self.due.remove(&(old, token.0));
+        }
+    }
+
+    /// Takes one out that has come.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Token> {
+        let (at, token) = *self.due.first()?;
+        if at > now {
+            return None;
+        }
+        self.due.pop_first();
+        Some(Token(token))
+    }
+}

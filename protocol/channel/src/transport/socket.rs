@@ -1,0 +1,79 @@
+//! A connected TCP socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use bytes::BytesMut;
+use folio_mapped::Part;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::SocketOptions;
+
+/// The socket itself. It is registered once, for both directions, edge-triggered: readiness is remembered by the
+/// connection, and cleared only by a call that comes back short or with `WouldBlock`.
+#[derive(Debug)]
+pub(crate) struct SocketChannel {
+    stream: TcpStream,
+}
+
+impl SocketChannel {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream }
+    }
+
+    /// Begins to connect. Whether it worked is known when the socket becomes writable.
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
+        TcpStream::connect(address).map(Self::new)
+    }
+
+    /// After an event on a connecting socket: `None` if it is still connecting.
+    pub(crate) fn connected(&self) -> io::Result<Option<SocketAddr>> {
+        if let Some(error) = self.take_error() {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(peer) => Ok(Some(peer)),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies the options. What the system refuses is an error: an option that silently does nothing is a lie.
+    pub(crate) fn set_options(&self, options: &SocketOptions) -> io::Result<()> {
+        let socket = SockRef::from(&self.stream);
+        socket.set_tcp_nodelay(options.nodelay)?;
+        if let Some(after) = options.keepalive {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after))?;
+        }
+        if let Some(bytes) = options.send_buffer_bytes {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = options.receive_buffer_bytes {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.stream.local_addr().ok()
+    }
+
+    pub(crate) fn receive(&mut self, into: &mut BytesMut, at_most: usize) -> io::Result<usize> {
+        self.stream.try_io(|| folio_mapped::receive(self.stream.as_fd(), into, at_most))
+    }
+
+    pub(crate) fn send(&mut self, parts: &[Part<'_>]) -> io::Result<usize> {
+        self.stream.try_io(|| folio_mapped::writev(self.stream.as_fd(), parts))
+    }
+
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        self.stream.take_error().unwrap_or_else(Some)
+    }
+}
