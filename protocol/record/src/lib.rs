@@ -1,6 +1,8 @@
 //! A record batch: the same bytes in memory, on the wire and on disk.
 //!
-//! The format is Kafka's record batch v2, byte for byte; the room's README draws it.
+//! What follows is the README of the room.
+//!
+#![doc = include_str!("../README.md")]
 
 mod attributes;
 mod batch;
