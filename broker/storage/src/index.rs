@@ -291,6 +291,18 @@ impl Indexer {
         self.grown()
     }
 
+    /// The files took no more entries than these: later ones go behind them, and lookups walk further meanwhile.
+    pub fn went_without(&mut self, offset_entries: u32, time_entries: u32, recorded: Option<Timestamp>) {
+        self.offset_entries = offset_entries;
+        self.time_entries = time_entries;
+        self.recorded = recorded;
+    }
+
+    /// The maximum that the last time entry has recorded.
+    pub fn recorded(&self) -> Option<Timestamp> {
+        self.recorded
+    }
+
     /// The latest timestamp so far.
     pub fn max_timestamp(&self) -> Option<MaxTimestamp> {
         self.max

@@ -13,6 +13,7 @@ pub mod node;
 pub mod partition;
 pub mod partition_files;
 pub mod quarantine;
+pub mod recovery;
 mod scan;
 pub mod slots;
 pub mod trash;

@@ -141,28 +141,6 @@ impl<'f, H: FileHandle> Scan<'f, H> {
         self.at = at + length;
         Ok(Step::Batch { at, batch })
     }
-
-    /// How many whole, intact batches follow the one that failed, as far as its length leads to them.
-    pub(crate) fn count_intact_after_fault(&mut self) -> io::Result<u64> {
-        let mut count = 0;
-        let mut at = self.at;
-        loop {
-            let left = self.window.len.saturating_sub(at);
-            if left < HEADER_SIZE as u64 {
-                return Ok(count);
-            }
-            let Some(length) = claimed_size(self.window.get(at, HEADER_SIZE)?) else {
-                return Ok(count);
-            };
-            if length > left || length > BATCH_SIZE_LIMIT {
-                return Ok(count);
-            }
-            let bytes = self.window.get(at, length as usize)?;
-            count +=
-                u64::from(UnverifiedBatch::split_first(bytes).is_ok_and(|(batch, _)| batch.verify().is_ok()));
-            at += length;
-        }
-    }
 }
 
 impl Rules {
@@ -237,6 +215,26 @@ impl<'f, H: FileHandle> Window<'f, H> {
         }
         let from = (at - self.from) as usize;
         Ok(&self.bytes[from..from + len])
+    }
+}
+
+/// How many whole, intact batches lie behind byte `at`, as far as the lengths of batches lead from there.
+pub(crate) fn intact_batches_behind<H: FileHandle>(file: &H, mut at: u64) -> io::Result<u64> {
+    let mut window = Window::new(file, SCAN_STEP)?;
+    let mut count = 0;
+    loop {
+        let left = window.len.saturating_sub(at);
+        if left < HEADER_SIZE as u64 {
+            return Ok(count);
+        }
+        let size = claimed_size(window.get(at, HEADER_SIZE)?);
+        let Some(size) = size.filter(|size| *size <= left.min(BATCH_SIZE_LIMIT)) else {
+            return Ok(count);
+        };
+        let bytes = window.get(at, size as usize)?;
+        count +=
+            u64::from(UnverifiedBatch::split_first(bytes).is_ok_and(|(batch, _)| batch.verify().is_ok()));
+        at += size;
     }
 }
 

@@ -127,6 +127,26 @@ impl Slot {
     }
 }
 
+impl SlotUpdate {
+    /// The copy that says this.
+    pub(crate) fn into_slot(self, partition: PartitionId, seq: u64) -> Slot {
+        Slot {
+            partition,
+            leader_epoch: self.leader_epoch,
+            seq,
+            durable_segment_base: self.durable_segment_base,
+            durable_pos: self.durable_pos,
+            durable_next_offset: self.durable_next_offset,
+            log_start: self.log_start,
+            visible: self.visible,
+            written_at: self.written_at,
+            boot_id: self.boot.id,
+            run_id: self.run_id,
+            mount_id: self.boot.mount,
+        }
+    }
+}
+
 impl SlotCopy {
     /// Reads one copy.
     pub fn decode(bytes: &[u8; SLOT_SIZE]) -> Self {

@@ -163,20 +163,7 @@ impl<F: Files> SlotsFile<F> {
     pub fn write(&mut self, number: u32, update: &SlotUpdate) -> io::Result<()> {
         let partition = *self.owners.get(&number).expect("only slots with an owner are written");
         let seq = self.newest.get(&number).map_or(0, |slot| slot.seq + 1);
-        let slot = Slot {
-            partition,
-            leader_epoch: update.leader_epoch,
-            seq,
-            durable_segment_base: update.durable_segment_base,
-            durable_pos: update.durable_pos,
-            durable_next_offset: update.durable_next_offset,
-            log_start: update.log_start,
-            visible: update.visible,
-            written_at: update.written_at,
-            boot_id: update.boot.id,
-            run_id: update.run_id,
-            mount_id: update.boot.mount,
-        };
+        let slot = update.into_slot(partition, seq);
         self.file.write_at(&slot.encode(), slot_position(number, seq))?;
         self.newest.insert(number, slot);
         Ok(())

@@ -1,0 +1,192 @@
+//! Recovery of one partition: from the files in its directory to a log that can be appended to, or to the reason
+//! why it cannot.
+//!
+//! After a clean stop nothing is scanned: sizes agree with the clean marker, and of the log at most the page behind
+//! its last index entry is read. Otherwise everything above the durable point is read back from the disk, not from
+//! the cache, and verified; below it, segments are only checked to join one another.
+//!
+//! It goes in three steps: *examine* reads, and changes nothing; the *verdict* says whether what was found can be
+//! explained by a crash; only then *repair* writes. Invariants:
+//! * Nothing at all is changed in a partition that goes offline.
+//! * No byte below the durable point is ever cut, and none above without a copy (or a word that there was no room).
+//! * Recovering twice is recovering once: a crash in here is recovered from like any other.
+//! * An index never makes a partition fail. One that is missing, damaged, stale or another's is built anew.
+
+mod damage;
+mod examine;
+mod indexes;
+mod repair;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+
+use folio_record::{LeaderEpoch, Offset, Timestamp};
+
+use crate::clean::CleanPartition;
+use crate::epochs::Epochs;
+use crate::files::{Boot, Files};
+use crate::index::{Indexer, SegmentUid};
+use crate::partition::PartitionId;
+use crate::slots::Slot;
+use crate::verdict::{Evidence, Fault, Verdict, verdict};
+
+pub use damage::Damage;
+use examine::Examined;
+pub(crate) use survey::{Survey, survey};
+
+/// What a log is like after recovery; whoever opens it takes this at its word.
+#[derive(Debug, Clone)]
+pub struct RecoveredLog {
+    /// Its segments, oldest first. None: nothing was ever appended.
+    pub segments: Vec<RecoveredSegment>,
+    /// The state of the last segment's indexes, whose files agree with it.
+    pub indexer: Option<Indexer>,
+    /// The first offset that may be read.
+    pub log_start: Offset,
+    /// The next offset to be assigned. Everything below it is on stable storage.
+    pub log_end: Offset,
+    /// Its epochs; the last one is appended under.
+    pub epochs: Epochs,
+}
+
+/// One segment of a [`RecoveredLog`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoveredSegment {
+    /// The offset in its name.
+    pub base: Offset,
+    /// Bytes of its log.
+    pub len: u64,
+    /// The offset after its last record: the base of the next segment.
+    pub next_offset: Offset,
+    /// The latest timestamp in it, if it was read.
+    pub max_timestamp: Option<Timestamp>,
+}
+
+/// What recovery found and did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PartitionReport {
+    /// The clean marker vouched for it.
+    pub was_clean: bool,
+    /// There was no slot to tell how far it was durable, although there are segments.
+    pub slot_missing: bool,
+    /// Bytes of log that were read and verified.
+    pub bytes_scanned: u64,
+    /// Bytes of log that were read to follow headers.
+    pub bytes_walked: u64,
+    /// What was cut off, if anything.
+    pub cut: Option<Cut>,
+    /// Segments whose indexes had to be mended or built anew.
+    pub indexes_mended: u64,
+    /// The epochs had to be read from the batches.
+    pub epochs_rebuilt: bool,
+}
+
+/// A torn write that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The log file, relative to the data directory.
+    pub file: PathBuf,
+    /// Where it was cut.
+    pub position: u64,
+    /// The first offset that is gone.
+    pub offset: Offset,
+    /// How it showed.
+    pub fault: Fault,
+    /// Bytes cut from that file.
+    pub bytes: u64,
+    /// Whole batches among them.
+    pub intact_batches: u64,
+    /// The copy, unless there was no room for one.
+    pub kept: Option<PathBuf>,
+    /// Where later segments are now, moved away whole.
+    pub segments_moved: Vec<PathBuf>,
+}
+
+/// What recovery has to know of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Task<'a> {
+    /// Which one.
+    pub(crate) id: PartitionId,
+    /// Its last known durable point.
+    pub(crate) slot: Option<&'a Slot>,
+    /// What the clean marker says of it.
+    pub(crate) clean: Option<&'a CleanPartition>,
+    /// The largest batch that is appended today, in bytes.
+    pub(crate) batch_size_max: u64,
+    /// Bytes between index entries, for an index that is built anew.
+    pub(crate) index_interval: u32,
+    /// The time.
+    pub(crate) now: Timestamp,
+}
+
+/// Why there is no recovered log.
+#[derive(Debug)]
+pub(crate) enum RecoveryError {
+    /// This partition is offline; the others are not concerned.
+    Offline(Damage),
+    /// Something could not be written: the disk's fault, and everybody's concern.
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Recovers one partition. If it was not closed cleanly, the caller has synced its files before.
+pub(crate) fn recover<F: Files>(
+    files: &F,
+    survey: &Survey,
+    task: &Task<'_>,
+) -> Result<(RecoveredLog, PartitionReport), RecoveryError> {
+    let (mut examined, mut report) = examine::examine(files, survey, task).map_err(RecoveryError::Offline)?;
+    if let Some(found) = examined.fault {
+        let evidence = Evidence {
+            fault: found.fault,
+            below_durable: found.segment == examined.durable_segment && found.pos < examined.durable_pos,
+            durable_lies_later: found.segment < examined.durable_segment,
+            same_boot: task.is_same_boot(files.boot()),
+        };
+        match verdict(&evidence) {
+            Verdict::Cut => report.cut = Some(repair::cut(files, survey, task, found)?),
+            Verdict::Offline(reason) => {
+                let file = survey.log_path(found.segment);
+                let (position, offset, fault) = (found.pos, found.offset, found.fault);
+                return Err(RecoveryError::Offline(Damage::Log { file, position, offset, fault, reason }));
+            }
+        }
+    }
+    report.indexes_mended = repair::write_indexes(files, survey, &mut examined)?;
+    repair::remove_garbage(files, survey)?;
+    Ok((examined.into_log(task, &report), report))
+}
+
+impl Task<'_> {
+    /// Whether the machine has provably not lost power since the run that wrote the slot.
+    fn is_same_boot(&self, boot: Boot) -> bool {
+        self.slot.is_some_and(|slot| Boot { id: slot.boot_id, mount: slot.mount_id }.is_surely(&boot))
+    }
+
+    fn uid(&self, base: Offset) -> SegmentUid {
+        SegmentUid::new(self.id, base, 0)
+    }
+}
+
+impl Examined {
+    fn into_log(self, task: &Task<'_>, report: &PartitionReport) -> RecoveredLog {
+        let first = self.segments.first().map_or(self.end, |segment| segment.recovered.base);
+        let log_start = task.slot.map_or(first, |slot| slot.log_start);
+        let mut epochs = self.epochs;
+        let epoch = self.epoch_max.get().max(0);
+        // What was lost, if anything was, was written under an epoch that nobody shall go on with.
+        let epoch = if report.was_clean { epoch } else { epoch.saturating_add(1) };
+        if LeaderEpoch::new(epoch) > epochs.current() {
+            epochs.begin(LeaderEpoch::new(epoch), self.end);
+        }
+        RecoveredLog {
+            indexer: self.segments.last().and_then(|segment| segment.indexer.clone()),
+            segments: self.segments.iter().map(|segment| segment.recovered).collect(),
+            log_start,
+            log_end: self.end,
+            epochs,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a partition is offline, in words for the one who has to decide what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use folio_record::Offset;
+use thiserror::Error;
+
+use crate::envelope::EnvelopeError;
+use crate::partition::PartitionId;
+use crate::verdict::{Fault, Reason};
+
+/// Why a partition is offline. Nothing in it was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Damage {
+    /// Bytes of its log.
+    #[error(
+        "{}, byte {position}: {fault}; {reason}. Offsets from {offset} on are affected, nothing was changed",
+        file.display()
+    )]
+    Log {
+        /// The file.
+        file: PathBuf,
+        /// Where in it.
+        position: u64,
+        /// The first offset concerned.
+        offset: Offset,
+        /// What is wrong.
+        fault: Fault,
+        /// Why that is not a torn write.
+        reason: Reason,
+    },
+    /// Its directory is gone, although it was there.
+    #[error("{} is missing: the partition was made and never deleted. All its offsets are affected", dir.display())]
+    DirectoryMissing {
+        /// Where it should be.
+        dir: PathBuf,
+    },
+    /// Its directory does not say whose it is.
+    #[error("{}: {error}. Nothing was changed", file.display())]
+    Meta {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: EnvelopeError,
+    },
+    /// It lies in a directory of another name.
+    #[error("{} is the directory of partition {id} and belongs at {}: rename it back", dir.display(), belongs.display())]
+    Misplaced {
+        /// Where it lies.
+        dir: PathBuf,
+        /// Where it should.
+        belongs: PathBuf,
+        /// Whose it is.
+        id: PartitionId,
+    },
+    /// A file that this build does not make.
+    #[error(
+        "{} does not belong in a partition: move it away, or start the build that made it. Nothing was changed",
+        file.display()
+    )]
+    UnknownFile {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Its slot cannot be its own.
+    #[error("{}: {reason}. Nothing was changed", file.display())]
+    Slot {
+        /// The `partition.meta` that names it.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The disk does not give its bytes back.
+    #[error("{} cannot be read: {error}. Nothing was changed", file.display())]
+    Unreadable {
+        /// The file or directory.
+        file: PathBuf,
+        /// What the system said.
+        error: String,
+    },
+}
+
+impl Damage {
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Self::Unreadable { file: path.to_owned(), error: error.to_string() }
+    }
+}

@@ -1,0 +1,345 @@
+//! The first step of a recovery: read what has to be read, change nothing.
+
+use std::io;
+use std::path::Path;
+
+use folio_record::{LeaderEpoch, Offset};
+
+use super::indexes::{IndexPlan, Trust};
+use super::{Damage, PartitionReport, RecoveredSegment, Survey, Task};
+use crate::epochs::{EPOCHS_NAME, Epochs};
+use crate::files::{FileHandle, Files, OpenMode, read_file};
+use crate::index::Indexer;
+use crate::partition_files::SegmentFile;
+use crate::scan::{HeaderWalk, Rules, Scan, Step};
+use crate::verdict::{Fault, Reason};
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Examined {
+    /// The segments up to the fault, if there is one; the last one only as far as it is good.
+    pub(super) segments: Vec<ExaminedSegment>,
+    /// The offset after the last good record.
+    pub(super) end: Offset,
+    pub(super) epochs: Epochs,
+    /// The latest epoch that was ever reached.
+    pub(super) epoch_max: LeaderEpoch,
+    pub(super) fault: Option<FoundFault>,
+    /// Number of the segment in which the durable point lies, and where.
+    pub(super) durable_segment: usize,
+    pub(super) durable_pos: u64,
+}
+
+/// One segment that was looked at.
+#[derive(Debug)]
+pub(super) struct ExaminedSegment {
+    pub(super) recovered: RecoveredSegment,
+    /// What its indexes should be, if anybody asked; until they are written.
+    pub(super) indexes: Option<IndexPlan>,
+    /// The state that they are in, once they are written.
+    pub(super) indexer: Option<Indexer>,
+}
+
+/// A fault, and where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FoundFault {
+    pub(super) segment: usize,
+    pub(super) pos: u64,
+    /// The offset that is due there.
+    pub(super) offset: Offset,
+    pub(super) fault: Fault,
+}
+
+pub(super) fn examine<F: Files>(
+    files: &F,
+    survey: &Survey,
+    task: &Task<'_>,
+) -> Result<(Examined, PartitionReport), Damage> {
+    let mut examiner = Examiner {
+        files,
+        survey,
+        task,
+        trust: if task.is_same_boot(files.boot()) { Trust::LastEntry } else { Trust::EveryEntry },
+        report: PartitionReport { was_clean: survey.is_clean(task), ..PartitionReport::default() },
+    };
+    let mut examined = if examiner.report.was_clean { examiner.believe()? } else { examiner.verify()? };
+    if examiner.report.epochs_rebuilt {
+        examined.epochs = examiner.epochs_of_batches(&examined)?;
+    }
+    examined.epoch_max = examined.epoch_max.max(examined.epochs.current());
+    Ok((examined, examiner.report))
+}
+
+struct Examiner<'a, F> {
+    files: &'a F,
+    survey: &'a Survey,
+    task: &'a Task<'a>,
+    trust: Trust,
+    report: PartitionReport,
+}
+
+/// Where the durable point lies.
+#[derive(Debug, Clone, Copy)]
+struct Durable {
+    segment: usize,
+    pos: u64,
+    next_offset: Offset,
+}
+
+impl<F: Files> Examiner<'_, F> {
+    /// After a clean stop: everything is as marker and slot say.
+    fn believe(&mut self) -> Result<Examined, Damage> {
+        let end = self.task.clean.map_or(Offset::ZERO, |clean| clean.next_offset);
+        let mut segments = Vec::with_capacity(self.survey.segments.len());
+        for (number, segment) in self.survey.segments.iter().enumerate() {
+            let next_base = self.survey.next_base(number);
+            let recovered = RecoveredSegment {
+                base: segment.base,
+                len: segment.len,
+                next_offset: next_base.unwrap_or(end),
+                max_timestamp: None,
+            };
+            segments.push(match next_base {
+                Some(_) => ExaminedSegment { recovered, indexes: None, indexer: None },
+                None => {
+                    ExaminedSegment::new(recovered, self.join(number, segment.len, end, Trust::LastEntry)?)
+                }
+            });
+        }
+        let durable_segment = self.survey.segments.len().saturating_sub(1);
+        let epochs = self.read_epochs()?;
+        let epoch_max = self.task.slot.map_or(LeaderEpoch::NONE, |slot| slot.leader_epoch);
+        Ok(Examined { segments, end, epochs, epoch_max, fault: None, durable_segment, durable_pos: 0 })
+    }
+
+    /// After anything else: read what lies above the durable point.
+    fn verify(&mut self) -> Result<Examined, Damage> {
+        let epochs = self.read_epochs()?;
+        let slot_epoch = self.task.slot.map(|slot| slot.leader_epoch);
+        let mut examined = Examined {
+            segments: Vec::new(),
+            end: self.task.slot.map_or(Offset::ZERO, |slot| slot.durable_next_offset),
+            epoch_max: slot_epoch.unwrap_or(LeaderEpoch::NONE).max(epochs.current()),
+            epochs,
+            fault: None,
+            durable_segment: 0,
+            durable_pos: 0,
+        };
+        let Some(durable) = self.durable()? else {
+            return Ok(examined);
+        };
+        (examined.durable_segment, examined.durable_pos) = (durable.segment, durable.pos);
+        // If the epochs are lost, the batches say which there were.
+        let epoch_known =
+            if self.report.epochs_rebuilt { LeaderEpoch::new(i32::MAX) } else { examined.epoch_max };
+        let mut epoch_min = LeaderEpoch::NONE;
+        for (number, segment) in self.survey.segments.iter().enumerate() {
+            let next_base = self.survey.next_base(number);
+            let (len, end, mut plan, mut fault) = if number < durable.segment {
+                let end = next_base.unwrap_or(segment.base);
+                // The durable point has passed this segment, and takes both indexes with it when it does.
+                (segment.len, end, self.join(number, segment.len, end, Trust::LastEntry)?, None)
+            } else {
+                let is_durable = number == durable.segment;
+                let (from, due) =
+                    if is_durable { (durable.pos, durable.next_offset) } else { (0, segment.base) };
+                self.scan(number, from, due, &mut epoch_min, epoch_known)?
+            };
+            if let Some(next_base) = next_base.filter(|next_base| fault.is_none() && *next_base != end) {
+                fault = Some(Fault::Hole { ends: end, next_base });
+            }
+            if fault.is_none() && next_base.is_some() {
+                plan.rolled();
+            }
+            let recovered =
+                RecoveredSegment { base: segment.base, len, next_offset: end, max_timestamp: None };
+            examined.segments.push(ExaminedSegment::new(recovered, plan));
+            examined.end = end;
+            if let Some(fault) = fault {
+                examined.fault = Some(FoundFault { segment: number, pos: len, offset: end, fault });
+                break;
+            }
+        }
+        examined.epoch_max = examined.epoch_max.max(epoch_min);
+        Ok(examined)
+    }
+
+    /// Finds the durable point among the segments. `None`: there is no log, and there need not be one.
+    fn durable(&mut self) -> Result<Option<Durable>, Damage> {
+        let segments = &self.survey.segments;
+        let Some(slot) = self.task.slot else {
+            self.report.slot_missing = !segments.is_empty();
+            return Ok(segments.first().map(|first| Durable { segment: 0, pos: 0, next_offset: first.base }));
+        };
+        if segments.is_empty() && slot.durable_pos == 0 && slot.durable_next_offset == slot.log_start {
+            return Ok(None);
+        }
+        let base = slot.durable_segment_base;
+        let found = segments.iter().position(|segment| segment.base == base);
+        let segment = found.ok_or_else(|| self.missing(base, slot.durable_next_offset.min(base)))?;
+        if segments[0].base > slot.log_start {
+            return Err(self.missing(slot.log_start, slot.log_start));
+        }
+        let len = segments[segment].len;
+        if len < slot.durable_pos {
+            let fault = Fault::ShortFile { len, durable: slot.durable_pos };
+            return Err(self.broken(segment, len, base, fault, Reason::BelowDurable));
+        }
+        Ok(Some(Durable { segment, pos: slot.durable_pos, next_offset: slot.durable_next_offset }))
+    }
+
+    /// Follows durable batches up to `upto`, where `due` is due. An index that does not lead there is forgotten;
+    /// batches that do not are damage.
+    fn join(&mut self, number: usize, upto: u64, due: Offset, trust: Trust) -> Result<IndexPlan, Damage> {
+        let base = self.survey.segments[number].base;
+        let interval = self.task.index_interval;
+        let dir = &self.survey.dir;
+        let mut plan = IndexPlan::resume(self.files, dir, base, self.task.uid(base), upto, trust, interval);
+        let mut outcome = self.follow(number, &mut plan, upto, due)?;
+        if outcome.is_err() {
+            // Everything that the index vouched for is asked of the log itself.
+            plan = plan.forget(interval);
+            outcome = self.follow(number, &mut plan, upto, due)?;
+        }
+        match outcome {
+            Ok(()) => Ok(plan),
+            Err((at, end)) => {
+                let fault = if at == upto {
+                    Fault::Hole { ends: end, next_base: due }
+                } else {
+                    Fault::UnusableHeader { zero_chunk: false }
+                };
+                let is_last = self.survey.next_base(number).is_none();
+                let reason = if is_last { Reason::BelowDurable } else { Reason::DurableLiesLater };
+                Err(self.broken(number, at, end, fault, reason))
+            }
+        }
+    }
+
+    /// Walks from where `plan` begins to `upto`; where it got to, if that is not what is due.
+    fn follow(
+        &mut self,
+        number: usize,
+        plan: &mut IndexPlan,
+        upto: u64,
+        due: Offset,
+    ) -> Result<Result<(), (u64, Offset)>, Damage> {
+        let path = self.survey.log_path(number);
+        let log = self.open(&path)?;
+        let (from, mut end) = plan.start();
+        let unreadable = |error| Damage::unreadable(&path, &error);
+        let mut walk = HeaderWalk::new(&log, from).map_err(unreadable)?;
+        while walk.at() < upto {
+            let at = walk.at();
+            // The batch that the last entry points at has to be the one that it names, and so on from there.
+            match walk.next().map_err(unreadable)?.filter(|header| header.base_offset == end) {
+                Some(header) => {
+                    end = header.next_offset();
+                    plan.batch(at, &header);
+                }
+                None => {
+                    self.report.bytes_walked += walk.bytes_read();
+                    return Ok(Err((at, end)));
+                }
+            }
+        }
+        self.report.bytes_walked += walk.bytes_read();
+        Ok(if walk.at() == upto && end == due { Ok(()) } else { Err((walk.at(), end)) })
+    }
+
+    /// Verifies a segment from `from` to its end.
+    fn scan(
+        &mut self,
+        number: usize,
+        from: u64,
+        due: Offset,
+        epoch_min: &mut LeaderEpoch,
+        epoch_max: LeaderEpoch,
+    ) -> Result<(u64, Offset, IndexPlan, Option<Fault>), Damage> {
+        let mut plan = self.join(number, from, due, self.trust)?;
+        let path = self.survey.log_path(number);
+        let unreadable = |error| Damage::unreadable(&path, &error);
+        let log = self.open(&path)?;
+        log.drop_cache().map_err(unreadable)?;
+        let rules = Rules { batch_size_max: self.task.batch_size_max, may_have_gaps: false, epoch_max };
+        let mut scan = Scan::new(&log, from, due, *epoch_min, rules).map_err(unreadable)?;
+        let fault = loop {
+            match scan.next().map_err(unreadable)? {
+                Step::Batch { at, batch } => {
+                    *epoch_min = batch.header().leader_epoch;
+                    plan.batch(at, batch.header());
+                }
+                Step::End => break None,
+                Step::Fault(fault) => break Some(fault),
+            }
+        };
+        self.report.bytes_scanned += scan.bytes_read();
+        Ok((scan.at(), scan.expected(), plan, fault))
+    }
+
+    fn read_epochs(&mut self) -> Result<Epochs, Damage> {
+        let path = self.survey.dir.join(EPOCHS_NAME);
+        let bytes = match read_file(self.files, &path, EPOCHS_SIZE_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            Err(error) => return Err(Damage::unreadable(&path, &error)),
+        };
+        match bytes.map(|bytes| Epochs::decode(&bytes)) {
+            Some(Ok(epochs)) if self.task.slot.is_none_or(|slot| slot.leader_epoch <= epochs.current()) => {
+                Ok(epochs)
+            }
+            // Missing, damaged, or never written because the disk was full.
+            _ => {
+                self.report.epochs_rebuilt = true;
+                Ok(Epochs::from_log([]))
+            }
+        }
+    }
+
+    /// The epochs as the batches tell them.
+    fn epochs_of_batches(&mut self, examined: &Examined) -> Result<Epochs, Damage> {
+        let mut starts = Vec::new();
+        for (number, segment) in examined.segments.iter().enumerate() {
+            let path = self.survey.log_path(number);
+            let unreadable = |error| Damage::unreadable(&path, &error);
+            let log = self.open(&path)?;
+            let mut walk = HeaderWalk::new(&log, 0).map_err(unreadable)?;
+            while walk.at() < segment.recovered.len
+                && let Some(header) = walk.next().map_err(unreadable)?
+            {
+                if starts.last().is_none_or(|(epoch, _)| *epoch < header.leader_epoch) {
+                    starts.push((header.leader_epoch, header.base_offset));
+                }
+            }
+            self.report.bytes_walked += walk.bytes_read();
+        }
+        Ok(Epochs::from_log(starts))
+    }
+
+    fn open(&self, path: &Path) -> Result<F::File, Damage> {
+        self.files.open(path, OpenMode::Read).map_err(|error| Damage::unreadable(path, &error))
+    }
+
+    fn missing(&self, base: Offset, offset: Offset) -> Damage {
+        let file = SegmentFile::Log.path(&self.survey.dir, base);
+        Damage::Log { file, position: 0, offset, fault: Fault::MissingFile, reason: Reason::BelowDurable }
+    }
+
+    fn broken(&self, number: usize, position: u64, offset: Offset, fault: Fault, reason: Reason) -> Damage {
+        Damage::Log { file: self.survey.log_path(number), position, offset, fault, reason }
+    }
+}
+
+impl ExaminedSegment {
+    fn new(recovered: RecoveredSegment, plan: IndexPlan) -> Self {
+        let max_timestamp = plan.indexer().max_timestamp().map(|max| max.timestamp);
+        Self {
+            recovered: RecoveredSegment { max_timestamp, ..recovered },
+            indexes: Some(plan),
+            indexer: None,
+        }
+    }
+}
+
+/// More epochs than any log has seen.
+const EPOCHS_SIZE_MAX: usize = 1024 * 1024;

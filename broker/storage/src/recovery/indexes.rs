@@ -1,0 +1,299 @@
+//! What the index files of a segment should be, found out without changing them.
+//!
+//! An [`IndexPlan`] begins with as many entries of the files as can be trusted, is told the batches behind them, and
+//! knows in the end which entries to keep and which to write.
+
+use std::io;
+use std::path::Path;
+
+use folio_record::{BatchHeader, Offset, Timestamp};
+
+use crate::files::{FileHandle, Files, OpenMode};
+use crate::index::{
+    INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, OffsetEntry, SegmentUid, TimeEntry,
+    entries_in, entry_position,
+};
+use crate::partition_files::SegmentFile;
+use crate::quarantine::is_full;
+
+/// How much of an index file is looked at before it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Its last entry: nothing can have been lost, for the page cache has survived, or everything was synced.
+    LastEntry,
+    /// Every entry: after a power cut any part of a file that was not synced may be missing.
+    EveryEntry,
+}
+
+/// The indexes of one segment as they should be.
+#[derive(Debug)]
+pub(super) struct IndexPlan {
+    base: Offset,
+    uid: SegmentUid,
+    interval: u32,
+    indexer: Indexer,
+    /// The offset of the batch that the last kept entry names; of the first one if there is none.
+    resumes_with: Offset,
+    /// What the last kept time entry has recorded.
+    kept_time: Option<Timestamp>,
+    offsets: Planned<OffsetEntry>,
+    times: Planned<TimeEntry>,
+}
+
+/// What becomes of one file.
+#[derive(Debug)]
+struct Planned<E> {
+    /// The file is there, with a good header.
+    is_found: bool,
+    /// How many of its entries stay.
+    keep: u32,
+    /// What comes behind those.
+    new: Vec<E>,
+}
+
+impl IndexPlan {
+    /// Goes on behind the entries about batches below `upto` that the files have and that can be trusted.
+    pub(super) fn resume<F: Files>(
+        files: &F,
+        dir: &Path,
+        base: Offset,
+        uid: SegmentUid,
+        upto: u64,
+        trust: Trust,
+        interval: u32,
+    ) -> Self {
+        // A file that cannot be read is as good as none.
+        let offsets = Stored::open(files, dir, IndexKind::Offset, base, uid).ok().flatten();
+        let times = Stored::open(files, dir, IndexKind::Time, base, uid).ok().flatten();
+        let mut plan = Self {
+            base,
+            uid,
+            interval,
+            indexer: Indexer::new(base, interval),
+            resumes_with: base,
+            kept_time: None,
+            offsets: Planned { is_found: offsets.is_some(), keep: 0, new: Vec::new() },
+            times: Planned { is_found: times.is_some(), keep: 0, new: Vec::new() },
+        };
+        if let (Some(offsets), Some(times)) = (offsets, times)
+            && let Some((offset, time)) = trusted(uid, &offsets, &times, upto, trust)
+            && let Some(resumes_with) = base.checked_add(i64::from(offset.0.rel_offset))
+        {
+            // What is kept goes on at the interval that it was begun with.
+            plan.interval = offsets.interval;
+            plan.indexer = Indexer::resume(base, offsets.interval, Some(offset), Some(time));
+            plan.resumes_with = resumes_with;
+            plan.kept_time = Some(time.0.max_timestamp);
+            plan.offsets.keep = offset.1;
+            plan.times.keep = time.1;
+        }
+        plan
+    }
+
+    /// The same files, but believing nothing in them.
+    pub(super) fn forget(mut self, interval: u32) -> Self {
+        self.interval = interval;
+        self.indexer = Indexer::new(self.base, interval);
+        self.resumes_with = self.base;
+        self.kept_time = None;
+        self.offsets = Planned { keep: 0, new: Vec::new(), ..self.offsets };
+        self.times = Planned { keep: 0, new: Vec::new(), ..self.times };
+        self
+    }
+
+    /// Where batches have to be told from, and the offset that is due there.
+    pub(super) fn start(&self) -> (u64, Offset) {
+        (u64::from(self.indexer.resume_pos()), self.resumes_with)
+    }
+
+    /// A batch begins at `at`.
+    pub(super) fn batch(&mut self, at: u64, header: &BatchHeader) {
+        // A segment is never longer than a position can say; what a damaged file has beyond that is not indexed.
+        let Ok(pos) = u32::try_from(at) else { return };
+        let indexed = self.indexer.batch(pos, header);
+        self.offsets.new.extend(indexed.offset);
+        self.times.new.extend(indexed.time);
+    }
+
+    /// The segment is complete: another one follows.
+    pub(super) fn rolled(&mut self) {
+        self.times.new.extend(self.indexer.rolled());
+    }
+
+    /// The state after the last batch.
+    pub(super) fn indexer(&self) -> &Indexer {
+        &self.indexer
+    }
+
+    /// The state that agrees with the files, once they are written.
+    pub(super) fn into_indexer(self) -> Indexer {
+        self.indexer
+    }
+
+    /// Makes the files what they should be; says whether anything had to be changed.
+    ///
+    /// A full disk leaves them shorter than they should be, but right: the log goes on with fewer entries.
+    pub(super) fn write<F: Files>(&mut self, files: &F, dir: &Path) -> io::Result<bool> {
+        match self.try_write(files, dir) {
+            Err(error) if is_full(&error) && self.offsets.keep > 0 => {
+                self.offsets.new.clear();
+                self.times.new.clear();
+                self.indexer.went_without(self.offsets.keep, self.times.keep, self.kept_time);
+                self.try_write(files, dir)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn try_write<F: Files>(&self, files: &F, dir: &Path) -> io::Result<bool> {
+        let header =
+            |kind| IndexHeader { kind, base: self.base, uid: self.uid, interval: self.interval }.encode();
+        let path = SegmentFile::OffsetIndex.path(dir, self.base);
+        let encode = |entry: &OffsetEntry, number| entry.encode(self.uid, number);
+        let offsets = self.offsets.write(files, &path, header(IndexKind::Offset), encode)?;
+        let path = SegmentFile::TimeIndex.path(dir, self.base);
+        let encode = |entry: &TimeEntry, number| entry.encode(self.uid, number);
+        let times = self.times.write(files, &path, header(IndexKind::Time), encode)?;
+        Ok(offsets || times)
+    }
+}
+
+impl<E> Planned<E> {
+    fn write<F: Files>(
+        &self,
+        files: &F,
+        path: &Path,
+        header: [u8; INDEX_HEADER_SIZE],
+        encode: impl Fn(&E, u32) -> [u8; INDEX_ENTRY_SIZE],
+    ) -> io::Result<bool> {
+        let numbered = self.new.iter().zip(self.keep..);
+        let entries: Vec<u8> = numbered.flat_map(|(entry, number)| encode(entry, number)).collect();
+        let at = entry_position(self.keep);
+        if self.is_found {
+            let file = files.open(path, OpenMode::Read)?;
+            if file.len()? == at + entries.len() as u64
+                && holds(&file, &entries, at)?
+                // Kept entries stay under the header that they were found under.
+                && (self.keep > 0 || holds(&file, &header, 0)?)
+            {
+                return Ok(false);
+            }
+        }
+        let file = files.open(path, OpenMode::Create)?;
+        if self.keep > 0 {
+            file.set_len(at)?;
+        } else {
+            file.set_len(0)?;
+            file.write_at(&header, 0)?;
+        }
+        file.write_at(&entries, at)?;
+        Ok(true)
+    }
+}
+
+/// An index file with a good header.
+struct Stored<H> {
+    file: H,
+    count: u32,
+    interval: u32,
+}
+
+impl<H: FileHandle> Stored<H> {
+    fn open<F: Files<File = H>>(
+        files: &F,
+        dir: &Path,
+        kind: IndexKind,
+        base: Offset,
+        uid: SegmentUid,
+    ) -> io::Result<Option<Self>> {
+        let file_kind = match kind {
+            IndexKind::Offset => SegmentFile::OffsetIndex,
+            IndexKind::Time => SegmentFile::TimeIndex,
+        };
+        let file = match files.open(&file_kind.path(dir, base), OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut header = [0; INDEX_HEADER_SIZE];
+        let read = file.read_at(&mut header, 0)?;
+        let Ok(header) = IndexHeader::decode(&header[..read], kind, uid) else {
+            return Ok(None);
+        };
+        let count = entries_in(file.len()?);
+        Ok(Some(Self { file, count, interval: header.interval }))
+    }
+
+    /// The last entry that is good and wanted, and how many entries that makes.
+    fn last<E>(
+        &self,
+        decode: impl Fn(&[u8; INDEX_ENTRY_SIZE], u32) -> Option<E>,
+        is_wanted: impl Fn(&E) -> bool,
+    ) -> Option<(E, u32)> {
+        (0..self.count).rev().find_map(|number| {
+            let mut bytes = [0; INDEX_ENTRY_SIZE];
+            let read = self.file.read_at(&mut bytes, entry_position(number)).ok()?;
+            let entry = decode(&bytes, number).filter(|_| read == INDEX_ENTRY_SIZE)?;
+            is_wanted(&entry).then_some((entry, number + 1))
+        })
+    }
+
+    /// All entries up to the first that is not good or does not follow the one before it.
+    fn prefix<E>(
+        &self,
+        decode: impl Fn(&[u8; INDEX_ENTRY_SIZE], u32) -> Option<E>,
+        follows: impl Fn(&E, &E) -> bool,
+    ) -> Vec<E> {
+        let mut bytes = vec![0; self.count as usize * INDEX_ENTRY_SIZE];
+        let read = self.file.read_at(&mut bytes, entry_position(0)).unwrap_or(0);
+        let mut entries: Vec<E> = Vec::new();
+        for (number, bytes) in (0..).zip(bytes[..read].as_chunks::<INDEX_ENTRY_SIZE>().0) {
+            match decode(bytes, number) {
+                Some(entry) if entries.last().is_none_or(|last| follows(last, &entry)) => entries.push(entry),
+                _ => break,
+            }
+        }
+        entries
+    }
+}
+
+/// The last entries that can be trusted, with how many that makes; `None` if there are none.
+///
+/// With the first offset entry there is a time entry as well. So one without the other is not trusted.
+fn trusted<H: FileHandle>(
+    uid: SegmentUid,
+    offsets: &Stored<H>,
+    times: &Stored<H>,
+    upto: u64,
+    trust: Trust,
+) -> Option<((OffsetEntry, u32), (TimeEntry, u32))> {
+    let is_below = |entry: &OffsetEntry| u64::from(entry.pos) < upto;
+    let offset_entry = |bytes: &_, number| OffsetEntry::decode(bytes, uid, number);
+    let time_entry = |bytes: &_, number| TimeEntry::decode(bytes, uid, number);
+    match trust {
+        Trust::LastEntry => {
+            let offset = offsets.last(offset_entry, is_below)?;
+            let time = times.last(time_entry, |entry| entry.rel_offset < offset.0.rel_offset)?;
+            Some((offset, time))
+        }
+        Trust::EveryEntry => {
+            let mut known = offsets.prefix(offset_entry, |a, b| a.pos < b.pos && a.rel_offset < b.rel_offset);
+            known.retain(is_below);
+            let last = known.last()?.rel_offset;
+            let mut timed = times
+                .prefix(time_entry, |a, b| a.max_timestamp < b.max_timestamp && a.rel_offset < b.rel_offset);
+            timed.retain(|entry| entry.rel_offset < last);
+            // The end of the time index may be lost. What is left of it was complete when its last entry was made,
+            // together with an offset entry about the next batch; from there on the batches have to be asked again.
+            let time = *timed.last()?;
+            let next = time.rel_offset.checked_add(1)?;
+            let made_at = known.iter().position(|entry| entry.rel_offset == next)?;
+            Some(((known[made_at], made_at as u32 + 1), (time, timed.len() as u32)))
+        }
+    }
+}
+
+fn holds<H: FileHandle>(file: &H, bytes: &[u8], at: u64) -> io::Result<bool> {
+    let mut there = vec![0; bytes.len()];
+    Ok(file.read_at(&mut there, at)? == bytes.len() && there == bytes)
+}

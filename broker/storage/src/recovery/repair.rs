@@ -1,0 +1,88 @@
+//! The last step of a recovery: cut what is torn, move away what lies behind it, mend the indexes.
+
+use std::path::{Path, PathBuf};
+
+use super::examine::{Examined, FoundFault};
+use super::{Cut, RecoveryError, Survey, Task};
+use crate::files::{FileHandle, Files, OpenMode};
+use crate::partition_files::SegmentFile;
+use crate::quarantine::{self, Note};
+use crate::scan::intact_batches_behind;
+
+/// Cuts the log at `found`. Later segments go first, newest first: whatever a crash interrupts, the log still ends
+/// in the same fault.
+pub(super) fn cut<F: Files>(
+    files: &F,
+    survey: &Survey,
+    task: &Task<'_>,
+    found: FoundFault,
+) -> Result<Cut, RecoveryError> {
+    let path = survey.log_path(found.segment);
+    let io = |source| RecoveryError::Io { path: path.clone(), source };
+    let mut segments_moved = Vec::new();
+    for segment in survey.segments[found.segment + 1..].iter().rev() {
+        for file in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            let path = file.path(&survey.dir, segment.base);
+            if files.entry(&path).map_err(io)?.is_none() {
+                continue;
+            }
+            let reason =
+                format!("it lies behind a torn write at byte {} of {}", found.pos, path_name(survey, found));
+            let note = Note::new(&path, 0, reason, task.now).starting_at(segment.base);
+            segments_moved.push(quarantine::move_here(files, &path, note).map_err(io)?);
+        }
+    }
+    let log = files.open(&path, OpenMode::Write).map_err(io)?;
+    let bytes = log.len().map_err(io)? - found.pos;
+    let mut cut = Cut {
+        file: path.clone(),
+        position: found.pos,
+        offset: found.offset,
+        fault: found.fault,
+        bytes,
+        intact_batches: 0,
+        kept: None,
+        segments_moved,
+    };
+    if bytes > 0 {
+        cut.intact_batches = intact_batches_behind(&log, found.pos).map_err(io)?;
+        let mut note = Note::new(&path, found.pos, format!("torn write: {}", found.fault), task.now);
+        note.intact_batches = cut.intact_batches;
+        cut.kept = quarantine::keep_tail(files, &log, note.starting_at(found.offset)).map_err(io)?;
+        log.set_len(found.pos).map_err(io)?;
+        log.sync().map_err(io)?;
+        files.sync_dir(&survey.dir).map_err(io)?;
+    }
+    Ok(cut)
+}
+
+/// Writes every index that is not what it should be; returns of how many segments.
+pub(super) fn write_indexes<F: Files>(
+    files: &F,
+    survey: &Survey,
+    examined: &mut Examined,
+) -> Result<u64, RecoveryError> {
+    let mut mended = 0;
+    for segment in &mut examined.segments {
+        let path = SegmentFile::OffsetIndex.path(&survey.dir, segment.recovered.base);
+        if let Some(mut plan) = segment.indexes.take() {
+            let changed =
+                plan.write(files, &survey.dir).map_err(|source| RecoveryError::Io { path, source })?;
+            mended += u64::from(changed);
+        }
+    }
+    Ok(mended)
+}
+
+/// Removes what something left unfinished. None of it was ever part of the log.
+pub(super) fn remove_garbage<F: Files>(files: &F, survey: &Survey) -> Result<(), RecoveryError> {
+    for path in &survey.garbage {
+        files.remove_file(path).map_err(|source| RecoveryError::Io { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+fn path_name(survey: &Survey, found: FoundFault) -> String {
+    let path: PathBuf = survey.log_path(found.segment);
+    path.file_name().map(Path::new).map_or_else(String::new, |name| name.display().to_string())
+}
