@@ -1,0 +1,130 @@
+//! The house: which room may import which, where unsafe code may live, and what stands at the top level.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// Who may import whom. What is absent matters most: a crate below never learns of the one above.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("protocol/record", &[]),
+    ("protocol/mapped", &[]),
+    ("protocol/wire", &["folio-record"]),
+    ("protocol/channel", &["folio-mapped"]),
+    ("broker/storage", &["folio-record", "folio-mapped"]),
+    ("client", &["folio-record", "folio-wire", "folio-channel"]),
+    ("client/cli", &["folio-record", "folio-client", "folio-storage"]),
+    ("broker", &["folio-record", "folio-wire", "folio-mapped", "folio-channel", "folio-storage"]),
+    (
+        "tests",
+        &[
+            "folio-record",
+            "folio-wire",
+            "folio-mapped",
+            "folio-channel",
+            "folio-storage",
+            "folio-broker",
+            "folio-client",
+            "folio-cli",
+        ],
+    ),
+];
+
+/// The top level, besides dotfiles and what git ignores.
+const TOP_LEVEL: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "NOTICE",
+    "README.md",
+    "broker",
+    "client",
+    "config",
+    "protocol",
+    "tests",
+];
+
+/// Built or written by running things; ignored by git.
+const TOP_LEVEL_IGNORED: &[&str] = &["target", "folio-data"];
+
+#[test]
+fn rooms_import_only_what_the_table_allows() {
+    let members = manifest("").get("workspace").and_then(|w| w.get("members")).cloned();
+    let members: BTreeSet<String> = members
+        .and_then(|m| m.as_array().cloned())
+        .expect("the root manifest lists its members")
+        .iter()
+        .map(|m| m.as_str().expect("a member is a path").to_owned())
+        .collect();
+    let table: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+    assert_eq!(
+        members,
+        table.keys().map(|&room| room.to_owned()).collect(),
+        "every room stands in the table"
+    );
+
+    for (room, allowed) in table {
+        let manifest = manifest(room);
+        let imports = ["dependencies", "build-dependencies"]
+            .iter()
+            .filter_map(|section| manifest.get(*section).and_then(toml::Value::as_table))
+            .flat_map(|section| section.keys())
+            .filter(|name| name.starts_with("folio-"));
+        for import in imports {
+            assert!(allowed.contains(&import.as_str()), "{room} must not import {import}");
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_lives_in_the_mapped_island_alone() {
+    for file in rust_files(&root()) {
+        let inside = file.strip_prefix(root()).expect("a file of the house");
+        if inside.starts_with("protocol/mapped") || inside.starts_with("tests/fuzz") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("a source file is text");
+        for (number, line) in text.lines().enumerate() {
+            // The workspace denies unsafe code; only an attribute can lift that.
+            let lifts = line.trim_start().starts_with('#') && line.contains("unsafe_code");
+            assert!(!lifts, "{}:{}: {line}", inside.display(), number + 1);
+        }
+    }
+}
+
+#[test]
+fn nothing_stands_at_the_top_level_that_is_not_agreed() {
+    let found: BTreeSet<String> = fs::read_dir(root())
+        .expect("the house can be listed")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.') && !TOP_LEVEL_IGNORED.contains(&name.as_str()))
+        .collect();
+    for name in found {
+        assert!(TOP_LEVEL.contains(&name.as_str()), "{name} stands at the top level and is not agreed");
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the house").to_owned()
+}
+
+fn manifest(room: &str) -> toml::Table {
+    let path = root().join(room).join("Cargo.toml");
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let list = |dir: &Path| -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    };
+    let mut files = Vec::new();
+    for path in list(dir).expect("a directory of the house can be listed") {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            files.extend(rust_files(&path));
+        } else if name.ends_with(".rs") {
+            files.push(path);
+        }
+    }
+    files
+}
