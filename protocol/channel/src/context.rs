@@ -112,9 +112,9 @@ impl<L: LoopLocal> ChannelHandlerContext<'_, L> {
         self.peer_is_owed
     }
 
-    /// How many bytes the socket has taken in the life of this channel.
-    pub fn bytes_sent(&self) -> u64 {
-        self.outbound.sent()
+    /// When the socket last took bytes.
+    pub fn last_sent(&self) -> Option<Instant> {
+        self.outbound.last_sent()
     }
 
     /// How many bytes wait for the socket to take them.

@@ -9,6 +9,7 @@ pub(crate) struct LoopCounters {
     pub(crate) refused_over_limit: Counter,
     pub(crate) refused_no_descriptor: Counter,
     pub(crate) failed: Counter,
+    pub(crate) polls: Counter,
     pub(crate) turns: Counter,
     pub(crate) reads: Counter,
     pub(crate) writes: Counter,
@@ -41,6 +42,8 @@ pub struct GroupCounters {
     pub refused_no_descriptor: u64,
     /// Channels that ended by an error.
     pub failed: u64,
+    /// `epoll_wait` calls of all loops.
+    pub polls: u64,
     /// Turns of all loops.
     pub turns: u64,
     /// `read` calls on sockets.
@@ -55,6 +58,7 @@ impl GroupCounters {
         self.refused_over_limit += of.refused_over_limit.get();
         self.refused_no_descriptor += of.refused_no_descriptor.get();
         self.failed += of.failed.get();
+        self.polls += of.polls.get();
         self.turns += of.turns.get();
         self.reads += of.reads.get();
         self.writes += of.writes.get();

@@ -159,6 +159,7 @@ impl<L: LoopLocal> EventLoop<L> {
         if self.has_posts {
             // Only the channels: a message would have to be followed by another `turn_end`, in the next turn.
             self.run_woken();
+            self.has_posts = self.shared.has_commands();
         }
         self.flush();
     }

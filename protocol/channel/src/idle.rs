@@ -1,6 +1,6 @@
 //! Closing connections that nothing happens on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{ChannelError, ChannelHandler, ChannelHandlerContext, ChannelInboundHandler, LoopLocal, ReadBuf};
 
@@ -11,19 +11,13 @@ use crate::{ChannelError, ChannelHandler, ChannelHandlerContext, ChannelInboundH
 #[derive(Debug)]
 pub struct IdleTimeout {
     limit: Duration,
-    /// What the socket had taken when the deadline was set.
-    sent: u64,
+    last_received: Option<Instant>,
 }
 
 impl IdleTimeout {
     /// A stage for one channel.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, sent: 0 }
-    }
-
-    fn wait<L: LoopLocal>(&mut self, ctx: &mut ChannelHandlerContext<'_, L>) {
-        self.sent = ctx.bytes_sent();
-        ctx.set_deadline(Some(ctx.now() + self.limit));
+        Self { limit, last_received: None }
     }
 }
 
@@ -31,7 +25,7 @@ impl<L: LoopLocal> ChannelHandler<L> for IdleTimeout {}
 
 impl<L: LoopLocal> ChannelInboundHandler<L> for IdleTimeout {
     fn channel_active(&mut self, ctx: &mut ChannelHandlerContext<'_, L>) -> Result<(), ChannelError> {
-        self.wait(ctx);
+        ctx.set_deadline(Some(ctx.now() + self.limit));
         Ok(())
     }
 
@@ -49,17 +43,20 @@ impl<L: LoopLocal> ChannelInboundHandler<L> for IdleTimeout {
     }
 
     fn channel_read_complete(&mut self, ctx: &mut ChannelHandlerContext<'_, L>) -> Result<(), ChannelError> {
-        self.wait(ctx);
+        self.last_received = Some(ctx.now());
+        ctx.set_deadline(Some(ctx.now() + self.limit));
         Ok(())
     }
 
     fn deadline_reached(&mut self, ctx: &mut ChannelHandlerContext<'_, L>) -> Result<(), ChannelError> {
-        let sent_something = ctx.bytes_sent() > self.sent;
         let waits_for_answer = ctx.bytes_pending() == 0 && ctx.peer_is_owed();
-        if sent_something || waits_for_answer {
-            self.wait(ctx);
-            return Ok(());
+        let last = if waits_for_answer { Some(ctx.now()) } else { self.last_received.max(ctx.last_sent()) };
+        match last.map(|last| last + self.limit) {
+            Some(deadline) if deadline > ctx.now() => {
+                ctx.set_deadline(Some(deadline));
+                Ok(())
+            }
+            _ => Err(ChannelError::Idle(self.limit)),
         }
-        Err(ChannelError::Idle(self.limit))
     }
 }

@@ -103,6 +103,7 @@ impl<L: LoopLocal> PipelineHandle<L> {
 
     fn post(&self, edit: Edit<L>) -> &Self {
         self.channel.post(crate::channel::ChannelOp::Edit(edit));
+        self.channel.flush();
         self
     }
 }

@@ -79,7 +79,7 @@ impl<L: LoopLocal> Connection<L> {
                 if sent < offered.bytes && !offered.has_mapped {
                     self.is_writable = false;
                 }
-                self.outbound.advance(sent);
+                self.outbound.advance(sent, host.now);
                 Ok(sent)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -121,6 +121,11 @@ impl<L: LoopLocal> LoopShared<L> {
         }
     }
 
+    pub(crate) fn has_commands(&self) -> bool {
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        commands.as_ref().is_some_and(|commands| !commands.is_empty())
+    }
+
     /// The loop has ended: nothing can be posted any more, and what was is dropped.
     pub(crate) fn close(&self) {
         let left = self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();

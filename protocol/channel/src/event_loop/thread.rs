@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Registry, Token, Waker};
 
-use super::EventLoop;
+use super::{EventLoop, LoopShared};
 use crate::LoopLocal;
 use crate::connection::Readiness;
-use crate::wake::LoopCore;
 
 /// Where a loop sleeps. Outlives all sockets that are registered with it.
 pub(crate) struct Poller {
@@ -32,7 +31,7 @@ impl Poller {
     pub(crate) fn run<L: LoopLocal>(
         &mut self,
         event_loop: &mut EventLoop<L>,
-        core: &LoopCore,
+        shared: &LoopShared<L>,
         spin: Duration,
     ) -> io::Result<()> {
         let mut now = Instant::now();
@@ -40,7 +39,8 @@ impl Poller {
         while !event_loop.is_done() {
             let limit = self.sleep_limit(event_loop, now);
             let spins = !spin.is_zero() && now.saturating_duration_since(last_active) < spin;
-            let may_sleep = limit != Some(Duration::ZERO) && !spins && core.fall_asleep();
+            let may_sleep = limit != Some(Duration::ZERO) && !spins && shared.core.fall_asleep();
+            shared.counters.polls.increment();
             match self.poll.poll(&mut self.events, if may_sleep { limit } else { Some(Duration::ZERO) }) {
                 Ok(()) => {}
                 // No events then; but a deadline may have come meanwhile.

@@ -76,7 +76,7 @@ impl<L: LoopLocal> LoopThread<L> {
             let (group, shared) = (Arc::clone(&self.group), Arc::clone(self.handle.shared()));
             let made =
                 EventLoop::new(group, shared, Some(registry), self.options.clone(), local, Instant::now());
-            poller.run(event_loop.insert(made), &self.handle.shared().core, self.spin)
+            poller.run(event_loop.insert(made), self.handle.shared(), self.spin)
         }));
         let failure = match turned {
             Ok(Ok(())) => None,

@@ -1,6 +1,7 @@
 //! The outbound buffer of one channel: parts that the socket has not taken yet, and the water marks.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 use folio_mapped::Part;
@@ -18,6 +19,7 @@ pub(crate) struct OutboundBuffer {
     above_high: bool,
     /// Bytes that were ever queued; the place of the end of the buffer in the channel's output.
     queued: u64,
+    last_sent: Option<Instant>,
 }
 
 /// What one call offers to the socket.
@@ -54,6 +56,11 @@ impl OutboundBuffer {
     /// The place in the output behind everything that was sent.
     pub(crate) fn sent(&self) -> u64 {
         self.queued - self.bytes as u64
+    }
+
+    /// When the socket last took bytes.
+    pub(crate) fn last_sent(&self) -> Option<Instant> {
+        self.last_sent
     }
 
     pub(crate) fn push(&mut self, part: Outbound) {
@@ -109,7 +116,8 @@ impl OutboundBuffer {
     }
 
     /// Drops the first `count` bytes: they were sent.
-    pub(crate) fn advance(&mut self, mut count: usize) {
+    pub(crate) fn advance(&mut self, mut count: usize, now: Instant) {
+        self.last_sent = Some(now);
         assert!(count <= self.bytes, "the socket took {count} of {} bytes", self.bytes);
         self.bytes -= count;
         while let Some(front) = self.parts.front_mut() {
