@@ -8,8 +8,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub mod keys;
+pub mod layers;
 pub mod topic;
+mod value;
 
+pub use layers::{ConfigError, Layers, Loaded, Source};
 pub use topic::{DurabilityClass, TopicSettings};
 
 const KIB: usize = 1024;

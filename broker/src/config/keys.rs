@@ -1,0 +1,384 @@
+//! The one table of configuration keys; the file, the environment, the flags and the documentation follow it.
+//!
+//! Invariants: names are dotted lower case and none is a prefix of another (so that each is a value in
+//! the file and not also a table); no two share a name in the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Config;
+use super::topic::TopicSettings;
+use super::value::Value;
+
+/// One key of a `T`: its name, what it is for, and how it is read and written.
+pub struct Key<T> {
+    /// The dotted name.
+    pub name: &'static str,
+    /// One line: the unit, and why one would change it.
+    pub reason: &'static str,
+    get: fn(&T) -> String,
+    set: fn(&mut T, &str) -> Result<(), String>,
+}
+
+impl<T> Key<T> {
+    /// The value as it would be written in a file.
+    #[must_use]
+    pub fn get(&self, of: &T) -> String {
+        (self.get)(of)
+    }
+
+    /// Reads `text` into its place.
+    ///
+    /// # Errors
+    /// What was expected instead; nothing is changed.
+    pub fn set(&self, of: &mut T, text: &str) -> Result<(), String> {
+        (self.set)(of, text)
+    }
+}
+
+/// A key whose value is any that its type can read, or one that `$check` holds true of.
+macro_rules! key {
+    ($name:literal, $field:ident, $reason:literal) => {
+        key!($name, $field, $reason, |_| true, "")
+    };
+    ($name:literal, $field:ident, $reason:literal, $check:expr, $expected:literal) => {
+        Key {
+            name: $name,
+            reason: $reason,
+            get: |of| Value::write(&of.$field),
+            set: |of, text| {
+                let value = Value::read(text)?;
+                let holds: fn(&_) -> bool = $check;
+                if !holds(&value) {
+                    return Err($expected.to_owned());
+                }
+                of.$field = value;
+                Ok(())
+            },
+        }
+    };
+}
+
+/// The broker's own keys.
+pub const BROKER_KEYS: &[Key<Config>] = &[
+    key!(
+        "listen",
+        listen,
+        "Addresses to accept connections on, ADDRESS:PORT; port 0 lets the system choose one.",
+        |list: &Vec<_>| !list.is_empty(),
+        "at least one ADDRESS:PORT"
+    ),
+    Key {
+        name: "data.dir",
+        reason: "The directory of the data; created with mode 0700 when missing. Give it a file system of its own.",
+        get: |config| config.data_dir.display().to_string(),
+        set: |config, text| {
+            config.data_dir = PathBuf::from(String::read(text)?);
+            Ok(())
+        },
+    },
+    key!(
+        "allow.incoherent.fs",
+        allow_incoherent_fs,
+        "Open a data directory on a file system (network, FUSE) whose mappings may not show what was written."
+    ),
+    key!("loop.threads", loop_threads, "Event loops; by default one per core. They never wait on a disk."),
+    key!("lane.threads", lane_threads, "Threads that append to fsync topics and open new segments."),
+    key!("read.threads", read_threads, "Threads that read what is not in memory."),
+    key!(
+        "lane.queue.bytes",
+        lane_queue_bytes,
+        "Bytes waiting for the append threads above which producers are not read."
+    ),
+    Key {
+        name: "flush.linger.us",
+        reason: "Microseconds a flush waits for company; more records a flush, more delay.",
+        get: |config| config.flush_linger.as_micros().to_string(),
+        set: |config, text| {
+            config.flush_linger = Duration::from_micros(u64::read(text)?);
+            Ok(())
+        },
+    },
+    key!(
+        "writeback.step.bytes",
+        writeback_step_bytes,
+        "Unflushed bytes after which the kernel is asked to begin writing them."
+    ),
+    key!(
+        "writeback.max.bytes",
+        writeback_max_bytes,
+        "Unflushed bytes that force a flush; at twice that, producers are not read. Bounds a power cut's loss on os topics.",
+        |&bytes: &u64| bytes > 0,
+        "1 or more bytes"
+    ),
+    key!("slots.sync.ms", slots_sync, "Milliseconds that a durable point may wait to reach the disk itself."),
+    key!(
+        "maintenance.interval.ms",
+        maintenance_interval,
+        "Milliseconds between looks at retention and at segments due to be closed.",
+        |interval: &Duration| !interval.is_zero(),
+        "1 or more milliseconds"
+    ),
+    key!(
+        "disk.min.free",
+        disk_min_free,
+        "Free bytes below which produce is refused; -1 is 2 % of the disk, at least 64 MiB, at most 1 GiB."
+    ),
+    key!(
+        "shutdown.timeout.ms",
+        shutdown_timeout,
+        "Milliseconds a stop may take to drain and flush; after that the next start scans the tails."
+    ),
+    key!(
+        "frame.max.bytes",
+        frame_max_bytes,
+        "The largest request, in bytes.",
+        |&bytes: &usize| (1024..=100 << 20).contains(&bytes),
+        "1024 to 104857600 bytes"
+    ),
+    key!("connections.max", connections_max, "Connections at once; the next one is closed as it arrives."),
+    key!(
+        "connection.requests.max",
+        connection_requests_max,
+        "Unanswered requests of one connection above which it is not read.",
+        |&requests: &usize| requests > 0,
+        "1 or more"
+    ),
+    key!(
+        "connection.idle.ms",
+        connection_idle,
+        "Milliseconds without traffic after which a connection is closed."
+    ),
+    key!(
+        "fetch.max.bytes",
+        fetch_max_bytes,
+        "Record bytes in one fetch answer; its first batch always goes whole."
+    ),
+    key!(
+        "fetch.waiting.max",
+        fetch_waiting_max,
+        "Waiting fetches of one event loop; the next is answered at once."
+    ),
+    key!(
+        "decompress.max.bytes",
+        decompress_max_bytes,
+        "Bytes that one compressed batch may unpack to while it is checked; more is refused."
+    ),
+];
+
+/// The settings of a topic; in the broker's configuration they stand under `topic.` and are the defaults of all.
+pub const TOPIC_KEYS: &[Key<TopicSettings>] = &[
+    key!(
+        "durability",
+        durability,
+        "fsync (acks=all waits for the disk), interval (flush.ms, flush.bytes) or os."
+    ),
+    key!("retention.ms", retention, "Milliseconds records are kept; -1 is for ever."),
+    key!(
+        "retention.bytes",
+        retention_bytes,
+        "Bytes a partition keeps, oldest segments go first; -1 is no limit."
+    ),
+    key!(
+        "segment.bytes",
+        segment_bytes,
+        "Bytes of a segment file; retention removes whole segments.",
+        |bytes: &u32| (4096..=1 << 30).contains(bytes),
+        "4096 to 1073741824 bytes"
+    ),
+    key!(
+        "segment.ms",
+        segment_age,
+        "Milliseconds after which a segment is closed though it has room.",
+        |age: &Duration| !age.is_zero(),
+        "1 or more milliseconds"
+    ),
+    key!(
+        "index.interval.bytes",
+        index_interval_bytes,
+        "Log bytes between two index entries: more is a smaller index and a longer walk.",
+        |bytes: &u32| *bytes > 0,
+        "1 or more bytes"
+    ),
+    key!("max.message.bytes", max_message_bytes, "The largest batch, in bytes as stored."),
+    Key {
+        name: "flush.ms",
+        reason: "Milliseconds an interval topic may stay unflushed; Kafka's default, 9223372036854775807, counts as 50.",
+        get: |topic| topic.flush_interval.write(),
+        set: |topic, text| {
+            topic.flush_interval = Option::<Duration>::read(text)?.unwrap_or(FLUSH_INTERVAL);
+            Ok(())
+        },
+    },
+    key!(
+        "flush.bytes",
+        flush_bytes,
+        "Bytes an interval topic may have unflushed.",
+        |&bytes: &u64| bytes > 0,
+        "1 or more bytes"
+    ),
+    key!(
+        "message.timestamp.before.max.ms",
+        timestamp_before_max,
+        "Milliseconds a record's time may lie behind this machine's clock; -1 is no limit."
+    ),
+    key!(
+        "message.timestamp.after.max.ms",
+        timestamp_after_max,
+        "Milliseconds a record's time may lie ahead of this machine's clock; -1 is no limit."
+    ),
+];
+
+const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Where the defaults of topics stand among the broker's keys.
+pub const TOPIC_PREFIX: &str = "topic.";
+
+/// Every full name, in the order of the tables.
+pub fn names() -> impl Iterator<Item = String> {
+    let broker = BROKER_KEYS.iter().map(|key| key.name.to_owned());
+    broker.chain(TOPIC_KEYS.iter().map(|key| format!("{TOPIC_PREFIX}{}", key.name)))
+}
+
+/// The value of `name`, or `None` when there is no such key.
+#[must_use]
+pub fn get(config: &Config, name: &str) -> Option<String> {
+    match name.strip_prefix(TOPIC_PREFIX) {
+        Some(name) => topic_key(name).map(|key| key.get(&config.topic)),
+        None => broker_key(name).map(|key| key.get(config)),
+    }
+}
+
+/// Sets `name`.
+///
+/// # Errors
+/// See [`SetError`]; nothing is changed.
+pub fn set(config: &mut Config, name: &str, text: &str) -> Result<(), SetError> {
+    let set = match name.strip_prefix(TOPIC_PREFIX) {
+        Some(name) => topic_key(name).map(|key| key.set(&mut config.topic, text)),
+        None => broker_key(name).map(|key| key.set(config, text)),
+    };
+    set.ok_or_else(|| SetError::Unknown { nearest: nearest(name, names()) })?
+        .map_err(|expected| SetError::Value { expected })
+}
+
+/// Why a key was not set.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SetError {
+    /// There is no such key; `nearest` is the one most like it.
+    Unknown {
+        /// The known name with the fewest differences.
+        nearest: String,
+    },
+    /// The value is not one of its kind.
+    Value {
+        /// What would be.
+        expected: String,
+    },
+}
+
+/// The key of a topic's setting.
+#[must_use]
+pub fn topic_key(name: &str) -> Option<&'static Key<TopicSettings>> {
+    TOPIC_KEYS.iter().find(|key| key.name == name)
+}
+
+/// The name most like `name`.
+pub fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
+    known.min_by_key(|known| strsim::damerau_levenshtein(name, known)).unwrap_or_default()
+}
+
+fn broker_key(name: &str) -> Option<&'static Key<Config>> {
+    BROKER_KEYS.iter().find(|key| key.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_the_prefix_of_another() {
+        let names: Vec<String> = names().collect();
+        for name in &names {
+            let table = format!("{name}.");
+            assert!(!names.iter().any(|other| other.starts_with(&table)), "{name} is a value and a table");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_default_reads_back_as_itself() {
+        let defaults = Config::new("folio-data");
+        for name in names() {
+            let written = get(&defaults, &name).unwrap();
+            let mut config = Config::new("elsewhere");
+            assert_eq!(set(&mut config, &name, &written), Ok(()), "{name} = {written}");
+            assert_eq!(get(&config, &name), Some(written), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_key_changes_what_it_names_and_nothing_else() {
+        let other = |name: &str, was: &str| match (name, was) {
+            ("listen", _) => "[::1]:9093,127.0.0.2:0".to_owned(),
+            ("data.dir", _) => "/elsewhere".to_owned(),
+            ("topic.durability", _) => "os".to_owned(),
+            (_, "false") => "true".to_owned(),
+            (_, "-1") => "7".to_owned(),
+            (_, number) => (number.parse::<u64>().unwrap() - 1).max(1).to_string(),
+        };
+        for name in names() {
+            let defaults = Config::new("folio-data");
+            let mut config = defaults.clone();
+            // A value whose default is 1 has no smaller neighbour.
+            let was = get(&defaults, &name).unwrap();
+            let value = if was == "1" || was == "0" { "2".to_owned() } else { other(&name, &was) };
+            set(&mut config, &name, &value).unwrap();
+            for looked_at in names() {
+                let expected =
+                    if looked_at == name { Some(value.clone()) } else { get(&defaults, &looked_at) };
+                assert_eq!(get(&config, &looked_at), expected, "{looked_at} after {name} = {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn bad_values_say_what_was_expected() {
+        for (name, value, expected) in [
+            ("listen", "localhost", "ADDRESS:PORT, more of them separated by commas, as 127.0.0.1:9092"),
+            ("listen", "", "ADDRESS:PORT, more of them separated by commas, as 127.0.0.1:9092"),
+            ("loop.threads", "0", "a whole number, 1 or more"),
+            ("topic.durability", "always", "fsync, interval or os"),
+            ("topic.segment.bytes", "100", "4096 to 1073741824 bytes"),
+            (
+                "topic.retention.ms",
+                "soon",
+                "a whole number of milliseconds, -1 or 9223372036854775807 for no limit",
+            ),
+            (
+                "topic.retention.ms",
+                "-2",
+                "a whole number of milliseconds, -1 or 9223372036854775807 for no limit",
+            ),
+            ("data.dir", "", "a text that is not empty"),
+            ("allow.incoherent.fs", "yes", "true or false"),
+        ] {
+            let refused = set(&mut Config::new("folio-data"), name, value);
+            assert_eq!(refused, Err(SetError::Value { expected: expected.to_owned() }), "{name} = {value}");
+        }
+    }
+
+    #[test]
+    fn kafkas_default_of_flush_ms_counts_as_fifty() {
+        let mut config = Config::new("folio-data");
+        set(&mut config, "topic.flush.ms", "7").unwrap();
+        set(&mut config, "topic.flush.ms", "9223372036854775807").unwrap();
+        assert_eq!(config.topic.flush_interval, Duration::from_millis(50));
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        let refused = set(&mut Config::new("folio-data"), "topic.retention.mss", "1");
+        assert_eq!(refused, Err(SetError::Unknown { nearest: "topic.retention.ms".to_owned() }));
+    }
+}

@@ -1,0 +1,151 @@
+//! How one value is written: the same text in the file, the environment, a flag and `--print-config`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::topic::DurabilityClass;
+
+/// Kafka's "never" of settings in milliseconds.
+const FOREVER_MS: u64 = i64::MAX as u64;
+
+/// A setting that can be read from text and written as the same text.
+///
+/// The error of `read` says what was expected; who calls adds the key, the value and where it stood.
+pub(super) trait Value: Sized {
+    fn read(text: &str) -> Result<Self, String>;
+    fn write(&self) -> String;
+}
+
+impl Value for bool {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "true or false".to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for String {
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("a text that is not empty".to_owned()) } else { Ok(text.to_owned()) }
+    }
+
+    fn write(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Value for u32 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("a whole number from 0 to {}", Self::MAX))
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for u64 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "a whole number, 0 or more".to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for usize {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "a whole number, 0 or more".to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for NonZeroUsize {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "a whole number, 1 or more".to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// `-1` is none.
+impl Value for Option<u64> {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "-1" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| "a whole number, or -1 for none".to_owned()),
+        }
+    }
+
+    fn write(&self) -> String {
+        self.map_or_else(|| "-1".to_owned(), |number| number.to_string())
+    }
+}
+
+/// Milliseconds.
+impl Value for Duration {
+    fn read(text: &str) -> Result<Self, String> {
+        let ms = text.parse().map_err(|_| "a whole number of milliseconds, 0 or more".to_owned())?;
+        Ok(Self::from_millis(ms))
+    }
+
+    fn write(&self) -> String {
+        self.as_millis().to_string()
+    }
+}
+
+/// Milliseconds; `-1` and Kafka's largest number are "no limit".
+impl Value for Option<Duration> {
+    fn read(text: &str) -> Result<Self, String> {
+        match text.parse::<i64>() {
+            Ok(-1 | i64::MAX) => Ok(None),
+            Ok(ms @ 0..) => Ok(Some(Duration::from_millis(ms.unsigned_abs()))),
+            _ => Err(format!("a whole number of milliseconds, -1 or {FOREVER_MS} for no limit")),
+        }
+    }
+
+    fn write(&self) -> String {
+        self.map_or_else(|| "-1".to_owned(), |limit| limit.as_millis().to_string())
+    }
+}
+
+/// Comma-separated.
+impl Value for Vec<SocketAddr> {
+    fn read(text: &str) -> Result<Self, String> {
+        let addresses: Result<Self, _> = text.split(',').map(|address| address.trim().parse()).collect();
+        addresses.map_err(|_| "ADDRESS:PORT, more of them separated by commas, as 127.0.0.1:9092".to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Value for DurabilityClass {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "fsync" => Ok(Self::Fsync),
+            "interval" => Ok(Self::Interval),
+            "os" => Ok(Self::Os),
+            _ => Err("fsync, interval or os".to_owned()),
+        }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Interval => "interval",
+            Self::Os => "os",
+        }
+        .to_owned()
+    }
+}
