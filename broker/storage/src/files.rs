@@ -11,6 +11,7 @@
 mod os;
 pub mod sim;
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ pub use os::OsFiles;
 pub use sim::SimFiles;
 
 /// A data directory's file system.
-pub trait Files: Send + Sync + 'static {
+pub trait Files: fmt::Debug + Send + Sync + 'static {
     /// An open file.
     type File: FileHandle;
     /// The one appender of a mapped file.
@@ -76,7 +77,7 @@ pub trait Files: Send + Sync + 'static {
 }
 
 /// An open file.
-pub trait FileHandle: Send + Sync + Sized {
+pub trait FileHandle: fmt::Debug + Send + Sync + Sized + 'static {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
 
@@ -105,7 +106,7 @@ pub trait FileHandle: Send + Sync + Sized {
 }
 
 /// Appends to a file and publishes what it appended: see [`folio_mapped::Appender`].
-pub trait FileAppender: Send {
+pub trait FileAppender: fmt::Debug + Send + 'static {
     /// The map that is appended to.
     fn map(&self) -> &Arc<SegmentMap>;
     /// How far appends need no new disk space.

@@ -1,6 +1,7 @@
 //! The log: segments, indexes, recovery and retention, without sockets, threads or clocks.
 
 pub mod clean;
+pub mod data_dir;
 pub mod envelope;
 pub mod epochs;
 pub mod files;
@@ -8,6 +9,7 @@ pub mod filesystem;
 pub mod index;
 mod layout;
 pub mod lock;
+pub mod log;
 pub mod metadata;
 pub mod node;
 pub mod partition;
@@ -19,4 +21,6 @@ pub mod slots;
 pub mod trash;
 pub mod verdict;
 
+pub use data_dir::{DataDir, DataDirOptions, OpenError, OpenReport};
 pub use files::Files;
+pub use log::{Log, LogOptions, Tail, Visibility};

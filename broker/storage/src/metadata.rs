@@ -18,6 +18,7 @@ mod record;
 mod replay;
 mod state;
 
+pub(crate) use log::MetadataOpenError;
 pub use log::{CommitError, METADATA_LOG_NAME, MetadataLog};
 pub use record::{Key, RecordError, Topic, TopicPhase, VALUE_SIZE_MAX, Value, ValueTooLarge};
 pub use replay::{MetadataDamage, TornTransaction};

@@ -184,11 +184,6 @@ impl<'f, H: FileHandle> HeaderWalk<'f, H> {
         self.at += header.total_size() as u64;
         Ok(Some(header))
     }
-
-    /// Whether the walk has come to the very end of the file.
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.at == self.window.len
-    }
 }
 
 impl<'f, H: FileHandle> Window<'f, H> {

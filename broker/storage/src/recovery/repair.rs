@@ -69,6 +69,7 @@ pub(super) fn write_indexes<F: Files>(
             let changed =
                 plan.write(files, &survey.dir).map_err(|source| RecoveryError::Io { path, source })?;
             mended += u64::from(changed);
+            segment.indexer = Some(plan.into_indexer());
         }
     }
     Ok(mended)

@@ -1,0 +1,267 @@
+//! A data directory: everything that one run of the broker keeps, and the right to write to it.
+//!
+//! ```text
+//! LOCK                              held while the directory is open
+//! node.meta                         which directory this is, and its format
+//! slots                             durable points
+//! clean                             only between a clean stop and the next start
+//! metadata/0…0.log                  which topics exist
+//! topics/<topic>-<partition>/       one log each
+//! trash/                            deleted, waiting to be removed
+//! quarantine/                       what recovery took out of the way, with notes
+//! ```
+//!
+//! Opening goes in the order: lock, format, take the clean marker away (synced, before anything else is written),
+//! slots, metadata log, directories against metadata, partitions one by one, epochs, slots. A partition that cannot
+//! be recovered is offline with its reason; it keeps no other one from being served.
+//!
+//! Invariants:
+//! * After a failed write or sync nothing is written any more by this run, and the clean marker least of all.
+//! * A topic is announced only after its directories are on disk and the metadata log says so.
+//! * What the metadata log does not know is never deleted, only moved aside.
+
+mod flush;
+mod open;
+mod reconcile;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::Log;
+use crate::files::{Boot, Files, Space};
+use crate::filesystem::Filesystem;
+use crate::lock::Holder;
+use crate::metadata::{MetadataDamage, MetadataLog, TornTransaction};
+use crate::node::NodeMeta;
+use crate::partition::PartitionId;
+use crate::recovery::{Damage, PartitionReport};
+use crate::slots::{SlotsDeadline, SlotsError, SlotsFile, SlotsReport};
+use crate::trash::Trash;
+
+pub use flush::{Advanced, FlushError};
+pub use topics::{NewTopic, TopicError};
+
+/// An open data directory.
+#[derive(Debug)]
+pub struct DataDir<F: Files> {
+    files: Arc<F>,
+    _lock: F::File,
+    node: NodeMeta,
+    run_id: u64,
+    boot: Boot,
+    has_syncfs: bool,
+    trash: Trash,
+    metadata: Mutex<MetadataLog<F>>,
+    durable: Mutex<DurablePoints<F>>,
+    has_failed: AtomicBool,
+}
+
+/// The slots, and which partition has which.
+#[derive(Debug)]
+struct DurablePoints<F: Files> {
+    slots: SlotsFile<F>,
+    numbers: HashMap<PartitionId, u32>,
+    logs: HashMap<PartitionId, Arc<Log<F>>>,
+    deadline: SlotsDeadline,
+}
+
+/// What opening needs to be told.
+#[derive(Debug, Clone)]
+pub struct DataDirOptions {
+    /// Name and version of this build; the metadata log carries it.
+    pub build: String,
+    /// A number that no other run has: random.
+    pub run_id: u64,
+    /// Uuid for the directory, should it be new: random.
+    pub new_dir: Uuid,
+    /// Uuid of the cluster, should the directory be new: random.
+    pub new_cluster: Uuid,
+    /// For `LOCK`, should somebody else want the directory.
+    pub pid: u32,
+    /// For `LOCK`.
+    pub host: String,
+    /// `allow.incoherent.fs`: open on a file system that is otherwise refused.
+    pub allow_incoherent_fs: bool,
+    /// `slots.sync.ms`.
+    pub slots_sync: Duration,
+}
+
+/// What opening found and did.
+#[derive(Debug)]
+pub struct OpenReport<F: Files> {
+    /// The directory was empty and has been set up.
+    pub created: bool,
+    /// The last run stopped cleanly.
+    pub was_clean: bool,
+    /// Where the directory is.
+    pub filesystem: Filesystem,
+    /// What is to be said about that file system.
+    pub warning: Option<&'static str>,
+    /// About the file of durable points.
+    pub slots: SlotsReport,
+    /// The last metadata transaction was interrupted and cut off.
+    pub torn_transaction: Option<TornTransaction>,
+    /// The partitions, in the order of their directories' names.
+    pub partitions: Vec<OpenedPartition<F>>,
+    /// Where things are that did not belong in `topics/`.
+    pub quarantined: Vec<PathBuf>,
+    /// Things that the trash held and that are gone now.
+    pub purged: u64,
+    /// Epochs could not be written because the disk is full; the slots carry them.
+    pub epochs_unsaved: bool,
+}
+
+/// One partition after opening.
+#[derive(Debug)]
+pub struct OpenedPartition<F: Files> {
+    /// Which one.
+    pub id: PartitionId,
+    /// Its topic's name.
+    pub topic: String,
+    /// Its log with what recovery did, or why it is offline.
+    pub state: Result<(Arc<Log<F>>, PartitionReport), Damage>,
+}
+
+/// Why a directory cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Somebody else has it.
+    #[error("data directory {} is in use by {holder}", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// Who, as far as the file tells.
+        holder: Box<Holder>,
+    },
+    /// The operator's fault: no right to write there.
+    #[error("data directory {} cannot be written: {source}", dir.display())]
+    NotWritable {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The operator's fault: the file system gives no guarantee.
+    #[error("data directory {} is on {filesystem}, which is refused: {reason} (allow.incoherent.fs overrides)", dir.display())]
+    WrongFilesystem {
+        /// The directory.
+        dir: PathBuf,
+        /// Its file system.
+        filesystem: Filesystem,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The operator's fault: there is something else in it.
+    #[error("{} holds {name:?} but no node.meta: it is not a data directory", dir.display())]
+    NotOurs {
+        /// The directory.
+        dir: PathBuf,
+        /// Something in it.
+        name: String,
+    },
+    /// A later build made it.
+    #[error("data directory {} has format {found}; this build opens formats up to {supported}", dir.display())]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        supported: u32,
+    },
+    /// `node.meta` is damaged.
+    #[error("{}: {reason}", file.display())]
+    Node {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file of durable points cannot be used.
+    #[error("{}: {source}", file.display())]
+    Slots {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: SlotsError,
+    },
+    /// The metadata log cannot be used.
+    #[error("{}: {damage}", file.display())]
+    Metadata {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        damage: MetadataDamage,
+    },
+    /// The disk's fault.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What was being read or written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl<F: Files> DataDir<F> {
+    /// Which directory this is.
+    pub fn node(&self) -> &NodeMeta {
+        &self.node
+    }
+
+    /// This run.
+    pub fn run_id(&self) -> u64 {
+        self.run_id
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &Arc<F> {
+        &self.files
+    }
+
+    /// Where deleted segments go.
+    pub fn trash(&self) -> &Trash {
+        &self.trash
+    }
+
+    /// How much room there is on its file system.
+    pub fn free_space(&self) -> io::Result<Space> {
+        self.files.space()
+    }
+
+    /// Whether an earlier write or sync has failed: nothing is written any more.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Lets nothing be written any more, because a write elsewhere in the directory has failed.
+    pub fn fail(&self) {
+        self.has_failed.store(true, Ordering::Release);
+    }
+
+    fn metadata(&self) -> MutexGuard<'_, MetadataLog<F>> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn durable(&self) -> MutexGuard<'_, DurablePoints<F>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where partitions are.
+pub const TOPICS_NAME: &str = "topics";
+
+/// Where a partition's directory is.
+pub fn partition_dir(topic: &str, partition: u32) -> PathBuf {
+    Path::new(TOPICS_NAME).join(format!("{topic}-{partition}"))
+}

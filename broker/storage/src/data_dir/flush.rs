@@ -1,0 +1,232 @@
+//! The flush round, and closing: what moves durable points.
+//!
+//! ```text
+//! capture where each log ends  ->  sync  ->  write slots  ->  publish durable and visible
+//! ```
+//! The order is the whole of it: nothing is published, and no slot written, that a sync begun afterwards does not
+//! cover. Any error is final for the run.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use folio_record::{Offset, Timestamp};
+use thiserror::Error;
+
+use super::{DataDir, DurablePoints};
+use crate::clean::{CLEAN_NAME, CleanMarker, CleanPartition};
+use crate::envelope::replace;
+use crate::files::{FileHandle, Files, OpenMode};
+use crate::log::{Log, Tail, ToFlush};
+use crate::partition::PartitionId;
+use crate::slots::{SLOTS_NAME, SlotUpdate};
+
+/// One partition after a flush round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advanced {
+    /// Which one.
+    pub partition: PartitionId,
+    /// Every offset below is on stable storage.
+    pub durable: Offset,
+    /// Every offset below may be consumed.
+    pub visible: Offset,
+}
+
+/// A flush failed. The directory takes no more writes in this run, and nothing that was not durable before may be
+/// acknowledged.
+#[derive(Debug, Error)]
+#[error("{}: {source}", path.display())]
+pub struct FlushError {
+    /// What was being synced or written.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl<F: Files> DataDir<F> {
+    /// One flush round over `logs`. Only one thread calls this, and everything else here.
+    pub fn flush(
+        &self,
+        logs: &[Arc<Log<F>>],
+        now: Timestamp,
+        at: Instant,
+    ) -> Result<Vec<Advanced>, FlushError> {
+        self.check()?;
+        self.flush_all(logs, now, at).map_err(|error| self.failed(error))
+    }
+
+    /// Whether the slots have to be synced now; `is_idle` says that there is nothing else to do.
+    pub fn slots_are_due(&self, at: Instant, is_idle: bool) -> bool {
+        self.durable().deadline.is_due(at, is_idle)
+    }
+
+    /// When the slots have to be synced at the latest; `None` if all are.
+    pub fn slots_deadline(&self) -> Option<Instant> {
+        self.durable().deadline.deadline()
+    }
+
+    /// Syncs the slots that were written so far.
+    pub fn sync_slots(&self) -> Result<(), FlushError> {
+        self.check()?;
+        let mut durable = self.durable();
+        durable.slots.sync().map_err(|source| self.failed(self.error(SLOTS_NAME, source)))?;
+        durable.deadline.synced();
+        Ok(())
+    }
+
+    /// Raises the first offset of a log that may be read. When this returns it is on stable storage, and files
+    /// that lie wholly below may go.
+    ///
+    /// An offset that is not durable yet is made so first. A lower offset than the present one changes nothing.
+    pub fn raise_log_start(
+        &self,
+        log: &Arc<Log<F>>,
+        to: Offset,
+        now: Timestamp,
+        at: Instant,
+    ) -> Result<Offset, FlushError> {
+        self.check()?;
+        if to <= log.log_start() {
+            return Ok(log.log_start());
+        }
+        self.flush(std::slice::from_ref(log), now, at)?;
+        let mut durable = self.durable();
+        let tail = log.durable_tail();
+        let to = to.min(tail.next_offset);
+        self.write_slot(&mut durable, log, &tail, to, now).map_err(|error| self.failed(error))?;
+        durable.slots.sync().map_err(|source| self.failed(self.error(SLOTS_NAME, source)))?;
+        durable.deadline.synced();
+        log.start_at(to);
+        Ok(to)
+    }
+
+    /// Flushes everything and leaves the clean marker. The caller appends nothing any more.
+    pub fn close_clean(self, now: Timestamp, at: Instant) -> Result<(), FlushError> {
+        self.check()?;
+        let logs = self.logs();
+        for log in &logs {
+            log.close().map_err(|source| self.failed(self.error(log.dir(), source)))?;
+        }
+        self.flush_all(&logs, now, at).map_err(|error| self.failed(error))?;
+        self.sync_the_rest(&logs).map_err(|error| self.failed(error))?;
+        let mut partitions: Vec<CleanPartition> = logs.iter().map(|log| row(log)).collect();
+        partitions.sort_by_key(|row| row.partition);
+        let marker =
+            CleanMarker { dir: self.node.dir, run_id: self.run_id, boot_id: self.boot.id, partitions };
+        replace(&*self.files, Path::new(CLEAN_NAME), &marker.encode())
+            .map_err(|source| self.failed(self.error(CLEAN_NAME, source)))
+    }
+
+    fn flush_all(
+        &self,
+        logs: &[Arc<Log<F>>],
+        now: Timestamp,
+        at: Instant,
+    ) -> Result<Vec<Advanced>, FlushError> {
+        let captured: Vec<(&Arc<Log<F>>, ToFlush<F>)> =
+            logs.iter().map(|log| (log, log.to_flush())).collect();
+        let count: usize = captured.iter().map(|(_, flush)| flush.files.len()).sum();
+        let everything = self.has_syncfs && count > FILES_MAX;
+        if everything {
+            self.files.sync_everything().map_err(|source| self.error("", source))?;
+        } else {
+            for (log, flush) in &captured {
+                for file in &flush.files {
+                    file.sync().map_err(|source| self.error(log.dir(), source))?;
+                }
+                if flush.new_names {
+                    self.files.sync_dir(log.dir()).map_err(|source| self.error(log.dir(), source))?;
+                }
+            }
+        }
+        let mut durable = self.durable();
+        if everything {
+            // It has carried the slots of earlier rounds along.
+            durable.deadline.synced();
+        }
+        let mut advanced = Vec::with_capacity(captured.len());
+        for (log, flush) in captured {
+            self.write_slot(&mut durable, log, &flush.tail, log.log_start(), now)?;
+            durable.deadline.wrote(at);
+            log.flushed(&flush.tail);
+            let visible = log.high_watermark();
+            advanced.push(Advanced { partition: log.id(), durable: flush.tail.next_offset, visible });
+        }
+        Ok(advanced)
+    }
+
+    fn write_slot(
+        &self,
+        durable: &mut DurablePoints<F>,
+        log: &Log<F>,
+        tail: &Tail,
+        log_start: Offset,
+        now: Timestamp,
+    ) -> Result<(), FlushError> {
+        // A log whose topic was deleted meanwhile has no slot any more.
+        let Some(number) = durable.numbers.get(&log.id()).copied() else {
+            return Ok(());
+        };
+        let update = SlotUpdate {
+            leader_epoch: log.leader_epoch(),
+            durable_segment_base: tail.segment_base,
+            durable_pos: tail.pos,
+            durable_next_offset: tail.next_offset,
+            log_start,
+            visible: log.high_watermark().min(tail.next_offset),
+            written_at: now,
+            boot: self.boot,
+            run_id: self.run_id,
+        };
+        durable.slots.write(number, &update).map_err(|source| self.error(SLOTS_NAME, source))
+    }
+
+    /// What a flush round leaves out: the slots, and the indexes of active segments.
+    fn sync_the_rest(&self, logs: &[Arc<Log<F>>]) -> Result<(), FlushError> {
+        if self.has_syncfs {
+            return self.files.sync_everything().map_err(|source| self.error("", source));
+        }
+        for log in logs {
+            let entries = self.files.list(log.dir()).map_err(|source| self.error(log.dir(), source))?;
+            for entry in entries {
+                let path = log.dir().join(&entry.name);
+                let file = self.files.open(&path, OpenMode::Write);
+                file.and_then(|file| file.sync()).map_err(|source| self.error(&path, source))?;
+            }
+            self.files.sync_dir(log.dir()).map_err(|source| self.error(log.dir(), source))?;
+        }
+        self.sync_slots()
+    }
+
+    fn check(&self) -> Result<(), FlushError> {
+        if self.has_failed.load(Ordering::Acquire) {
+            let source = io::Error::other("an earlier write failed; nothing is written any more");
+            return Err(self.error("", source));
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: FlushError) -> FlushError {
+        self.fail();
+        error
+    }
+
+    fn error(&self, path: impl AsRef<Path>, source: io::Error) -> FlushError {
+        FlushError { path: self.files.root().join(path), source }
+    }
+}
+
+/// Up to so many files are synced one by one; above, the file system as a whole is quicker.
+const FILES_MAX: usize = 2;
+
+fn row<F: Files>(log: &Arc<Log<F>>) -> CleanPartition {
+    let tail = log.tail();
+    CleanPartition {
+        partition: log.id(),
+        active_base: tail.segment_base,
+        log_len: tail.pos,
+        next_offset: tail.next_offset,
+    }
+}

@@ -1,0 +1,395 @@
+//! Opening a data directory, step by step.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use folio_record::Timestamp;
+
+use super::reconcile::{Directories, Found, Wanted};
+use super::{DataDir, DataDirOptions, DurablePoints, OpenError, OpenReport, OpenedPartition, TOPICS_NAME};
+use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
+use crate::envelope::{ENVELOPE_SIZE_MAX, replace, replace_many};
+use crate::epochs::EPOCHS_NAME;
+use crate::files::{EntryKind, FileHandle, Files, OpenMode, read_file};
+use crate::filesystem::{Filesystem, Policy};
+use crate::lock::{Holder, LOCK_NAME, LOCK_SIZE_MAX};
+use crate::log::{Log, LogOptions};
+use crate::metadata::{METADATA_LOG_NAME, MetadataLog, MetadataOpenError, Topic};
+use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
+use crate::partition::PartitionId;
+use crate::quarantine::{QUARANTINE_NAME, is_full};
+use crate::recovery::{Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, recover, survey};
+use crate::slots::{SLOTS_NAME, Slot, SlotUpdate, SlotsDeadline, SlotsFile};
+use crate::trash::{TRASH_NAME, Trash, purge};
+
+impl<F: Files> DataDir<F> {
+    /// Opens the directory, or sets it up if it is empty. `topic_options` says how the logs of a topic are to be.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. A partition that cannot be recovered is no error: the report has it.
+    pub fn open(
+        files: Arc<F>,
+        options: &DataDirOptions,
+        topic_options: impl Fn(&Topic) -> LogOptions,
+        now: Timestamp,
+    ) -> Result<(Self, OpenReport<F>), OpenError> {
+        let opening = Opening { files: &*files, options, now };
+        let (filesystem, warning) = opening.check_filesystem()?;
+        let lock = opening.lock()?;
+        let (node, created) = opening.node()?;
+        let clean = opening.take_clean_marker(&node)?;
+        let (mut slots, slots_report) = SlotsFile::open(&*files, node.dir)
+            .map_err(|source| OpenError::Slots { file: opening.path(SLOTS_NAME), source })?;
+        let metadata = MetadataLog::open(Arc::clone(&files), options.build.clone(), now);
+        let (mut metadata, torn_transaction) = metadata.map_err(|error| match error {
+            MetadataOpenError::Damage(damage) => {
+                OpenError::Metadata { file: opening.path(METADATA_LOG_NAME), damage }
+            }
+            MetadataOpenError::Io(source) => OpenError::Io { path: opening.path(METADATA_LOG_NAME), source },
+        })?;
+
+        let trash = Trash::new(options.run_id);
+        let directories = Directories::reconcile(&*files, &mut metadata, &mut slots, &trash, now)
+            .map_err(|(path, source)| OpenError::Io { path: opening.path(&path), source })?;
+        let mut report = OpenReport {
+            created,
+            was_clean: clean.is_some(),
+            filesystem,
+            warning,
+            slots: slots_report,
+            torn_transaction,
+            partitions: Vec::new(),
+            quarantined: directories.quarantined,
+            purged: 0,
+            epochs_unsaved: false,
+        };
+        let recovered = opening.recover_all(
+            directories.found,
+            clean.as_ref(),
+            &slots,
+            &topic_options,
+            filesystem.has_syncfs(),
+        )?;
+        report.epochs_unsaved = opening.write_epochs(&recovered, filesystem.has_syncfs())?;
+        opening.write_slots(&recovered, &mut slots)?;
+
+        let mut durable = DurablePoints {
+            slots,
+            numbers: HashMap::new(),
+            logs: HashMap::new(),
+            deadline: SlotsDeadline::new(options.slots_sync),
+        };
+        for partition in recovered {
+            let id = partition.wanted.id;
+            durable.numbers.extend(partition.slot.map(|number| (id, number)));
+            let state = match partition.outcome {
+                Ok((log, partition_report)) => {
+                    let dir = partition.wanted.dir.clone();
+                    let options = topic_options(&partition.wanted.topic);
+                    let log = Log::open(Arc::clone(&files), dir, id, options, log).map_err(|source| {
+                        OpenError::Io { path: files.root().join(&partition.wanted.dir), source }
+                    })?;
+                    let log = Arc::new(log);
+                    durable.logs.insert(id, Arc::clone(&log));
+                    Ok((log, partition_report))
+                }
+                Err(damage) => Err(damage),
+            };
+            report.partitions.push(OpenedPartition { id, topic: partition.wanted.topic.name.clone(), state });
+        }
+        report.purged =
+            purge(&*files).map_err(|source| OpenError::Io { path: opening.path(TRASH_NAME), source })?;
+        let dir = Self {
+            boot: files.boot(),
+            files,
+            _lock: lock,
+            node,
+            run_id: options.run_id,
+            has_syncfs: filesystem.has_syncfs(),
+            trash,
+            metadata: Mutex::new(metadata),
+            durable: Mutex::new(durable),
+            has_failed: AtomicBool::new(false),
+        };
+        Ok((dir, report))
+    }
+}
+
+struct Opening<'a, F> {
+    files: &'a F,
+    options: &'a DataDirOptions,
+    now: Timestamp,
+}
+
+/// A partition on its way from directory to log.
+struct Recovering {
+    wanted: Wanted,
+    slot: Option<u32>,
+    outcome: Result<(RecoveredLog, PartitionReport), Damage>,
+}
+
+impl<F: Files> Opening<'_, F> {
+    fn check_filesystem(&self) -> Result<(Filesystem, Option<&'static str>), OpenError> {
+        let magic = self.files.magic().map_err(|source| self.io("", source))?;
+        let filesystem = Filesystem::from_magic(magic);
+        let warning = match filesystem.policy() {
+            Policy::Supported => None,
+            Policy::Allowed { warning } => Some(warning),
+            Policy::Refused { reason } if self.options.allow_incoherent_fs => Some(reason),
+            Policy::Refused { reason } => {
+                return Err(OpenError::WrongFilesystem { dir: self.path(""), filesystem, reason });
+            }
+        };
+        Ok((filesystem, warning))
+    }
+
+    fn lock(&self) -> Result<F::File, OpenError> {
+        let path = Path::new(LOCK_NAME);
+        let not_writable = |source: io::Error| match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                OpenError::NotWritable { dir: self.path(""), source }
+            }
+            _ => self.io(LOCK_NAME, source),
+        };
+        let file = self.files.open(path, OpenMode::Create).map_err(not_writable)?;
+        if !file.try_lock().map_err(|source| self.io(LOCK_NAME, source))? {
+            let text = read_file(self.files, path, LOCK_SIZE_MAX).ok().flatten().unwrap_or_default();
+            let holder = Box::new(Holder::decode(&String::from_utf8_lossy(&text)));
+            return Err(OpenError::Locked { dir: self.path(""), holder });
+        }
+        let holder = Holder {
+            pid: Some(self.options.pid),
+            host: Some(self.options.host.clone()),
+            boot_id: self.files.boot().id,
+            run_id: self.options.run_id,
+            started: Some(self.now),
+        };
+        let write = || file.set_len(0).and_then(|()| file.write_at(holder.encode().as_bytes(), 0));
+        match write() {
+            // Nobody needs the text; a full disk shall not stop a start.
+            Err(error) if is_full(&error) => {}
+            outcome => outcome.map_err(not_writable)?,
+        }
+        Ok(file)
+    }
+
+    fn node(&self) -> Result<(NodeMeta, bool), OpenError> {
+        let path = Path::new(NODE_META_NAME);
+        let bytes = read_file(self.files, path, ENVELOPE_SIZE_MAX)
+            .map_err(|source| self.io(NODE_META_NAME, source))?;
+        let Some(bytes) = bytes else {
+            return self.set_up().map(|node| (node, true));
+        };
+        let node = NodeMeta::decode(&bytes).map_err(|error| OpenError::Node {
+            file: self.path(NODE_META_NAME),
+            reason: error.to_string(),
+        })?;
+        if node.format > FORMAT {
+            return Err(OpenError::Newer { dir: self.path(""), found: node.format, supported: FORMAT });
+        }
+        for name in [TOPICS_NAME, TRASH_NAME, QUARANTINE_NAME] {
+            self.make_dir(name)?;
+        }
+        Ok((node, false))
+    }
+
+    /// Sets an empty directory up. `node.meta` comes last: without it, the next start begins anew.
+    fn set_up(&self) -> Result<NodeMeta, OpenError> {
+        let entries = self.files.list(Path::new("")).map_err(|source| self.io("", source))?;
+        for entry in entries {
+            let is_begun = match entry.name.as_str() {
+                LOCK_NAME | "lost+found" | "node.meta.tmp" | SLOTS_NAME | "metadata" | TRASH_NAME => true,
+                TOPICS_NAME | QUARANTINE_NAME => {
+                    let inside =
+                        self.files.list(Path::new(&entry.name)).map_err(|source| self.io("", source))?;
+                    inside.is_empty()
+                }
+                _ => false,
+            };
+            if !is_begun {
+                return Err(OpenError::NotOurs { dir: self.path(""), name: entry.name });
+            }
+        }
+        let log = self
+            .files
+            .entry(Path::new(METADATA_LOG_NAME))
+            .map_err(|source| self.io(METADATA_LOG_NAME, source))?;
+        if log.is_some_and(|log| log.len > 0) {
+            return Err(OpenError::NotOurs { dir: self.path(""), name: METADATA_LOG_NAME.to_owned() });
+        }
+        if self.exists(SLOTS_NAME)? {
+            self.files.remove_file(Path::new(SLOTS_NAME)).map_err(|source| self.io(SLOTS_NAME, source))?;
+        }
+        for name in [TOPICS_NAME, TRASH_NAME, QUARANTINE_NAME] {
+            self.make_dir(name)?;
+        }
+        MetadataLog::create(self.files).map_err(|source| self.io(METADATA_LOG_NAME, source))?;
+        let node = NodeMeta {
+            dir: self.options.new_dir,
+            cluster: self.options.new_cluster,
+            format: FORMAT,
+            created: self.now,
+        };
+        SlotsFile::open(self.files, node.dir)
+            .map_err(|source| OpenError::Slots { file: self.path(SLOTS_NAME), source })?;
+        self.files.sync_dir(Path::new("")).map_err(|source| self.io("", source))?;
+        replace(self.files, Path::new(NODE_META_NAME), &node.encode())
+            .map_err(|source| self.io(NODE_META_NAME, source))?;
+        Ok(node)
+    }
+
+    fn take_clean_marker(&self, node: &NodeMeta) -> Result<Option<CleanMarker>, OpenError> {
+        let path = Path::new(CLEAN_NAME);
+        if !self.exists(CLEAN_NAME)? {
+            return Ok(None);
+        }
+        // A marker that cannot be read vouches for nothing, and goes all the same.
+        let bytes = read_file(self.files, path, CLEAN_SIZE_MAX).ok().flatten();
+        let marker =
+            bytes.and_then(|bytes| CleanMarker::decode(&bytes)).filter(|marker| marker.dir == node.dir);
+        self.files.remove_file(path).map_err(|source| self.io(CLEAN_NAME, source))?;
+        self.files.sync_dir(Path::new("")).map_err(|source| self.io("", source))?;
+        Ok(marker)
+    }
+
+    fn recover_all(
+        &self,
+        found: Vec<Found>,
+        clean: Option<&CleanMarker>,
+        slots: &SlotsFile<F>,
+        topic_options: &impl Fn(&Topic) -> LogOptions,
+        has_syncfs: bool,
+    ) -> Result<Vec<Recovering>, OpenError> {
+        let rows: HashMap<PartitionId, _> =
+            clean.iter().flat_map(|marker| &marker.partitions).map(|row| (row.partition, row)).collect();
+        let task = |found: &Found, slot: Option<&Slot>| -> (LogOptions, Option<Slot>) {
+            (topic_options(&found.wanted.topic), slot.copied())
+        };
+        let mut surveys: Vec<(Found, Result<Survey, Damage>)> = Vec::new();
+        let mut unclean = Vec::new();
+        for found in found {
+            let surveyed = match &found.slot {
+                Ok(_) => survey(self.files, &found.wanted.dir),
+                Err(damage) => Err(damage.clone()),
+            };
+            if let (Ok(survey), Ok(slot)) = (&surveyed, &found.slot) {
+                let (options, slot) = task(&found, slots.last(*slot));
+                let task =
+                    self.task(&found.wanted, slot.as_ref(), rows.get(&found.wanted.id).copied(), &options);
+                if !survey.is_clean(&task) {
+                    unclean.extend((0..survey.segments.len()).map(|number| survey.log_path(number)));
+                }
+            }
+            surveys.push((found, surveyed));
+        }
+        // What is read back has to be what the disk has: everything still in the cache goes there first.
+        if has_syncfs && unclean.len() > 2 {
+            self.files.sync_everything().map_err(|source| self.io("", source))?;
+        } else {
+            for path in unclean {
+                let file = self.files.open(&path, OpenMode::Write);
+                file.and_then(|file| file.sync()).map_err(|source| self.io(path, source))?;
+            }
+        }
+        let mut recovering = Vec::new();
+        for (found, surveyed) in surveys {
+            let number = found.slot.as_ref().ok().copied();
+            let outcome = match surveyed {
+                Err(damage) => Err(damage),
+                Ok(survey) => {
+                    let (options, slot) = task(&found, number.and_then(|number| slots.last(number)));
+                    let task = self.task(
+                        &found.wanted,
+                        slot.as_ref(),
+                        rows.get(&found.wanted.id).copied(),
+                        &options,
+                    );
+                    match recover(self.files, &survey, &task) {
+                        Ok(recovered) => Ok(recovered),
+                        Err(RecoveryError::Offline(damage)) => Err(damage),
+                        Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
+                    }
+                }
+            };
+            recovering.push(Recovering { wanted: found.wanted, slot: number, outcome });
+        }
+        Ok(recovering)
+    }
+
+    /// Writes the epochs that changed; `true` if the disk was too full for it.
+    fn write_epochs(&self, recovered: &[Recovering], has_syncfs: bool) -> Result<bool, OpenError> {
+        let changed = recovered.iter().filter_map(|partition| {
+            let (log, report) = partition.outcome.as_ref().ok()?;
+            let is_changed = !report.was_clean || report.epochs_rebuilt;
+            is_changed.then(|| (partition.wanted.dir.join(EPOCHS_NAME), log.epochs.encode()))
+        });
+        match replace_many(self.files, &changed.collect::<Vec<_>>(), has_syncfs) {
+            Ok(()) => Ok(false),
+            // The slots, which need no new room, carry the epoch.
+            Err(error) if is_full(&error) => Ok(true),
+            Err(source) => Err(self.io(TOPICS_NAME, source)),
+        }
+    }
+
+    /// Writes down where every log is durable, and under which boot.
+    fn write_slots(&self, recovered: &[Recovering], slots: &mut SlotsFile<F>) -> Result<(), OpenError> {
+        let mut is_written = false;
+        for partition in recovered {
+            let (Ok((log, _)), Some(number)) = (&partition.outcome, partition.slot) else { continue };
+            let last = log.segments.last();
+            let update = SlotUpdate {
+                leader_epoch: log.epochs.current(),
+                durable_segment_base: last.map_or(log.log_end, |segment| segment.base),
+                durable_pos: last.map_or(0, |segment| segment.len),
+                durable_next_offset: log.log_end,
+                log_start: log.log_start,
+                visible: log.log_end,
+                written_at: self.now,
+                boot: self.files.boot(),
+                run_id: self.options.run_id,
+            };
+            slots.write(number, &update).map_err(|source| self.io(SLOTS_NAME, source))?;
+            is_written = true;
+        }
+        if is_written { slots.sync().map_err(|source| self.io(SLOTS_NAME, source)) } else { Ok(()) }
+    }
+
+    fn task<'t>(
+        &self,
+        wanted: &Wanted,
+        slot: Option<&'t Slot>,
+        clean: Option<&'t crate::clean::CleanPartition>,
+        options: &LogOptions,
+    ) -> Task<'t> {
+        Task {
+            id: wanted.id,
+            slot,
+            clean,
+            batch_size_max: u64::from(options.batch_size_max),
+            index_interval: options.index_interval,
+            now: self.now,
+        }
+    }
+
+    fn make_dir(&self, name: &str) -> Result<(), OpenError> {
+        match self.files.entry(Path::new(name)).map_err(|source| self.io(name, source))? {
+            Some(entry) if entry.kind == EntryKind::Directory => Ok(()),
+            _ => self.files.create_dir(Path::new(name)).map_err(|source| self.io(name, source)),
+        }
+    }
+
+    fn exists(&self, name: &str) -> Result<bool, OpenError> {
+        Ok(self.files.entry(Path::new(name)).map_err(|source| self.io(name, source))?.is_some())
+    }
+
+    fn path(&self, name: impl AsRef<Path>) -> std::path::PathBuf {
+        self.files.root().join(name)
+    }
+
+    fn io(&self, name: impl AsRef<Path>, source: io::Error) -> OpenError {
+        OpenError::Io { path: self.path(name), source }
+    }
+}

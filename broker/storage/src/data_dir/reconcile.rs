@@ -1,0 +1,258 @@
+//! Directories against metadata: the log of metadata is the truth, and says what each directory is.
+//!
+//! | the metadata log | the directory | then |
+//! |---|---|---|
+//! | wants the partition, and has it not as ready | is missing | it is made |
+//! | has it as ready | is missing | the partition is offline |
+//! | has deleted the topic | is there | into the trash |
+//! | never knew the uuid | is there | into quarantine, with a note |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use folio_record::Timestamp;
+use uuid::Uuid;
+
+use super::topics::{make_directories, ready_transaction};
+use super::{TOPICS_NAME, partition_dir};
+use crate::envelope::{ENVELOPE_SIZE_MAX, EnvelopeError};
+use crate::files::{DirEntry, EntryKind, Files, read_file};
+use crate::metadata::{
+    CommitError, Key, MetadataLog, Operation, Range, Topic, TopicPhase, Transaction, Value,
+};
+use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
+use crate::quarantine::{Note, move_here};
+use crate::recovery::Damage;
+use crate::slots::{AdoptError, SlotsFile};
+use crate::trash::{TRASH_NAME, Trash, remove};
+
+/// What `topics/` holds, once it agrees with the metadata log.
+#[derive(Debug)]
+pub(super) struct Directories {
+    pub(super) found: Vec<Found>,
+    pub(super) quarantined: Vec<PathBuf>,
+}
+
+/// A partition that is to exist.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) id: PartitionId,
+    pub(super) topic: Topic,
+    pub(super) dir: PathBuf,
+}
+
+/// Its directory: the number of its slot, or why it is offline.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) wanted: Wanted,
+    pub(super) slot: Result<u32, Damage>,
+}
+
+type PathError = (PathBuf, io::Error);
+
+impl Directories {
+    /// Makes `topics/` agree with the metadata log.
+    pub(super) fn reconcile<F: Files>(
+        files: &F,
+        metadata: &mut MetadataLog<F>,
+        slots: &mut SlotsFile<F>,
+        trash: &Trash,
+        now: Timestamp,
+    ) -> Result<Self, PathError> {
+        let topics = topics(metadata);
+        let mut sorting = Sorting {
+            files,
+            trash,
+            now,
+            wanted: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            metas: BTreeMap::new(),
+            quarantined: Vec::new(),
+            is_trashed: false,
+        };
+        for (uuid, topic) in &topics {
+            if topic.phase == TopicPhase::Deleted {
+                sorting.deleted.insert(*uuid);
+                continue;
+            }
+            for partition in 0..topic.partitions {
+                let id = PartitionId { topic: *uuid, partition };
+                let dir = partition_dir(&topic.name, partition);
+                sorting.wanted.insert(dir.clone(), Wanted { id, topic: topic.clone(), dir });
+            }
+        }
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| (path, source)
+        };
+        for entry in files.list(Path::new(TOPICS_NAME)).map_err(at(Path::new(TOPICS_NAME)))? {
+            let path = Path::new(TOPICS_NAME).join(&entry.name);
+            sorting.sort(&path, &entry).map_err(at(&path))?;
+        }
+        if sorting.is_trashed {
+            files.sync_dir(Path::new(TRASH_NAME)).map_err(at(Path::new(TRASH_NAME)))?;
+            files.sync_dir(Path::new(TOPICS_NAME)).map_err(at(Path::new(TOPICS_NAME)))?;
+        }
+        let Sorting { wanted, mut metas, deleted, quarantined, .. } = sorting;
+        let mut found = Vec::new();
+        let mut missing = Vec::new();
+        for (dir, wanted) in wanted {
+            let slot = match metas.remove(&dir) {
+                Some(Ok(meta)) => adopt(slots, &dir, &meta)?,
+                Some(Err(damage)) => Err(damage),
+                None if wanted.id.partition >= wanted.topic.partitions_ready => {
+                    missing.push(wanted);
+                    continue;
+                }
+                None => Err(Damage::DirectoryMissing { dir }),
+            };
+            found.push(Found { wanted, slot });
+        }
+        found.extend(make_missing(files, slots, missing, now)?);
+        found.sort_by(|a, b| a.wanted.dir.cmp(&b.wanted.dir));
+        settle(metadata, &topics, &deleted, now)
+            .map_err(|error| (PathBuf::new(), io::Error::other(error)))?;
+        Ok(Self { found, quarantined })
+    }
+}
+
+struct Sorting<'a, F> {
+    files: &'a F,
+    trash: &'a Trash,
+    now: Timestamp,
+    wanted: BTreeMap<PathBuf, Wanted>,
+    deleted: BTreeSet<Uuid>,
+    metas: BTreeMap<PathBuf, Result<PartitionMeta, Damage>>,
+    quarantined: Vec<PathBuf>,
+    is_trashed: bool,
+}
+
+impl<F: Files> Sorting<'_, F> {
+    fn sort(&mut self, path: &Path, entry: &DirEntry) -> io::Result<()> {
+        if entry.kind == EntryKind::Directory && entry.name.ends_with(".tmp") {
+            // Made for a partition that was never announced, and not finished.
+            return remove(self.files, path, entry.kind);
+        }
+        let meta = if entry.kind == EntryKind::Directory { self.read_meta(path) } else { Ok(None) };
+        let meta = match meta {
+            Ok(Some(Ok(meta))) => meta,
+            other => return self.without_meta(path, other),
+        };
+        if self.deleted.contains(&meta.id.topic) {
+            self.is_trashed = true;
+            return self.trash.take(self.files, path).map(drop);
+        }
+        if self.wanted.get(path).is_some_and(|wanted| wanted.id == meta.id) {
+            self.metas.insert(path.to_owned(), Ok(meta));
+            return Ok(());
+        }
+        let belongs =
+            self.wanted.values().find(|wanted| wanted.id == meta.id).map(|wanted| wanted.dir.clone());
+        match belongs {
+            Some(belongs) if self.files.entry(&belongs)?.is_none() => {
+                let damage =
+                    Damage::Misplaced { dir: path.to_owned(), belongs: belongs.clone(), id: meta.id };
+                self.metas.insert(belongs, Err(damage));
+                Ok(())
+            }
+            Some(_) => self.quarantine(path, "a copy of a partition that is in its place"),
+            None => self.quarantine(path, "the metadata log never knew its topic"),
+        }
+    }
+
+    fn read_meta(&self, path: &Path) -> io::Result<Option<Result<PartitionMeta, EnvelopeError>>> {
+        let bytes = read_file(self.files, &path.join(PARTITION_META_NAME), ENVELOPE_SIZE_MAX)?;
+        Ok(bytes.map(|bytes| PartitionMeta::decode(&bytes)))
+    }
+
+    /// Nothing says whose directory this is: under a name that is wanted it stays where it is.
+    fn without_meta(
+        &mut self,
+        path: &Path,
+        meta: io::Result<Option<Result<PartitionMeta, EnvelopeError>>>,
+    ) -> io::Result<()> {
+        if !self.wanted.contains_key(path) {
+            return self.quarantine(path, "nothing says which partition it is");
+        }
+        let file = path.join(PARTITION_META_NAME);
+        let damage = match meta {
+            Ok(Some(Err(error))) => Damage::Meta { file, error },
+            Ok(_) => Damage::Meta { file, error: EnvelopeError::Length { expected: 1, found: 0 } },
+            Err(error) => Damage::Unreadable { file, error: error.to_string() },
+        };
+        self.metas.insert(path.to_owned(), Err(damage));
+        Ok(())
+    }
+
+    fn quarantine(&mut self, path: &Path, reason: &str) -> io::Result<()> {
+        let note = Note::new(path, 0, reason.to_owned(), self.now);
+        self.quarantined.push(move_here(self.files, path, note)?);
+        Ok(())
+    }
+}
+
+/// All topics, deleted ones included.
+pub(super) fn topics<F: Files>(metadata: &MetadataLog<F>) -> Vec<(Uuid, Topic)> {
+    let entries = metadata.state().present().filter_map(|entry| match (entry.key, entry.value) {
+        (Key::Topic(uuid), Value::Topic(topic)) => Some((uuid, topic)),
+        _ => None,
+    });
+    entries.collect()
+}
+
+fn adopt<F: Files>(
+    slots: &mut SlotsFile<F>,
+    dir: &Path,
+    meta: &PartitionMeta,
+) -> Result<Result<u32, Damage>, PathError> {
+    match slots.adopt(meta.slot, meta.id) {
+        Ok(_) => Ok(Ok(meta.slot)),
+        Err(AdoptError::Io(error)) => Err((PathBuf::from(crate::slots::SLOTS_NAME), error)),
+        Err(error) => {
+            Ok(Err(Damage::Slot { file: dir.join(PARTITION_META_NAME), reason: error.to_string() }))
+        }
+    }
+}
+
+fn make_missing<F: Files>(
+    files: &F,
+    slots: &mut SlotsFile<F>,
+    missing: Vec<Wanted>,
+    now: Timestamp,
+) -> Result<Vec<Found>, PathError> {
+    let mut metas = Vec::new();
+    for wanted in &missing {
+        let slot =
+            slots.claim(wanted.id).map_err(|source| (PathBuf::from(crate::slots::SLOTS_NAME), source))?;
+        metas.push((wanted.dir.clone(), PartitionMeta { id: wanted.id, slot, created: now }));
+    }
+    make_directories(files, &metas).map_err(|source| (PathBuf::from(TOPICS_NAME), source))?;
+    Ok(missing
+        .into_iter()
+        .zip(metas)
+        .map(|(wanted, (_, meta))| Found { wanted, slot: Ok(meta.slot) })
+        .collect())
+}
+
+/// Writes down what is done: directories that are made, deleted topics of which nothing is left.
+fn settle<F: Files>(
+    metadata: &mut MetadataLog<F>,
+    topics: &[(Uuid, Topic)],
+    deleted: &BTreeSet<Uuid>,
+    now: Timestamp,
+) -> Result<(), CommitError> {
+    let mut transaction = Transaction::default();
+    for (uuid, topic) in topics {
+        if deleted.contains(uuid) {
+            transaction.operations.push(Operation::Delete(Key::Topic(*uuid)));
+        } else if topic.partitions_ready < topic.partitions {
+            transaction.operations.extend(ready_transaction(*uuid, topic).operations);
+        }
+    }
+    if !transaction.operations.is_empty() {
+        metadata.commit(transaction, now)?;
+    }
+    debug_assert!(metadata.state().range(&Range::All, metadata.state().revision()).is_ok());
+    Ok(())
+}

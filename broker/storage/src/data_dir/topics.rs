@@ -1,0 +1,301 @@
+//! Making and deleting topics, in an order in which a crash at any point leaves the old or the new.
+//!
+//! *Create*: the transaction is durable; directories are made under a `.tmp` name, synced, renamed, and their parent
+//! synced; a second transaction says that they are ready. Only then is anybody told. *Delete*: the transaction is
+//! durable; then the directories are renamed into the trash.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use folio_record::Timestamp;
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::reconcile::topics;
+use super::{DataDir, TOPICS_NAME, partition_dir};
+use crate::epochs::{EPOCHS_NAME, Epochs};
+use crate::files::{EntryKind, FileHandle, Files, OpenMode, parent, tmp_path};
+use crate::log::{Log, LogOptions};
+use crate::metadata::{
+    CommitError, Compare, Event, Key, Operation, Revision, Topic, TopicPhase, Transaction, Value,
+};
+use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
+use crate::quarantine::is_full;
+use crate::recovery::RecoveredLog;
+use crate::trash::{TRASH_NAME, remove};
+
+/// A topic to be made.
+#[derive(Debug, Clone)]
+pub struct NewTopic {
+    /// Its name; the caller has checked it.
+    pub name: String,
+    /// Its identity: random.
+    pub uuid: Uuid,
+    /// How many partitions, at least one.
+    pub partitions: u32,
+    /// Its own settings.
+    pub settings: Vec<(String, String)>,
+}
+
+/// Why a topic was not made or deleted.
+#[derive(Debug, Error)]
+pub enum TopicError {
+    /// There is one of this name.
+    #[error("topic {name:?} exists")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// There is none of this name.
+    #[error("there is no topic {name:?}")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The disk is full; nothing was announced.
+    #[error("no room for a topic in {}", dir.display())]
+    Full {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The metadata log refused.
+    #[error(transparent)]
+    Metadata(CommitError),
+    /// The disk's fault, and final for this run.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What was being written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl<F: Files> DataDir<F> {
+    /// All living topics.
+    pub fn topics(&self) -> Vec<(Uuid, Topic)> {
+        let mut topics = topics(&self.metadata());
+        topics.retain(|(_, topic)| topic.phase == TopicPhase::Live);
+        topics
+    }
+
+    /// The logs that are open.
+    pub fn logs(&self) -> Vec<Arc<Log<F>>> {
+        self.durable().logs.values().cloned().collect()
+    }
+
+    /// The revision of the last metadata transaction.
+    pub fn revision(&self) -> Revision {
+        self.metadata().state().revision()
+    }
+
+    /// What changed in the metadata after `revision`, in order.
+    pub fn events_since(&self, revision: Revision) -> Result<Vec<Event>, crate::metadata::Compacted> {
+        self.metadata().state().events_since(revision).map(<[Event]>::to_vec)
+    }
+
+    /// Reads the metadata with `read`; no transaction is made meanwhile.
+    pub fn with_metadata<T>(&self, read: impl FnOnce(&crate::metadata::State) -> T) -> T {
+        read(self.metadata().state())
+    }
+
+    /// Makes any metadata transaction. Directories follow by [`make_partitions`](Self::make_partitions) and
+    /// [`remove_partitions`](Self::remove_partitions).
+    pub fn commit(&self, transaction: Transaction, now: Timestamp) -> Result<Revision, CommitError> {
+        let committed = self.metadata().commit(transaction, now);
+        if let Err(CommitError::Io { .. }) = &committed {
+            self.fail();
+        }
+        committed
+    }
+
+    /// Makes a topic, with directories and logs; when this returns it would survive anything.
+    pub fn create_topic(
+        &self,
+        topic: NewTopic,
+        options: &LogOptions,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Log<F>>>, TopicError> {
+        let NewTopic { name, uuid, partitions, settings } = topic;
+        let record = Topic {
+            name: name.clone(),
+            partitions,
+            partitions_ready: 0,
+            settings,
+            created_ms: now.get(),
+            phase: TopicPhase::Live,
+        };
+        let key = Key::TopicName(name.clone());
+        let transaction = Transaction {
+            compares: vec![Compare::Absent(key.clone())],
+            operations: vec![
+                Operation::Put(key, Value::TopicName(uuid)),
+                Operation::Put(Key::Topic(uuid), Value::Topic(record)),
+            ],
+        };
+        match self.commit(transaction, now) {
+            Ok(_) => self.make_partitions(uuid, options, now),
+            Err(CommitError::Conflict(_)) => Err(TopicError::Exists { name }),
+            Err(error) => Err(self.metadata_error(error)),
+        }
+    }
+
+    /// Deletes a topic by name: its logs go to the trash.
+    pub fn delete_topic(&self, name: &str, now: Timestamp) -> Result<Uuid, TopicError> {
+        let unknown = || TopicError::Unknown { name: name.to_owned() };
+        let key = Key::TopicName(name.to_owned());
+        let (uuid, modified, topic) = {
+            let metadata = self.metadata();
+            let entry = metadata.state().get(&key).ok_or_else(unknown)?;
+            let Value::TopicName(uuid) = entry.value else { return Err(unknown()) };
+            let topic = metadata.state().get(&Key::Topic(uuid)).ok_or_else(unknown)?;
+            let Value::Topic(topic) = topic.value else { return Err(unknown()) };
+            (uuid, entry.modified, topic)
+        };
+        let transaction = Transaction {
+            compares: vec![Compare::Modified(key.clone(), modified)],
+            operations: vec![
+                Operation::Delete(key),
+                Operation::Put(Key::Topic(uuid), Value::Topic(Topic { phase: TopicPhase::Deleted, ..topic })),
+            ],
+        };
+        match self.commit(transaction, now) {
+            Ok(_) => self.remove_partitions(uuid).map(|()| uuid),
+            Err(CommitError::Conflict(_)) => Err(unknown()),
+            Err(error) => Err(self.metadata_error(error)),
+        }
+    }
+
+    /// Makes the directories that a living topic lacks, says so in the metadata log, and opens their logs.
+    pub fn make_partitions(
+        &self,
+        uuid: Uuid,
+        options: &LogOptions,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Log<F>>>, TopicError> {
+        let Some(topic) = self.topic(uuid) else {
+            return Err(TopicError::Unknown { name: uuid.to_string() });
+        };
+        let mut metas = Vec::new();
+        {
+            let mut durable = self.durable();
+            for partition in topic.partitions_ready..topic.partitions {
+                let id = PartitionId { topic: uuid, partition };
+                let slot = match durable.numbers.get(&id) {
+                    Some(slot) => *slot,
+                    None => durable.slots.claim(id).map_err(|source| self.topic_error("slots", source))?,
+                };
+                durable.numbers.insert(id, slot);
+                metas.push((partition_dir(&topic.name, partition), PartitionMeta { id, slot, created: now }));
+            }
+        }
+        make_directories(&*self.files, &metas).map_err(|source| self.topic_error(TOPICS_NAME, source))?;
+        self.commit(ready_transaction(uuid, &topic), now).map_err(|error| self.metadata_error(error))?;
+        let mut logs = Vec::new();
+        for (dir, meta) in metas {
+            let start = folio_record::Offset::ZERO;
+            let recovered = RecoveredLog {
+                segments: Vec::new(),
+                indexer: None,
+                log_start: start,
+                log_end: start,
+                epochs: Epochs::new(),
+            };
+            let log = Log::open(Arc::clone(&self.files), dir.clone(), meta.id, options.clone(), recovered);
+            let log =
+                Arc::new(log.map_err(|source| TopicError::Io { path: self.files.root().join(dir), source })?);
+            self.durable().logs.insert(meta.id, Arc::clone(&log));
+            logs.push(log);
+        }
+        Ok(logs)
+    }
+
+    /// Moves what a deleted topic has left into the trash. Its logs take no appends any more.
+    pub fn remove_partitions(&self, uuid: Uuid) -> Result<(), TopicError> {
+        let topic = self.metadata().state().get(&Key::Topic(uuid)).map(|entry| entry.value);
+        let Some(Value::Topic(topic)) = topic else {
+            return Ok(());
+        };
+        let io = |source| self.topic_error(TOPICS_NAME, source);
+        for partition in 0..topic.partitions {
+            let dir = partition_dir(&topic.name, partition);
+            if self.files.entry(&dir).map_err(io)?.is_some() {
+                self.trash.take(&*self.files, &dir).map_err(io)?;
+            }
+        }
+        self.files.sync_dir(Path::new(TRASH_NAME)).map_err(io)?;
+        self.files.sync_dir(Path::new(TOPICS_NAME)).map_err(io)?;
+        // Only now may somebody else have the slots: a crash before would bring the directories back.
+        let mut durable = self.durable();
+        for partition in 0..topic.partitions {
+            let id = PartitionId { topic: uuid, partition };
+            durable.logs.remove(&id);
+            if let Some(slot) = durable.numbers.remove(&id) {
+                durable.slots.release(slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn topic(&self, uuid: Uuid) -> Option<Topic> {
+        match self.metadata().state().get(&Key::Topic(uuid))?.value {
+            Value::Topic(topic) if topic.phase == TopicPhase::Live => Some(topic),
+            _ => None,
+        }
+    }
+
+    fn metadata_error(&self, error: CommitError) -> TopicError {
+        match error {
+            CommitError::Full { .. } => TopicError::Full { dir: self.files.root().to_owned() },
+            error => TopicError::Metadata(error),
+        }
+    }
+
+    fn topic_error(&self, path: &str, source: io::Error) -> TopicError {
+        if is_full(&source) {
+            return TopicError::Full { dir: self.files.root().to_owned() };
+        }
+        self.fail();
+        TopicError::Io { path: self.files.root().join(path), source }
+    }
+}
+
+/// The transaction that says that all directories of a topic are there.
+pub(super) fn ready_transaction(uuid: Uuid, topic: &Topic) -> Transaction {
+    let ready = Topic { partitions_ready: topic.partitions, ..topic.clone() };
+    Transaction {
+        compares: Vec::new(),
+        operations: vec![Operation::Put(Key::Topic(uuid), Value::Topic(ready))],
+    }
+}
+
+/// Makes partition directories; when this returns they are on stable storage. Ones that are there already are left.
+pub(super) fn make_directories<F: Files>(files: &F, metas: &[(PathBuf, PartitionMeta)]) -> io::Result<()> {
+    let mut made = BTreeMap::new();
+    for (dir, meta) in metas {
+        if files.entry(dir)?.is_some() {
+            continue;
+        }
+        let tmp = tmp_path(dir);
+        if files.entry(&tmp)?.is_some() {
+            remove(files, &tmp, EntryKind::Directory)?;
+        }
+        files.create_dir(&tmp)?;
+        for (name, bytes) in [(PARTITION_META_NAME, meta.encode()), (EPOCHS_NAME, Epochs::new().encode())] {
+            let file = files.open(&tmp.join(name), OpenMode::CreateNew)?;
+            file.write_at(&bytes, 0)?;
+            file.sync()?;
+        }
+        files.sync_dir(&tmp)?;
+        made.insert(tmp, dir);
+    }
+    for (tmp, dir) in &made {
+        files.rename(tmp, dir)?;
+    }
+    match made.values().next() {
+        Some(dir) => files.sync_dir(parent(dir)),
+        None => Ok(()),
+    }
+}
