@@ -5,8 +5,9 @@ use std::os::fd::BorrowedFd;
 
 use bytes::BytesMut;
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
-/// Reads once from `from`, into the spare capacity of `into`, at most `at_most` bytes; returns how many arrived, by
+/// Receives once from the socket `from`, into the spare capacity of `into`, at most `at_most` bytes; returns how many arrived, by
 /// which `into` has grown. The spare capacity need not be initialised, and nothing is written beyond what arrived:
 /// that is why this is here and not an `io::Read`. Interruptions are retried.
 ///
@@ -18,7 +19,7 @@ use rustix::io::Errno;
 ///
 /// # Errors
 ///
-/// Those of the descriptor (`WouldBlock`, `ConnectionReset`, ..); `into` is then as it was.
+/// Those of the socket (`WouldBlock`, `ConnectionReset`, ..); `into` is then as it was.
 ///
 /// # Example
 ///
@@ -42,8 +43,8 @@ pub fn receive(from: BorrowedFd<'_>, into: &mut BytesMut, at_most: usize) -> io:
     let room = spare.len().min(at_most);
     assert!(room > 0, "no room to receive into");
     let received = loop {
-        match rustix::io::read(from, &mut spare[..room]) {
-            Ok((received, _)) => break received.len(),
+        match rustix::net::recv(from, &mut spare[..room], RecvFlags::empty()) {
+            Ok(((received, _), _)) => break received.len(),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
