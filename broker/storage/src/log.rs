@@ -1,13 +1,12 @@
 //! One partition's log: append, read, find.
 
-#![allow(clippy::todo)]
-
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use folio_record::{LeaderEpoch, Offset};
 
+use crate::epochs::Epochs;
 use crate::files::Files;
 use crate::partition::PartitionId;
 use crate::recovery::RecoveredLog;
@@ -66,6 +65,19 @@ pub struct LogOptions {
 #[derive(Debug)]
 pub struct Log<F: Files> {
     files: Arc<F>,
+    dir: PathBuf,
+    id: PartitionId,
+    options: LogOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    tail: Tail,
+    durable: Tail,
+    log_start: Offset,
+    visible: Offset,
+    epochs: Epochs,
 }
 
 impl Default for LogOptions {
@@ -91,66 +103,78 @@ impl<F: Files> Log<F> {
         options: LogOptions,
         recovered: RecoveredLog,
     ) -> io::Result<Self> {
-        let _ = (dir, id, options, recovered);
-        let _ = Self { files };
-        todo!()
+        let last = recovered.segments.last();
+        let tail = Tail {
+            segment_base: last.map_or(recovered.log_end, |segment| segment.base),
+            pos: last.map_or(0, |segment| segment.len),
+            next_offset: recovered.log_end,
+        };
+        let (log_start, visible, epochs) = (recovered.log_start, recovered.log_end, recovered.epochs);
+        let state = State { tail, durable: tail, log_start, visible, epochs };
+        Ok(Self { files, dir, id, options, state: Mutex::new(state) })
     }
 
     /// Which partition.
     pub fn id(&self) -> PartitionId {
-        let _ = &self.files;
-        todo!()
+        self.id
     }
 
     /// Its directory, relative to the data directory.
     pub fn dir(&self) -> &Path {
-        todo!()
+        &self.dir
     }
 
     /// Where it ends.
     pub fn tail(&self) -> Tail {
-        todo!()
+        self.state().tail
     }
 
     /// Where it is durable.
     pub fn durable_tail(&self) -> Tail {
-        todo!()
+        self.state().durable
     }
 
     /// The first offset that may be read.
     pub fn log_start(&self) -> Offset {
-        todo!()
+        self.state().log_start
     }
 
     /// The offset up to which consumers may read.
     pub fn high_watermark(&self) -> Offset {
-        todo!()
+        self.state().visible
     }
 
     /// The epoch that is appended under.
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        todo!()
+        self.state().epochs.current()
     }
 
     /// What has to be synced for everything appended so far to be durable.
     pub fn to_flush(&self) -> ToFlush<F> {
-        todo!()
+        let _ = &self.files;
+        ToFlush { tail: self.tail(), files: Vec::new(), new_names: false }
     }
 
     /// Everything up to `tail` is durable.
     pub fn flushed(&self, tail: &Tail) {
-        let _ = tail;
-        todo!()
+        let mut state = self.state();
+        state.durable = *tail;
+        if self.options.visibility == Visibility::Flushed {
+            state.visible = tail.next_offset;
+        }
     }
 
     /// The first readable offset was raised, durably.
     pub fn start_at(&self, offset: Offset) {
-        let _ = offset;
-        todo!()
+        self.state().log_start = offset;
     }
 
     /// Gives reserves back; nothing is appended after this.
     pub fn close(&self) -> io::Result<()> {
-        todo!()
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,1 +1,394 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use folio_record::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+use crate::clean::CLEAN_NAME;
+use crate::files::sim::Fault;
+use crate::files::{FileHandle, OpenMode, OsFiles, SimFiles};
+use crate::log::LogOptions;
+use crate::metadata::METADATA_LOG_NAME;
+use crate::node::NODE_META_NAME;
+use crate::quarantine::QUARANTINE_NAME;
+use crate::slots::SLOTS_NAME;
+use crate::trash::TRASH_NAME;
+
+const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
+
+fn options(run_id: u64) -> DataDirOptions {
+    DataDirOptions {
+        build: "folio test".to_owned(),
+        run_id,
+        new_dir: Uuid::from_u128(1),
+        new_cluster: Uuid::from_u128(2),
+        pid: 4711,
+        host: "box".to_owned(),
+        allow_incoherent_fs: false,
+        slots_sync: Duration::from_millis(100),
+    }
+}
+
+fn try_open<F: Files>(files: &Arc<F>) -> Result<(DataDir<F>, OpenReport<F>), OpenError> {
+    DataDir::open(Arc::clone(files), &options(7), |_| LogOptions::default(), NOW)
+}
+
+fn open<F: Files>(files: &Arc<F>) -> (DataDir<F>, OpenReport<F>) {
+    try_open(files).expect("a directory that opens")
+}
+
+fn topic(number: u128) -> NewTopic {
+    NewTopic {
+        name: format!("t{number}"),
+        uuid: Uuid::from_u128(100 + number),
+        partitions: 2,
+        settings: Vec::new(),
+    }
+}
+
+fn create<F: Files>(dir: &DataDir<F>, number: u128) -> Result<(), TopicError> {
+    dir.create_topic(topic(number), &LogOptions::default(), NOW).map(drop)
+}
+
+/// The partitions that are online, by directory.
+fn online<F: Files>(report: &OpenReport<F>) -> BTreeSet<String> {
+    let online = report.partitions.iter().filter(|partition| partition.state.is_ok());
+    online.map(|partition| format!("{}-{}", partition.topic, partition.id.partition)).collect()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn dirs<F: Files>(files: &F, under: &str) -> BTreeSet<String> {
+    files.list(Path::new(under)).unwrap().into_iter().map(|entry| entry.name).collect()
+}
+
+#[test]
+fn an_empty_directory_is_set_up_once_and_found_again() {
+    let temporary = tempfile::tempdir().unwrap();
+    let files = Arc::new(OsFiles::open_or_create(temporary.path().join("data")).unwrap());
+    let (dir, report) = open(&files);
+    assert!(report.created && report.partitions.is_empty());
+    create(&dir, 1).unwrap();
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    let (dir, report) = open(&files);
+    assert!(!report.created && report.was_clean);
+    assert_eq!(dir.node().dir, Uuid::from_u128(1));
+    assert_eq!(online(&report), set(&["t1-0", "t1-1"]));
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_told_who_holds_the_directory() {
+    let temporary = tempfile::tempdir().unwrap();
+    let first = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
+    let (dir, _) = open(&first);
+    let second = Arc::new(OsFiles::open(temporary.path()).unwrap());
+    let error = try_open(&second).unwrap_err().to_string();
+    assert!(error.contains("process 4711 on box"), "{error}");
+    drop(dir);
+    open(&second);
+}
+
+#[test]
+fn a_directory_that_holds_something_else_is_left_alone() {
+    let files = Arc::new(SimFiles::new());
+    files.open(Path::new("holiday.jpg"), OpenMode::CreateNew).unwrap();
+    assert!(matches!(try_open(&files), Err(OpenError::NotOurs { name, .. }) if name == "holiday.jpg"));
+}
+
+#[test]
+fn a_crash_while_the_directory_is_set_up_is_begun_anew() {
+    let files = SimFiles::new();
+    open(&Arc::new(files.clone()));
+    for operation in 0..files.operations() {
+        for seed in 0..5 {
+            let files = SimFiles::new();
+            files.cut_power_at(operation);
+            let _ = try_open(&Arc::new(files.clone()));
+            files.crash(seed);
+            let (dir, _) = open(&Arc::new(files));
+            create(&dir, 1).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_clean_marker_is_gone_for_good_before_the_next_run_writes_anything_else() {
+    for seed in 0..20 {
+        let files = SimFiles::new();
+        let (dir, _) = open(&Arc::new(files.clone()));
+        create(&dir, 1).unwrap();
+        dir.close_clean(NOW, Instant::now()).unwrap();
+        assert!(files.snapshot().contains_key(Path::new(CLEAN_NAME)));
+        let (_, report) = open(&Arc::new(files.clone()));
+        assert!(report.was_clean);
+        files.crash(seed);
+        assert!(!files.snapshot().contains_key(Path::new(CLEAN_NAME)));
+        let (_, report) = open(&Arc::new(files));
+        assert!(!report.was_clean);
+    }
+}
+
+#[test]
+fn epochs_rise_at_an_unclean_start_only() {
+    let files = Arc::new(SimFiles::new());
+    let epochs = |report: &OpenReport<SimFiles>| -> BTreeSet<i32> {
+        let logs = report.partitions.iter().map(|partition| partition.state.as_ref().unwrap());
+        logs.map(|(log, _)| log.leader_epoch().get()).collect()
+    };
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    let (dir, report) = open(&files);
+    assert_eq!(epochs(&report), BTreeSet::from([0]));
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    let (_, report) = open(&files);
+    assert_eq!(epochs(&report), BTreeSet::from([0]));
+    files.kill();
+    let (_, report) = open(&files);
+    assert_eq!(epochs(&report), BTreeSet::from([1]));
+}
+
+#[test]
+fn a_crash_at_any_operation_of_making_a_topic_leaves_it_whole_or_not_there() {
+    let mut outcomes = [0; 2];
+    let mut operation = 0;
+    loop {
+        let mut is_done = false;
+        for seed in 0..10 {
+            let files = SimFiles::new();
+            let (dir, _) = open(&Arc::new(files.clone()));
+            create(&dir, 1).unwrap();
+            files.cut_power_at(files.operations() + operation);
+            let made = create(&dir, 2);
+            is_done = made.is_ok();
+            files.crash(seed);
+            let (dir, report) = open(&Arc::new(files.clone()));
+            let found = online(&report);
+            assert_eq!(
+                report.partitions.len(),
+                found.len(),
+                "a partition is offline after operation {operation}"
+            );
+            assert!(
+                found == set(&["t1-0", "t1-1"]) || found == set(&["t1-0", "t1-1", "t2-0", "t2-1"]),
+                "{found:?}"
+            );
+            assert!(made.is_err() || found.len() == 4, "a topic that was announced is gone");
+            assert_eq!(dirs(&files, TOPICS_NAME), found, "nothing else is left");
+            outcomes[usize::from(found.len() == 4)] += 1;
+            assert_eq!(create(&dir, 2).is_ok(), found.len() == 2);
+        }
+        if is_done {
+            break;
+        }
+        operation += 1;
+    }
+    assert!(operation > 10 && outcomes.iter().all(|count| *count > 0), "{operation}, {outcomes:?}");
+}
+
+#[test]
+fn a_crash_at_any_operation_of_deleting_a_topic_leaves_it_whole_or_gone() {
+    let mut outcomes = [0; 2];
+    let mut operation = 0;
+    loop {
+        let mut is_done = false;
+        for seed in 0..10 {
+            let files = SimFiles::new();
+            let (dir, _) = open(&Arc::new(files.clone()));
+            create(&dir, 1).unwrap();
+            create(&dir, 2).unwrap();
+            files.cut_power_at(files.operations() + operation);
+            let deleted = dir.delete_topic("t2", NOW);
+            is_done = deleted.is_ok();
+            files.crash(seed);
+            let (dir, report) = open(&Arc::new(files.clone()));
+            let found = online(&report);
+            assert_eq!(report.partitions.len(), found.len());
+            assert!(
+                found == set(&["t1-0", "t1-1"]) || found == set(&["t1-0", "t1-1", "t2-0", "t2-1"]),
+                "{found:?}"
+            );
+            assert!(deleted.is_err() || found.len() == 2, "a deleted topic came back");
+            assert_eq!(dirs(&files, TOPICS_NAME), found);
+            assert!(dirs(&files, TRASH_NAME).is_empty());
+            assert!(
+                dirs(&files, QUARANTINE_NAME).iter().all(|name| name.starts_with("metadata_")),
+                "only a torn transaction"
+            );
+            outcomes[usize::from(found.len() == 4)] += 1;
+            // A topic of the same name has nothing to do with the old one.
+            if found.len() == 2 {
+                let again = NewTopic { uuid: Uuid::from_u128(999), ..topic(2) };
+                dir.create_topic(again, &LogOptions::default(), NOW).unwrap();
+            }
+        }
+        if is_done {
+            break;
+        }
+        operation += 1;
+    }
+    assert!(operation > 3 && outcomes.iter().all(|count| *count > 0), "{operation}, {outcomes:?}");
+}
+
+#[test]
+fn a_missing_directory_takes_its_partition_offline_and_no_other() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    drop(dir);
+    let missing = partition_dir("t1", 0);
+    crate::trash::remove(&*files, &missing, crate::files::EntryKind::Directory).unwrap();
+    let (_, report) = open(&files);
+    assert_eq!(online(&report), set(&["t1-1"]));
+    let damage = report.partitions[0].state.as_ref().unwrap_err();
+    assert_eq!(*damage, Damage::DirectoryMissing { dir: missing });
+}
+
+#[test]
+fn every_flipped_bit_of_a_partition_meta_takes_that_partition_offline() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    create(&dir, 1).unwrap();
+    drop(dir);
+    let path = partition_dir("t1", 0).join("partition.meta");
+    let bits = files.snapshot()[&path].len() * 8;
+    for bit in 0..bits {
+        files.tamper(&path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+        let (dir, report) = open(&Arc::new(files.clone()));
+        assert_eq!(online(&report), set(&["t1-1"]), "bit {bit}");
+        assert!(matches!(report.partitions[0].state, Err(Damage::Meta { .. })));
+        drop(dir);
+        files.tamper(&path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_node_meta_refuses_to_start() {
+    let files = SimFiles::new();
+    drop(open(&Arc::new(files.clone())));
+    let path = Path::new(NODE_META_NAME);
+    for bit in 0..files.snapshot()[path].len() * 8 {
+        files.tamper(path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+        assert!(matches!(try_open(&Arc::new(files.clone())), Err(OpenError::Node { .. })), "bit {bit}");
+        files.tamper(path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+    }
+}
+
+#[test]
+fn a_damaged_metadata_log_refuses_to_start_and_names_the_place() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    create(&dir, 1).unwrap();
+    drop(dir);
+    files.tamper(Path::new(METADATA_LOG_NAME), |bytes| bytes[30] ^= 1);
+    let error = try_open(&Arc::new(files)).unwrap_err().to_string();
+    assert!(error.contains(METADATA_LOG_NAME) && error.contains("at byte 0 (offset 0)"), "{error}");
+}
+
+#[test]
+fn a_directory_that_metadata_never_knew_is_moved_aside_with_a_note() {
+    let other = Arc::new(SimFiles::new());
+    let (dir, _) = open(&other);
+    create(&dir, 9).unwrap();
+    let foreign = other.snapshot()[&partition_dir("t9", 0).join("partition.meta")].clone();
+
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    drop(dir);
+    files.create_dir(&partition_dir("t9", 0)).unwrap();
+    let meta = files.open(&partition_dir("t9", 0).join("partition.meta"), OpenMode::CreateNew).unwrap();
+    meta.write_at(&foreign, 0).unwrap();
+    files.create_dir(&partition_dir("junk", 5)).unwrap();
+    let (_, report) = open(&files);
+    assert_eq!(online(&report), set(&["t1-0", "t1-1"]));
+    assert_eq!(report.quarantined.len(), 2);
+    assert_eq!(dirs(&*files, TOPICS_NAME), set(&["t1-0", "t1-1"]));
+    assert_eq!(dirs(&*files, QUARANTINE_NAME).len(), 4, "each with its note");
+}
+
+#[test]
+fn a_renamed_directory_is_refused_with_the_name_it_should_have() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    drop(dir);
+    files.rename(&partition_dir("t1", 0), &partition_dir("other", 0)).unwrap();
+    let (_, report) = open(&files);
+    let damage = report.partitions[0].state.as_ref().unwrap_err();
+    assert!(
+        matches!(damage, Damage::Misplaced { belongs, .. } if *belongs == partition_dir("t1", 0)),
+        "{damage}"
+    );
+    assert!(dirs(&*files, TOPICS_NAME).contains("other-0"), "it stays where it is");
+}
+
+#[test]
+fn a_failed_sync_is_final_and_there_is_no_clean_marker_after_it() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    create(&dir, 1).unwrap();
+    let logs = dir.logs();
+    dir.flush(&logs, NOW, Instant::now()).unwrap();
+    files.fail_at(files.operations(), Fault::SyncLies);
+    assert!(dir.sync_slots().is_err());
+    let operations = files.operations();
+    assert!(dir.has_failed());
+    assert!(dir.flush(&logs, NOW, Instant::now()).is_err());
+    assert!(dir.sync_slots().is_err());
+    assert!(dir.close_clean(NOW, Instant::now()).is_err());
+    assert_eq!(files.operations(), operations, "something was written after the failure");
+    assert!(!files.snapshot().contains_key(Path::new(CLEAN_NAME)));
+}
+
+#[test]
+fn slots_of_another_directory_are_refused() {
+    let files = SimFiles::new();
+    drop(open(&Arc::new(files.clone())));
+    let foreign = Arc::new(SimFiles::new());
+    let other = DataDirOptions { new_dir: Uuid::from_u128(77), ..options(7) };
+    drop(DataDir::open(Arc::clone(&foreign), &other, |_| LogOptions::default(), NOW).unwrap());
+    let bytes = foreign.snapshot()[Path::new(SLOTS_NAME)].clone();
+    files.tamper(Path::new(SLOTS_NAME), |slots| *slots = bytes);
+    assert!(matches!(try_open(&Arc::new(files)), Err(OpenError::Slots { .. })));
+}
+
+#[test]
+fn a_disk_that_is_full_half_way_through_a_topic_leaves_none() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    create(&dir, 1).unwrap();
+    // The transaction is two operations; the directories come after it.
+    files.fail_at(files.operations() + 4, Fault::Full);
+    assert!(matches!(create(&dir, 2), Err(TopicError::Full { .. })));
+    assert_eq!(dir.topics().len(), 1);
+    create(&dir, 2).unwrap();
+    assert_eq!(
+        online(
+            &open(&{
+                drop(dir);
+                Arc::new(files)
+            })
+            .1
+        )
+        .len(),
+        4
+    );
+}
+
+#[test]
+fn a_full_disk_refuses_a_topic_and_takes_it_when_there_is_room() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    create(&dir, 1).unwrap();
+    files.set_full(true);
+    assert!(matches!(create(&dir, 2), Err(TopicError::Full { .. })));
+    files.set_full(false);
+    assert!(!dir.has_failed());
+    create(&dir, 2).unwrap();
+}

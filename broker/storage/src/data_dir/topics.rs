@@ -136,7 +136,13 @@ impl<F: Files> DataDir<F> {
             ],
         };
         match self.commit(transaction, now) {
-            Ok(_) => self.make_partitions(uuid, options, now),
+            Ok(_) => self.make_partitions(uuid, options, now).inspect_err(|error| {
+                if matches!(error, TopicError::Full { .. }) {
+                    // Half a topic would be in the way of the next attempt. If even this finds no room, the next
+                    // start makes the topic whole.
+                    let _ = self.delete_topic(&name, now);
+                }
+            }),
             Err(CommitError::Conflict(_)) => Err(TopicError::Exists { name }),
             Err(error) => Err(self.metadata_error(error)),
         }
