@@ -1,1 +1,3 @@
-//! Bytes to messages and back, without a socket.
+#![doc = include_str!("../README.md")]
+
+pub mod native;

@@ -1,0 +1,26 @@
+//! Folio's own protocol: a preface both ways, then frames whose headers are bincode and whose record
+//! bytes stand verbatim behind them.
+//!
+//! Invariants: nothing is allocated by a length that a peer sent; a message struct of a (kind, version)
+//! is never edited once released, a new version is a new struct; record bytes are never copied here.
+
+pub mod error_code;
+pub mod fetch;
+pub mod frame;
+pub mod header;
+pub mod message;
+pub mod metadata;
+pub mod offsets;
+pub mod preface;
+pub mod produce;
+pub mod status;
+pub mod topics;
+
+pub use error_code::ErrorCode;
+pub use frame::{Flags, Frame, FrameError, Head, decode_frame, encode_frame};
+pub use header::HeaderError;
+pub use message::{Kind, Message, UnsupportedV1};
+pub use preface::{Preface, PrefaceError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! The one table of error codes: number, name, whether asking again may help.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The outcome of a request or of one part of it. 0 is success.
+///
+/// A number, not an enum: a newer broker may answer with a code that this build has no name for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ErrorCode(u16);
+
+macro_rules! codes {
+    ($($number:literal $constant:ident $retriable:ident $name:literal;)*) => {
+        impl ErrorCode {
+            $(
+                #[doc = concat!("`", $name, "`")]
+                pub const $constant: Self = Self($number);
+            )*
+
+            /// Every code of this build, in order.
+            pub const ALL: &[Self] = &[$(Self::$constant),*];
+
+            /// What it means, in a few words; `None` for a code that this build does not know.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($number => Some($name),)*
+                    _ => None,
+                }
+            }
+
+            /// Whether the same request may succeed later. An unknown code is taken as final.
+            #[must_use]
+            pub const fn is_retriable(self) -> bool {
+                match self.0 {
+                    $($number => codes!(@ $retriable),)*
+                    _ => false,
+                }
+            }
+        }
+    };
+    (@ again) => { true };
+    (@ final) => { false };
+}
+
+codes! {
+    0  NONE                    final "none";
+    1  UNSUPPORTED             final "unsupported kind or version";
+    2  INVALID_REQUEST         final "invalid request";
+    3  INTERNAL                final "internal error";
+    4  SHUTTING_DOWN           again "shutting down";
+    5  TOO_BUSY                again "too busy";
+    6  TIMED_OUT               again "timed out";
+    7  NOT_READY               again "not ready";
+    10 UNKNOWN_TOPIC           final "unknown topic";
+    11 UNKNOWN_PARTITION       final "unknown partition";
+    12 TOPIC_EXISTS            final "topic exists";
+    13 INVALID_TOPIC_NAME      final "invalid topic name";
+    14 INVALID_PARTITIONS      final "invalid number of partitions";
+    15 INVALID_CONFIG          final "invalid configuration";
+    16 LIMIT_REACHED           final "limit reached";
+    20 OFFSET_OUT_OF_RANGE     final "offset out of range";
+    21 MESSAGE_TOO_LARGE       final "message too large";
+    22 CORRUPT_BATCH           final "corrupt batch";
+    23 INVALID_RECORD          final "invalid record";
+    24 INVALID_TIMESTAMP       final "invalid timestamp";
+    25 UNSUPPORTED_COMPRESSION final "unsupported compression";
+    26 FENCED_LEADER_EPOCH     again "fenced leader epoch";
+    27 UNKNOWN_LEADER_EPOCH    again "unknown leader epoch";
+    30 STORAGE_FULL            again "storage full";
+    31 STORAGE_FAILED          final "storage failed";
+    32 PARTITION_OFFLINE       final "partition offline";
+}
+
+impl ErrorCode {
+    /// Takes a number from elsewhere.
+    #[must_use]
+    pub const fn new(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+
+    /// Whether this is success.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "error {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.0)
+    }
+}

@@ -1,0 +1,114 @@
+//! Which messages there are, and what ties a struct to its kind and version.
+
+use serde::{Deserialize, Serialize};
+
+use super::ErrorCode;
+
+/// A request of one (kind, version), or its answer.
+pub trait Message {
+    /// The kind.
+    const KIND: Kind;
+    /// The version of that kind.
+    const VERSION: u8;
+}
+
+/// The kinds of this build. Numbers left free are for what belongs together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Kind {
+    /// Answers a (kind, version) that the broker lacks.
+    Unsupported = 0,
+    /// Topics with their partitions, for who produces and fetches.
+    Metadata = 1,
+    /// Makes a topic.
+    TopicCreate = 2,
+    /// Names all topics.
+    TopicList = 3,
+    /// Everything about one topic.
+    TopicDescribe = 4,
+    /// Deletes a topic with its records.
+    TopicDelete = 5,
+    /// Appends record batches.
+    Produce = 16,
+    /// Reads record batches.
+    Fetch = 17,
+    /// Finds offsets: the ends, or by time.
+    ListOffsets = 18,
+    /// How the broker is.
+    Status = 32,
+}
+
+impl Kind {
+    /// Every kind with the lowest and the highest version that this build knows.
+    pub const ALL: &[(Self, u8, u8)] = &[
+        (Self::Unsupported, 1, 1),
+        (Self::Metadata, 1, 1),
+        (Self::TopicCreate, 1, 1),
+        (Self::TopicList, 1, 1),
+        (Self::TopicDescribe, 1, 1),
+        (Self::TopicDelete, 1, 1),
+        (Self::Produce, 1, 1),
+        (Self::Fetch, 1, 1),
+        (Self::ListOffsets, 1, 1),
+        (Self::Status, 1, 1),
+    ];
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The kind of this number, if this build has it.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.iter().map(|&(kind, ..)| kind).find(|kind| kind.number() == number)
+    }
+
+    /// The kind, when a request of (number, version) can be read by this build; else what to answer.
+    ///
+    /// # Errors
+    /// The answer: the versions that there are, 0 and 0 when the kind is unknown.
+    pub fn supported(number: u16, version: u8) -> Result<Self, UnsupportedV1> {
+        let known = Self::ALL.iter().find(|(kind, ..)| kind.number() == number && *kind != Self::Unsupported);
+        match known {
+            Some(&(kind, lowest, highest)) if (lowest..=highest).contains(&version) => Ok(kind),
+            Some(&(_, lowest, highest)) => Err(UnsupportedV1::new(number, lowest, highest)),
+            None => Err(UnsupportedV1::new(number, 0, 0)),
+        }
+    }
+}
+
+/// Implements [`Message`] for a request and its answer.
+macro_rules! messages {
+    ($($type:ty: $kind:ident $version:literal;)*) => {
+        $(
+            impl $crate::native::Message for $type {
+                const KIND: $crate::native::Kind = $crate::native::Kind::$kind;
+                const VERSION: u8 = $version;
+            }
+        )*
+    };
+}
+pub(super) use messages;
+
+/// Kind 0: the broker lacks what was asked for. The connection stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsupportedV1 {
+    /// [`ErrorCode::UNSUPPORTED`].
+    pub error: ErrorCode,
+    /// The kind that was asked for.
+    pub kind: u16,
+    /// The lowest version of it that the broker knows; 0 with `highest` 0: none.
+    pub lowest: u8,
+    /// The highest.
+    pub highest: u8,
+}
+
+impl UnsupportedV1 {
+    const fn new(kind: u16, lowest: u8, highest: u8) -> Self {
+        Self { error: ErrorCode::UNSUPPORTED, kind, lowest, highest }
+    }
+}
+
+messages! { UnsupportedV1: Unsupported 1; }
