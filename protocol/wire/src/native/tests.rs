@@ -1,1 +1,326 @@
-//! Golden bytes.
+//! Golden bytes of every message, and what hostile bytes cannot do.
+
+use std::fmt::Debug;
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::fetch::*;
+use super::frame::{EncodeError, HEADER_AT};
+use super::metadata::*;
+use super::offsets::*;
+use super::preface::PREFACE_SIZE;
+use super::produce::*;
+use super::status::*;
+use super::topics::*;
+use super::*;
+
+const FRAME_MAX: u32 = 1 << 20;
+const ID: [u8; 16] = *b"0123456789abcdef";
+
+/// The header of `message` as hexadecimal, after a round trip through a whole frame.
+fn golden<'a, T: Message + Serialize + Deserialize<'a> + PartialEq + Debug>(message: &T) -> String {
+    let mut out = BytesMut::new();
+    encode_frame(&mut out, Head::request::<T>(0x0403_0201), message, 3).unwrap();
+    out.extend_from_slice(b"rec");
+    let out: &'static [u8] = Box::leak(out.to_vec().into_boxed_slice());
+    let frame = decode_frame(out, FRAME_MAX).unwrap().unwrap();
+    assert_eq!((frame.records, frame.size()), (b"rec".as_slice(), out.len()));
+    assert_eq!(frame.head, Head::request::<T>(0x0403_0201));
+    assert_eq!(&frame.header::<T>().unwrap(), message);
+
+    // A field fewer, a field more: never half understood.
+    let short = Frame { header: &frame.header[..frame.header.len() - 1], ..frame };
+    assert!(short.header::<T>().is_err(), "a byte fewer");
+    let longer: &'static [u8] = Box::leak([frame.header, &[0]].concat().into_boxed_slice());
+    assert!(Frame { header: longer, ..frame }.header::<T>().is_err(), "a byte more");
+    hex(frame.header)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `str` as the drawing says: a u64 length, then the bytes.
+fn text(text: &str) -> String {
+    format!("{:02x}00000000000000{}", text.len(), hex(text.as_bytes()))
+}
+
+#[test]
+fn the_preface_is_as_drawn() {
+    let preface = Preface { lowest: 1, highest: 2, frame_max: 0x0605_0403 };
+    assert_eq!(hex(&preface.encode()), "89464f4c0d0a1a0a0100020003040506");
+    assert_eq!(Preface::decode(&preface.encode()), Ok(Some(preface)));
+    for size in 0..PREFACE_SIZE {
+        assert_eq!(Preface::decode(&preface.encode()[..size]), Ok(None), "{size} bytes");
+    }
+}
+
+#[test]
+fn a_preface_is_refused_at_its_first_wrong_byte() {
+    for at in 0..preface::MAGIC.len() {
+        let mut bytes = Preface::ours(FRAME_MAX).encode();
+        bytes[at] ^= 1;
+        assert_eq!(Preface::decode(&bytes[..=at]), Err(PrefaceError::Magic), "byte {at}");
+    }
+    let backwards = Preface { lowest: 3, highest: 2, frame_max: 1 }.encode();
+    assert_eq!(Preface::decode(&backwards), Err(PrefaceError::Versions { lowest: 3, highest: 2 }));
+}
+
+#[test]
+fn the_highest_common_version_holds() {
+    let speaks = |lowest, highest| Preface { lowest, highest, frame_max: 1 };
+    for (ours, theirs, common) in [
+        (speaks(1, 1), speaks(1, 1), Some(1)),
+        (speaks(1, 3), speaks(2, 7), Some(3)),
+        (speaks(2, 7), speaks(1, 3), Some(3)),
+        (speaks(1, 2), speaks(3, 4), None),
+        (speaks(3, 4), speaks(1, 2), None),
+    ] {
+        assert_eq!(ours.common_version(&theirs), common, "{ours:?} and {theirs:?}");
+    }
+}
+
+#[test]
+fn the_frame_is_as_drawn() {
+    let mut out = BytesMut::new();
+    let head =
+        Head { kind: 0x0102, version: 3, flags: Flags::ANSWER | Flags::PUSHED, correlation: 0x0708_090a };
+    encode_frame(&mut out, head, &0xbbaa_u16, 5).unwrap();
+    let covered = "02010303".to_owned() + "0a090807" + "02000000" + "aabb";
+    let crc = crc32fast::hash(&out[8..]);
+    assert_eq!(hex(&out), format!("17000000{}{covered}", hex(&crc.to_le_bytes())));
+}
+
+#[test]
+fn every_message_is_as_drawn() {
+    assert_eq!(golden(&Kind::supported(77, 1).unwrap_err()), "01004d000000");
+    assert_eq!(golden(&Kind::supported(16, 9).unwrap_err()), "010010000101");
+
+    assert_eq!(golden(&MetadataRequestV1 { topics: None }), "00");
+    let some = MetadataRequestV1 { topics: Some(vec!["t"]) };
+    assert_eq!(golden(&some), format!("010100000000000000{}", text("t")));
+    let answer = MetadataAnswerV1 {
+        error: ErrorCode::NONE,
+        message: None,
+        cluster_id: ID,
+        topics: vec![TopicMetadataV1 {
+            error: ErrorCode::UNKNOWN_TOPIC,
+            name: "t".to_owned(),
+            id: ID,
+            leader_epochs: vec![5],
+        }],
+    };
+    let topic = format!("0a00{}{}010000000000000005000000", text("t"), hex(&ID));
+    assert_eq!(golden(&answer), format!("000000{}0100000000000000{topic}", hex(&ID)));
+
+    let create = TopicCreateRequestV1 { name: "t", partitions: 3, configs: vec![("k", "v")] };
+    assert_eq!(golden(&create), format!("{}030000000100000000000000{}{}", text("t"), text("k"), text("v")));
+    let answer =
+        TopicCreateAnswerV1 { error: ErrorCode::TOPIC_EXISTS, message: Some("m".to_owned()), id: ID };
+    assert_eq!(golden(&answer), format!("0c0001{}{}", text("m"), hex(&ID)));
+
+    assert_eq!(golden(&TopicListRequestV1 { internal: true }), "01");
+    let topics = vec![ListedTopicV1 { name: "t".to_owned(), id: ID, partitions: 3 }];
+    let answer = TopicListAnswerV1 { error: ErrorCode::NONE, message: None, topics };
+    assert_eq!(golden(&answer), format!("0000000100000000000000{}{}03000000", text("t"), hex(&ID)));
+
+    assert_eq!(golden(&TopicDescribeRequestV1 { name: "t" }), text("t"));
+    let answer = TopicDescribeAnswerV1 {
+        error: ErrorCode::NONE,
+        message: None,
+        id: ID,
+        configs: vec![TopicConfigV1 { key: "k".to_owned(), value: "v".to_owned(), is_own: true }],
+        partitions: vec![PartitionDescriptionV1 {
+            error: ErrorCode::PARTITION_OFFLINE,
+            message: Some("m".to_owned()),
+            partition: 1,
+            leader_epoch: 2,
+            log_start: 3,
+            durable: 4,
+            high_watermark: 5,
+            log_end: 6,
+            size_bytes: 7,
+            segments: 8,
+        }],
+    };
+    let config = format!("{}{}01", text("k"), text("v"));
+    let offsets = "03000000000000000400000000000000050000000000000006000000000000000700000000000000";
+    let partition = format!("200001{}0100000002000000{offsets}08000000", text("m"));
+    let one = "0100000000000000";
+    assert_eq!(golden(&answer), format!("000000{}{one}{config}{one}{partition}", hex(&ID)));
+
+    assert_eq!(golden(&TopicDeleteRequestV1 { name: "t" }), text("t"));
+    assert_eq!(golden(&TopicDeleteAnswerV1 { error: ErrorCode::TOO_BUSY, message: None }), "050000");
+
+    for (acks, number) in [(Acks::None, "00"), (Acks::One, "01"), (Acks::All, "02")] {
+        let entries = vec![ProduceEntryV1 { topic: "t", partition: 1, record_bytes: 3 }];
+        let request = ProduceRequestV1 { acks, timeout_ms: 9, entries };
+        let expected = format!("{number}00000009000000{one}{}0100000003000000", text("t"));
+        assert_eq!(golden(&request), expected);
+    }
+    let produced = ProducedV1 {
+        error: ErrorCode::NONE,
+        message: None,
+        base_offset: 1,
+        log_append_time: -1,
+        log_start: 2,
+    };
+    let answer = ProduceAnswerV1 { error: ErrorCode::NONE, message: None, entries: vec![produced] };
+    let expected = format!("000000{one}0000000100000000000000ffffffffffffffff0200000000000000");
+    assert_eq!(golden(&answer), expected);
+
+    let entries = vec![FetchEntryV1 { topic: "t", partition: 1, offset: 2, max_bytes: 3, leader_epoch: -1 }];
+    let request = FetchRequestV1 { max_wait_ms: 4, min_bytes: 5, max_bytes: 6, entries };
+    let entry = format!("{}01000000020000000000000003000000ffffffff", text("t"));
+    assert_eq!(golden(&request), format!("040000000500000006000000{one}{entry}"));
+    let fetched = FetchedV1 {
+        error: ErrorCode::NONE,
+        message: None,
+        high_watermark: 1,
+        log_start: 2,
+        leader_epoch: 3,
+        record_bytes: 4,
+    };
+    let answer = FetchAnswerV1 { error: ErrorCode::NONE, message: None, entries: vec![fetched] };
+    let expected = format!("000000{one}000000010000000000000002000000000000000300000004000000");
+    assert_eq!(golden(&answer), expected);
+
+    for (spec, expected) in [
+        (OffsetSpec::Earliest, "00000000"),
+        (OffsetSpec::Latest, "01000000"),
+        (OffsetSpec::AtTime(-2), "02000000feffffffffffffff"),
+    ] {
+        let entries = vec![ListOffsetsEntryV1 { topic: "t", partition: 1, spec }];
+        let expected = format!("{one}{}01000000{expected}", text("t"));
+        assert_eq!(golden(&ListOffsetsRequestV1 { entries }), expected);
+    }
+    let found =
+        ListedOffsetV1 { error: ErrorCode::NONE, message: None, offset: 1, timestamp: 2, leader_epoch: 3 };
+    let answer = ListOffsetsAnswerV1 { error: ErrorCode::NONE, message: None, entries: vec![found] };
+    assert_eq!(golden(&answer), format!("000000{one}0000000100000000000000020000000000000003000000"));
+
+    assert_eq!(golden(&StatusRequestV1 { counters: false }), "00");
+    let answer = StatusAnswerV1 {
+        error: ErrorCode::NONE,
+        message: None,
+        version: "v".to_owned(),
+        pid: 1,
+        run_id: 2,
+        uptime_ms: 3,
+        data_dir: "d".to_owned(),
+        recovered: "r".to_owned(),
+        topics: 4,
+        partitions: 5,
+        counters: vec![("flushes".to_owned(), 6)],
+    };
+    let numbers = "0100000002000000000000000300000000000000";
+    let counter = format!("{}0600000000000000", text("flushes"));
+    let expected =
+        format!("000000{}{numbers}{}{}0400000005000000{one}{counter}", text("v"), text("d"), text("r"));
+    assert_eq!(golden(&answer), expected);
+}
+
+#[test]
+fn every_error_code_has_one_number_and_one_name() {
+    let numbers: std::collections::BTreeSet<u16> = ErrorCode::ALL.iter().map(|code| code.number()).collect();
+    let names: std::collections::BTreeSet<_> = ErrorCode::ALL.iter().map(|code| code.name()).collect();
+    assert_eq!((numbers.len(), names.len()), (ErrorCode::ALL.len(), ErrorCode::ALL.len()));
+    let unknown = ErrorCode::new(60_000);
+    assert!(!unknown.is_retriable() && unknown.name().is_none());
+    assert_eq!(unknown.to_string(), "error 60000");
+}
+
+#[test]
+fn lengths_and_flags_are_refused_before_the_rest_is_there() {
+    let mut frame = BytesMut::new();
+    encode_frame(
+        &mut frame,
+        Head::request::<TopicListRequestV1>(1),
+        &TopicListRequestV1 { internal: true },
+        0,
+    )
+    .unwrap();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut fixed = frame[..HEADER_AT].to_vec();
+        fixed[at..at + bytes.len()].copy_from_slice(bytes);
+        decode_frame(&fixed, FRAME_MAX).unwrap_err()
+    };
+    for length in [0, 15, FRAME_MAX + 1, u32::MAX] {
+        let refused = with(0, &length.to_le_bytes());
+        assert_eq!(refused, FrameError::Length { length, frame_max: FRAME_MAX });
+    }
+    for header_length in [2, header::HEADER_MAX + 1, u32::MAX] {
+        let refused = with(16, &header_length.to_le_bytes());
+        assert_eq!(refused, FrameError::HeaderLength { header_length, length: 17 });
+    }
+    for bit in 3..8 {
+        assert_eq!(with(11, &[1 << bit]), FrameError::Flags { flags: 1 << bit });
+    }
+}
+
+#[test]
+fn a_giant_count_is_an_error_and_not_an_allocation() {
+    for count in [2, 1 << 32, u64::MAX] {
+        let header = [&[1][..], &count.to_le_bytes(), &[0; 8]].concat();
+        assert!(header::decode::<MetadataRequestV1<'_>>(&header).is_err(), "{count} topics");
+        let header = [&0_u16.to_le_bytes()[..], &[1], &count.to_le_bytes(), b"m"].concat();
+        assert!(header::decode::<TopicDeleteAnswerV1>(&header).is_err(), "a message of {count} bytes");
+    }
+}
+
+#[test]
+fn a_header_over_its_limit_is_not_written() {
+    let mut out = BytesMut::from(&b"before"[..]);
+    let name = "t".repeat(header::HEADER_MAX as usize);
+    let request = TopicDeleteRequestV1 { name: &name };
+    let refused = encode_frame(&mut out, Head::request::<TopicDeleteRequestV1<'_>>(1), &request, 0);
+    assert!(matches!(refused, Err(EncodeError::Header(_))));
+    let refused =
+        encode_frame(&mut out, Head::request::<TopicDeleteRequestV1<'_>>(1), &request_of("t"), 1 << 32);
+    assert!(matches!(refused, Err(EncodeError::TooLarge { .. })));
+    assert_eq!(&out[..], b"before");
+}
+
+fn request_of(name: &str) -> TopicDeleteRequestV1<'_> {
+    TopicDeleteRequestV1 { name }
+}
+
+proptest! {
+    #[test]
+    fn any_flip_in_what_the_checksum_covers_is_found(name in "[a-z]{0,40}", correlation: u32, bit in 0_usize..8, at: prop::sample::Index) {
+        let mut out = BytesMut::new();
+        let head = Head::request::<TopicDeleteRequestV1<'_>>(correlation);
+        encode_frame(&mut out, head, &request_of(&name), 0).unwrap();
+        let at = 4 + at.index(out.len() - 4);
+        out[at] ^= 1 << bit;
+        prop_assert!(decode_frame(&out, FRAME_MAX).is_err(), "byte {at}");
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_an_error_or_incomplete_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Preface::decode(&bytes);
+        let _ = decode_frame(&bytes, FRAME_MAX);
+        let _ = header::decode::<MetadataRequestV1<'_>>(&bytes);
+        let _ = header::decode::<TopicCreateRequestV1<'_>>(&bytes);
+        let _ = header::decode::<ProduceRequestV1<'_>>(&bytes);
+        let _ = header::decode::<ProduceAnswerV1>(&bytes);
+        let _ = header::decode::<FetchRequestV1<'_>>(&bytes);
+        let _ = header::decode::<FetchAnswerV1>(&bytes);
+        let _ = header::decode::<ListOffsetsRequestV1<'_>>(&bytes);
+        let _ = header::decode::<TopicDescribeAnswerV1>(&bytes);
+        let _ = header::decode::<StatusAnswerV1>(&bytes);
+    }
+
+    #[test]
+    fn an_incomplete_frame_is_incomplete_at_every_byte(name in "[a-z]{0,40}", records in 0_usize..50) {
+        let mut out = BytesMut::new();
+        encode_frame(&mut out, Head::request::<TopicDeleteRequestV1<'_>>(1), &request_of(&name), records).unwrap();
+        out.resize(out.len() + records, 7);
+        for size in 0..out.len() {
+            prop_assert_eq!(decode_frame(&out[..size], FRAME_MAX), Ok(None));
+        }
+        prop_assert_eq!(decode_frame(&out, FRAME_MAX).unwrap().unwrap().size(), out.len());
+    }
+}
