@@ -1,0 +1,89 @@
+//! Bytes of unknown origin as a preface, a frame and every header: an error, incomplete or a message, never
+//! a panic, and never memory in proportion to a number in the bytes.
+//!
+//! The first byte of the input says whether the checksum is made right before reading: without that, a fuzzer
+//! would hardly ever see a header.
+
+#![no_main]
+
+use folio_wire::native::fetch::{FetchAnswerV1, FetchRequestV1};
+use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1};
+use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1};
+use folio_wire::native::produce::{ProduceAnswerV1, ProduceRequestV1};
+use folio_wire::native::status::{StatusAnswerV1, StatusRequestV1};
+use folio_wire::native::topics::{
+    TopicCreateAnswerV1, TopicCreateRequestV1, TopicDeleteAnswerV1, TopicDeleteRequestV1, TopicDescribeAnswerV1,
+    TopicDescribeRequestV1, TopicListAnswerV1, TopicListRequestV1,
+};
+use folio_wire::native::{Frame, Kind, Preface, UnsupportedV1, decode_frame};
+use libfuzzer_sys::fuzz_target;
+
+const FRAME_MAX: u32 = 1 << 20;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&mode, bytes)) = input.split_first() else { return };
+    let _ = Preface::decode(bytes);
+    let mut bytes = bytes.to_vec();
+    if mode & 1 == 1 && bytes.len() >= 20 {
+        make_plausible(&mut bytes);
+    }
+    let Ok(Some(frame)) = decode_frame(&bytes, FRAME_MAX) else { return };
+    assert!(frame.size() <= bytes.len());
+    assert_eq!(frame.records.len() + frame.records_at(), frame.size());
+    if let Ok(kind) = Kind::supported(frame.head.kind, frame.head.version) {
+        read(kind, &frame);
+    }
+});
+
+/// The length and the checksum that the rest of the bytes calls for.
+fn make_plausible(bytes: &mut [u8]) {
+    let length = (bytes.len() - 4) as u32;
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    let header_length = u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]) as usize;
+    if let Some(covered) = bytes.get(8..20_usize.saturating_add(header_length)) {
+        let crc = crc32fast::hash(covered);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+fn read(kind: Kind, frame: &Frame<'_>) {
+    match kind {
+        Kind::Unsupported => drop(frame.header::<UnsupportedV1>()),
+        Kind::Metadata => {
+            drop(frame.header::<MetadataRequestV1<'_>>());
+            drop(frame.header::<MetadataAnswerV1>());
+        }
+        Kind::TopicCreate => {
+            drop(frame.header::<TopicCreateRequestV1<'_>>());
+            drop(frame.header::<TopicCreateAnswerV1>());
+        }
+        Kind::TopicList => {
+            drop(frame.header::<TopicListRequestV1>());
+            drop(frame.header::<TopicListAnswerV1>());
+        }
+        Kind::TopicDescribe => {
+            drop(frame.header::<TopicDescribeRequestV1<'_>>());
+            drop(frame.header::<TopicDescribeAnswerV1>());
+        }
+        Kind::TopicDelete => {
+            drop(frame.header::<TopicDeleteRequestV1<'_>>());
+            drop(frame.header::<TopicDeleteAnswerV1>());
+        }
+        Kind::Produce => {
+            drop(frame.header::<ProduceRequestV1<'_>>());
+            drop(frame.header::<ProduceAnswerV1>());
+        }
+        Kind::Fetch => {
+            drop(frame.header::<FetchRequestV1<'_>>());
+            drop(frame.header::<FetchAnswerV1>());
+        }
+        Kind::ListOffsets => {
+            drop(frame.header::<ListOffsetsRequestV1<'_>>());
+            drop(frame.header::<ListOffsetsAnswerV1>());
+        }
+        Kind::Status => {
+            drop(frame.header::<StatusRequestV1>());
+            drop(frame.header::<StatusAnswerV1>());
+        }
+    }
+}
