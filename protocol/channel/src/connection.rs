@@ -231,7 +231,10 @@ impl<L: LoopLocal> Connection<L> {
             self.discard_input(host);
         }
         tracing::debug!(channel = %self.channel.id(), peer = ?self.channel.remote_address(), %cause, "closed");
-        if let Some(closed) = self.closed.take() {
+        let closed = self.closed.take();
+        // The socket is closed, and counted as such, before anybody hears of it.
+        drop(self);
+        if let Some(closed) = closed {
             closed.complete(cause);
         }
     }

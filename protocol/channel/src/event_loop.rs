@@ -35,7 +35,7 @@ use mio::{Registry, Token};
 use crate::channel::ChannelOp;
 use crate::connection::{Connection, Readiness};
 use crate::host::Host;
-use crate::{CloseCause, LoopLocal, SocketOptions};
+use crate::{CloseCause, ConnectError, LoopLocal, SocketOptions};
 
 use accept::Listener;
 use connect::Connecting;
@@ -351,7 +351,7 @@ impl<L: LoopLocal> EventLoop<L> {
             }
             Some(Entry::Connecting(connecting)) => {
                 self.timers.remove(Some(connecting.deadline()), token);
-                connecting.abandon();
+                connecting.fail(ConnectError::LoopEnded);
             }
             Some(Entry::Connection(_)) | None => {}
         }

@@ -3,6 +3,7 @@
 mod config;
 mod end;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ use end::{GroupEnd, LoopThread};
 pub struct PreparedGroup<L: LoopLocal> {
     config: EventLoopConfig,
     shared: Arc<GroupShared<L>>,
-    pollers: Vec<Poller>,
+    /// Of the loops that have no thread yet.
+    pollers: VecDeque<Poller>,
 }
 
 impl<L: LoopLocal> PreparedGroup<L> {
@@ -42,11 +44,11 @@ impl<L: LoopLocal> PreparedGroup<L> {
     pub fn new(config: EventLoopConfig) -> io::Result<Self> {
         assert!(config.loops > 0, "a group of no loops");
         let shared = Arc::new(GroupShared::new(config.limits.clone()));
-        let mut pollers = Vec::with_capacity(config.loops);
+        let mut pollers = VecDeque::with_capacity(config.loops);
         let mut handles = Vec::with_capacity(config.loops);
         for index in 0..config.loops {
             let (poller, waker) = Poller::new()?;
-            pollers.push(poller);
+            pollers.push_back(poller);
             let core = LoopCore::new(index, Some(waker));
             handles.push(LoopHandle::new(Arc::new(LoopShared::new(core))));
         }
@@ -65,13 +67,13 @@ impl<L: LoopLocal> PreparedGroup<L> {
     ///
     /// A thread cannot be started. Those that were are told to stop.
     pub fn start(
-        self,
+        mut self,
         factory: impl Fn(usize, LoopHandle<L>) -> L + Send + Sync + 'static,
     ) -> io::Result<EventLoopGroup<L>> {
         let factory = Arc::new(factory);
         let end = Arc::new(GroupEnd::new(self.pollers.len()));
-        let mut group = EventLoopGroup { shared: self.shared, end, threads: Vec::new() };
-        for (index, poller) in self.pollers.into_iter().enumerate() {
+        let mut group = EventLoopGroup { shared: Arc::clone(&self.shared), end, threads: Vec::new() };
+        for index in 0..self.pollers.len() {
             let thread = LoopThread {
                 group: Arc::clone(&group.shared),
                 handle: group.shared.loops()[index].clone(),
@@ -79,12 +81,23 @@ impl<L: LoopLocal> PreparedGroup<L> {
                 options: self.config.socket.clone(),
                 spin: self.config.spin,
             };
+            let Some(poller) = self.pollers.pop_front() else { break };
             let factory = Arc::clone(&factory);
             let name = format!("{}-{index}", self.config.thread_name);
             let spawned = std::thread::Builder::new().name(name).spawn(move || thread.run(poller, &*factory));
             group.threads.push(spawned?);
         }
         Ok(group)
+    }
+}
+
+impl<L: LoopLocal> Drop for PreparedGroup<L> {
+    fn drop(&mut self) {
+        // Loops that have not been started never will be: whoever has a handle of one is told so.
+        let loops = self.shared.loops();
+        for handle in &loops[loops.len() - self.pollers.len()..] {
+            handle.shared().close();
+        }
     }
 }
 

@@ -48,6 +48,8 @@ impl<L: LoopLocal> Listener<L> {
     pub(super) fn finish(self) {
         self.channel.core().set(OPEN | REGISTERED | ACTIVE, false);
         tracing::debug!(address = %self.socket.address(), "no longer listening");
+        // Whoever waits for the end may want the address.
+        drop(self.socket);
         self.closed.complete(CloseCause::Local);
     }
 

@@ -1,5 +1,6 @@
 //! Making connections.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -27,15 +28,12 @@ impl<L: LoopLocal> Connecting<L> {
         self.deadline
     }
 
-    /// The loop ends.
-    pub(super) fn abandon(mut self) {
-        self.fail(|call| ConnectError::LoopEnded(call.address));
-    }
-
-    fn fail(&mut self, error: impl FnOnce(&Call<L>) -> ConnectError) {
-        if let Some(call) = self.call.take() {
-            let error = error(&call);
-            call.promise.complete(Err(error));
+    /// It did not come about. The socket is closed, and counted as such, before anybody hears of it.
+    pub(super) fn fail(mut self, error: impl FnOnce(SocketAddr) -> ConnectError) {
+        let call = self.call.take();
+        drop(self);
+        if let Some(call) = call {
+            call.promise.complete(Err(error(call.address)));
         }
     }
 }
@@ -82,8 +80,7 @@ impl<L: LoopLocal> EventLoop<L> {
             Ok(None) => return,
             Ok(Some(peer)) => peer,
             Err(error) => {
-                connecting.fail(|call| ConnectError::new(call.address, error));
-                self.drop_entry(token);
+                self.give_up(token, |address| ConnectError::new(address, error));
                 return;
             }
         };
@@ -114,8 +111,14 @@ impl<L: LoopLocal> EventLoop<L> {
     pub(super) fn time_out_connecting(&mut self, token: Token) {
         if let Some(Entry::Connecting(connecting)) = self.entries.get_mut(token) {
             let after = connecting.after;
-            connecting.fail(|call| ConnectError::TimedOut { address: call.address, after });
-            self.drop_entry(token);
+            self.give_up(token, |address| ConnectError::TimedOut { address, after });
+        }
+    }
+
+    fn give_up(&mut self, token: Token, error: impl FnOnce(SocketAddr) -> ConnectError) {
+        if let Some(Entry::Connecting(connecting)) = self.entries.remove(token) {
+            self.timers.remove(Some(connecting.deadline()), token);
+            connecting.fail(error);
         }
     }
 }

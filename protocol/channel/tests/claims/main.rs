@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
+mod connections;
 mod detector;
+mod endings;
 mod frames;
 mod idle;
+mod loopback;
 mod pipeline;
 mod requests;
+mod wake_ups;
 mod water_marks;
