@@ -23,4 +23,7 @@ pub mod verdict;
 
 pub use data_dir::{DataDir, DataDirOptions, OpenError, OpenReport};
 pub use files::Files;
-pub use log::{Log, LogOptions, Tail, Visibility};
+pub use log::{
+    AppendError, Appended, AppendedRange, Cursor, Fetched, Log, LogOptions, LogWriter, Mode, Read, ReadError,
+    Tail, TimeHit, Touch, Visibility,
+};

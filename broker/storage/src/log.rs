@@ -1,15 +1,36 @@
-//! One partition's log: append, read, find.
+//! One partition's log: a row of segments, of which the last is appended to.
+//!
+//! Invariants:
+//! * A batch is published bytes first, offset second: whoever sees an offset finds its bytes.
+//! * Offset and position are never put together from two atomics: [`Tail`] is taken under the writer's lock, and
+//!   what may be read is published as one value.
+//! * An append that fails leaves no trace: no offset assigned, no byte above the published end.
+//! * Nothing below the published end of a segment is ever written again.
+
+mod append;
+mod read;
+mod retain;
+mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use arc_swap::ArcSwap;
 use folio_record::{LeaderEpoch, Offset};
 
 use crate::epochs::Epochs;
 use crate::files::Files;
 use crate::partition::PartitionId;
 use crate::recovery::RecoveredLog;
+
+use append::{Active, Writer};
+pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
+pub use read::{Cursor, Fetched, Read, ReadError, TimeHit, Touch};
+use segment::Segment;
 
 /// The end of a log, as one value: the state after one and the same batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,23 +82,21 @@ pub struct LogOptions {
     pub visibility: Visibility,
 }
 
-/// A log.
+/// A log. Readers take no lock; appenders share one.
 #[derive(Debug)]
 pub struct Log<F: Files> {
     files: Arc<F>,
     dir: PathBuf,
     id: PartitionId,
-    options: LogOptions,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    tail: Tail,
-    durable: Tail,
-    log_start: Offset,
-    visible: Offset,
     epochs: Epochs,
+    options: ArcSwap<LogOptions>,
+    /// Oldest first; the last one is appended to. Changed only under the writer's lock.
+    view: ArcSwap<Vec<Arc<Segment<F>>>>,
+    next_offset: AtomicI64,
+    log_start: AtomicI64,
+    durable: ArcSwap<Tail>,
+    visible: ArcSwap<Tail>,
+    writer: Mutex<Writer<F>>,
 }
 
 impl Default for LogOptions {
@@ -103,15 +122,34 @@ impl<F: Files> Log<F> {
         options: LogOptions,
         recovered: RecoveredLog,
     ) -> io::Result<Self> {
-        let last = recovered.segments.last();
+        let RecoveredLog { segments, indexer, log_start, log_end, epochs } = recovered;
+        let mut view: Vec<Arc<Segment<F>>> =
+            segments.iter().map(|segment| Arc::new(Segment::closed(segment))).collect();
+        let mut writer = Writer::new();
+        if let (Some(last), Some(indexer)) = (segments.last(), indexer) {
+            let active = Active::reopen(&*files, &dir, id, last, indexer, &options)?;
+            view.pop();
+            view.push(Arc::clone(&active.segment));
+            writer.active = Some(active);
+        }
         let tail = Tail {
-            segment_base: last.map_or(recovered.log_end, |segment| segment.base),
-            pos: last.map_or(0, |segment| segment.len),
-            next_offset: recovered.log_end,
+            segment_base: segments.last().map_or(log_end, |segment| segment.base),
+            pos: segments.last().map_or(0, |segment| segment.len),
+            next_offset: log_end,
         };
-        let (log_start, visible, epochs) = (recovered.log_start, recovered.log_end, recovered.epochs);
-        let state = State { tail, durable: tail, log_start, visible, epochs };
-        Ok(Self { files, dir, id, options, state: Mutex::new(state) })
+        Ok(Self {
+            files,
+            dir,
+            id,
+            epochs,
+            options: ArcSwap::from_pointee(options),
+            view: ArcSwap::from_pointee(view),
+            next_offset: AtomicI64::new(log_end.get()),
+            log_start: AtomicI64::new(log_start.get()),
+            durable: ArcSwap::from_pointee(tail),
+            visible: ArcSwap::from_pointee(tail),
+            writer: Mutex::new(writer),
+        })
     }
 
     /// Which partition.
@@ -124,57 +162,117 @@ impl<F: Files> Log<F> {
         &self.dir
     }
 
-    /// Where it ends.
+    /// How it is kept.
+    pub fn options(&self) -> Arc<LogOptions> {
+        self.options.load_full()
+    }
+
+    /// Changes how it is kept; sizes hold from the next segment on.
+    pub fn set_options(&self, options: LogOptions) {
+        self.options.store(Arc::new(options));
+    }
+
+    /// Where it ends, as one value.
     pub fn tail(&self) -> Tail {
-        self.state().tail
+        self.lock().tail(self.log_end())
     }
 
     /// Where it is durable.
     pub fn durable_tail(&self) -> Tail {
-        self.state().durable
+        **self.durable.load()
+    }
+
+    /// The offset up to which records are on stable storage.
+    pub fn durable(&self) -> Offset {
+        self.durable.load().next_offset
     }
 
     /// The first offset that may be read.
     pub fn log_start(&self) -> Offset {
-        self.state().log_start
+        Offset::new(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// The next offset to be assigned.
+    pub fn log_end(&self) -> Offset {
+        Offset::new(self.next_offset.load(Ordering::Acquire))
     }
 
     /// The offset up to which consumers may read.
     pub fn high_watermark(&self) -> Offset {
-        self.state().visible
+        self.visible.load().next_offset
     }
 
     /// The epoch that is appended under.
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.state().epochs.current()
+        self.epochs.current()
     }
 
-    /// What has to be synced for everything appended so far to be durable.
-    pub fn to_flush(&self) -> ToFlush<F> {
-        let _ = &self.files;
-        ToFlush { tail: self.tail(), files: Vec::new(), new_names: false }
+    /// The epochs of this log.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
     }
 
-    /// Everything up to `tail` is durable.
-    pub fn flushed(&self, tail: &Tail) {
-        let mut state = self.state();
-        state.durable = *tail;
-        if self.options.visibility == Visibility::Flushed {
-            state.visible = tail.next_offset;
+    /// Bytes in all segments.
+    pub fn size(&self) -> u64 {
+        self.view.load().iter().map(|segment| segment.end()).sum()
+    }
+
+    /// Bytes that were appended and are not known to be on stable storage.
+    pub fn unflushed_bytes(&self) -> u64 {
+        let durable = self.durable_tail();
+        let view = self.view.load();
+        let later = view.iter().filter(|segment| segment.base() >= durable.segment_base);
+        later.map(|segment| segment.end()).sum::<u64>().saturating_sub(durable.pos)
+    }
+
+    /// The right to append; waits for whoever has it.
+    pub fn writer(&self) -> LogWriter<'_, F> {
+        LogWriter::new(self, self.lock())
+    }
+
+    /// The right to append, unless somebody has it.
+    pub fn try_writer(&self) -> Option<LogWriter<'_, F>> {
+        match self.writer.try_lock() {
+            Ok(guard) => Some(LogWriter::new(self, guard)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(LogWriter::new(self, poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 
-    /// The first readable offset was raised, durably.
+    /// What has to be synced for everything appended so far to be durable. Captured before the sync begins.
+    pub fn to_flush(&self) -> ToFlush<F> {
+        let mut writer = self.lock();
+        let tail = writer.tail(self.log_end());
+        let (files, new_names) = writer.take_unsynced();
+        ToFlush { tail, files, new_names }
+    }
+
+    /// Asks the kernel to begin writing what was appended and not flushed, without waiting.
+    pub fn start_writeback(&self) -> io::Result<()> {
+        self.lock().start_writeback()
+    }
+
+    /// Everything up to `tail` is durable. Called by the flush round only.
+    pub fn flushed(&self, tail: &Tail) {
+        if tail.next_offset >= self.durable() {
+            self.durable.store(Arc::new(*tail));
+        }
+        if self.options.load().visibility == Visibility::Flushed && tail.next_offset > self.high_watermark() {
+            self.visible.store(Arc::new(*tail));
+        }
+    }
+
+    /// The first readable offset was raised, durably. Called by the data directory only.
     pub fn start_at(&self, offset: Offset) {
-        self.state().log_start = offset;
+        self.log_start.fetch_max(offset.get(), Ordering::AcqRel);
     }
 
     /// Gives reserves back; nothing is appended after this.
     pub fn close(&self) -> io::Result<()> {
-        Ok(())
+        self.lock().cut()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Writer<F>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
