@@ -1,1 +1,165 @@
-//! One partition: its log, its role, and who waits for it.
+//! One partition as the broker serves it: its log, its role, and who waits for it.
+//!
+//! Three small protocols between threads meet here, each on atomics of its own:
+//!
+//! * *Order of appends.* `in_lane` counts the batches that are on their way through the partition's lane.
+//!   While there are any, every further batch takes the lane too, so that a producer's batches are stored
+//!   in the order in which its loop received them.
+//! * *Who is told of an advance.* Each loop with a request waiting here has its bit in `waiters`. A loop
+//!   sets its bit and then looks at the high watermark once more; whoever moved the watermark looks at
+//!   the bits afterwards. With a fence between on either side, at least one of the two sees the other.
+//! * *Who is flushed.* The first append after a flush turns `is_dirty` on and reports the partition to
+//!   the flusher; the flusher turns it off before it looks where the log ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+
+use arc_swap::ArcSwap;
+use folio_storage::{Files, Log};
+use uuid::Uuid;
+
+use crate::config::{DurabilityClass, TopicSettings};
+
+/// Names a partition within this run of the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PartitionKey(u64);
+
+impl PartitionKey {
+    pub(crate) const fn new(key: u64) -> Self {
+        Self(key)
+    }
+
+    /// The next key of this process.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What the partition may be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Takes appends and serves reads.
+    Leader,
+    /// Neither, and why: recovery refused to guess.
+    Offline(String),
+}
+
+/// A partition as it is served.
+#[derive(Debug)]
+pub(crate) struct Partition<F: Files> {
+    pub(crate) key: PartitionKey,
+    pub(crate) topic: Arc<str>,
+    pub(crate) topic_id: Uuid,
+    pub(crate) number: i32,
+    pub(crate) log: Arc<Log<F>>,
+    pub(crate) settings: Arc<ArcSwap<TopicSettings>>,
+    /// Which lane takes its appends when a lane must.
+    pub(crate) lane: usize,
+    in_lane: AtomicUsize,
+    waiters: AtomicU64,
+    is_dirty: AtomicBool,
+    appended_bytes: AtomicU64,
+    flushed_bytes: AtomicU64,
+}
+
+/// At most so many event loops: a bit each in `waiters`.
+pub(crate) const LOOPS_MAX: usize = u64::BITS as usize;
+
+impl<F: Files> Partition<F> {
+    pub(crate) fn new(
+        topic: Arc<str>,
+        topic_id: Uuid,
+        number: i32,
+        log: Arc<Log<F>>,
+        settings: Arc<ArcSwap<TopicSettings>>,
+        lanes: usize,
+    ) -> Self {
+        let key = PartitionKey::next();
+        let lane = usize::try_from(key.get() % lanes as u64).unwrap_or(0);
+        Self {
+            key,
+            topic,
+            topic_id,
+            number,
+            log,
+            settings,
+            lane,
+            in_lane: AtomicUsize::new(0),
+            waiters: AtomicU64::new(0),
+            is_dirty: AtomicBool::new(false),
+            appended_bytes: AtomicU64::new(0),
+            flushed_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn durability(&self) -> DurabilityClass {
+        self.settings.load().durability
+    }
+
+    /// Whether the next batch has to follow others through the lane.
+    pub(crate) fn is_in_lane(&self) -> bool {
+        // Acquire pairs with the Release of `left_lane`: who sees zero sees those appends too.
+        self.in_lane.load(Ordering::Acquire) > 0
+    }
+
+    /// Before `batches` are handed to the lane.
+    pub(crate) fn enters_lane(&self, batches: usize) {
+        self.in_lane.fetch_add(batches, Ordering::Relaxed);
+    }
+
+    /// After the lane has appended (or refused) `batches`.
+    pub(crate) fn left_lane(&self, batches: usize) {
+        let before = self.in_lane.fetch_sub(batches, Ordering::Release);
+        assert!(before >= batches, "more batches left the lane than entered it");
+    }
+
+    /// Loop `index` has a request waiting here. The caller looks at the high watermark again afterwards.
+    pub(crate) fn register_waiter(&self, index: usize) {
+        let bit = 1 << index;
+        // Most waits follow a wait: spare the shared line the write.
+        if self.waiters.load(Ordering::Relaxed) & bit == 0 {
+            self.waiters.fetch_or(bit, Ordering::Relaxed);
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    /// Nothing of loop `index` waits here any more.
+    pub(crate) fn unregister_waiter(&self, index: usize) {
+        self.waiters.fetch_and(!(1 << index), Ordering::Relaxed);
+    }
+
+    /// The loops to be told, one bit each, after the high watermark has moved.
+    pub(crate) fn waiters(&self) -> u64 {
+        fence(Ordering::SeqCst);
+        self.waiters.load(Ordering::Relaxed)
+    }
+
+    /// Counts `bytes` as appended; whether the partition was clean until now and is to be reported.
+    pub(crate) fn appended(&self, bytes: u64) -> bool {
+        self.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
+        !self.is_dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Before a flush looks at the log's end: how many bytes it will have covered at least. What is
+    /// appended from here on reports the partition again.
+    pub(crate) fn begin_flush(&self) -> u64 {
+        self.is_dirty.swap(false, Ordering::AcqRel);
+        self.appended_bytes.load(Ordering::Relaxed)
+    }
+
+    /// After the flush that began with `upto`: how many bytes it took off the unflushed ones.
+    pub(crate) fn end_flush(&self, upto: u64) -> u64 {
+        let before = self.flushed_bytes.swap(upto, Ordering::Relaxed);
+        upto.saturating_sub(before)
+    }
+
+    /// Bytes appended and not known to be flushed.
+    pub(crate) fn unflushed_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Relaxed).saturating_sub(self.flushed_bytes.load(Ordering::Relaxed))
+    }
+}

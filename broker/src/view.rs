@@ -1,1 +1,78 @@
 //! What services see of topics: a snapshot, replaced as a whole.
+//!
+//! Only what the metadata store has announced gets in here; a service never adds a topic by itself. A
+//! request works on the snapshot it began with, so it never sees half of a change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use folio_storage::Files;
+use uuid::Uuid;
+
+use crate::config::TopicSettings;
+use crate::partition::Partition;
+
+/// A topic as it is served.
+#[derive(Debug)]
+pub(crate) struct Topic<F: Files> {
+    pub(crate) id: Uuid,
+    pub(crate) name: Arc<str>,
+    /// Shared with the partitions, so that an altered setting reaches them.
+    pub(crate) settings: Arc<ArcSwap<TopicSettings>>,
+    /// By partition number.
+    pub(crate) partitions: Vec<Arc<Partition<F>>>,
+}
+
+/// How a request names a topic. The id is the identity: a topic made anew under an old name is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TopicRef {
+    Name(String),
+    Id(Uuid),
+}
+
+/// All topics at one moment.
+#[derive(Debug)]
+pub(crate) struct View<F: Files> {
+    by_name: HashMap<Arc<str>, Arc<Topic<F>>>,
+    by_id: HashMap<Uuid, Arc<Topic<F>>>,
+}
+
+impl<F: Files> View<F> {
+    pub(crate) fn empty() -> Self {
+        Self { by_name: HashMap::new(), by_id: HashMap::new() }
+    }
+
+    /// A view of the same topics and `topic`, in place of one with its name or id.
+    pub(crate) fn with(&self, topic: Arc<Topic<F>>) -> Self {
+        let mut view = self.without(topic.id);
+        view.by_name.insert(Arc::clone(&topic.name), Arc::clone(&topic));
+        view.by_id.insert(topic.id, topic);
+        view
+    }
+
+    /// A view of the same topics but the one with `id`.
+    pub(crate) fn without(&self, id: Uuid) -> Self {
+        let mut view = Self { by_name: self.by_name.clone(), by_id: self.by_id.clone() };
+        if let Some(gone) = view.by_id.remove(&id) {
+            view.by_name.remove(&gone.name);
+        }
+        view
+    }
+
+    pub(crate) fn topic(&self, topic: &TopicRef) -> Option<&Arc<Topic<F>>> {
+        match topic {
+            TopicRef::Name(name) => self.by_name.get(name.as_str()),
+            TopicRef::Id(id) => self.by_id.get(id),
+        }
+    }
+
+    pub(crate) fn partition(&self, topic: &TopicRef, number: i32) -> Option<&Arc<Partition<F>>> {
+        self.topic(topic)?.partitions.get(usize::try_from(number).ok()?)
+    }
+
+    /// The topics, in no order.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<Topic<F>>> {
+        self.by_id.values()
+    }
+}
