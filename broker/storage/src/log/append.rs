@@ -232,8 +232,7 @@ impl<F: Files> Log<F> {
         let next = Active::create(&*self.files, &self.dir, self.id, base, &options)
             .map_err(|source| failed(&self.dir, base, source))?;
         if let Some(active) = writer.active.take() {
-            let (segment, sync) = active.finish().map_err(|source| failed(&self.dir, base, source))?;
-            debug_assert!(segment.base() < base);
+            let sync = active.finish().map_err(|source| failed(&self.dir, base, source))?;
             writer.unsynced.extend(sync);
         }
         let mut view = Vec::clone(&self.view.load_full());
@@ -414,7 +413,7 @@ impl<F: Files> Active<F> {
 
     /// The last word of the time index, and the reserve back. Gives the files that have to be synced before the
     /// durable point may pass this segment.
-    fn finish(mut self) -> io::Result<(Arc<Segment<F>>, [Arc<F::File>; 3])> {
+    fn finish(mut self) -> io::Result<[Arc<F::File>; 3]> {
         let times = self.indexer.time_entries();
         if let Some(entry) = self.indexer.rolled() {
             write(&mut self.times, &entry.encode(self.uid, times));
@@ -422,7 +421,7 @@ impl<F: Files> Active<F> {
         self.log.cut()?;
         self.offsets.cut()?;
         self.times.cut()?;
-        Ok((self.segment, self.sync))
+        Ok(self.sync)
     }
 }
 

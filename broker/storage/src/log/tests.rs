@@ -1,1 +1,393 @@
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
+use folio_record::{BatchBuilder, Compression, DecompressLimit, NewRecord, Timestamp, UnverifiedBatch};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::data_dir::{DataDir, DataDirOptions, NewTopic};
+use crate::files::sim::Fault;
+use crate::files::{OsFiles, SimFiles};
+
+const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
+
+fn open<F: Files>(files: &Arc<F>, options: &LogOptions) -> (DataDir<F>, Arc<Log<F>>) {
+    let dir_options = DataDirOptions {
+        build: "folio test".to_owned(),
+        run_id: 1,
+        new_dir: Uuid::from_u128(1),
+        new_cluster: Uuid::from_u128(2),
+        pid: 1,
+        host: "box".to_owned(),
+        allow_incoherent_fs: false,
+        slots_sync: Duration::from_millis(100),
+    };
+    let (dir, report) = DataDir::open(Arc::clone(files), &dir_options, |_| options.clone(), NOW).unwrap();
+    let log = match report.partitions.into_iter().next() {
+        Some(partition) => partition.state.expect("a log that is online").0,
+        None => {
+            let topic = NewTopic {
+                name: "t".to_owned(),
+                uuid: Uuid::from_u128(9),
+                partitions: 1,
+                settings: Vec::new(),
+            };
+            dir.create_topic(topic, options, NOW).unwrap().remove(0)
+        }
+    };
+    (dir, log)
+}
+
+fn small() -> LogOptions {
+    LogOptions { segment_bytes: 4096, batch_size_max: 4096, index_interval: 512, ..LogOptions::default() }
+}
+
+/// A batch of records with these values, at consecutive milliseconds.
+fn batch(values: &[&str], timestamp: i64) -> BytesMut {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+    for (value, timestamp) in values.iter().zip(timestamp..) {
+        let timestamp = Timestamp::new(timestamp);
+        builder
+            .append(&NewRecord { timestamp, key: None, value: Some(value.as_bytes()), headers: &[] })
+            .unwrap();
+    }
+    BytesMut::from(builder.build().unwrap().as_slice())
+}
+
+fn append<F: Files>(log: &Log<F>, values: &[&str]) -> Result<AppendedRange, AppendError> {
+    let timestamp = 1000 + log.log_end().get();
+    let appended = log.writer().append(&mut [batch(values, timestamp)], Mode::MayBlock, NOW)?;
+    Ok(appended.ranges[0])
+}
+
+fn flush<F: Files>(dir: &DataDir<F>, log: &Arc<Log<F>>) {
+    dir.flush(std::slice::from_ref(log), NOW, Instant::now()).unwrap();
+}
+
+/// All values from `offset` on that consumers see, with their offsets, fetched `max_bytes` at a time.
+fn values<F: Files>(log: &Log<F>, mut offset: Offset, max_bytes: usize) -> Vec<(i64, String)> {
+    let mut cursor = Cursor::default();
+    let mut values = Vec::new();
+    loop {
+        let from = offset;
+        let Read::Ready(fetched) = log.read(offset, max_bytes, &mut cursor, Touch::Any).unwrap() else {
+            panic!("cold, although it may wait")
+        };
+        let Some(slice) = fetched.slice else { return values };
+        let mut bytes = vec![0; slice.len()];
+        slice.copy_to(0, &mut bytes).unwrap();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let (batch, after) = UnverifiedBatch::split_first(rest).unwrap();
+            let records = batch.verify().unwrap().records(DecompressLimit::new(1 << 20)).unwrap();
+            for record in &records {
+                let record = record.unwrap();
+                if record.offset >= from {
+                    let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+                    values.push((record.offset.get(), value));
+                }
+            }
+            rest = after;
+        }
+        assert!(fetched.next_offset > offset);
+        offset = fetched.next_offset;
+    }
+}
+
+#[test]
+fn what_was_appended_and_flushed_is_read_back_from_every_offset_and_in_any_portions() {
+    let temporary = tempfile::tempdir().unwrap();
+    let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
+    let (dir, log) = open(&files, &small());
+    let mut expected = Vec::new();
+    for number in 0..300 {
+        let value = format!("value {number} {}", "x".repeat(number % 97));
+        append(&log, &[&value, "second"]).unwrap();
+        expected.push((2 * number as i64, value));
+        expected.push((2 * number as i64 + 1, "second".to_owned()));
+    }
+    assert_eq!(values(&log, Offset::ZERO, 1000), []);
+    flush(&dir, &log);
+    assert!(log.view.load().len() > 3, "several segments");
+    for from in [0, 1, 17, 250, 599] {
+        for max_bytes in [1, 700, 1 << 20] {
+            assert_eq!(
+                values(&log, Offset::new(from), max_bytes),
+                expected[from as usize..],
+                "{from}, {max_bytes}"
+            );
+        }
+    }
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    drop(log);
+    let (_, log) = open(&files, &small());
+    assert_eq!(values(&log, Offset::ZERO, 1 << 20), expected);
+    append(&log, &["after"]).unwrap();
+}
+
+#[test]
+fn consumers_see_records_when_the_topic_says_so() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, log) = open(&files, &small());
+    append(&log, &["a"]).unwrap();
+    assert_eq!(log.high_watermark(), Offset::ZERO);
+    flush(&dir, &log);
+    assert_eq!((log.high_watermark(), log.durable()), (Offset::new(1), Offset::new(1)));
+    log.set_options(LogOptions { visibility: Visibility::Appended, ..small() });
+    append(&log, &["b"]).unwrap();
+    assert_eq!((log.high_watermark(), log.durable()), (Offset::new(2), Offset::new(1)));
+    assert!(log.unflushed_bytes() > 0);
+}
+
+#[test]
+fn an_inline_append_never_rolls_or_allocates() {
+    let files = Arc::new(SimFiles::new());
+    let (_dir, log) = open(&files, &small());
+    let inline = |value: &str| log.try_writer().unwrap().append(&mut [batch(&[value], 1)], Mode::Inline, NOW);
+    assert!(matches!(inline("no segment yet"), Err(AppendError::NeedsLane)));
+    append(&log, &["by the lane"]).unwrap();
+    let before = files.operations();
+    inline("now").unwrap();
+    assert_eq!(files.operations() - before, 1, "one write");
+    let big = "x".repeat(3900);
+    assert!(matches!(inline(&big), Err(AppendError::NeedsLane)));
+    assert_eq!(log.log_end(), Offset::new(2));
+}
+
+#[test]
+fn while_one_appends_another_is_turned_away() {
+    let files = Arc::new(SimFiles::new());
+    let (_dir, log) = open(&files, &small());
+    let writer = log.writer();
+    assert!(log.try_writer().is_none());
+    drop(writer);
+    assert!(log.try_writer().is_some());
+}
+
+#[test]
+fn an_append_that_fails_leaves_no_trace_and_the_next_one_works() {
+    for fault in [Fault::Full, Fault::Short] {
+        let files = SimFiles::new();
+        let (dir, log) = open(&Arc::new(files.clone()), &small());
+        append(&log, &["a"]).unwrap();
+        let before = files.snapshot();
+        files.fail_at(files.operations(), fault);
+        assert!(matches!(append(&log, &["lost"]), Err(AppendError::Full { .. })));
+        assert_eq!(files.snapshot(), before);
+        assert_eq!(append(&log, &["b"]).unwrap().base_offset, Offset::new(1));
+        flush(&dir, &log);
+        assert_eq!(values(&log, Offset::ZERO, 1000), [(0, "a".to_owned()), (1, "b".to_owned())]);
+    }
+}
+
+#[test]
+fn what_is_not_a_batch_or_too_large_is_refused() {
+    let files = Arc::new(SimFiles::new());
+    let (_dir, log) = open(&files, &small());
+    let mut junk =
+        [BytesMut::from(&b"not a batch, whatever its length may be, for it has to be 61 bytes or more"[..])];
+    assert!(matches!(log.writer().append(&mut junk, Mode::MayBlock, NOW), Err(AppendError::NotABatch)));
+    assert!(matches!(append(&log, &[&"x".repeat(5000)]), Err(AppendError::TooLarge { max: 4096, .. })));
+    assert_eq!(log.log_end(), Offset::ZERO);
+}
+
+#[test]
+fn offsets_outside_the_log_are_refused_and_the_end_is_an_empty_read() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, log) = open(&files, &small());
+    append(&log, &["a"]).unwrap();
+    flush(&dir, &log);
+    let read = |offset| log.read(Offset::new(offset), 100, &mut Cursor::default(), Touch::Any);
+    assert!(matches!(read(2), Err(ReadError::OffsetOutOfRange { .. })));
+    assert!(matches!(read(-1), Err(ReadError::OffsetOutOfRange { .. })));
+    assert!(matches!(read(1), Ok(Read::Ready(Fetched { slice: None, .. }))));
+}
+
+#[test]
+fn a_search_by_time_finds_the_first_record_that_late() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, log) = open(&files, &small());
+    for _ in 0..200 {
+        append(&log, &["some value", "another value"]).unwrap();
+    }
+    flush(&dir, &log);
+    // Record n has the timestamp 1000 + n.
+    for offset in [0, 1, 2, 77, 150, 399] {
+        let hit = log.offset_for_time(Timestamp::new(1000 + offset)).unwrap().unwrap();
+        assert_eq!((hit.offset.get(), hit.timestamp.get()), (offset, 1000 + offset));
+    }
+    assert_eq!(log.offset_for_time(Timestamp::new(0)).unwrap().unwrap().offset, Offset::ZERO);
+    assert_eq!(log.offset_for_time(Timestamp::new(1400)).unwrap(), None);
+}
+
+#[test]
+fn retention_by_size_raises_the_start_durably_before_a_file_goes() {
+    let files = Arc::new(SimFiles::new());
+    let options = LogOptions { retention_bytes: Some(8192), retention_ms: None, ..small() };
+    let (dir, log) = open(&files, &options);
+    for number in 0..100 {
+        append(&log, &[&format!("{number} {}", "x".repeat(300))]).unwrap();
+    }
+    assert_eq!(log.expired(NOW), None, "nothing is durable yet");
+    flush(&dir, &log);
+    let start = log.expired(NOW).unwrap();
+    let before = log.view.load().len();
+    assert_eq!(dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap(), start);
+    assert_eq!(log.log_start(), start);
+    log.drop_below_start(dir.trash()).unwrap();
+    assert!(log.view.load().len() < before && log.size() >= 8192);
+    assert_eq!(log.expired(NOW), None);
+    let left = values(&log, start, 1 << 20);
+    assert_eq!((left[0].0, left.last().unwrap().0), (start.get(), 99));
+    assert!(matches!(
+        log.read(Offset::ZERO, 1, &mut Cursor::default(), Touch::Any),
+        Err(ReadError::OffsetOutOfRange { .. })
+    ));
+    for seed in 0..5 {
+        files.crash(seed);
+        let (_, log) = open(&files, &options);
+        assert_eq!(log.log_start(), start);
+        assert_eq!(values(&log, start, 1 << 20), left);
+    }
+}
+
+#[test]
+fn retention_by_time_rolls_what_has_expired_and_lets_it_go() {
+    let files = Arc::new(SimFiles::new());
+    let options = LogOptions { retention_ms: Some(1000), segment_ms: None, ..small() };
+    let (dir, log) = open(&files, &options);
+    append(&log, &["old"]).unwrap();
+    flush(&dir, &log);
+    assert!(log.roll_if_expired(NOW).unwrap(), "its record is from 1970");
+    append(&log, &["of now"]).unwrap();
+    flush(&dir, &log);
+    assert_eq!(log.expired(NOW), Some(Offset::new(1)));
+}
+
+#[test]
+fn a_damaged_or_missing_index_changes_no_answer() {
+    let files = SimFiles::new();
+    let (dir, log) = open(&Arc::new(files.clone()), &small());
+    for number in 0..60 {
+        append(&log, &[&format!("{number} {}", "x".repeat(200))]).unwrap();
+    }
+    flush(&dir, &log);
+    let expected = values(&log, Offset::ZERO, 1 << 20);
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    let is_index =
+        |path: &&PathBuf| path.extension().is_some_and(|name| name == "index" || name == "timeindex");
+    let indexes: Vec<_> = files.snapshot().into_keys().filter(|path| is_index(&path)).collect();
+    for path in &indexes {
+        files.tamper(path, |bytes| {
+            let at = bytes.len() / 2;
+            bytes[at..].fill(0x55);
+        });
+    }
+    files.remove_file(&indexes[0]).unwrap();
+    let (_, log) = open(&Arc::new(files), &small());
+    for (offset, value) in &expected {
+        assert_eq!(values(&log, Offset::new(*offset), 1)[0], (*offset, value.clone()));
+        let hit = log.offset_for_time(Timestamp::new(1000 + offset)).unwrap().unwrap();
+        assert_eq!(hit.offset, Offset::new(*offset));
+    }
+}
+
+/// What a model does to a log.
+#[derive(Debug, Clone)]
+enum Step {
+    Append(usize),
+    Flush,
+    Roll,
+    Retain,
+    Crash(u64),
+    Kill,
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (1_usize..700).prop_map(Step::Append),
+        3 => Just(Step::Flush),
+        1 => Just(Step::Roll),
+        1 => Just(Step::Retain),
+        2 => any::<u64>().prop_map(Step::Crash),
+        1 => Just(Step::Kill),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Whatever happens, a log is a prefix of what was appended, holds all that was flushed, and goes on.
+    #[test]
+    fn a_log_keeps_what_it_has_flushed_through_any_number_of_crashes(steps in steps()) {
+        let files = Arc::new(SimFiles::new());
+        let options = LogOptions { retention_bytes: Some(6000), ..small() };
+        let (mut dir, mut log) = open(&files, &options);
+        // What the log may hold, from offset 0 on, and how much of it it has to.
+        let mut model: Vec<String> = Vec::new();
+        let mut flushed = 0;
+        let mut epochs = BTreeSet::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            let epoch = log.leader_epoch();
+            match step {
+                Step::Append(size) => {
+                    let value = format!("{number} {}", "x".repeat(size));
+                    let range = append(&log, &[&value]).unwrap();
+                    prop_assert_eq!(range.base_offset.get() as usize, model.len());
+                    model.push(value);
+                }
+                Step::Flush => {
+                    flush(&dir, &log);
+                    flushed = model.len();
+                }
+                Step::Roll => {
+                    // Records from 1970 have always expired.
+                    log.roll_if_expired(NOW).unwrap();
+                }
+                Step::Retain => {
+                    if let Some(start) = log.expired(Timestamp::new(0)) {
+                        dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap();
+                        log.drop_below_start(dir.trash()).unwrap();
+                        flushed = model.len();
+                    }
+                }
+                Step::Restart => {
+                    drop(log);
+                    dir.close_clean(NOW, Instant::now()).unwrap();
+                    flushed = model.len();
+                    (dir, log) = open(&files, &options);
+                    prop_assert_eq!(log.leader_epoch(), epoch, "a clean stop keeps the epoch");
+                }
+                Step::Kill | Step::Crash(_) => {
+                    let start = log.log_start();
+                    drop((dir, log));
+                    match step {
+                        Step::Crash(seed) => files.crash(seed),
+                        _ => {
+                            files.kill();
+                            flushed = model.len();
+                        }
+                    }
+                    (dir, log) = open(&files, &options);
+                    let end = log.log_end().get() as usize;
+                    prop_assert!((flushed..=model.len()).contains(&end), "{flushed} <= {end} <= {}", model.len());
+                    prop_assert_eq!(log.log_start(), start);
+                    model.truncate(end);
+                    flushed = end;
+                    prop_assert!(epochs.insert(log.leader_epoch().get()), "an epoch is used once");
+                }
+            }
+            let start = log.log_start().get() as usize;
+            let seen = values(&log, log.log_start(), 900);
+            prop_assert!(seen.len() + start >= flushed);
+            for (offset, value) in seen {
+                prop_assert_eq!(&value, &model[offset as usize]);
+            }
+        }
+    }
+}
