@@ -1,1 +1,36 @@
-//! The client library of Folio: producer, consumer and admin.
+#![doc = include_str!("../README.md")]
+
+mod admin;
+mod backoff;
+mod call;
+mod client;
+mod config;
+mod consumer;
+mod driver;
+mod error;
+mod partitioner;
+mod producer;
+mod protocol;
+mod topic_partition;
+
+pub use folio_record::{
+    BatchError, Compression, Header, Headers, Offset, Record, Timestamp, UnsupportedCompression,
+};
+pub use folio_wire::native::ErrorCode;
+
+pub use admin::{
+    Admin, BrokerStatus, ClusterMetadata, ListedOffset, NewTopic, OffsetSpec, PartitionDescription,
+    TopicDescription, TopicId, TopicListing, TopicMetadata, TopicSetting,
+};
+pub use backoff::Backoff;
+pub use call::Call;
+pub use client::Client;
+pub use config::{ClientConfig, DEFAULT_PORT};
+pub use consumer::{
+    Consumer, ConsumerConfig, ConsumerIter, ConsumerRecord, OutOfRange, Position, RecordStream, Records,
+    RecordsIntoIter, RecordsIter,
+};
+pub use error::{BuildError, CallError, DeliveryError, PollError, Refusal, SendError, StartError};
+pub use partitioner::{Keyless, partition_for_key};
+pub use producer::{Acks, Delivered, Delivery, Flush, Producer, ProducerConfig, ProducerRecord};
+pub use topic_partition::TopicPartition;
