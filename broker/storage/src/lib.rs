@@ -2,6 +2,7 @@
 
 pub mod clean;
 pub mod data_dir;
+pub mod dump;
 pub mod envelope;
 pub mod epochs;
 pub mod files;

@@ -1,0 +1,389 @@
+//! Looking into a data directory, offline or beside a running daemon: everything in it, item by item, decoded.
+//!
+//! Nothing is written and nothing locked. Beside a running daemon the end of a log may be a batch that is just being
+//! written; it shows as what does not parse at the end, and the next look has it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use folio_record::{Batch, DecompressLimit, LeaderEpoch, Offset};
+use serde::Serialize;
+
+use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
+use crate::data_dir::TOPICS_NAME;
+use crate::envelope::ENVELOPE_SIZE_MAX;
+use crate::epochs::{EPOCHS_NAME, Epochs};
+use crate::files::{EntryKind, FileHandle, Files, OpenMode, read_file};
+use crate::index::{
+    INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, OffsetEntry, SegmentUid, TimeEntry,
+    entries_in, entry_position,
+};
+use crate::metadata::{Key, METADATA_LOG_NAME, Value};
+use crate::node::{NODE_META_NAME, NodeMeta};
+use crate::partition::{PARTITION_META_NAME, PartitionMeta};
+use crate::partition_files::{PartitionFile, SegmentFile};
+use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
+use crate::slots::{HEADER_SIZE, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, SlotCopy, slot_position};
+
+/// What to look at.
+#[derive(Debug, Clone, Default)]
+pub struct DumpOptions {
+    /// Also the records inside of batches.
+    pub records: bool,
+    /// Only the partition with this directory name (`access-0`).
+    pub partition: Option<String>,
+}
+
+/// One thing in a data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "item", rename_all = "snake_case")]
+#[allow(missing_docs)] // The fields are those of the formats, under their names there.
+pub enum Item {
+    /// `node.meta`.
+    Node { directory: String, cluster: String, format: u32, created_ms: i64 },
+    /// The clean marker; its rows follow.
+    Clean { run_id: u64, partitions: u64 },
+    /// A row of the clean marker.
+    CleanPartition { partition: String, active_base: i64, log_len: u64, next_offset: i64 },
+    /// A copy of a slot.
+    Slot {
+        slot: u32,
+        copy: char,
+        partition: String,
+        seq: u64,
+        leader_epoch: i32,
+        segment_base: i64,
+        durable_pos: u64,
+        durable_offset: i64,
+        log_start: i64,
+        visible: i64,
+        written_ms: i64,
+        run_id: u64,
+    },
+    /// A record of the metadata log.
+    Metadata { offset: i64, key: String, value: Option<String> },
+    /// A partition's directory.
+    Partition { dir: PathBuf, partition: String, slot: u32, created_ms: i64 },
+    /// A leader epoch of a partition.
+    Epoch { dir: PathBuf, epoch: i32, start: i64 },
+    /// A segment of a partition.
+    Segment { file: PathBuf, base: i64, bytes: u64 },
+    /// A batch of a segment.
+    Batch {
+        file: PathBuf,
+        position: u64,
+        bytes: u64,
+        base_offset: i64,
+        last_offset: i64,
+        records: u32,
+        leader_epoch: i32,
+        compression: String,
+        max_timestamp: i64,
+        crc: u32,
+    },
+    /// A record of a batch. Bytes that are not UTF-8 are shown as replacement characters.
+    Record {
+        offset: i64,
+        timestamp: i64,
+        key: Option<String>,
+        value: Option<String>,
+        headers: Vec<(String, Option<String>)>,
+    },
+    /// An entry of an offset index.
+    OffsetEntry { file: PathBuf, number: u32, offset: i64, position: u32 },
+    /// An entry of a time index.
+    TimeEntry { file: PathBuf, number: u32, max_timestamp: i64, offset: i64 },
+    /// Something that could not be read, or is not what it should be.
+    Broken { file: PathBuf, position: u64, reason: String },
+}
+
+/// Shows everything in the directory to `show`, in a fixed order.
+///
+/// # Errors
+/// Those of reading the directory itself. What is wrong with a file in it is an [`Item::Broken`].
+pub fn dump<F: Files>(files: &F, options: &DumpOptions, show: &mut dyn FnMut(Item)) -> io::Result<()> {
+    let mut dump = Dump { files, options, show };
+    if options.partition.is_none() {
+        dump.node();
+        dump.clean();
+        dump.slots();
+        dump.metadata();
+    }
+    for entry in files.list(Path::new(TOPICS_NAME))? {
+        let is_wanted = options.partition.as_ref().is_none_or(|wanted| *wanted == entry.name);
+        if is_wanted && entry.kind == EntryKind::Directory {
+            dump.partition(&Path::new(TOPICS_NAME).join(entry.name));
+        }
+    }
+    Ok(())
+}
+
+struct Dump<'a, F> {
+    files: &'a F,
+    options: &'a DumpOptions,
+    show: &'a mut dyn FnMut(Item),
+}
+
+impl<F: Files> Dump<'_, F> {
+    fn node(&mut self) {
+        self.envelope(Path::new(NODE_META_NAME), |bytes| {
+            let node = NodeMeta::decode(bytes).map_err(|error| error.to_string())?;
+            let NodeMeta { dir, cluster, format, created } = node;
+            let (directory, cluster) = (dir.to_string(), cluster.to_string());
+            Ok(vec![Item::Node { directory, cluster, format, created_ms: created.get() }])
+        });
+    }
+
+    fn clean(&mut self) {
+        let path = Path::new(CLEAN_NAME);
+        match read_file(self.files, path, CLEAN_SIZE_MAX) {
+            // There is none while a daemon runs, nor after one died.
+            Ok(None) => {}
+            Ok(Some(bytes)) => match CleanMarker::decode(&bytes) {
+                Some(marker) => {
+                    (self.show)(Item::Clean {
+                        run_id: marker.run_id,
+                        partitions: marker.partitions.len() as u64,
+                    });
+                    for row in marker.partitions {
+                        (self.show)(Item::CleanPartition {
+                            partition: row.partition.to_string(),
+                            active_base: row.active_base.get(),
+                            log_len: row.log_len,
+                            next_offset: row.next_offset.get(),
+                        });
+                    }
+                }
+                None => self.broken(path, 0, "not an intact clean marker"),
+            },
+            Err(error) => self.broken(path, 0, error),
+        }
+    }
+
+    fn slots(&mut self) {
+        let path = Path::new(SLOTS_NAME);
+        let file = match self.files.open(path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) => return self.broken(path, 0, error),
+        };
+        let extents = file.len().unwrap_or(0).saturating_sub(HEADER_SIZE) / crate::slots::EXTENT_SIZE;
+        for number in 0..u32::try_from(extents).unwrap_or(0).saturating_mul(SLOTS_PER_EXTENT) {
+            for (seq, copy) in [(0, 'A'), (1, 'B')] {
+                let (mut bytes, at) = ([0; SLOT_SIZE], slot_position(number, seq));
+                if let Err(error) = file.read_at(&mut bytes, at) {
+                    self.broken(path, at, error);
+                    continue;
+                }
+                match SlotCopy::decode(&bytes) {
+                    SlotCopy::Blank => {}
+                    SlotCopy::Damaged => {
+                        self.broken(path, at, format!("copy {copy} of slot {number} is damaged"))
+                    }
+                    SlotCopy::Newer { edition } => {
+                        self.broken(path, at, format!("a slot of edition {edition}"))
+                    }
+                    SlotCopy::Valid(slot) => (self.show)(Item::Slot {
+                        slot: number,
+                        copy,
+                        partition: slot.partition.to_string(),
+                        seq: slot.seq,
+                        leader_epoch: slot.leader_epoch.get(),
+                        segment_base: slot.durable_segment_base.get(),
+                        durable_pos: slot.durable_pos,
+                        durable_offset: slot.durable_next_offset.get(),
+                        log_start: slot.log_start.get(),
+                        visible: slot.visible.get(),
+                        written_ms: slot.written_at.get(),
+                        run_id: slot.run_id,
+                    }),
+                }
+            }
+        }
+    }
+
+    fn metadata(&mut self) {
+        self.batches(Path::new(METADATA_LOG_NAME), Offset::ZERO, true, |dump, _, batch| {
+            let Ok(records) = batch.records(DecompressLimit::new(DECOMPRESSED_MAX)) else { return };
+            for record in records.iter().flatten() {
+                let key = Key::decode(record.key.unwrap_or_default());
+                let value = record.value.map(|bytes| match &key {
+                    Ok(key) => match Value::decode(key, bytes) {
+                        Ok(value) => format!("{value:?}"),
+                        Err(error) => error.to_string(),
+                    },
+                    Err(_) => format!("{} bytes", bytes.len()),
+                });
+                let key = key.map_or_else(|error| error.to_string(), |key| format!("{key:?}"));
+                (dump.show)(Item::Metadata { offset: record.offset.get(), key, value });
+            }
+        });
+    }
+
+    fn partition(&mut self, dir: &Path) {
+        let mut id = None;
+        self.envelope(&dir.join(PARTITION_META_NAME), |bytes| {
+            let meta = PartitionMeta::decode(bytes).map_err(|error| error.to_string())?;
+            id = Some(meta.id);
+            let (partition, created_ms) = (meta.id.to_string(), meta.created.get());
+            Ok(vec![Item::Partition { dir: dir.to_owned(), partition, slot: meta.slot, created_ms }])
+        });
+        self.envelope(&dir.join(EPOCHS_NAME), |bytes| {
+            let epochs = Epochs::decode(bytes).map_err(|error| error.to_string())?;
+            let rows = epochs.rows().iter();
+            Ok(rows
+                .map(|(epoch, start)| Item::Epoch {
+                    dir: dir.to_owned(),
+                    epoch: epoch.get(),
+                    start: start.get(),
+                })
+                .collect())
+        });
+        let entries = match self.files.list(dir) {
+            Ok(entries) => entries,
+            Err(error) => return self.broken(dir, 0, error),
+        };
+        for entry in entries {
+            let path = dir.join(&entry.name);
+            match PartitionFile::parse(&entry.name) {
+                Some(PartitionFile::Segment(base, SegmentFile::Log)) => {
+                    (self.show)(Item::Segment { file: path.clone(), base: base.get(), bytes: entry.len });
+                    self.batches(&path, base, false, Self::batch);
+                }
+                Some(PartitionFile::Segment(base, file)) => {
+                    if let Some(id) = id {
+                        self.index(&path, base, SegmentUid::new(id, base, 0), file);
+                    }
+                }
+                Some(_) => {}
+                None => self.broken(&path, 0, "no such file belongs in a partition"),
+            }
+        }
+    }
+
+    fn batches(
+        &mut self,
+        path: &Path,
+        base: Offset,
+        may_have_gaps: bool,
+        each: impl Fn(&mut Self, (&Path, u64), &Batch<'_>),
+    ) {
+        let rules =
+            Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps, epoch_max: LeaderEpoch::new(i32::MAX) };
+        let file = match self.files.open(path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) => return self.broken(path, 0, error),
+        };
+        let mut scan = match Scan::new(&file, 0, base, LeaderEpoch::NONE, rules) {
+            Ok(scan) => scan,
+            Err(error) => return self.broken(path, 0, error),
+        };
+        loop {
+            let position = scan.at();
+            match scan.next() {
+                Ok(Step::End) => return,
+                Ok(Step::Batch { at, batch }) => each(self, (path, at), &batch),
+                Ok(Step::Fault(fault)) => return self.broken(path, position, fault),
+                Err(error) => return self.broken(path, position, error),
+            }
+        }
+    }
+
+    fn batch(&mut self, (file, position): (&Path, u64), batch: &Batch<'_>) {
+        let header = batch.header();
+        (self.show)(Item::Batch {
+            file: file.to_owned(),
+            position,
+            bytes: header.total_size() as u64,
+            base_offset: header.base_offset.get(),
+            last_offset: header.last_offset().get(),
+            records: header.count,
+            leader_epoch: header.leader_epoch.get(),
+            compression: header.attributes.compression().name().to_owned(),
+            max_timestamp: header.max_timestamp.get(),
+            crc: header.crc,
+        });
+        if !self.options.records {
+            return;
+        }
+        let records = match batch.records(DecompressLimit::new(DECOMPRESSED_MAX)) {
+            Ok(records) => records,
+            Err(error) => return self.broken(file, position, error),
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for record in &records {
+            match record {
+                Ok(record) => (self.show)(Item::Record {
+                    offset: record.offset.get(),
+                    timestamp: record.timestamp.get(),
+                    key: record.key.map(text),
+                    value: record.value.map(text),
+                    headers: record
+                        .headers
+                        .map(|header| (text(header.key), header.value.map(text)))
+                        .collect(),
+                }),
+                Err(error) => return self.broken(file, position, error),
+            }
+        }
+    }
+
+    fn index(&mut self, path: &Path, base: Offset, uid: SegmentUid, file: SegmentFile) {
+        let kind = if file == SegmentFile::TimeIndex { IndexKind::Time } else { IndexKind::Offset };
+        let handle = match self.files.open(path, OpenMode::Read) {
+            Ok(handle) => handle,
+            Err(error) => return self.broken(path, 0, error),
+        };
+        let mut header = [0; INDEX_HEADER_SIZE];
+        let decoded = handle.read_at(&mut header, 0).map_err(|error| error.to_string()).and_then(|read| {
+            IndexHeader::decode(&header[..read], kind, uid).map_err(|error| error.to_string())
+        });
+        if let Err(error) = decoded {
+            return self.broken(path, 0, error);
+        }
+        for number in 0..entries_in(handle.len().unwrap_or(0)) {
+            let (mut bytes, at) = ([0; INDEX_ENTRY_SIZE], entry_position(number));
+            let file = path.to_owned();
+            let absolute = |relative: u32| base.get() + i64::from(relative);
+            let item = match (handle.read_at(&mut bytes, at), kind) {
+                (Err(_), _) => None,
+                (Ok(_), IndexKind::Offset) => {
+                    OffsetEntry::decode(&bytes, uid, number).map(|entry| Item::OffsetEntry {
+                        file,
+                        number,
+                        offset: absolute(entry.rel_offset),
+                        position: entry.pos,
+                    })
+                }
+                (Ok(_), IndexKind::Time) => {
+                    TimeEntry::decode(&bytes, uid, number).map(|entry| Item::TimeEntry {
+                        file,
+                        number,
+                        max_timestamp: entry.max_timestamp.get(),
+                        offset: absolute(entry.rel_offset),
+                    })
+                }
+            };
+            match item {
+                Some(item) => (self.show)(item),
+                None => return self.broken(path, at, format!("entry {number} is damaged")),
+            }
+        }
+    }
+
+    fn envelope(&mut self, path: &Path, decode: impl FnOnce(&[u8]) -> Result<Vec<Item>, String>) {
+        match read_file(self.files, path, ENVELOPE_SIZE_MAX) {
+            Ok(Some(bytes)) => match decode(&bytes) {
+                Ok(items) => items.into_iter().for_each(&mut *self.show),
+                Err(error) => self.broken(path, 0, error),
+            },
+            Ok(None) => self.broken(path, 0, "missing"),
+            Err(error) => self.broken(path, 0, error),
+        }
+    }
+
+    fn broken(&mut self, file: &Path, position: u64, reason: impl ToString) {
+        (self.show)(Item::Broken { file: file.to_owned(), position, reason: reason.to_string() });
+    }
+}
+
+const DECOMPRESSED_MAX: usize = 128 * 1024 * 1024;

@@ -1,0 +1,216 @@
+//! Claims about a data directory that was written once and has to open for ever.
+//!
+//! `tests/data/golden/v1` is such a directory, and `v1.txt` beside it says what is in it. A state of the project that
+//! changes a format writes another one (`FOLIO_WRITE_GOLDEN=1`, with the number of the new format), and keeps this.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use bytes::BytesMut;
+use folio_record::{
+    BatchBuilder, Compression, DecompressLimit, Header, NewRecord, Offset, Timestamp, UnverifiedBatch,
+};
+use folio_storage::data_dir::NewTopic;
+use folio_storage::dump::{DumpOptions, Item, dump};
+use folio_storage::files::{OsFiles, SimFiles};
+use folio_storage::{Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, Read, Touch};
+use uuid::Uuid;
+
+const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
+
+#[test]
+fn the_golden_directory_opens_and_holds_what_the_text_beside_it_says() {
+    let temporary = tempfile::tempdir().unwrap();
+    copy(&golden(), temporary.path());
+    let files = Arc::new(OsFiles::open(temporary.path()).unwrap());
+    let (_dir, report) = open(&files);
+    assert!(!report.created && report.was_clean);
+    let mut text = String::new();
+    for partition in &report.partitions {
+        let (log, partition_report) = partition.state.as_ref().unwrap();
+        assert!(partition_report.was_clean, "nothing was to be recovered");
+        assert_eq!(partition_report.bytes_scanned, 0);
+        text += &describe(&partition.topic, partition.id.partition, log);
+    }
+    assert_eq!(text, fs::read_to_string(golden().with_extension("txt")).unwrap());
+}
+
+#[test]
+fn the_golden_directory_can_still_be_written_byte_for_byte() {
+    let (written, text) = write();
+    if env::var_os("FOLIO_WRITE_GOLDEN").is_some() {
+        for (path, bytes) in &written {
+            let path = golden().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        fs::write(golden().with_extension("txt"), text).unwrap();
+    }
+    let mut compared = 0;
+    for (path, bytes) in &written {
+        // What a compressor makes of the same input is its own affair, and these files know its length.
+        if path.starts_with("topics/packed-0") || path == Path::new("slots") || path == Path::new("clean") {
+            continue;
+        }
+        assert_eq!(fs::read(golden().join(path)).unwrap(), *bytes, "{}", path.display());
+        compared += 1;
+    }
+    assert!(compared >= 9, "{compared}");
+}
+
+#[test]
+fn a_dump_of_the_golden_directory_shows_every_kind_of_thing_and_nothing_broken() {
+    let files = OsFiles::open(golden()).unwrap();
+    let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+    let options = DumpOptions { records: true, partition: None };
+    dump(&files, &options, &mut |item| {
+        assert!(!matches!(item, Item::Broken { .. }), "{item:?}");
+        let json = serde_json::to_value(&item).unwrap();
+        *kinds.entry(json["item"].as_str().unwrap().to_owned()).or_default() += 1;
+    })
+    .unwrap();
+    let names: Vec<&str> = kinds.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "batch",
+            "clean",
+            "clean_partition",
+            "epoch",
+            "metadata",
+            "node",
+            "offset_entry",
+            "partition",
+            "record",
+            "segment",
+            "slot",
+            "time_entry"
+        ]
+    );
+    let records = fs::read_to_string(golden().with_extension("txt")).unwrap().lines().count() as u64;
+    assert_eq!(kinds["record"], records);
+
+    let mut count = 0;
+    let options = DumpOptions { records: true, partition: Some("packed-0".to_owned()) };
+    dump(&files, &options, &mut |item| count += u64::from(matches!(item, Item::Record { .. }))).unwrap();
+    assert!(count > 0 && count < records);
+}
+
+/// Two topics, plain and compressed, the first with two segments.
+fn write() -> (BTreeMap<PathBuf, Vec<u8>>, String) {
+    let files = SimFiles::new();
+    let shared = Arc::new(files.clone());
+    let (dir, _) = open(&shared);
+    let mut text = String::new();
+    for (name, uuid, compression) in [("packed", 1, Compression::Lz4), ("plain", 2, Compression::None)] {
+        let topic = NewTopic {
+            name: name.to_owned(),
+            uuid: Uuid::from_u128(0xF0110_0000 + uuid),
+            partitions: 1,
+            settings: vec![("retention.ms".to_owned(), "-1".to_owned())],
+        };
+        let log = dir.create_topic(topic, &options(), NOW).unwrap().remove(0);
+        let count = if compression == Compression::None { 60 } else { 10 };
+        for number in 0..count {
+            let mut builder = BatchBuilder::new(compression, 1 << 16).unwrap();
+            for part in 0..3 {
+                let key = format!("key-{}", number % 7);
+                let value = format!("{name} record {number}.{part} {}", "abc".repeat(number));
+                let header = [
+                    Header { key: b"part", value: Some(&[b'0' + part]) },
+                    Header { key: b"none", value: None },
+                ];
+                let record = NewRecord {
+                    timestamp: Timestamp::new(NOW.get() + 1000 * number as i64 + i64::from(part)),
+                    key: (part != 1).then_some(key.as_bytes()),
+                    value: (part != 2).then_some(value.as_bytes()),
+                    headers: if part == 0 { &header } else { &[] },
+                };
+                builder.append(&record).unwrap();
+            }
+            let batch = BytesMut::from(builder.build().unwrap().as_slice());
+            log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap();
+        }
+        dir.flush(&[Arc::clone(&log)], NOW, Instant::now()).unwrap();
+        text += &describe(name, 0, &log);
+    }
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    let mut written = files.snapshot();
+    // It names whoever holds it.
+    written.remove(Path::new("LOCK"));
+    (written, text)
+}
+
+fn options() -> LogOptions {
+    LogOptions { segment_bytes: 8192, batch_size_max: 4096, index_interval: 1024, ..LogOptions::default() }
+}
+
+fn open<F: Files>(files: &Arc<F>) -> (DataDir<F>, folio_storage::OpenReport<F>) {
+    let dir_options = DataDirOptions {
+        build: "folio golden".to_owned(),
+        run_id: 0x601D,
+        new_dir: Uuid::from_u128(0xD1),
+        new_cluster: Uuid::from_u128(0xC1),
+        pid: 1,
+        host: "golden".to_owned(),
+        allow_incoherent_fs: true,
+        slots_sync: Duration::from_millis(100),
+    };
+    DataDir::open(Arc::clone(files), &dir_options, |_| options(), NOW).unwrap()
+}
+
+/// One line a record.
+fn describe<F: Files>(topic: &str, partition: u32, log: &Log<F>) -> String {
+    let (mut text, mut cursor, mut offset) = (String::new(), Cursor::default(), Offset::ZERO);
+    loop {
+        let Read::Ready(fetched) = log.read(offset, 1 << 20, &mut cursor, Touch::Any).unwrap() else {
+            panic!("cold, although it may wait")
+        };
+        let Some(slice) = fetched.slice else { return text };
+        let mut bytes = vec![0; slice.len()];
+        slice.copy_to(0, &mut bytes).unwrap();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let (batch, after) = UnverifiedBatch::split_first(rest).unwrap();
+            let records = batch.verify().unwrap().records(DecompressLimit::new(1 << 20)).unwrap();
+            for record in &records {
+                let record = record.unwrap();
+                let show = |bytes: Option<&[u8]>| {
+                    bytes.map_or("null".to_owned(), |b| format!("{:?}", String::from_utf8_lossy(b)))
+                };
+                let headers =
+                    record.headers.map(|h| format!(" {}={}", String::from_utf8_lossy(h.key), show(h.value)));
+                text += &format!(
+                    "{topic}-{partition} {} {} {} {}{}\n",
+                    record.offset,
+                    record.timestamp,
+                    show(record.key),
+                    show(record.value),
+                    headers.collect::<String>()
+                );
+            }
+            rest = after;
+        }
+        offset = fetched.next_offset;
+    }
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/golden/v1")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
