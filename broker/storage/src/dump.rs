@@ -3,6 +3,7 @@
 //! Nothing is written and nothing locked. Beside a running daemon the end of a log may be a batch that is just being
 //! written; it shows as what does not parse at the end, and the next look has it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -177,10 +178,10 @@ impl<F: Files> Dump<'_, F> {
                 match SlotCopy::decode(&bytes) {
                     SlotCopy::Blank => {}
                     SlotCopy::Damaged => {
-                        self.broken(path, at, format!("copy {copy} of slot {number} is damaged"))
+                        self.broken(path, at, format_args!("copy {copy} of slot {number} is damaged"));
                     }
                     SlotCopy::Newer { edition } => {
-                        self.broken(path, at, format!("a slot of edition {edition}"))
+                        self.broken(path, at, format_args!("a slot of edition {edition}"));
                     }
                     SlotCopy::Valid(slot) => (self.show)(Item::Slot {
                         slot: number,
@@ -365,7 +366,7 @@ impl<F: Files> Dump<'_, F> {
             };
             match item {
                 Some(item) => (self.show)(item),
-                None => return self.broken(path, at, format!("entry {number} is damaged")),
+                None => return self.broken(path, at, format_args!("entry {number} is damaged")),
             }
         }
     }
@@ -381,7 +382,7 @@ impl<F: Files> Dump<'_, F> {
         }
     }
 
-    fn broken(&mut self, file: &Path, position: u64, reason: impl ToString) {
+    fn broken(&mut self, file: &Path, position: u64, reason: impl fmt::Display) {
         (self.show)(Item::Broken { file: file.to_owned(), position, reason: reason.to_string() });
     }
 }

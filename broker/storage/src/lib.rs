@@ -1,4 +1,4 @@
-//! The log: segments, indexes, recovery and retention, without sockets, threads or clocks.
+#![doc = include_str!("../README.md")]
 
 pub mod clean;
 pub mod data_dir;
