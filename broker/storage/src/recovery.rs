@@ -137,6 +137,7 @@ pub(crate) fn recover<F: Files>(
     survey: &Survey,
     task: &Task<'_>,
 ) -> Result<(RecoveredLog, PartitionReport), RecoveryError> {
+    let survey = &survey.without_expired(task);
     let (mut examined, mut report) = examine::examine(files, survey, task).map_err(RecoveryError::Offline)?;
     if let Some(found) = examined.fault {
         let evidence = Evidence {

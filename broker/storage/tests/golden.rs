@@ -3,6 +3,8 @@
 //! `tests/data/golden/v1` is such a directory, and `v1.txt` beside it says what is in it. A state of the project that
 //! changes a format writes another one (`FOLIO_WRITE_GOLDEN=1`, with the number of the new format), and keeps this.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,7 +110,7 @@ fn write() -> (BTreeMap<PathBuf, Vec<u8>>, String) {
     for (name, uuid, compression) in [("packed", 1, Compression::Lz4), ("plain", 2, Compression::None)] {
         let topic = NewTopic {
             name: name.to_owned(),
-            uuid: Uuid::from_u128(0xF0110_0000 + uuid),
+            uuid: Uuid::from_u128(0xF011_0000 + uuid),
             partitions: 1,
             settings: vec![("retention.ms".to_owned(), "-1".to_owned())],
         };

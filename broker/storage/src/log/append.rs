@@ -229,8 +229,11 @@ impl<F: Files> Log<F> {
     pub(super) fn roll(&self, writer: &mut Writer<F>) -> Result<(), AppendError> {
         let base = self.log_end();
         let options = self.options.load_full();
-        let next = Active::create(&*self.files, &self.dir, self.id, base, &options)
-            .map_err(|source| failed(&self.dir, base, source))?;
+        let created = Active::create(&*self.files, &self.dir, self.id, base, &options);
+        let next = created.map_err(|source| match self.take_back(base) {
+            Ok(()) => failed(&self.dir, base, source),
+            Err(source) => AppendError::Io { path: SegmentFile::Log.path(&self.dir, base), source },
+        })?;
         if let Some(active) = writer.active.take() {
             let sync = active.finish().map_err(|source| failed(&self.dir, base, source))?;
             writer.unsynced.extend(sync);
@@ -240,6 +243,20 @@ impl<F: Files> Log<F> {
         self.view.store(Arc::new(view));
         writer.active = Some(next);
         Ok(())
+    }
+}
+
+impl<F: Files> Log<F> {
+    /// Removes what a failed creation left. A smaller batch may still fit into the old segment, and the next start
+    /// would find two segments that overlap.
+    fn take_back(&self, base: Offset) -> io::Result<()> {
+        for (file, _) in FILES {
+            match self.files.remove_file(&file.path(&self.dir, base)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.files.sync_dir(&self.dir)
     }
 }
 

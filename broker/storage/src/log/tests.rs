@@ -183,6 +183,25 @@ fn an_append_that_fails_leaves_no_trace_and_the_next_one_works() {
 }
 
 #[test]
+fn a_roll_that_finds_no_room_leaves_nothing_that_a_later_append_could_overlap() {
+    for operation in 0..10 {
+        let files = SimFiles::new();
+        let (dir, log) = open(&Arc::new(files.clone()), &small());
+        append(&log, &[&"x".repeat(3500)]).unwrap();
+        files.fail_at(files.operations() + operation, Fault::Full);
+        let rolled = append(&log, &[&"y".repeat(3500)]);
+        append(&log, &["fits into either"]).unwrap();
+        flush(&dir, &log);
+        let expected = values(&log, Offset::ZERO, 1 << 20);
+        assert_eq!(expected.len(), if rolled.is_ok() { 3 } else { 2 });
+        drop((dir, log));
+        files.crash(operation);
+        let (_, log) = open(&Arc::new(files), &small());
+        assert_eq!(values(&log, Offset::ZERO, 1 << 20), expected, "operation {operation}");
+    }
+}
+
+#[test]
 fn what_is_not_a_batch_or_too_large_is_refused() {
     let files = Arc::new(SimFiles::new());
     let (_dir, log) = open(&files, &small());

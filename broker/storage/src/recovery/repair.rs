@@ -1,5 +1,6 @@
 //! The last step of a recovery: cut what is torn, move away what lies behind it, mend the indexes.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::examine::{Examined, FoundFault};
@@ -75,10 +76,15 @@ pub(super) fn write_indexes<F: Files>(
     Ok(mended)
 }
 
-/// Removes what something left unfinished. None of it was ever part of the log.
+/// Removes what something left unfinished, and what lies below the start of the log.
 pub(super) fn remove_garbage<F: Files>(files: &F, survey: &Survey) -> Result<(), RecoveryError> {
     for path in &survey.garbage {
-        files.remove_file(path).map_err(|source| RecoveryError::Io { path: path.clone(), source })?;
+        match files.remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(RecoveryError::Io { path: path.clone(), source });
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

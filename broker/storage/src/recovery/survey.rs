@@ -52,6 +52,20 @@ pub(crate) fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, Damage> 
 }
 
 impl Survey {
+    /// Without the segments that lie wholly below the start of the log. Their deletion was decided, and any of them
+    /// may have come back with a crash, with or without the ones between.
+    pub(crate) fn without_expired(&self, task: &Task<'_>) -> Self {
+        let start = task.slot.map_or(Offset::ZERO, |slot| slot.log_start);
+        let expired = self.segments.windows(2).take_while(|pair| pair[1].base <= start).count();
+        let mut garbage = self.garbage.clone();
+        for segment in &self.segments[..expired] {
+            for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Log] {
+                garbage.push(file.path(&self.dir, segment.base));
+            }
+        }
+        Self { dir: self.dir.clone(), segments: self.segments[expired..].to_vec(), garbage }
+    }
+
     /// The log file of segment `number`.
     pub(crate) fn log_path(&self, number: usize) -> PathBuf {
         SegmentFile::Log.path(&self.dir, self.segments[number].base)
