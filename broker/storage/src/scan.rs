@@ -133,7 +133,7 @@ impl<'f, H: FileHandle> Scan<'f, H> {
             Err(_) => return Ok(Step::Fault(Fault::Contradiction)),
         };
         let header = batch.header();
-        if let Some(fault) = self.rules.out_of_place(header, self.expected, self.epoch_min) {
+        if let Some(fault) = self.rules.out_of_place(&batch, at, self.expected, self.epoch_min) {
             return Ok(Step::Fault(fault));
         }
         self.expected = header.next_offset();
@@ -144,10 +144,18 @@ impl<'f, H: FileHandle> Scan<'f, H> {
 }
 
 impl Rules {
-    fn out_of_place(&self, header: &BatchHeader, expected: Offset, epoch_min: LeaderEpoch) -> Option<Fault> {
+    fn out_of_place(
+        &self,
+        batch: &Batch<'_>,
+        at: u64,
+        expected: Offset,
+        epoch_min: LeaderEpoch,
+    ) -> Option<Fault> {
+        let header = batch.header();
         let found = header.base_offset;
         if found < expected || (found > expected && !self.may_have_gaps) {
-            return Some(Fault::Discontinuous { expected, found });
+            let zero_chunk = has_zero_chunk(&batch.bytes()[..size_of::<i64>()], at, expected);
+            return Some(Fault::Discontinuous { expected, found, zero_chunk });
         }
         let (lowest, highest, found) = (epoch_min, self.epoch_max, header.leader_epoch);
         (found < lowest || found > highest).then_some(Fault::EpochOutOfOrder { lowest, highest, found })

@@ -11,7 +11,7 @@
 //! | below the durable point; a file missing or too short; a sealed file unlike its footer; segments that overlap | offline |
 //! | above: a segment ends before the next begins | cut there: its end never reached the disk |
 //! | above: fewer bytes than a header left, or a plausible length that ends past the file | cut |
-//! | above: a batch that fails and has a zero chunk | cut, even if valid batches follow |
+//! | above: a batch that fails, or is at the wrong offset, and has a zero chunk there | cut, even if valid batches follow |
 //! | above: no usable header | cut if a chunk of its header is zero, else offline |
 //! | above: a whole batch that fails and has no zero chunk | offline |
 //! | above: a valid batch at the wrong offset, or of an epoch that was never reached | offline |
@@ -76,6 +76,9 @@ pub enum Fault {
         expected: Offset,
         /// The offset it has.
         found: Offset,
+        /// Whether a sector is zero that holds nothing of the batch but bytes of its offset: the checksum does not
+        /// cover those, so the batch is valid without them.
+        zero_chunk: bool,
     },
     /// A valid batch of an epoch that was never reached, or of an earlier one than the batch before it.
     EpochOutOfOrder {
@@ -144,7 +147,9 @@ pub fn verdict(evidence: &Evidence) -> Verdict {
         Fault::Hole { .. } if same_boot => Verdict::Offline(Reason::HoleWithoutPowerLoss),
         Fault::Hole { .. } => Verdict::Cut,
         Fault::CutHeader { .. } | Fault::CutBatch { .. } => Verdict::Cut,
-        Fault::UnusableHeader { zero_chunk: true } | Fault::BadBatch { zero_chunk: true } => {
+        Fault::UnusableHeader { zero_chunk: true }
+        | Fault::BadBatch { zero_chunk: true }
+        | Fault::Discontinuous { zero_chunk: true, .. } => {
             if same_boot {
                 Verdict::Offline(Reason::HoleWithoutPowerLoss)
             } else {
@@ -212,7 +217,7 @@ impl fmt::Display for Fault {
                 )
             }
             Self::Contradiction => f.write_str("a batch with a good checksum contradicts itself"),
-            Self::Discontinuous { expected, found } => {
+            Self::Discontinuous { expected, found, .. } => {
                 write!(f, "a valid batch begins at offset {} where {} was due", found.get(), expected.get())
             }
             Self::EpochOutOfOrder { lowest, highest, found } => write!(
@@ -269,7 +274,7 @@ mod tests {
             Fault::CutHeader { left: 60 },
             Fault::CutBatch { length: 100, left: 99 },
             Fault::Contradiction,
-            Fault::Discontinuous { expected: offset, found: Offset::new(6) },
+            Fault::Discontinuous { expected: offset, found: Offset::new(6), zero_chunk: false },
             Fault::EpochOutOfOrder { lowest: epoch, highest: epoch, found: LeaderEpoch::new(2) },
         ];
         for zero_chunk in [false, true] {
@@ -354,7 +359,7 @@ mod tests {
     fn above_a_valid_batch_out_of_place_is_not_torn() {
         let (offset, epoch) = (Offset::new(5), LeaderEpoch::new(1));
         for fault in [
-            Fault::Discontinuous { expected: offset, found: Offset::new(6) },
+            Fault::Discontinuous { expected: offset, found: Offset::new(6), zero_chunk: false },
             Fault::EpochOutOfOrder { lowest: epoch, highest: epoch, found: LeaderEpoch::new(2) },
         ] {
             assert_eq!(
@@ -363,6 +368,15 @@ mod tests {
                 "{fault}"
             );
         }
+    }
+
+    #[test]
+    fn above_a_batch_whose_offset_alone_was_lost_with_a_sector_is_torn() {
+        let fault =
+            Fault::Discontinuous { expected: Offset::new(5), found: Offset::new(0), zero_chunk: true };
+        assert_eq!(verdict(&Evidence { fault, ..ABOVE }), Verdict::Cut);
+        let evidence = Evidence { fault, same_boot: true, ..ABOVE };
+        assert_eq!(verdict(&evidence), Verdict::Offline(Reason::HoleWithoutPowerLoss));
     }
 
     #[test]

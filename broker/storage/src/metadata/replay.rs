@@ -145,7 +145,9 @@ fn operations(batch: &Batch<'_>) -> Result<Vec<Operation>, RecordError> {
 fn is_torn(file: &impl FileHandle, at: u64, len: u64, fault: Fault) -> io::Result<bool> {
     let bears_the_marks = match fault {
         Fault::CutHeader { .. } | Fault::CutBatch { .. } => true,
-        Fault::UnusableHeader { zero_chunk } | Fault::BadBatch { zero_chunk } => zero_chunk,
+        Fault::UnusableHeader { zero_chunk }
+        | Fault::BadBatch { zero_chunk }
+        | Fault::Discontinuous { zero_chunk, .. } => zero_chunk,
         _ => false,
     };
     if !bears_the_marks || len - at > TRANSACTION_SIZE_MAX as u64 {

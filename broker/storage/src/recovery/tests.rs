@@ -429,7 +429,10 @@ fn row_a_valid_batch_at_the_wrong_offset_or_of_a_later_epoch_takes_it_offline() 
     let pristine = written.files.snapshot()[&log(written.segments[2].base)].clone();
     written.tamper(2, |bytes| stamp(&mut bytes[at..], Offset::new(offset.get() + 1), LeaderEpoch::new(0)));
     let (fault, reason, ..) = written.reason();
-    assert_eq!(fault, Fault::Discontinuous { expected: offset, found: Offset::new(offset.get() + 1) });
+    assert_eq!(
+        fault,
+        Fault::Discontinuous { expected: offset, found: Offset::new(offset.get() + 1), zero_chunk: false }
+    );
     assert_eq!(reason, Reason::OutOfPlace);
     written.tamper(2, |bytes| {
         bytes.clone_from(&pristine);
