@@ -8,6 +8,7 @@ pub mod error_code;
 pub mod fetch;
 pub mod frame;
 pub mod header;
+mod list;
 pub mod message;
 pub mod metadata;
 pub mod offsets;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ErrorCode;
 use super::message::messages;
+use super::{ErrorCode, list};
 
 /// Reads from partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct FetchRequestV1<'a> {
     /// however large, so that a reader never stands still.
     pub max_bytes: u32,
     /// A partition each, served in this order.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "list::deserialize")]
     pub entries: Vec<FetchEntryV1<'a>>,
 }
 
@@ -43,6 +43,7 @@ pub struct FetchAnswerV1 {
     /// More about the error.
     pub message: Option<String>,
     /// An outcome for each entry, in their order; empty when the whole request failed.
+    #[serde(deserialize_with = "list::deserialize")]
     pub entries: Vec<FetchedV1>,
 }
 

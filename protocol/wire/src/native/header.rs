@@ -3,7 +3,8 @@
 //!
 //! Why so narrow: bincode's free functions accept trailing bytes and have no limit, and reading from a
 //! stream allocates what the stream claims. From a slice a text or a byte string is checked against
-//! what is there before it is copied, and a list grows as its elements are read.
+//! what is there before it is copied, and a list grows as its elements are read
+//! (`list`).
 
 use bincode::Options;
 use serde::{Deserialize, Serialize};

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ErrorCode;
 use super::message::messages;
+use super::{ErrorCode, list};
 
 /// Asks for some topics or for all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetadataRequestV1<'a> {
     /// Their names; `None` asks for all.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "list::deserialize_option")]
     pub topics: Option<Vec<&'a str>>,
 }
 
@@ -23,6 +23,7 @@ pub struct MetadataAnswerV1 {
     /// Identity of the cluster.
     pub cluster_id: [u8; 16],
     /// A topic each, in the order asked for.
+    #[serde(deserialize_with = "list::deserialize")]
     pub topics: Vec<TopicMetadataV1>,
 }
 
@@ -36,6 +37,7 @@ pub struct TopicMetadataV1 {
     /// Its identity; a topic made anew under the same name has another.
     pub id: [u8; 16],
     /// The leader epoch of each partition, from partition 0 on.
+    #[serde(deserialize_with = "list::deserialize")]
     pub leader_epochs: Vec<i32>,
 }
 

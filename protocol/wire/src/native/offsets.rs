@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ErrorCode;
 use super::message::messages;
+use super::{ErrorCode, list};
 
 /// Which offset is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub enum OffsetSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListOffsetsRequestV1<'a> {
     /// A partition each.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "list::deserialize")]
     pub entries: Vec<ListOffsetsEntryV1<'a>>,
 }
 
@@ -43,6 +43,7 @@ pub struct ListOffsetsAnswerV1 {
     /// More about the error.
     pub message: Option<String>,
     /// An outcome for each entry, in their order; empty when the whole request failed.
+    #[serde(deserialize_with = "list::deserialize")]
     pub entries: Vec<ListedOffsetV1>,
 }
 

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ErrorCode;
 use super::message::messages;
+use super::{ErrorCode, list};
 
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct ProduceRequestV1<'a> {
     /// How long to wait for it, in milliseconds.
     pub timeout_ms: u32,
     /// A partition each.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "list::deserialize")]
     pub entries: Vec<ProduceEntryV1<'a>>,
 }
 
@@ -47,6 +47,7 @@ pub struct ProduceAnswerV1 {
     /// More about the error.
     pub message: Option<String>,
     /// An outcome for each entry, in their order; empty when the whole request failed.
+    #[serde(deserialize_with = "list::deserialize")]
     pub entries: Vec<ProducedV1>,
 }
 

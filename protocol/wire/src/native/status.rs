@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ErrorCode;
 use super::message::messages;
+use super::{ErrorCode, list};
 
 /// Asks for the status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,7 @@ pub struct StatusAnswerV1 {
     /// How many partitions.
     pub partitions: u32,
     /// Counters since the start as (name, value); a newer broker may have more.
+    #[serde(deserialize_with = "list::deserialize")]
     pub counters: Vec<(String, u64)>,
 }
 

@@ -287,7 +287,96 @@ fn request_of(name: &str) -> TopicDeleteRequestV1<'_> {
     TopicDeleteRequestV1 { name }
 }
 
+#[test]
+fn the_drawing_lists_every_error_code() {
+    let drawn: Vec<&str> = include_str!("../../README.md")
+        .lines()
+        .skip_while(|line| *line != "| code | name | retriable |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let row = |code: &ErrorCode| {
+        let retriable = if code.is_retriable() { "yes" } else { "no" };
+        format!("| {} | {code} | {retriable} |", code.number())
+    };
+    assert_eq!(drawn, ErrorCode::ALL.iter().map(row).collect::<Vec<_>>());
+}
+
+/// Reads back what is written, and refuses it with any one byte cut off.
+fn round_trips<'a, T: Message + Serialize + Deserialize<'a> + PartialEq + Debug>(
+    message: &T,
+    out: &'a mut BytesMut,
+) -> Result<(), TestCaseError> {
+    encode_frame(out, Head::request::<T>(1), message, 0).unwrap();
+    let frame = decode_frame(&*out, FRAME_MAX).unwrap().unwrap();
+    prop_assert_eq!(&frame.header::<T>().unwrap(), message);
+    for size in 0..frame.header.len() {
+        let short = Frame { header: &frame.header[..size], ..frame };
+        prop_assert!(short.header::<T>().is_err(), "{} bytes of {}", size, frame.header.len());
+    }
+    Ok(())
+}
+
 proptest! {
+    #[test]
+    fn a_produce_comes_back_as_it_went(
+        acks in prop::sample::select(vec![Acks::None, Acks::One, Acks::All]),
+        timeout_ms: u32,
+        entries in prop::collection::vec((".{0,20}", any::<u32>(), any::<u32>()), 0..6),
+    ) {
+        let entries = entries.iter().map(|(topic, partition, record_bytes)| ProduceEntryV1 {
+            topic,
+            partition: *partition,
+            record_bytes: *record_bytes,
+        });
+        let request = ProduceRequestV1 { acks, timeout_ms, entries: entries.collect() };
+        round_trips(&request, &mut BytesMut::new())?;
+    }
+
+    #[test]
+    fn a_fetch_answer_comes_back_as_it_went(
+        error: u16,
+        message in prop::option::of(".{0,20}"),
+        entries in prop::collection::vec(
+            (any::<u16>(), prop::option::of(".{0,20}"), any::<(i64, i64, i32, u32)>()),
+            0..6,
+        ),
+    ) {
+        let entries = entries.into_iter().map(|(error, message, of)| FetchedV1 {
+            error: ErrorCode::new(error),
+            message,
+            high_watermark: of.0,
+            log_start: of.1,
+            leader_epoch: of.2,
+            record_bytes: of.3,
+        });
+        let answer =
+            FetchAnswerV1 { error: ErrorCode::new(error), message, entries: entries.collect() };
+        round_trips(&answer, &mut BytesMut::new())?;
+    }
+
+    #[test]
+    fn a_status_comes_back_as_it_went(
+        texts in any::<(String, String, String)>(),
+        numbers: (u32, u64, u64, u32, u32),
+        counters in prop::collection::vec(any::<(String, u64)>(), 0..6),
+    ) {
+        let answer = StatusAnswerV1 {
+            error: ErrorCode::NONE,
+            message: None,
+            version: texts.0,
+            pid: numbers.0,
+            run_id: numbers.1,
+            uptime_ms: numbers.2,
+            data_dir: texts.1,
+            recovered: texts.2,
+            topics: numbers.3,
+            partitions: numbers.4,
+            counters,
+        };
+        round_trips(&answer, &mut BytesMut::new())?;
+    }
+
     #[test]
     fn any_flip_in_what_the_checksum_covers_is_found(name in "[a-z]{0,40}", correlation: u32, bit in 0_usize..8, at: prop::sample::Index) {
         let mut out = BytesMut::new();

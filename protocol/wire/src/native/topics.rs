@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ErrorCode;
 use super::message::messages;
+use super::{ErrorCode, list};
 
 /// Makes a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub struct TopicCreateRequestV1<'a> {
     /// How many partitions.
     pub partitions: u32,
     /// Settings that differ from the broker's defaults, as (key, value).
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "list::deserialize")]
     pub configs: Vec<(&'a str, &'a str)>,
 }
 
@@ -43,6 +43,7 @@ pub struct TopicListAnswerV1 {
     /// More about the error.
     pub message: Option<String>,
     /// A topic each, by name.
+    #[serde(deserialize_with = "list::deserialize")]
     pub topics: Vec<ListedTopicV1>,
 }
 
@@ -74,8 +75,10 @@ pub struct TopicDescribeAnswerV1 {
     /// Its identity.
     pub id: [u8; 16],
     /// Every setting, by key.
+    #[serde(deserialize_with = "list::deserialize")]
     pub configs: Vec<TopicConfigV1>,
     /// Every partition, from 0 on.
+    #[serde(deserialize_with = "list::deserialize")]
     pub partitions: Vec<PartitionDescriptionV1>,
 }
 
