@@ -237,7 +237,7 @@ pub fn encode_frame<T: Serialize>(
         return Err(e.into());
     }
     let frame = &mut out[start..];
-    let length = u32::try_from(frame.len() - CRC_AT + record_bytes);
+    let length = u32::try_from((frame.len() - CRC_AT).saturating_add(record_bytes));
     let (Ok(length), Ok(header_length)) = (length, u32::try_from(frame.len() - HEADER_AT)) else {
         out.truncate(start);
         return Err(EncodeError::TooLarge { record_bytes });

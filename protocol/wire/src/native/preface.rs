@@ -14,6 +14,9 @@ pub const PREFACE_SIZE: usize = 16;
 /// The only protocol version so far.
 pub const VERSION: u16 = 1;
 
+/// The least that a side may say it reads: room for any answer that refuses.
+pub const FRAME_MAX_LEAST: u32 = 4 << 10;
+
 const LOWEST_AT: usize = 8;
 const HIGHEST_AT: usize = 10;
 const FRAME_MAX_AT: usize = 12;
@@ -43,6 +46,12 @@ pub enum PrefaceError {
         lowest: u16,
         /// As sent.
         highest: u16,
+    },
+    /// It reads no frame worth sending.
+    #[error("the peer reads frames of at most {frame_max} bytes; {FRAME_MAX_LEAST} are the least")]
+    FrameMax {
+        /// As sent.
+        frame_max: u32,
     },
 }
 
@@ -80,7 +89,11 @@ impl Preface {
             return Err(PrefaceError::Versions { lowest, highest });
         }
         let [.., a, b, c, d] = *bytes;
-        Ok(Some(Self { lowest, highest, frame_max: u32::from_le_bytes([a, b, c, d]) }))
+        let frame_max = u32::from_le_bytes([a, b, c, d]);
+        if frame_max < FRAME_MAX_LEAST {
+            return Err(PrefaceError::FrameMax { frame_max });
+        }
+        Ok(Some(Self { lowest, highest, frame_max }))
     }
 
     /// The highest version that both speak, if there is one. It holds for the whole connection.

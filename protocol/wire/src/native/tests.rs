@@ -66,6 +66,11 @@ fn a_preface_is_refused_at_its_first_wrong_byte() {
     }
     let backwards = Preface { lowest: 3, highest: 2, frame_max: 1 }.encode();
     assert_eq!(Preface::decode(&backwards), Err(PrefaceError::Versions { lowest: 3, highest: 2 }));
+    for frame_max in [0, preface::FRAME_MAX_LEAST - 1] {
+        let deaf = Preface::ours(frame_max).encode();
+        assert_eq!(Preface::decode(&deaf), Err(PrefaceError::FrameMax { frame_max }));
+    }
+    assert!(Preface::decode(&Preface::ours(preface::FRAME_MAX_LEAST).encode()).is_ok());
 }
 
 #[test]
@@ -277,9 +282,11 @@ fn a_header_over_its_limit_is_not_written() {
     let request = TopicDeleteRequestV1 { name: &name };
     let refused = encode_frame(&mut out, Head::request::<TopicDeleteRequestV1<'_>>(1), &request, 0);
     assert!(matches!(refused, Err(EncodeError::Header(_))));
-    let refused =
-        encode_frame(&mut out, Head::request::<TopicDeleteRequestV1<'_>>(1), &request_of("t"), 1 << 32);
-    assert!(matches!(refused, Err(EncodeError::TooLarge { .. })));
+    for record_bytes in [1 << 32, usize::MAX] {
+        let head = Head::request::<TopicDeleteRequestV1<'_>>(1);
+        let refused = encode_frame(&mut out, head, &request_of("t"), record_bytes);
+        assert!(matches!(refused, Err(EncodeError::TooLarge { .. })), "{record_bytes} record bytes");
+    }
     assert_eq!(&out[..], b"before");
 }
 
