@@ -11,7 +11,7 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
 use super::header::{self, HEADER_MAX, HeaderError};
-use super::message::Message;
+use super::message::{Kind, Message};
 
 const CRC_AT: usize = 4;
 const KIND_AT: usize = 8;
@@ -96,6 +96,14 @@ impl Head {
     pub const fn answer(self) -> Self {
         Self { flags: Flags::ANSWER, ..self }
     }
+
+    /// A (kind, version) that this build lacks is not decoded, and may be as long as any.
+    fn header_max(self) -> u32 {
+        if self.flags.contains(Flags::ANSWER) || self.flags.contains(Flags::PUSHED) {
+            return HEADER_MAX;
+        }
+        Kind::supported(self.kind, self.version).map_or(HEADER_MAX, Kind::request_header_max)
+    }
 }
 
 /// A whole frame, borrowed from the bytes it came in. Its checksum was right.
@@ -142,13 +150,15 @@ pub enum FrameError {
         /// As agreed.
         frame_max: u32,
     },
-    /// The header does not fit the frame, or is longer than any header may be.
-    #[error("a header of {header_length} bytes in a frame of {length}; at most {HEADER_MAX} are allowed")]
+    /// The header does not fit the frame, or is longer than one of its kind may be.
+    #[error("a header of {header_length} bytes in a frame of {length}; at most {header_max} are allowed")]
     HeaderLength {
         /// As sent.
         header_length: u32,
         /// As sent.
         length: u32,
+        /// Of this kind.
+        header_max: u32,
     },
     /// A flag that this protocol version does not know.
     #[error("unknown flags {flags:#010b}")]
@@ -178,8 +188,11 @@ pub fn decode_frame(bytes: &[u8], frame_max: u32) -> Result<Option<Frame<'_>>, F
     let length = u32_at(fixed, 0);
     let flags = Flags::from_bits(fixed[FLAGS_AT]).ok_or(FrameError::Flags { flags: fixed[FLAGS_AT] })?;
     let header_length = u32_at(fixed, HEADER_LENGTH_AT);
-    if header_length > HEADER_MAX || header_length > length - LENGTH_MIN {
-        return Err(FrameError::HeaderLength { header_length, length });
+    let kind = u16::from_le_bytes([fixed[KIND_AT], fixed[KIND_AT + 1]]);
+    let head = Head { kind, version: fixed[VERSION_AT], flags, correlation: u32_at(fixed, CORRELATION_AT) };
+    let header_max = head.header_max();
+    if header_length > header_max || header_length > length - LENGTH_MIN {
+        return Err(FrameError::HeaderLength { header_length, length, header_max });
     }
     let Some(frame) = bytes.get(..size) else { return Ok(None) };
     let (covered, records) = frame.split_at(HEADER_AT + header_length as usize);
@@ -187,9 +200,6 @@ pub fn decode_frame(bytes: &[u8], frame_max: u32) -> Result<Option<Frame<'_>>, F
     if stored != computed {
         return Err(FrameError::Checksum { stored, computed });
     }
-    let kind = u16::from_le_bytes([fixed[KIND_AT], fixed[KIND_AT + 1]]);
-    let correlation = u32_at(fixed, CORRELATION_AT);
-    let head = Head { kind, version: fixed[VERSION_AT], flags, correlation };
     Ok(Some(Frame { head, header: &covered[HEADER_AT..], records }))
 }
 
@@ -212,6 +222,14 @@ pub enum EncodeError {
     /// The header is larger than any header may be.
     #[error(transparent)]
     Header(#[from] HeaderError),
+    /// The header is larger than one of its kind may be: the peer would close the connection.
+    #[error("a header of {header_bytes} bytes; at most {header_max} are allowed")]
+    HeaderTooLarge {
+        /// As encoded.
+        header_bytes: usize,
+        /// Of this kind.
+        header_max: u32,
+    },
     /// The frame is larger than its length field can say.
     #[error("{record_bytes} record bytes do not fit a frame")]
     TooLarge {
@@ -242,6 +260,12 @@ pub fn encode_frame<T: Serialize>(
         out.truncate(start);
         return Err(EncodeError::TooLarge { record_bytes });
     };
+    let header_max = head.header_max();
+    if header_length > header_max {
+        let header_bytes = frame.len() - HEADER_AT;
+        out.truncate(start);
+        return Err(EncodeError::HeaderTooLarge { header_bytes, header_max });
+    }
     frame[..CRC_AT].copy_from_slice(&length.to_le_bytes());
     frame[KIND_AT..VERSION_AT].copy_from_slice(&head.kind.to_le_bytes());
     frame[VERSION_AT] = head.version;

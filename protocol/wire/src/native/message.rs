@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ErrorCode;
+use super::header::HEADER_MAX;
 
 /// A request of one (kind, version), or its answer.
 pub trait Message {
@@ -63,6 +64,18 @@ impl Kind {
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL.iter().map(|&(kind, ..)| kind).find(|kind| kind.number() == number)
+    }
+
+    /// The largest header, in bytes, of a request of this kind: what names one topic needs little.
+    #[must_use]
+    pub const fn request_header_max(self) -> u32 {
+        match self {
+            Self::TopicCreate => 64 << 10,
+            Self::TopicList | Self::TopicDescribe | Self::TopicDelete | Self::Status => 4 << 10,
+            Self::Unsupported | Self::Metadata | Self::Produce | Self::Fetch | Self::ListOffsets => {
+                HEADER_MAX
+            }
+        }
     }
 
     /// The kind, when a request of (number, version) can be read by this build; else what to answer.

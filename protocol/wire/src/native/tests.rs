@@ -258,7 +258,8 @@ fn lengths_and_flags_are_refused_before_the_rest_is_there() {
     }
     for header_length in [2, header::HEADER_MAX + 1, u32::MAX] {
         let refused = with(16, &header_length.to_le_bytes());
-        assert_eq!(refused, FrameError::HeaderLength { header_length, length: 17 });
+        let header_max = Kind::TopicList.request_header_max();
+        assert_eq!(refused, FrameError::HeaderLength { header_length, length: 17, header_max });
     }
     for bit in 3..8 {
         assert_eq!(with(11, &[1 << bit]), FrameError::Flags { flags: 1 << bit });
@@ -282,6 +283,10 @@ fn a_header_over_its_limit_is_not_written() {
     let request = TopicDeleteRequestV1 { name: &name };
     let refused = encode_frame(&mut out, Head::request::<TopicDeleteRequestV1<'_>>(1), &request, 0);
     assert!(matches!(refused, Err(EncodeError::Header(_))));
+    let long = request_of(&name[..4096]);
+    let refused = encode_frame(&mut out, Head::request::<TopicDeleteRequestV1<'_>>(1), &long, 0);
+    let header_max = Kind::TopicDelete.request_header_max();
+    assert!(matches!(refused, Err(EncodeError::HeaderTooLarge { header_max: max, .. }) if max == header_max));
     for record_bytes in [1 << 32, usize::MAX] {
         let head = Head::request::<TopicDeleteRequestV1<'_>>(1);
         let refused = encode_frame(&mut out, head, &request_of("t"), record_bytes);
