@@ -1,1 +1,50 @@
-//! What the broker counts about itself.
+//! What the broker counts since its start.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One count.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Record bytes appended.
+    pub bytes_in: Counter,
+    /// Record bytes sent.
+    pub bytes_out: Counter,
+    /// Produce entries appended.
+    pub appends: Counter,
+    /// Flush rounds.
+    pub flushes: Counter,
+    /// Records that flush rounds made durable.
+    pub records_flushed: Counter,
+}
+
+impl Counters {
+    /// As (name, value).
+    #[must_use]
+    pub fn list(&self) -> Vec<(String, u64)> {
+        [
+            ("bytes.in", &self.bytes_in),
+            ("bytes.out", &self.bytes_out),
+            ("appends", &self.appends),
+            ("flushes", &self.flushes),
+            ("records.flushed", &self.records_flushed),
+        ]
+        .into_iter()
+        .map(|(name, counter)| (name.to_owned(), counter.get()))
+        .collect()
+    }
+}

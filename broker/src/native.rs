@@ -1,9 +1,112 @@
 //! The native protocol's adapters: message -> service call -> message, one file per kind.
 
 pub(crate) mod codec;
-pub(crate) mod fetch;
-pub(crate) mod metadata;
-pub(crate) mod offsets;
-pub(crate) mod produce;
-pub(crate) mod status;
-pub(crate) mod topics;
+mod fetch;
+mod metadata;
+mod offsets;
+mod produce;
+mod status;
+mod topics;
+
+use std::sync::Arc;
+
+use folio_channel::{Reply, Responder, Service};
+use folio_wire::native::frame::HEADER_AT;
+use folio_wire::native::{ErrorCode, Head, Kind};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Engine;
+use crate::error::ServiceError;
+use crate::shard::{Shard, reply_or_close};
+use codec::{NativeRequest, NativeResponse};
+
+/// One native connection's requests.
+pub(crate) struct NativeService {
+    engine: Arc<Engine>,
+    /// Only who produces is held back when too much waits for the disk.
+    has_produced: bool,
+}
+
+impl NativeService {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, has_produced: false }
+    }
+}
+
+impl Service<Shard> for NativeService {
+    type Request = NativeRequest;
+    type Response = NativeResponse;
+
+    fn call(&mut self, shard: &mut Shard, request: NativeRequest, reply: Responder<'_, NativeResponse>) {
+        let head = request.head;
+        let kind = match Kind::supported(head.kind, head.version) {
+            Ok(kind) => kind,
+            Err(unsupported) => {
+                let head = Head { kind: Kind::Unsupported.number(), version: 1, ..head };
+                return respond(head, &unsupported, reply);
+            }
+        };
+        match kind {
+            // `supported` never says so of a request.
+            Kind::Unsupported => drop(reply),
+            Kind::Metadata => metadata::call(&self.engine, &request, reply),
+            Kind::TopicCreate => topics::create(&self.engine, &request, reply),
+            Kind::TopicList => topics::list(&self.engine, &request, reply),
+            Kind::TopicDescribe => topics::describe(&self.engine, &request, reply),
+            Kind::TopicDelete => topics::delete(&self.engine, &request, reply),
+            Kind::Produce => {
+                self.has_produced = true;
+                produce::call(shard, request, reply);
+            }
+            Kind::Fetch => fetch::call(shard, &request, reply),
+            Kind::ListOffsets => offsets::call(&self.engine, &request, reply),
+            Kind::Status => status::call(&self.engine, &request, reply),
+        }
+    }
+
+    fn poll_ready(&mut self, _shard: &mut Shard) -> bool {
+        !(self.has_produced && self.engine.pressure.is_on())
+    }
+}
+
+/// Reads the header; a request whose header is not of its kind closes the connection, with a line in the log.
+fn header<'a, T: Deserialize<'a>>(request: &'a NativeRequest) -> Option<T> {
+    match folio_wire::native::header::decode(&request.front[HEADER_AT..]) {
+        Ok(header) => Some(header),
+        Err(error) => {
+            tracing::warn!(kind = request.head.kind, version = request.head.version, %error, "a request cannot be read");
+            None
+        }
+    }
+}
+
+/// Answers now.
+fn respond<T: Serialize>(head: Head, header: &T, reply: Responder<'_, NativeResponse>) {
+    if let Some(response) = encoded(head, header, Vec::new()) {
+        reply.send(response);
+    }
+}
+
+/// Answers a request that was kept.
+fn respond_later<T: Serialize>(head: Head, header: &T, reply: Reply<NativeResponse>) {
+    reply_or_close(reply, encoded(head, header, Vec::new()));
+}
+
+/// An answer that is too large to encode closes the connection, with a line in the log.
+fn encoded<T: Serialize>(
+    head: Head,
+    header: &T,
+    records: Vec<folio_mapped::MapSlice>,
+) -> Option<NativeResponse> {
+    NativeResponse::new(head, header, records)
+        .inspect_err(|error| tracing::error!(kind = head.kind, %error, "an answer cannot be encoded"))
+        .ok()
+}
+
+/// The code and text of an outcome.
+fn code<T>(outcome: &Result<T, ServiceError>) -> (ErrorCode, Option<String>) {
+    match outcome {
+        Ok(_) => (ErrorCode::NONE, None),
+        Err(error) => (error.native(), Some(error.text.clone())),
+    }
+}

@@ -1,7 +1,5 @@
 //! What the broker can do, in house words: one file per verb, no protocol.
 
 pub(crate) mod fetch;
-pub(crate) mod offsets;
 pub(crate) mod produce;
-pub(crate) mod status;
 pub(crate) mod topics;

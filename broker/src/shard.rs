@@ -1,1 +1,284 @@
-//! What one event loop owns.
+//! What one event loop owns: the batches of its turn, and the requests that wait.
+//!
+//! Invariants: a partition is appended to once a turn; every request that was taken is answered exactly once;
+//! nothing here waits for a disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use folio_channel::{LoopLocal, Reply};
+use folio_record::Offset;
+use folio_storage::{AppendedRange, Mode};
+
+use crate::config::DurabilityClass;
+use crate::engine::{Disk, Engine, Pending};
+use crate::error::{Fault, ServiceError};
+use crate::native::codec::NativeResponse;
+use crate::partition::{Partition, PartitionKey};
+use crate::purgatory::{Purgatory, Ticket};
+use crate::service::fetch::{Collected, Fetch};
+use crate::threads::lane::{self, LaneJob};
+
+/// What other threads tell a loop.
+#[derive(Debug)]
+pub(crate) enum LoopMessage {
+    /// High watermarks have moved where this loop has somebody waiting.
+    Advanced(Vec<Arc<Partition<Disk>>>),
+    /// What became of batches that went through a lane.
+    Placed(Arc<Partition<Disk>>, Vec<Placed>),
+    /// The data directory has failed: everybody who waits is told.
+    Failed,
+}
+
+/// What became of one entry of a produce.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) ticket: Option<(Ticket, usize)>,
+    pub(crate) outcome: Result<AppendedRange, ServiceError>,
+}
+
+/// Makes an answer of the entries' outcomes, in the protocol that asked.
+pub(crate) type AnswerProduce = Box<dyn FnOnce(Vec<Produced>) -> Option<NativeResponse> + Send>;
+
+/// The outcome of one entry, with the log start to be told.
+pub(crate) type Produced = Result<(Offset, Offset), ServiceError>;
+
+/// A produce that waits.
+pub(crate) struct WaitingProduce {
+    pub(crate) reply: Reply<NativeResponse>,
+    pub(crate) answer: AnswerProduce,
+    pub(crate) waits_for_watermark: bool,
+    pub(crate) entries: Vec<EntryState>,
+}
+
+/// Where one entry of a produce is.
+pub(crate) enum EntryState {
+    Appending,
+    Appended { partition: Arc<Partition<Disk>>, range: AppendedRange },
+    Refused(ServiceError),
+}
+
+/// A fetch that waits.
+pub(crate) struct WaitingFetch {
+    pub(crate) reply: Reply<NativeResponse>,
+    pub(crate) fetch: Fetch,
+}
+
+/// The state of one event loop.
+pub(crate) struct Shard {
+    index: usize,
+    pub(crate) engine: Arc<Engine>,
+    collected: BTreeMap<PartitionKey, (Arc<Partition<Disk>>, Vec<Pending>)>,
+    produces: Purgatory<WaitingProduce>,
+    fetches: Purgatory<WaitingFetch>,
+}
+
+impl Shard {
+    pub(crate) fn new(index: usize, engine: Arc<Engine>) -> Self {
+        let (produces, fetches) = (Purgatory::new(), Purgatory::new());
+        Self { index, engine, collected: BTreeMap::new(), produces, fetches }
+    }
+
+    /// Parks a produce until its entries are where it wants them.
+    pub(crate) fn park_produce(
+        &mut self,
+        partitions: &[Arc<Partition<Disk>>],
+        deadline: Instant,
+        waiting: WaitingProduce,
+    ) -> Ticket {
+        let watches = partitions.iter().map(|partition| partition.key).collect();
+        if waiting.waits_for_watermark {
+            partitions.iter().for_each(|partition| partition.register_waiter(self.index));
+        }
+        self.produces.park(watches, deadline, waiting)
+    }
+
+    /// Takes batches into this turn's append.
+    pub(crate) fn collect(&mut self, partition: &Arc<Partition<Disk>>, pending: Pending) {
+        let of_partition = self.collected.entry(partition.key);
+        of_partition.or_insert_with(|| (Arc::clone(partition), Vec::new())).1.push(pending);
+    }
+
+    /// Parks a fetch until it has enough, unless too many wait: then it is answered with what there is.
+    pub(crate) fn park_fetch(&mut self, deadline: Instant, waiting: WaitingFetch) {
+        let partitions: Vec<_> = waiting.fetch.partitions().cloned().collect();
+        if self.fetches.len() >= self.engine.config.fetch_waiting_max || partitions.is_empty() {
+            self.answer_fetch(waiting, true);
+            return;
+        }
+        partitions.iter().for_each(|partition| partition.register_waiter(self.index));
+        let watches = partitions.iter().map(|partition| partition.key).collect();
+        let ticket = self.fetches.park(watches, deadline, waiting);
+        // Whoever moved a high watermark before it saw our bit told nobody: look again, now that the bit is set.
+        let has_enough = |waiting: &mut WaitingFetch| waiting.fetch.has_enough();
+        if self.fetches.get_mut(ticket).is_some_and(has_enough)
+            && let Some(waiting) = self.fetches.remove(ticket)
+        {
+            self.answer_fetch(waiting, true);
+        }
+    }
+
+    fn answer_fetch(&self, waiting: WaitingFetch, is_final: bool) {
+        let WaitingFetch { reply, fetch } = waiting;
+        match fetch.collect_warm() {
+            Collected::Ready(found) => reply_or_close(reply, fetch.answer(&self.engine, found)),
+            Collected::Cold => {
+                debug_assert!(is_final, "a fetch is parked only when what it asked for is not there yet");
+                self.engine.readers.send([crate::service::fetch::cold_job(fetch, reply)]);
+            }
+        }
+    }
+
+    fn append_collected(&mut self) {
+        let mut moved = Vec::new();
+        for (_, (partition, pending)) in std::mem::take(&mut self.collected) {
+            let is_inline = partition.durability() != DurabilityClass::Fsync && !partition.is_in_lane();
+            let pending = if is_inline {
+                match lane::append(&self.engine, &partition, pending, Mode::Inline) {
+                    Ok(placed) => {
+                        self.place(&partition, placed);
+                        moved.push(partition);
+                        continue;
+                    }
+                    Err(pending) => pending,
+                }
+            } else {
+                pending
+            };
+            self.to_lane(partition, pending);
+        }
+        if !moved.is_empty() {
+            self.engine.announce(&moved, Some(self.index));
+            self.advanced(&moved);
+        }
+    }
+
+    fn to_lane(&self, partition: Arc<Partition<Disk>>, pending: Vec<Pending>) {
+        let bytes = pending.iter().map(|one| one.batches.len() as u64).sum();
+        partition.enters_lane(pending.len());
+        self.engine.pressure.lanes.add(bytes);
+        let lane = &self.engine.lanes[partition.lane];
+        lane.send([LaneJob { loop_index: self.index, partition, pending }]);
+    }
+
+    fn place(&mut self, partition: &Arc<Partition<Disk>>, placed: Vec<Placed>) {
+        for Placed { ticket, outcome } in placed {
+            let Some((ticket, entry)) = ticket else { continue };
+            // One that timed out has been answered.
+            let Some(waiting) = self.produces.get_mut(ticket) else { continue };
+            waiting.entries[entry] = match outcome {
+                Ok(range) => EntryState::Appended { partition: Arc::clone(partition), range },
+                Err(error) => EntryState::Refused(error),
+            };
+            if waiting.is_done()
+                && let Some(waiting) = self.produces.remove(ticket)
+            {
+                waiting.finish();
+            }
+        }
+    }
+
+    /// High watermarks have moved: whoever waited for that is answered.
+    fn advanced(&mut self, partitions: &[Arc<Partition<Disk>>]) {
+        let (mut produces, mut fetches) = (Vec::new(), Vec::new());
+        for partition in partitions {
+            self.produces.wake(partition.key, |waiting| waiting.is_done(), &mut produces);
+            self.fetches.wake(partition.key, |waiting| waiting.fetch.has_enough(), &mut fetches);
+        }
+        produces.into_iter().for_each(WaitingProduce::finish);
+        for waiting in fetches {
+            self.answer_fetch(waiting, true);
+        }
+        for partition in partitions {
+            if !self.produces.watches(partition.key) && !self.fetches.watches(partition.key) {
+                partition.unregister_waiter(self.index);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let (mut produces, mut fetches) = (Vec::new(), Vec::new());
+        self.produces.expire(now, &mut produces);
+        self.fetches.expire(now, &mut fetches);
+        produces.into_iter().for_each(WaitingProduce::finish);
+        for waiting in fetches {
+            self.answer_fetch(waiting, true);
+        }
+    }
+
+    fn fail_all(&mut self) {
+        let (mut produces, mut fetches) = (Vec::new(), Vec::new());
+        self.produces.drain(&mut produces);
+        self.fetches.drain(&mut fetches);
+        for mut waiting in produces {
+            waiting.entries.fill_with(|| EntryState::Refused(ServiceError::storage_failed()));
+            waiting.finish();
+        }
+        for WaitingFetch { reply, fetch } in fetches {
+            reply_or_close(reply, fetch.refuse(&ServiceError::storage_failed()));
+        }
+    }
+}
+
+impl LoopLocal for Shard {
+    type Message = LoopMessage;
+
+    fn message(&mut self, message: LoopMessage) {
+        match message {
+            LoopMessage::Advanced(partitions) => self.advanced(&partitions),
+            LoopMessage::Placed(partition, placed) => {
+                self.place(&partition, placed);
+                self.advanced(std::slice::from_ref(&partition));
+            }
+            LoopMessage::Failed => self.fail_all(),
+        }
+    }
+
+    fn turn_end(&mut self, now: Instant) {
+        self.append_collected();
+        self.expire(now);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.produces.next_deadline().into_iter().chain(self.fetches.next_deadline()).min()
+    }
+}
+
+impl WaitingProduce {
+    fn is_done(&self) -> bool {
+        self.entries.iter().all(|entry| match entry {
+            EntryState::Appending => false,
+            EntryState::Appended { partition, range } => {
+                !self.waits_for_watermark || partition.log.high_watermark() > range.last_offset
+            }
+            EntryState::Refused(_) => true,
+        })
+    }
+
+    /// Answers with what there is.
+    pub(crate) fn finish(self) {
+        let Self { reply, answer, waits_for_watermark, entries } = self;
+        let late = || ServiceError::new(Fault::TimedOut, "not acknowledged in time; it may still be stored");
+        let produced = entries.into_iter().map(|entry| match entry {
+            EntryState::Appending => Err(late()),
+            EntryState::Appended { partition, range } => {
+                let is_visible = partition.log.high_watermark() > range.last_offset;
+                if waits_for_watermark && !is_visible {
+                    Err(late())
+                } else {
+                    Ok((range.base_offset, partition.log.log_start()))
+                }
+            }
+            EntryState::Refused(error) => Err(error),
+        });
+        reply_or_close(reply, answer(produced.collect()));
+    }
+}
+
+/// An answer that cannot be encoded is a bug of ours; the peer sees the connection close.
+pub(crate) fn reply_or_close(reply: Reply<NativeResponse>, response: Option<NativeResponse>) {
+    if let Some(response) = response {
+        reply.send(response);
+    }
+}

@@ -1,1 +1,96 @@
-//! The native topics messages.
+//! Topics: create, list, describe, delete.
+
+use std::sync::Arc;
+
+use folio_channel::Responder;
+use folio_wire::native::ErrorCode;
+use folio_wire::native::topics::{
+    ListedTopicV1, PartitionDescriptionV1, TopicConfigV1, TopicCreateAnswerV1, TopicCreateRequestV1,
+    TopicDeleteAnswerV1, TopicDeleteRequestV1, TopicDescribeAnswerV1, TopicDescribeRequestV1,
+    TopicListAnswerV1, TopicListRequestV1,
+};
+
+use super::codec::{NativeRequest, NativeResponse};
+use super::{code, header, respond, respond_later};
+use crate::config::keys::TOPIC_KEYS;
+use crate::engine::{Disk, Engine};
+use crate::partition::Partition;
+use crate::service::topics;
+
+pub(super) fn create(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
+    let Some(message) = header::<TopicCreateRequestV1<'_>>(request) else { return };
+    let (name, partitions) = (message.name.to_owned(), message.partitions);
+    let configs: Vec<(String, String)> =
+        message.configs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let (head, reply) = (request.head, reply.later());
+    engine.admin.send([Box::new(move |engine: &Engine| {
+        let created = topics::create(engine, &name, partitions, &configs);
+        let (error, message) = code(&created);
+        let id = created.map_or([0; 16], uuid::Uuid::into_bytes);
+        respond_later(head, &TopicCreateAnswerV1 { error, message, id }, reply);
+    }) as crate::engine::Job]);
+}
+
+pub(super) fn delete(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
+    let Some(message) = header::<TopicDeleteRequestV1<'_>>(request) else { return };
+    let name = message.name.to_owned();
+    let (head, reply) = (request.head, reply.later());
+    engine.admin.send([Box::new(move |engine: &Engine| {
+        let (error, message) = code(&topics::delete(engine, &name));
+        respond_later(head, &TopicDeleteAnswerV1 { error, message }, reply);
+    }) as crate::engine::Job]);
+}
+
+pub(super) fn list(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
+    let Some(TopicListRequestV1 { internal: _ }) = header(request) else { return };
+    let listed = topics::list(engine).into_values().map(|topic| ListedTopicV1 {
+        name: topic.name.to_string(),
+        id: *topic.id.as_bytes(),
+        partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+    });
+    let answer = TopicListAnswerV1 { error: ErrorCode::NONE, message: None, topics: listed.collect() };
+    respond(request.head, &answer, reply);
+}
+
+pub(super) fn describe(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
+    let Some(message) = header::<TopicDescribeRequestV1<'_>>(request) else { return };
+    let found = topics::find(engine, message.name);
+    let (error, text) = code(&found);
+    let mut answer = TopicDescribeAnswerV1 {
+        error,
+        message: text,
+        id: [0; 16],
+        configs: Vec::new(),
+        partitions: Vec::new(),
+    };
+    if let Ok(topic) = found {
+        let settings = topic.settings.load();
+        answer.id = *topic.id.as_bytes();
+        answer.configs = TOPIC_KEYS
+            .iter()
+            .map(|key| TopicConfigV1 {
+                key: key.name.to_owned(),
+                value: key.get(&settings),
+                is_own: key.get(&settings) != key.get(&engine.config.topic),
+            })
+            .collect();
+        answer.partitions = topic.partitions.iter().map(description).collect();
+    }
+    respond(request.head, &answer, reply);
+}
+
+fn description(partition: &Arc<Partition<Disk>>) -> PartitionDescriptionV1 {
+    let log = &partition.log;
+    PartitionDescriptionV1 {
+        error: ErrorCode::NONE,
+        message: None,
+        partition: u32::try_from(partition.number).unwrap_or(0),
+        leader_epoch: log.leader_epoch().get(),
+        log_start: log.log_start().get(),
+        durable: log.durable().get(),
+        high_watermark: log.high_watermark().get(),
+        log_end: log.log_end().get(),
+        size_bytes: log.size(),
+        segments: u32::try_from(log.segment_count()).unwrap_or(u32::MAX),
+    }
+}

@@ -1,1 +1,194 @@
-//! Fetch: whole batches up to the high watermark, or a wait for them.
+//! Fetch: whole batches up to the high watermark, waiting for them when there are too few.
+
+use std::sync::Arc;
+
+use folio_channel::Reply;
+use folio_mapped::MapSlice;
+use folio_record::{LeaderEpoch, Offset};
+use folio_storage::{Cursor, Read, ReadError, Touch};
+
+use crate::engine::{Disk, Engine, Job};
+use crate::error::{Fault, ServiceError};
+use crate::native::codec::NativeResponse;
+use crate::partition::Partition;
+use crate::shard::reply_or_close;
+
+/// A fetch, in house words.
+pub(crate) struct Fetch {
+    pub(crate) min_bytes: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) wants: Vec<Want>,
+    pub(crate) answer: AnswerFetch,
+}
+
+/// Makes an answer of what was found, in the protocol that asked.
+pub(crate) type AnswerFetch =
+    Box<dyn FnOnce(Vec<Result<Found, ServiceError>>) -> Option<NativeResponse> + Send>;
+
+/// One partition that is read from.
+pub(crate) struct Want {
+    /// The partition, or why there is none to read from.
+    pub(crate) partition: Result<Arc<Partition<Disk>>, ServiceError>,
+    pub(crate) offset: Offset,
+    pub(crate) max_bytes: usize,
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
+}
+
+/// What one partition had.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) slice: Option<MapSlice>,
+    pub(crate) high_watermark: Offset,
+    pub(crate) log_start: Offset,
+    pub(crate) leader_epoch: LeaderEpoch,
+    /// Why there is nothing, though the partition is there.
+    pub(crate) error: Option<ServiceError>,
+}
+
+/// What a read without waiting for a disk came to.
+pub(crate) enum Collected {
+    /// An outcome for each partition.
+    Ready(Vec<Result<Found, ServiceError>>),
+    /// Something that was asked for is not in memory.
+    Cold,
+}
+
+impl Fetch {
+    /// The partitions that can be waited for.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = &Arc<Partition<Disk>>> {
+        self.wants.iter().filter_map(|want| want.partition.as_ref().ok())
+    }
+
+    /// Whether there is as much as was asked for, or something that cannot be waited away.
+    pub(crate) fn has_enough(&self) -> bool {
+        match self.collect_warm() {
+            Collected::Cold => true,
+            Collected::Ready(found) => {
+                let is_wrong =
+                    |one: &Result<Found, ServiceError>| one.as_ref().map_or(true, |one| one.error.is_some());
+                bytes_of(&found) >= self.min_bytes || found.iter().any(is_wrong)
+            }
+        }
+    }
+
+    /// Reads what is in memory.
+    pub(crate) fn collect_warm(&self) -> Collected {
+        match self.collect(Touch::Warm) {
+            Some(found) => Collected::Ready(found),
+            None => Collected::Cold,
+        }
+    }
+
+    /// Turns what was found into an answer.
+    pub(crate) fn answer(
+        self,
+        engine: &Engine,
+        found: Vec<Result<Found, ServiceError>>,
+    ) -> Option<NativeResponse> {
+        engine.counters.bytes_out.add(bytes_of(&found) as u64);
+        (self.answer)(found)
+    }
+
+    /// The same error for every partition.
+    pub(crate) fn refuse(self, error: &ServiceError) -> Option<NativeResponse> {
+        let refused = self.wants.iter().map(|_| Err(error.clone())).collect();
+        (self.answer)(refused)
+    }
+
+    /// `None` if something is cold and `touch` does not allow for it. The first batch of the first partition that
+    /// has one goes whole, whatever the limits say; then they hold.
+    fn collect(&self, touch: Touch) -> Option<Vec<Result<Found, ServiceError>>> {
+        let mut left = self.max_bytes;
+        let mut has_some = false;
+        let mut all = Vec::with_capacity(self.wants.len());
+        for want in &self.wants {
+            let partition = match &want.partition {
+                Ok(partition) => partition,
+                Err(error) => {
+                    all.push(Err(error.clone()));
+                    continue;
+                }
+            };
+            let mut found = want.read(partition, left, touch)?;
+            let size = found.slice.as_ref().map_or(0, MapSlice::len);
+            // A read gives one batch at the least; only the first may be larger than what is left.
+            if size > left.min(want.max_bytes) && has_some {
+                found.slice = None;
+            } else {
+                left = left.saturating_sub(size);
+                has_some |= size > 0;
+            }
+            all.push(Ok(found));
+        }
+        Some(all)
+    }
+}
+
+impl Want {
+    fn read(&self, partition: &Partition<Disk>, left: usize, touch: Touch) -> Option<Found> {
+        let log = &partition.log;
+        let nothing = |error| Found {
+            slice: None,
+            high_watermark: log.high_watermark(),
+            log_start: log.log_start(),
+            leader_epoch: log.leader_epoch(),
+            error,
+        };
+        if let Some(error) = self.epoch_error(log.leader_epoch()) {
+            return Some(nothing(Some(error)));
+        }
+        match log.read(self.offset, left.min(self.max_bytes), &mut Cursor::default(), touch) {
+            Ok(Read::Cold) => None,
+            Ok(Read::Ready(fetched)) => {
+                let (high_watermark, log_start) = (fetched.high_watermark, fetched.log_start);
+                Some(Found { slice: fetched.slice, high_watermark, log_start, ..nothing(None) })
+            }
+            Err(error @ ReadError::OffsetOutOfRange { .. }) => {
+                Some(nothing(Some(ServiceError::new(Fault::OffsetOutOfRange, error.to_string()))))
+            }
+            Err(error @ ReadError::Io { .. }) => {
+                Some(nothing(Some(ServiceError::new(Fault::StorageFailed, error.to_string()))))
+            }
+        }
+    }
+
+    fn epoch_error(&self, current: LeaderEpoch) -> Option<ServiceError> {
+        let theirs = self.leader_epoch?;
+        let fault = match theirs.cmp(&current) {
+            std::cmp::Ordering::Less => Fault::FencedLeaderEpoch,
+            std::cmp::Ordering::Equal => return None,
+            std::cmp::Ordering::Greater => Fault::UnknownLeaderEpoch,
+        };
+        Some(ServiceError::new(
+            fault,
+            format!("leader epoch {} is asked for, {} holds", theirs.get(), current.get()),
+        ))
+    }
+}
+
+/// Reads on a thread that may wait for a disk, and answers from there.
+pub(crate) fn cold_job(fetch: Fetch, reply: Reply<NativeResponse>) -> Job {
+    Box::new(move |engine| {
+        if engine.health.has_failed() {
+            reply_or_close(reply, fetch.refuse(&ServiceError::storage_failed()));
+            return;
+        }
+        let mut found = fetch.collect(Touch::Any).unwrap_or_default();
+        for one in &mut found {
+            if let Ok(Found { slice: Some(slice), error, .. }) = one
+                && let Err(source) = slice.populate()
+            {
+                *error =
+                    Some(ServiceError::new(Fault::StorageFailed, format!("cannot read the log: {source}")));
+            }
+            if let Ok(Found { slice, error: Some(_), .. }) = one {
+                *slice = None;
+            }
+        }
+        reply_or_close(reply, fetch.answer(engine, found));
+    })
+}
+
+fn bytes_of(found: &[Result<Found, ServiceError>]) -> usize {
+    found.iter().flatten().filter_map(|one| one.slice.as_ref()).map(MapSlice::len).sum()
+}

@@ -1,1 +1,115 @@
-//! The flusher: group commit, write-back, and the only writer of durable points.
+//! The flusher: group commit. It alone moves durable points, and with them what consumers of `fsync` topics see.
+//!
+//! While one flush runs, the next group collects. `fsync` partitions are flushed at once, `interval` ones by their
+//! age or size, and all of them when the directory has too much unflushed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::DurabilityClass;
+use crate::engine::{Disk, Engine, now};
+use crate::partition::{Partition, PartitionKey};
+use crate::threads::inbox::Taken;
+
+/// What the flusher is told.
+#[derive(Debug)]
+pub(crate) enum FlushRequest {
+    /// The first append since the partition's last flush.
+    Dirty(Arc<Partition<Disk>>),
+}
+
+/// Works until the inbox is closed, or a flush fails: that is final.
+pub(crate) fn run(engine: &Engine) {
+    let mut dirty: BTreeMap<PartitionKey, Dirty> = BTreeMap::new();
+    let mut requests = VecDeque::new();
+    loop {
+        let deadline = deadline(engine, &dirty);
+        let taken = engine.flusher.take_all(&mut requests, deadline);
+        if !engine.config.flush_linger.is_zero() && !requests.is_empty() {
+            std::thread::sleep(engine.config.flush_linger);
+        }
+        let at = Instant::now();
+        for FlushRequest::Dirty(partition) in requests.drain(..) {
+            dirty.entry(partition.key).or_insert(Dirty { partition, since: at });
+        }
+        if taken == Taken::Closed || engine.health.has_failed() {
+            return;
+        }
+        let due = take_due(engine, &mut dirty, at);
+        let done = if due.is_empty() { slots(engine, at) } else { flush(engine, &due) };
+        if let Err(error) = done {
+            engine.fail(&error.path, &error.source);
+            return;
+        }
+    }
+}
+
+struct Dirty {
+    partition: Arc<Partition<Disk>>,
+    since: Instant,
+}
+
+fn deadline(engine: &Engine, dirty: &BTreeMap<PartitionKey, Dirty>) -> Option<Instant> {
+    let intervals = dirty.values().filter_map(|dirty| {
+        let settings = dirty.partition.settings.load();
+        match settings.durability {
+            DurabilityClass::Fsync => Some(dirty.since),
+            DurabilityClass::Interval => Some(dirty.since + settings.flush_interval),
+            // Looked at again so that the bound on unflushed bytes holds while appends go on.
+            DurabilityClass::Os => Some(Instant::now() + OS_LOOK),
+        }
+    });
+    intervals.chain(engine.dir.slots_deadline()).min()
+}
+
+const OS_LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+fn take_due(
+    engine: &Engine,
+    dirty: &mut BTreeMap<PartitionKey, Dirty>,
+    at: Instant,
+) -> Vec<Arc<Partition<Disk>>> {
+    let is_over = engine.pressure.unflushed.get() >= engine.config.writeback_max_bytes;
+    let is_due = |dirty: &Dirty| {
+        let settings = dirty.partition.settings.load();
+        is_over
+            || match settings.durability {
+                DurabilityClass::Fsync => true,
+                DurabilityClass::Interval => {
+                    at >= dirty.since + settings.flush_interval
+                        || dirty.partition.unflushed_bytes() >= settings.flush_bytes
+                }
+                DurabilityClass::Os => {
+                    if dirty.partition.unflushed_bytes() >= engine.config.writeback_step_bytes {
+                        let _ = dirty.partition.log.start_writeback();
+                    }
+                    false
+                }
+            }
+    };
+    let due: Vec<PartitionKey> = dirty.iter().filter(|(_, one)| is_due(one)).map(|(key, _)| *key).collect();
+    due.iter().filter_map(|key| dirty.remove(key)).map(|one| one.partition).collect()
+}
+
+fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<(), folio_storage::data_dir::FlushError> {
+    let begun: Vec<u64> = due.iter().map(|partition| partition.begin_flush()).collect();
+    let before: Vec<i64> = due.iter().map(|partition| partition.log.durable().get()).collect();
+    let logs: Vec<_> = due.iter().map(|partition| Arc::clone(&partition.log)).collect();
+    engine.dir.flush(&logs, now(), Instant::now())?;
+    engine.counters.flushes.add(1);
+    let mut is_relieved = false;
+    for ((partition, upto), before) in due.iter().zip(begun).zip(before) {
+        is_relieved |= engine.pressure.unflushed.sub(partition.end_flush(upto));
+        engine.counters.records_flushed.add((partition.log.durable().get() - before).unsigned_abs());
+    }
+    engine.announce(due, None);
+    if is_relieved {
+        engine.loops().iter().for_each(folio_channel::LoopHandle::wake_paused);
+    }
+    Ok(())
+}
+
+fn slots(engine: &Engine, at: Instant) -> Result<(), folio_storage::data_dir::FlushError> {
+    if engine.dir.slots_are_due(at, true) { engine.dir.sync_slots() } else { Ok(()) }
+}

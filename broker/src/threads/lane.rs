@@ -1,1 +1,108 @@
-//! Append lanes: appends that may have to wait on a disk.
+//! A lane: appends for partitions that ask for the disk, and whatever must roll or allocate.
+//!
+//! Invariant: a partition's batches leave its lane in the order in which they entered.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use folio_storage::{AppendError, Mode};
+
+use crate::engine::{Disk, Engine, Pending, now};
+use crate::error::{Fault, ServiceError};
+use crate::partition::Partition;
+use crate::shard::{LoopMessage, Placed};
+use crate::threads::inbox::Taken;
+
+/// One turn's batches of one partition, from one loop.
+#[derive(Debug)]
+pub(crate) struct LaneJob {
+    pub(crate) loop_index: usize,
+    pub(crate) partition: Arc<Partition<Disk>>,
+    pub(crate) pending: Vec<Pending>,
+}
+
+/// Works until the lane is closed.
+pub(crate) fn run(engine: &Engine, lane: usize) {
+    let mut jobs = VecDeque::new();
+    while let Taken::Items(()) = engine.lanes[lane].take_all(&mut jobs, None) {
+        for job in jobs.drain(..) {
+            work(engine, job);
+        }
+    }
+}
+
+fn work(engine: &Engine, job: LaneJob) {
+    let LaneJob { loop_index, partition, pending } = job;
+    let (count, bytes) = (pending.len(), pending.iter().map(|one| one.batches.len() as u64).sum());
+    let placed = append(engine, &partition, pending, Mode::MayBlock);
+    partition.left_lane(count);
+    if engine.pressure.lanes.sub(bytes) {
+        engine.loops().iter().for_each(folio_channel::LoopHandle::wake_paused);
+    }
+    if let Ok(placed) = placed {
+        engine.announce(std::slice::from_ref(&partition), Some(loop_index));
+        engine.tell(loop_index, LoopMessage::Placed(partition, placed));
+    }
+}
+
+/// Appends `pending` with one write, and says what became of each.
+///
+/// # Errors
+/// Gives `pending` back, untouched, when an inline append would have to wait for a disk.
+pub(crate) fn append(
+    engine: &Engine,
+    partition: &Arc<Partition<Disk>>,
+    pending: Vec<Pending>,
+    mode: Mode,
+) -> Result<Vec<Placed>, Vec<Pending>> {
+    let refuse = |pending: Vec<Pending>, error: &ServiceError| {
+        pending.into_iter().map(|one| Placed { ticket: one.ticket, outcome: Err(error.clone()) }).collect()
+    };
+    if engine.health.has_failed() {
+        return Ok(refuse(pending, &ServiceError::storage_failed()));
+    }
+    let (tickets, mut buffers): (Vec<_>, Vec<_>) =
+        pending.into_iter().map(|one| (one.ticket, one.batches)).unzip();
+    let again = |tickets: Vec<_>, buffers: Vec<bytes::BytesMut>| {
+        tickets.into_iter().zip(buffers).map(|(ticket, batches)| Pending { batches, ticket }).collect()
+    };
+    let appended = match mode {
+        Mode::Inline => match partition.log.try_writer() {
+            Some(mut writer) => writer.append(&mut buffers, mode, now()),
+            None => Err(AppendError::NeedsLane),
+        },
+        Mode::MayBlock => partition.log.writer().append(&mut buffers, mode, now()),
+    };
+    let (ranges, stopped) = match appended {
+        Ok(appended) => (appended.ranges, appended.stopped),
+        Err(AppendError::NeedsLane) => return Err(again(tickets, buffers)),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let bytes: u64 = buffers.iter().take(ranges.len()).map(|buffer| buffer.len() as u64).sum();
+    if !ranges.is_empty() {
+        engine.appended(partition, bytes, ranges.len() as u64);
+    }
+    let error = stopped.map(|error| translate(engine, &error));
+    let outcomes = tickets.into_iter().enumerate().map(|(number, ticket)| {
+        let outcome = match (ranges.get(number), &error) {
+            (Some(range), _) => Ok(*range),
+            (None, Some(error)) => Err(error.clone()),
+            (None, None) => Err(ServiceError::storage_failed()),
+        };
+        Placed { ticket, outcome }
+    });
+    Ok(outcomes.collect())
+}
+
+fn translate(engine: &Engine, error: &AppendError) -> ServiceError {
+    let fault = match error {
+        AppendError::NeedsLane | AppendError::NotABatch => Fault::InvalidRecord,
+        AppendError::TooLarge { .. } => Fault::MessageTooLarge,
+        AppendError::Full { .. } => Fault::StorageFull,
+        AppendError::Io { path, source } => {
+            engine.fail(path, source);
+            Fault::StorageFailed
+        }
+    };
+    ServiceError::new(fault, error.to_string())
+}

@@ -217,6 +217,11 @@ impl<F: Files> Log<F> {
         self.view.load().iter().map(|segment| segment.end()).sum()
     }
 
+    /// How many segments.
+    pub fn segment_count(&self) -> usize {
+        self.view.load().len()
+    }
+
     /// Bytes that were appended and are not known to be on stable storage.
     pub fn unflushed_bytes(&self) -> u64 {
         let durable = self.durable_tail();

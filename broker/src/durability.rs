@@ -1,1 +1,0 @@
-//! The one seam that moves a high watermark.

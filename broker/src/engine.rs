@@ -1,0 +1,132 @@
+//! What all threads of a broker share.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::BytesMut;
+use folio_channel::LoopHandle;
+use folio_record::Timestamp;
+use folio_storage::files::OsFiles;
+use folio_storage::{DataDir, LogOptions, Visibility};
+
+use crate::config::{Config, DurabilityClass, TopicSettings};
+use crate::counters::Counters;
+use crate::health::{Failure, Health};
+use crate::partition::Partition;
+use crate::pressure::Pressure;
+use crate::shard::{LoopMessage, Shard};
+use crate::threads::flusher::FlushRequest;
+use crate::threads::inbox::Inbox;
+use crate::threads::lane::LaneJob;
+use crate::view::View;
+
+/// The file system below the broker.
+pub(crate) type Disk = OsFiles;
+
+/// Work for a thread that may wait on a disk and whose order matters little.
+pub(crate) type Job = Box<dyn FnOnce(&Engine) + Send>;
+
+/// Shared by loops and storage threads.
+pub(crate) struct Engine {
+    pub(crate) config: Config,
+    pub(crate) dir: DataDir<Disk>,
+    pub(crate) view: ArcSwap<View<Disk>>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) pressure: Pressure,
+    pub(crate) counters: Counters,
+    pub(crate) started: Instant,
+    /// What the start recovered, for a person to read.
+    pub(crate) recovered: String,
+    pub(crate) flusher: Inbox<FlushRequest>,
+    pub(crate) lanes: Vec<Inbox<LaneJob>>,
+    /// Cold reads.
+    pub(crate) readers: Inbox<Job>,
+    /// Topics made and deleted, one after the other.
+    pub(crate) admin: Inbox<Job>,
+    /// Closed when maintenance is to stop.
+    pub(crate) stop: Inbox<()>,
+    /// Known once the loops exist, before they run.
+    pub(crate) loops: OnceLock<Vec<LoopHandle<Shard>>>,
+}
+
+impl Engine {
+    /// The loops, in order; none before they exist.
+    pub(crate) fn loops(&self) -> &[LoopHandle<Shard>] {
+        self.loops.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Sends `message` to loop `index`. A loop that has ended needs none.
+    pub(crate) fn tell(&self, index: usize, message: LoopMessage) {
+        if let Some(handle) = self.loops().get(index) {
+            let _ = handle.send(message);
+        }
+    }
+
+    /// A write failed: nothing is acknowledged any more.
+    pub(crate) fn fail(&self, file: &std::path::Path, error: &dyn std::fmt::Display) {
+        self.dir.fail();
+        self.health.fail(Failure { file: Some(file.to_owned()), error: error.to_string() });
+    }
+
+    /// The partitions' high watermarks have moved: tells the loops where somebody waits, each once.
+    pub(crate) fn announce(&self, partitions: &[Arc<Partition<Disk>>], except: Option<usize>) {
+        for (index, _) in self.loops().iter().enumerate().filter(|(index, _)| Some(*index) != except) {
+            let waited_for: Vec<_> = partitions
+                .iter()
+                .filter(|partition| partition.waiters() & (1 << index) != 0)
+                .cloned()
+                .collect();
+            if !waited_for.is_empty() {
+                self.tell(index, LoopMessage::Advanced(waited_for));
+            }
+        }
+    }
+
+    /// `buffers` were appended to `partition`: counts them, and reports the partition to the flusher.
+    pub(crate) fn appended(&self, partition: &Arc<Partition<Disk>>, bytes: u64, buffers: u64) {
+        self.pressure.unflushed.add(bytes);
+        self.counters.bytes_in.add(bytes);
+        self.counters.appends.add(buffers);
+        if partition.appended(bytes) {
+            self.flusher.send([FlushRequest::Dirty(Arc::clone(partition))]);
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("dir", &self.config.data_dir).finish_non_exhaustive()
+    }
+}
+
+/// How a log is kept by these settings.
+pub(crate) fn log_options(settings: &TopicSettings) -> LogOptions {
+    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    LogOptions {
+        segment_bytes: settings.segment_bytes,
+        segment_ms: Some(millis(settings.segment_age)),
+        retention_bytes: settings.retention_bytes,
+        retention_ms: settings.retention.map(millis),
+        batch_size_max: settings.max_message_bytes,
+        index_interval: settings.index_interval_bytes,
+        visibility: match settings.durability {
+            DurabilityClass::Fsync => Visibility::Flushed,
+            DurabilityClass::Interval | DurabilityClass::Os => Visibility::Appended,
+        },
+    }
+}
+
+/// The wall clock.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::new(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Batches of one entry of a produce on their way to a log.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) batches: BytesMut,
+    /// Which request, and which of its entries; none when nobody wants to know.
+    pub(crate) ticket: Option<(crate::purgatory::Ticket, usize)>,
+}

@@ -1,1 +1,0 @@
-//! Offsets: the first, the last, and the first at or after a time.

@@ -1,1 +1,0 @@
-//! Status: how the broker is doing.

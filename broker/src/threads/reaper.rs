@@ -1,1 +1,0 @@
-//! The reaper: unmaps, closes and unlinks, which can take tens of milliseconds.
