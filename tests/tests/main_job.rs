@@ -1,0 +1,136 @@
+//! The main job on real input: what is produced is consumed, byte for byte, also by the next broker on the directory.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use folio_broker::{Broker, Config, Outcome};
+use folio_client::{
+    Acks, Client, ClientConfig, Compression, ConsumerConfig, ErrorCode, NewTopic, Position, ProducerConfig,
+    ProducerRecord, TopicPartition,
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn the_access_log_comes_back_byte_for_byte_in_every_durability_class() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, client) = start(dir.path());
+    for durability in ["fsync", "interval", "os"] {
+        create(&client, durability, &[("durability", durability)]);
+        produce(&client, durability, Acks::All, Compression::None);
+        assert!(consume(&client, durability, lines().len()) == lines(), "{durability}");
+    }
+    stop(broker, client);
+}
+
+#[test]
+fn what_one_broker_took_the_next_one_on_the_directory_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, client) = start(dir.path());
+    create(&client, "access", &[("segment.bytes", "300000")]);
+    produce(&client, "access", Acks::All, Compression::None);
+    stop(broker, client);
+
+    let (broker, client) = start(dir.path());
+    assert!(broker.started().recovered.starts_with("clean stop"), "{}", broker.started().recovered);
+    assert!(broker.started().recovered.contains(" 0 bytes scanned"), "{}", broker.started().recovered);
+    assert!(consume(&client, "access", lines().len()) == lines());
+    stop(broker, client);
+}
+
+#[test]
+fn compressed_records_come_back_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, client) = start(dir.path());
+    create(&client, "access", &[]);
+    produce(&client, "access", Acks::Leader, Compression::Lz4);
+    assert!(consume(&client, "access", lines().len()) == lines());
+    stop(broker, client);
+}
+
+#[test]
+fn a_fetch_at_the_end_waits_for_what_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, client) = start(dir.path());
+    for durability in ["fsync", "os"] {
+        create(&client, durability, &[("durability", durability)]);
+        let mut consumer = client.consumer(ConsumerConfig::default()).unwrap();
+        consumer.assign([(TopicPartition::new(durability, 0), Position::Latest)]);
+        assert!(consumer.poll(Duration::from_millis(50)).unwrap().is_none());
+        let producer = client.producer(ProducerConfig::default()).unwrap();
+        let delivered = producer.send(ProducerRecord::to(durability).partition(0).value(b"late")).unwrap();
+        delivered.wait().unwrap();
+        let records = consumer.poll(LIMIT).unwrap().expect("the record arrives");
+        let values: Vec<_> = records.iter().map(|record| record.value.unwrap().to_vec()).collect();
+        assert_eq!(values, [b"late"], "{durability}");
+    }
+    stop(broker, client);
+}
+
+#[test]
+fn topics_are_made_listed_described_and_deleted_and_mistakes_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, client) = start(dir.path());
+    let admin = client.admin();
+    let code = |topic: NewTopic| admin.create_topic(topic).wait().unwrap_err().code();
+    admin.create_topic(NewTopic::new("a", 3).setting("durability", "os")).wait().unwrap();
+    assert_eq!(code(NewTopic::new("a", 3)), Some(ErrorCode::TOPIC_EXISTS));
+    assert_eq!(code(NewTopic::new("..", 3)), Some(ErrorCode::INVALID_TOPIC_NAME));
+    assert_eq!(code(NewTopic::new("b", 0)), Some(ErrorCode::INVALID_PARTITIONS));
+    assert_eq!(code(NewTopic::new("b", 1).setting("retention.mss", "1")), Some(ErrorCode::INVALID_CONFIG));
+    assert_eq!(admin.list_topics(false).wait().unwrap().len(), 1);
+    assert_eq!(admin.describe_topic("a").wait().unwrap().partitions.len(), 3);
+    admin.delete_topic("a").wait().unwrap();
+    assert_eq!(admin.delete_topic("a").wait().unwrap_err().code(), Some(ErrorCode::UNKNOWN_TOPIC));
+    assert!(admin.list_topics(false).wait().unwrap().is_empty());
+    stop(broker, client);
+}
+
+fn start(dir: &Path) -> (Broker, Client) {
+    let mut config = Config::new(dir.join("data"));
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let broker = Broker::start(config).unwrap();
+    let client = Client::connect(ClientConfig::new(&broker.local_addrs()[0].to_string())).unwrap();
+    (broker, client)
+}
+
+fn stop(broker: Broker, client: Client) {
+    drop(client);
+    broker.shutdown();
+    let outcome = broker.wait();
+    assert!(matches!(outcome, Outcome::Clean), "{outcome:?}");
+}
+
+fn create(client: &Client, topic: &str, settings: &[(&str, &str)]) {
+    let topic =
+        settings.iter().fold(NewTopic::new(topic, 1), |topic, &(key, value)| topic.setting(key, value));
+    client.admin().create_topic(topic).wait().unwrap();
+}
+
+fn lines() -> Vec<Vec<u8>> {
+    let log = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/data/access.log")).unwrap();
+    let lines: Vec<Vec<u8>> =
+        log.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect();
+    assert_eq!(lines.len(), 10_000);
+    lines
+}
+
+fn produce(client: &Client, topic: &str, acks: Acks, compression: Compression) {
+    let config = ProducerConfig::default().acks(acks).compression(compression);
+    let producer = client.producer(config).unwrap();
+    for line in lines() {
+        let _ = producer.send(ProducerRecord::to(topic).partition(0).value(&line)).unwrap();
+    }
+    producer.close().unwrap();
+}
+
+fn consume(client: &Client, topic: &str, count: usize) -> Vec<Vec<u8>> {
+    let mut consumer = client.consumer(ConsumerConfig::default()).unwrap();
+    consumer.assign([(TopicPartition::new(topic, 0), Position::Earliest)]);
+    let (mut values, deadline) = (Vec::new(), Instant::now() + LIMIT);
+    while values.len() < count && Instant::now() < deadline {
+        let Some(records) = consumer.poll(Duration::from_secs(1)).unwrap() else { continue };
+        values.extend(records.iter().map(|record| record.value.unwrap().to_vec()));
+    }
+    values
+}
