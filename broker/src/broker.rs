@@ -133,10 +133,12 @@ impl Broker {
         let engine = Arc::new(engine(config, dir, recovered.clone(), &end));
         serve_topics(&engine, report);
 
-        let mut limits = ChannelLimits::default();
-        limits.unfinished_bytes_max = engine.config.frame_max_bytes + 64;
-        limits.connections_max = engine.config.connections_max;
-        limits.in_flight_max = engine.config.connection_requests_max;
+        let limits = ChannelLimits {
+            unfinished_bytes_max: engine.config.frame_max_bytes + 64,
+            connections_max: engine.config.connections_max,
+            in_flight_max: engine.config.connection_requests_max,
+            ..ChannelLimits::default()
+        };
         let loops = engine.config.loop_threads.get().min(crate::partition::LOOPS_MAX);
         let config = EventLoopConfig { loops, limits, ..EventLoopConfig::default() };
         let prepared = PreparedGroup::new(config).map_err(StartError::Threads)?;
@@ -315,7 +317,7 @@ fn serve_topics(engine: &Engine, report: OpenReport<Disk>) {
             match &partition.state {
                 Ok((log, _)) => logs.push(Arc::clone(log)),
                 Err(damage) => {
-                    tracing::error!(topic = topic.name, partition = partition.id.partition, %damage, "offline")
+                    tracing::error!(topic = topic.name, partition = partition.id.partition, %damage, "offline");
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! The main job on real input: what is produced is consumed, byte for byte, also by the next broker on the directory.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -119,7 +121,7 @@ fn produce(client: &Client, topic: &str, acks: Acks, compression: Compression) {
     let config = ProducerConfig::default().acks(acks).compression(compression);
     let producer = client.producer(config).unwrap();
     for line in lines() {
-        let _ = producer.send(ProducerRecord::to(topic).partition(0).value(&line)).unwrap();
+        drop(producer.send(ProducerRecord::to(topic).partition(0).value(&line)).unwrap());
     }
     producer.close().unwrap();
 }

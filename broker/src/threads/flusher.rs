@@ -51,13 +51,13 @@ struct Dirty {
 }
 
 fn deadline(engine: &Engine, dirty: &BTreeMap<PartitionKey, Dirty>) -> Option<Instant> {
-    let intervals = dirty.values().filter_map(|dirty| {
+    let intervals = dirty.values().map(|dirty| {
         let settings = dirty.partition.settings.load();
         match settings.durability {
-            DurabilityClass::Fsync => Some(dirty.since),
-            DurabilityClass::Interval => Some(dirty.since + settings.flush_interval),
+            DurabilityClass::Fsync => dirty.since,
+            DurabilityClass::Interval => dirty.since + settings.flush_interval,
             // Looked at again so that the bound on unflushed bytes holds while appends go on.
-            DurabilityClass::Os => Some(Instant::now() + OS_LOOK),
+            DurabilityClass::Os => Instant::now() + OS_LOOK,
         }
     });
     intervals.chain(engine.dir.slots_deadline()).min()

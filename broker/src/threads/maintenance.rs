@@ -26,10 +26,9 @@ pub(crate) fn run(engine: &Engine) {
 
 fn maintain(engine: &Engine, partition: &Partition<Disk>) {
     let log = &partition.log;
-    match log.roll_if_expired(now()) {
-        Err(AppendError::Io { path, source }) => return engine.fail(&path, &source),
-        // A full disk is told to producers; here it only means later.
-        Err(_) | Ok(_) => {}
+    // A full disk is told to producers; here it only means later.
+    if let Err(AppendError::Io { path, source }) = log.roll_if_expired(now()) {
+        return engine.fail(&path, &source);
     }
     if let Err(error) = log.learn_timestamps() {
         tracing::warn!(topic = &*partition.topic, partition = partition.number, %error, "retention has to wait");
