@@ -190,15 +190,14 @@ impl Consumer {
             };
         };
         let starved = std::mem::take(&mut state.starved);
-        let slot = &state.slots[at];
-        let (topic_partition, from) = (slot.topic_partition.clone(), slot.position.unwrap_or(Offset::ZERO));
+        let topic_partition = state.slots[at].topic_partition.clone();
         drop(state);
         if starved {
             self.tell_fetcher();
         }
-        let (bytes, high_watermark) = match item {
+        let (bytes, from, high_watermark) = match item {
             Item::Error(error) => return Taken::Error(error),
-            Item::Fetched { bytes, high_watermark } => (bytes, high_watermark),
+            Item::Fetched { bytes, from, high_watermark } => (bytes, from, high_watermark),
         };
         let limit = DecompressLimit::new(self.shared.config.decompressed_bytes_max);
         let (records, whole) = Records::read(topic_partition.clone(), &bytes, from, high_watermark, limit);

@@ -65,7 +65,8 @@ pub(crate) struct Driver {
     /// Heads are written here, and split off.
     head: BytesMut,
     shutting_down: bool,
-    next_deadline: Option<Instant>,
+    /// Something happened after the end of a turn that another must see to: the time when it did.
+    turn_due: Option<Instant>,
 }
 
 /// What a request on its way is about.
@@ -99,7 +100,7 @@ impl Driver {
             in_flight: InFlight::new(),
             head: BytesMut::new(),
             shutting_down: false,
-            next_deadline: None,
+            turn_due: None,
         }
     }
 
@@ -153,12 +154,7 @@ impl Driver {
     fn next_produce(&mut self, id: u64, now: Instant) -> Option<OutFrame> {
         let frame_bytes_max = self.link.ready()?.1.frame_bytes_max.saturating_sub(FRAME_HEAD_ROOM);
         let sender = self.senders.get_mut(&id)?;
-        let mut shipments = sender.next_request(now, frame_bytes_max)?;
-        sender.refuse_larger(&mut shipments, frame_bytes_max, now);
-        if shipments.is_empty() {
-            sender.landed();
-            return None;
-        }
+        let shipments = sender.next_request(now, frame_bytes_max)?;
         let (acks, timeout) = (sender.acks(), self.config.request_timeout);
         let correlation = self.in_flight.next_id();
         match protocol::encode_produce(correlation, acks, timeout, &shipments, &mut self.head) {
@@ -179,6 +175,7 @@ impl Driver {
                 sender.landed();
                 let failure = Failure::Failed(error);
                 shipments.into_iter().for_each(|shipment| sender.failed(shipment, &failure, now));
+                self.turn_due = Some(now); // what becomes of them
                 None
             }
         }
@@ -191,6 +188,7 @@ impl Driver {
             if let Err(error) = protocol::encode_lookup(correlation, &lookup, &mut self.head) {
                 self.head.clear();
                 fetcher.lookup_failed(lookup, &error, now);
+                self.turn_due = Some(now);
                 return None;
             }
             (Request::Lookup { fetcher: id, lookup }, Duration::ZERO)
@@ -199,6 +197,7 @@ impl Driver {
             if let Err(error) = protocol::encode_fetch(correlation, &fetch, &mut self.head) {
                 self.head.clear();
                 fetcher.fetch_failed(fetch, &error, now);
+                self.turn_due = Some(now);
                 return None;
             }
             let waits = fetch.wait_max;
@@ -301,6 +300,7 @@ impl Driver {
         if !self.link.is_current(attempt) {
             return;
         }
+        self.turn_due = Some(now);
         let broker = Arc::clone(self.link.broker());
         let trouble = match malformed {
             Some(malformed) => malformed.error(&broker),
@@ -507,7 +507,8 @@ impl Driver {
         let down = self.down_since.map(|since| since + self.config.request_timeout);
         let parts = self.senders.values().filter_map(Sender::next_deadline);
         let parts = parts.chain(self.fetchers.values().filter_map(Fetcher::next_deadline));
-        let calls = self.calls.iter().map(|call| call.deadline);
+        // All calls wait for the same time: the first is the first.
+        let calls = self.calls.front().map(|call| call.deadline).into_iter().chain(self.turn_due);
         let link = self.link.next_deadline().into_iter().chain(self.in_flight.next_deadline());
         parts.chain(calls).chain(link).chain(down)
     }
@@ -521,6 +522,7 @@ impl LoopLocal for Driver {
     }
 
     fn turn_end(&mut self, now: Instant) {
+        self.turn_due = None;
         for message in std::mem::take(&mut self.inbox) {
             self.handle(message, now);
         }
@@ -550,11 +552,11 @@ impl LoopLocal for Driver {
         {
             group.shutdown(SHUTDOWN_LIMIT);
         }
-        self.next_deadline = self.deadlines().min();
     }
 
+    /// Asked when the channel has been written as well: looking for what to send makes deadlines.
     fn next_deadline(&self) -> Option<Instant> {
-        self.next_deadline
+        self.deadlines().min()
     }
 }
 

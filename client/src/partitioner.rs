@@ -21,7 +21,7 @@ pub enum Keyless {
 /// The partition, out of `partitions`, that a record with this key belongs to: the same one as with Kafka's clients.
 ///
 /// ```
-/// assert_eq!(folio_client::partition_for_key(b"user-17", 12), 8);
+/// assert_eq!(folio_client::partition_for_key(b"foobar", 4), 2);
 /// ```
 ///
 /// # Panics

@@ -199,12 +199,36 @@ impl Fetcher {
                             None => Next::Stopped, // the error is found when it is handed out
                         };
                         let bytes = owned(bytes);
-                        state.push(part.slot, Item::Fetched { bytes, high_watermark });
+                        state.push(part.slot, Item::Fetched { bytes, from: part.offset, high_watermark });
                     }
                 }
                 Fetched::OutOfRange { high_watermark, log_start } => {
-                    let policy = self.shared.config.out_of_range;
-                    out_of_range(state, &part, policy, high_watermark, log_start);
+                    slot.high_watermark = Some(high_watermark);
+                    slot.log_start = Some(log_start);
+                    let clamped = matches!(slot.next, Next::At { clamped: true, .. });
+                    let target = match self.shared.config.out_of_range {
+                        _ if clamped => log_start,
+                        OutOfRange::Earliest => log_start,
+                        OutOfRange::Latest => high_watermark,
+                        OutOfRange::Fail => {
+                            let (topic_partition, offset) = (part.topic_partition, part.offset);
+                            state.stop_behind(
+                                part.slot,
+                                PollError::OutOfRange { topic_partition, offset, log_start, high_watermark },
+                            );
+                            continue;
+                        }
+                    };
+                    tracing::info!(
+                        partition = %part.topic_partition, offset = %part.offset, %target,
+                        "the offset is out of range: going on elsewhere"
+                    );
+                    slot.go_on_at(target);
+                    // Twice in a row is one too often: what the broker says is not what it holds.
+                    slot.failures += 1;
+                    if slot.failures > 1 {
+                        slot.not_before = Some(now + self.backoff.after(slot.failures, &mut self.jitter));
+                    }
                 }
                 Fetched::Refused(refusal) => {
                     let backoff = |failed| self.backoff.after(failed, &mut self.jitter);
@@ -312,41 +336,6 @@ fn refused(
     } else {
         let topic_partition = slot.topic_partition.clone();
         state.stop_behind(at, PollError::Refused { topic_partition, refusal });
-    }
-}
-
-fn out_of_range(
-    state: &mut State,
-    part: &FetchPart,
-    policy: OutOfRange,
-    high_watermark: Offset,
-    log_start: Offset,
-) {
-    let slot = &mut state.slots[part.slot];
-    slot.high_watermark = Some(high_watermark);
-    slot.log_start = Some(log_start);
-    let clamped = matches!(slot.next, Next::At { clamped: true, .. });
-    let target = match policy {
-        _ if clamped => log_start,
-        OutOfRange::Earliest => log_start,
-        OutOfRange::Latest => high_watermark,
-        OutOfRange::Fail => {
-            let error = PollError::OutOfRange {
-                topic_partition: part.topic_partition.clone(),
-                offset: part.offset,
-                log_start,
-                high_watermark,
-            };
-            return state.stop_behind(part.slot, error);
-        }
-    };
-    tracing::info!(
-        partition = %part.topic_partition, offset = %part.offset, %target,
-        "the offset is out of range: going on elsewhere"
-    );
-    slot.next = Next::At { offset: target, clamped: false };
-    if slot.waiting() == 0 {
-        slot.position = Some(target);
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) enum Next {
 
 /// What is handed out.
 pub(crate) enum Item {
-    Fetched { bytes: Bytes, high_watermark: Offset },
+    Fetched { bytes: Bytes, from: Offset, high_watermark: Offset },
     Error(PollError),
 }
 
@@ -219,6 +219,14 @@ impl Slot {
             high_watermark: None,
             log_start: None,
             items: VecDeque::new(),
+        }
+    }
+
+    /// Fetching goes on at an offset that does not follow.
+    pub(crate) fn go_on_at(&mut self, offset: Offset) {
+        self.next = Next::At { offset, clamped: false };
+        if self.items.is_empty() {
+            self.position = Some(offset);
         }
     }
 

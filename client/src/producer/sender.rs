@@ -225,8 +225,9 @@ impl Sender {
         !self.ready.is_empty() && self.in_flight < self.shared.config.requests_in_flight_max
     }
 
-    /// The next request, of about `frame_bytes_max` bytes at most. What it becomes must be told by [`delivered`](Self::delivered) and [`failed`](Self::failed) for
-    /// each shipment, and by [`landed`](Self::landed) once.
+    /// The next request, of about `frame_bytes_max` bytes at most. What it becomes must be told by
+    /// [`delivered`](Self::delivered) and [`failed`](Self::failed) for each shipment, and by [`landed`](Self::landed)
+    /// once.
     pub(crate) fn next_request(&mut self, now: Instant, frame_bytes_max: usize) -> Option<Vec<Shipment>> {
         if !self.wants_to_send() {
             return None;
@@ -240,11 +241,15 @@ impl Sender {
         {
             match queue.look(now, bytes_max - bytes) {
                 Look::Send { flight, batches } => {
-                    if !self.shared.rules.keeps_order_by_waiting() {
-                        more.push(Arc::clone(&queue));
-                    }
                     let shipment = Shipment { queue, flight, batches };
+                    if shipment.bytes() > frame_bytes_max {
+                        self.refuse(shipment, frame_bytes_max, now);
+                        continue;
+                    }
                     bytes += shipment.bytes();
+                    if !self.shared.rules.keeps_order_by_waiting() {
+                        more.push(Arc::clone(&shipment.queue));
+                    }
                     shipments.push(shipment);
                 }
                 Look::Later(at) => {
@@ -262,21 +267,11 @@ impl Sender {
         Some(shipments)
     }
 
-    /// Takes out the shipments that the broker cannot read: a batch of theirs is larger than any frame of its.
-    pub(crate) fn refuse_larger(
-        &mut self,
-        shipments: &mut Vec<Shipment>,
-        frame_bytes_max: usize,
-        now: Instant,
-    ) {
-        let too_large = |shipment: &mut Shipment| shipment.bytes() > frame_bytes_max;
-        if shipments.iter_mut().any(too_large) {
-            let refused: Vec<_> = shipments.extract_if(.., too_large).collect();
-            let message = format!("the broker reads at most {frame_bytes_max} bytes at once").into();
-            let refusal = Refusal { code: ErrorCode::MESSAGE_TOO_LARGE, message };
-            let failure = Failure::Refused { refusal, batch_too_large: true };
-            refused.into_iter().for_each(|shipment| self.failed(shipment, &failure, now));
-        }
+    /// A batch is larger than any frame that the broker reads: as good as refused by it.
+    fn refuse(&mut self, shipment: Shipment, frame_bytes_max: usize, now: Instant) {
+        let message = format!("the broker reads at most {frame_bytes_max} bytes at once").into();
+        let refusal = Refusal { code: ErrorCode::MESSAGE_TOO_LARGE, message };
+        self.failed(shipment, &Failure::Refused { refusal, batch_too_large: true }, now);
     }
 
     /// A request is no longer in flight.
