@@ -25,11 +25,12 @@ pub(crate) struct NativeService {
     engine: Arc<Engine>,
     /// Only who produces is held back when too much waits for the disk.
     has_produced: bool,
+    places: fetch::Places,
 }
 
 impl NativeService {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, has_produced: false }
+        Self { engine, has_produced: false, places: fetch::Places::new() }
     }
 }
 
@@ -58,7 +59,7 @@ impl Service<Shard> for NativeService {
                 self.has_produced = true;
                 produce::call(shard, request, reply);
             }
-            Kind::Fetch => fetch::call(shard, &request, reply),
+            Kind::Fetch => fetch::call(shard, &mut self.places, request.answer_max, &request, reply),
             Kind::ListOffsets => offsets::call(&self.engine, &request, reply),
             Kind::Status => status::call(&self.engine, &request, reply),
         }

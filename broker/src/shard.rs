@@ -61,8 +61,10 @@ pub(crate) enum EntryState {
 
 /// A fetch that waits.
 pub(crate) struct WaitingFetch {
-    pub(crate) reply: Reply<NativeResponse>,
-    pub(crate) fetch: Fetch,
+    reply: Reply<NativeResponse>,
+    fetch: Fetch,
+    /// What the last look found.
+    collected: Option<Collected>,
 }
 
 /// The state of one event loop.
@@ -104,29 +106,28 @@ impl Shard {
     pub(crate) fn park_fetch(&mut self, deadline: Instant, waiting: WaitingFetch) {
         let partitions: Vec<_> = waiting.fetch.partitions().cloned().collect();
         if self.fetches.len() >= self.engine.config.fetch_waiting_max || partitions.is_empty() {
-            self.answer_fetch(waiting, true);
+            self.answer_fetch(waiting);
             return;
         }
         partitions.iter().for_each(|partition| partition.register_waiter(self.index));
         let watches = partitions.iter().map(|partition| partition.key).collect();
         let ticket = self.fetches.park(watches, deadline, waiting);
         // Whoever moved a high watermark before it saw our bit told nobody: look again, now that the bit is set.
-        let has_enough = |waiting: &mut WaitingFetch| waiting.fetch.has_enough();
-        if self.fetches.get_mut(ticket).is_some_and(has_enough)
+        if self.fetches.get_mut(ticket).is_some_and(WaitingFetch::has_enough)
             && let Some(waiting) = self.fetches.remove(ticket)
         {
-            self.answer_fetch(waiting, true);
+            self.answer_fetch(waiting);
         }
     }
 
-    fn answer_fetch(&self, waiting: WaitingFetch, is_final: bool) {
-        let WaitingFetch { reply, fetch } = waiting;
-        match fetch.collect_warm() {
+    fn answer_fetch(&self, waiting: WaitingFetch) {
+        let WaitingFetch { reply, fetch, collected } = waiting;
+        if self.engine.health.has_failed() {
+            return reply_or_close(reply, fetch.refuse(&ServiceError::storage_failed()));
+        }
+        match collected.unwrap_or_else(|| fetch.collect_warm()) {
             Collected::Ready(found) => reply_or_close(reply, fetch.answer(&self.engine, found)),
-            Collected::Cold => {
-                debug_assert!(is_final, "a fetch is parked only when what it asked for is not there yet");
-                self.engine.readers.send([crate::service::fetch::cold_job(fetch, reply)]);
-            }
+            Collected::Cold => self.engine.readers.send([crate::service::fetch::cold_job(fetch, reply)]),
         }
     }
 
@@ -184,11 +185,11 @@ impl Shard {
         let (mut produces, mut fetches) = (Vec::new(), Vec::new());
         for partition in partitions {
             self.produces.wake(partition.key, |waiting| waiting.is_done(), &mut produces);
-            self.fetches.wake(partition.key, |waiting| waiting.fetch.has_enough(), &mut fetches);
+            self.fetches.wake(partition.key, WaitingFetch::has_enough, &mut fetches);
         }
         produces.into_iter().for_each(WaitingProduce::finish);
         for waiting in fetches {
-            self.answer_fetch(waiting, true);
+            self.answer_fetch(waiting);
         }
         for partition in partitions {
             if !self.produces.watches(partition.key) && !self.fetches.watches(partition.key) {
@@ -203,7 +204,7 @@ impl Shard {
         self.fetches.expire(now, &mut fetches);
         produces.into_iter().for_each(WaitingProduce::finish);
         for waiting in fetches {
-            self.answer_fetch(waiting, true);
+            self.answer_fetch(waiting);
         }
     }
 
@@ -215,7 +216,7 @@ impl Shard {
             waiting.entries.fill_with(|| EntryState::Refused(ServiceError::storage_failed()));
             waiting.finish();
         }
-        for WaitingFetch { reply, fetch } in fetches {
+        for WaitingFetch { reply, fetch, .. } in fetches {
             reply_or_close(reply, fetch.refuse(&ServiceError::storage_failed()));
         }
     }
@@ -242,6 +243,20 @@ impl LoopLocal for Shard {
 
     fn next_deadline(&self) -> Option<Instant> {
         self.produces.next_deadline().into_iter().chain(self.fetches.next_deadline()).min()
+    }
+}
+
+impl WaitingFetch {
+    pub(crate) fn new(reply: Reply<NativeResponse>, fetch: Fetch) -> Self {
+        Self { reply, fetch, collected: None }
+    }
+
+    /// Looks, and keeps what it sees if that is enough.
+    fn has_enough(&mut self) -> bool {
+        let collected = self.fetch.collect_warm();
+        let is_enough = self.fetch.is_enough(&collected);
+        self.collected = is_enough.then_some(collected);
+        is_enough
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use folio_channel::{ChannelError, Codec, OutboundQueue, ReadBuf};
 use folio_mapped::MapSlice;
 use folio_wire::native::preface::PREFACE_SIZE;
-use folio_wire::native::{Head, Preface, decode_frame, encode_frame};
+use folio_wire::native::{Flags, Head, Preface, decode_frame, encode_frame};
 use serde::Serialize;
 
 /// One request as it came. Its record bytes are its own, so that a produce needs no copy.
@@ -14,6 +14,8 @@ pub(crate) struct NativeRequest {
     /// The fixed part of the frame and the header; the header begins at `HEADER_AT`.
     pub(crate) front: BytesMut,
     pub(crate) records: BytesMut,
+    /// Record bytes that the peer's frames have room for.
+    pub(crate) answer_max: usize,
 }
 
 /// One answer: an encoded frame up to its record bytes, and where those lie.
@@ -42,17 +44,21 @@ impl NativeResponse {
 #[derive(Debug)]
 pub(crate) struct NativeCodec {
     frame_max: u32,
-    has_preface: bool,
+    /// The peer's own `frame_max`, once its preface has come.
+    theirs: Option<u32>,
 }
+
+/// What an answer's frame holds besides record bytes, at most; a header that is larger leaves the peer its say.
+const ANSWER_HEADER_ROOM: u32 = 64 * 1024;
 
 impl NativeCodec {
     pub(crate) fn new(frame_max: usize) -> Self {
-        Self { frame_max: u32::try_from(frame_max).unwrap_or(u32::MAX), has_preface: false }
+        Self { frame_max: u32::try_from(frame_max).unwrap_or(u32::MAX), theirs: None }
     }
 
-    fn preface(&mut self, input: &mut ReadBuf) -> Result<bool, ChannelError> {
+    fn preface(&mut self, input: &mut ReadBuf) -> Result<Option<u32>, ChannelError> {
         let theirs = Preface::decode(input.as_slice()).map_err(|e| ChannelError::peer(e.to_string()))?;
-        let Some(theirs) = theirs else { return Ok(false) };
+        let Some(theirs) = theirs else { return Ok(None) };
         let ours = Preface::ours(self.frame_max);
         if ours.common_version(&theirs).is_none() {
             let (lowest, highest) = (theirs.lowest, theirs.highest);
@@ -63,8 +69,8 @@ impl NativeCodec {
             return Err(ChannelError::peer(what));
         }
         input.consume(PREFACE_SIZE);
-        self.has_preface = true;
-        Ok(true)
+        self.theirs = Some(theirs.frame_max);
+        Ok(self.theirs)
     }
 }
 
@@ -80,16 +86,24 @@ impl Codec for NativeCodec {
     }
 
     fn decode(&mut self, input: &mut ReadBuf) -> Result<Option<NativeRequest>, ChannelError> {
-        if !self.has_preface && !self.preface(input)? {
-            return Ok(None);
-        }
+        let theirs = match self.theirs {
+            Some(theirs) => theirs,
+            None => match self.preface(input)? {
+                Some(theirs) => theirs,
+                None => return Ok(None),
+            },
+        };
         let frame =
             decode_frame(input.as_slice(), self.frame_max).map_err(|e| ChannelError::peer(e.to_string()))?;
         let Some(frame) = frame else { return Ok(None) };
         let (head, size, records_at) = (frame.head, frame.size(), frame.records_at());
+        if head.flags.contains(Flags::ANSWER) || head.flags.contains(Flags::PUSHED) {
+            return Err(ChannelError::peer("a broker takes requests, not answers"));
+        }
         let mut front = input.split_to(size);
         let records = front.split_off(records_at);
-        Ok(Some(NativeRequest { head, front, records }))
+        let answer_max = theirs.saturating_sub(ANSWER_HEADER_ROOM).max(theirs / 2) as usize;
+        Ok(Some(NativeRequest { head, front, records, answer_max }))
     }
 
     fn encode(&mut self, response: NativeResponse, out: &mut OutboundQueue) -> Result<(), ChannelError> {

@@ -1,5 +1,6 @@
 //! Fetch.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use folio_channel::Responder;
@@ -11,22 +12,43 @@ use folio_wire::native::{ErrorCode, Head};
 use super::codec::{NativeRequest, NativeResponse};
 use super::{encoded, header};
 use crate::error::ServiceError;
-use crate::service::fetch::{Collected, Fetch, Found, Want, cold_job};
+use crate::partition::PartitionKey;
+use crate::service::fetch::{Collected, Fetch, Found, Place, Want, cold_job};
 use crate::service::topics;
 use crate::shard::{Shard, WaitingFetch};
 
-pub(super) fn call(shard: &mut Shard, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
+/// So many partitions' places are kept for one connection; who reads more finds them by the index again.
+const PLACES_MAX: usize = 4096;
+
+/// Where a connection's last fetches ended.
+pub(super) type Places = HashMap<PartitionKey, Place>;
+
+pub(super) fn call(
+    shard: &mut Shard,
+    places: &mut Places,
+    frame_max: usize,
+    request: &NativeRequest,
+    reply: Responder<'_, NativeResponse>,
+) {
     let Some(message) = header::<FetchRequestV1<'_>>(request) else { return };
     let head = request.head;
-    let wants = message.entries.iter().map(|entry| Want {
-        partition: topics::partition(&shard.engine, entry.topic, entry.partition),
-        offset: Offset::new(entry.offset),
-        max_bytes: entry.max_bytes as usize,
-        leader_epoch: (entry.leader_epoch >= 0).then(|| LeaderEpoch::new(entry.leader_epoch)),
+    if places.len() > PLACES_MAX {
+        places.clear();
+    }
+    let wants = message.entries.iter().map(|entry| {
+        let partition = topics::partition(&shard.engine, entry.topic, entry.partition);
+        let place = match &partition {
+            Ok(partition) => places.entry(partition.key).or_default().clone(),
+            Err(_) => Place::default(),
+        };
+        let leader_epoch = (entry.leader_epoch >= 0).then(|| LeaderEpoch::new(entry.leader_epoch));
+        let (offset, max_bytes) = (Offset::new(entry.offset), entry.max_bytes as usize);
+        Want { partition, offset, max_bytes, leader_epoch, place }
     });
+    let bytes_max = shard.engine.config.fetch_max_bytes.min(frame_max);
     let fetch = Fetch {
-        min_bytes: (message.min_bytes as usize).min(shard.engine.config.fetch_max_bytes),
-        max_bytes: (message.max_bytes as usize).min(shard.engine.config.fetch_max_bytes),
+        min_bytes: (message.min_bytes as usize).min(bytes_max),
+        max_bytes: (message.max_bytes as usize).min(bytes_max),
         wants: wants.collect(),
         answer: Box::new(move |found| answer_of(head, found)),
     };
@@ -36,16 +58,15 @@ pub(super) fn call(shard: &mut Shard, request: &NativeRequest, reply: Responder<
         }
         return;
     }
-    let waits = message.max_wait_ms > 0;
-    if waits && !fetch.has_enough() {
+    let collected = fetch.collect_warm();
+    if message.max_wait_ms > 0 && !fetch.is_enough(&collected) {
         let deadline = Instant::now() + Duration::from_millis(u64::from(message.max_wait_ms));
-        shard.park_fetch(deadline, WaitingFetch { reply: reply.later(), fetch });
+        shard.park_fetch(deadline, WaitingFetch::new(reply.later(), fetch));
         return;
     }
-    match fetch.collect_warm() {
+    match collected {
         Collected::Ready(found) => {
-            let engine = std::sync::Arc::clone(&shard.engine);
-            if let Some(response) = fetch.answer(&engine, found) {
+            if let Some(response) = fetch.answer(&shard.engine, found) {
                 reply.send(response);
             }
         }

@@ -1,6 +1,6 @@
 //! Fetch: whole batches up to the high watermark, waiting for them when there are too few.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use folio_channel::Reply;
 use folio_mapped::MapSlice;
@@ -32,12 +32,20 @@ pub(crate) struct Want {
     pub(crate) offset: Offset,
     pub(crate) max_bytes: usize,
     pub(crate) leader_epoch: Option<LeaderEpoch>,
+    /// Where this connection's last fetch of the partition ended.
+    pub(crate) place: Place,
 }
+
+/// A sequential reader's place, kept by its connection: whoever reads on finds it without an index. A fetch may be
+/// answered from the read pool, hence the lock; nobody ever waits for it.
+pub(crate) type Place = Arc<Mutex<Cursor>>;
 
 /// What one partition had.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) slice: Option<MapSlice>,
+    /// The reader's place once it has the slice.
+    pub(crate) cursor: Cursor,
     pub(crate) high_watermark: Offset,
     pub(crate) log_start: Offset,
     pub(crate) leader_epoch: LeaderEpoch,
@@ -59,14 +67,14 @@ impl Fetch {
         self.wants.iter().filter_map(|want| want.partition.as_ref().ok())
     }
 
-    /// Whether there is as much as was asked for, or something that cannot be waited away.
-    pub(crate) fn has_enough(&self) -> bool {
-        match self.collect_warm() {
+    /// Whether `collected` is as much as was asked for, or something that cannot be waited away.
+    pub(crate) fn is_enough(&self, collected: &Collected) -> bool {
+        match collected {
             Collected::Cold => true,
             Collected::Ready(found) => {
                 let is_wrong =
                     |one: &Result<Found, ServiceError>| one.as_ref().map_or(true, |one| one.error.is_some());
-                bytes_of(&found) >= self.min_bytes || found.iter().any(is_wrong)
+                bytes_of(found) >= self.min_bytes || found.iter().any(is_wrong)
             }
         }
     }
@@ -79,13 +87,18 @@ impl Fetch {
         }
     }
 
-    /// Turns what was found into an answer.
+    /// Turns what was found into an answer, and moves the reader's places on.
     pub(crate) fn answer(
         self,
         engine: &Engine,
         found: Vec<Result<Found, ServiceError>>,
     ) -> Option<NativeResponse> {
         engine.counters.bytes_out.add(bytes_of(&found) as u64);
+        for (want, found) in self.wants.iter().zip(&found) {
+            if let Ok(Found { slice: Some(_), cursor, .. }) = found {
+                *want.place.lock().unwrap_or_else(PoisonError::into_inner) = *cursor;
+            }
+        }
         (self.answer)(found)
     }
 
@@ -127,8 +140,10 @@ impl Fetch {
 impl Want {
     fn read(&self, partition: &Partition<Disk>, left: usize, touch: Touch) -> Option<Found> {
         let log = &partition.log;
+        let mut cursor = *self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let nothing = |error| Found {
             slice: None,
+            cursor: Cursor::default(),
             high_watermark: log.high_watermark(),
             log_start: log.log_start(),
             leader_epoch: log.leader_epoch(),
@@ -137,11 +152,11 @@ impl Want {
         if let Some(error) = self.epoch_error(log.leader_epoch()) {
             return Some(nothing(Some(error)));
         }
-        match log.read(self.offset, left.min(self.max_bytes), &mut Cursor::default(), touch) {
+        match log.read(self.offset, left.min(self.max_bytes), &mut cursor, touch) {
             Ok(Read::Cold) => None,
             Ok(Read::Ready(fetched)) => {
                 let (high_watermark, log_start) = (fetched.high_watermark, fetched.log_start);
-                Some(Found { slice: fetched.slice, high_watermark, log_start, ..nothing(None) })
+                Some(Found { slice: fetched.slice, cursor, high_watermark, log_start, ..nothing(None) })
             }
             Err(error @ ReadError::OffsetOutOfRange { .. }) => {
                 Some(nothing(Some(ServiceError::new(Fault::OffsetOutOfRange, error.to_string()))))
