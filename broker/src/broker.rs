@@ -102,7 +102,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {reason}")]
+    #[error("{reason}")]
     Listen {
         /// The address.
         address: SocketAddr,
