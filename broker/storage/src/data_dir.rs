@@ -234,6 +234,11 @@ impl<F: Files> DataDir<F> {
         &self.trash
     }
 
+    /// Unlinks what lies in the trash; returns how many things there were. May take long.
+    pub fn purge_trash(&self) -> io::Result<u64> {
+        crate::trash::purge(&*self.files)
+    }
+
     /// How much room there is on its file system.
     pub fn free_space(&self) -> io::Result<Space> {
         self.files.space()

@@ -137,7 +137,11 @@ impl<F: Files> DataDir<F> {
                     file.sync().map_err(|source| self.error(log.dir(), source))?;
                 }
                 if flush.new_names {
-                    self.files.sync_dir(log.dir()).map_err(|source| self.error(log.dir(), source))?;
+                    match self.files.sync_dir(log.dir()) {
+                        // Its topic was deleted meanwhile, and the directory is in the trash.
+                        Err(source) if source.kind() == io::ErrorKind::NotFound && !self.has_slot(log) => {}
+                        synced => synced.map_err(|source| self.error(log.dir(), source))?,
+                    }
                 }
             }
         }
@@ -148,13 +152,20 @@ impl<F: Files> DataDir<F> {
         }
         let mut advanced = Vec::with_capacity(captured.len());
         for (log, flush) in captured {
-            self.write_slot(&mut durable, log, &flush.tail, log.log_start(), now)?;
+            // Another round may have begun later and ended sooner; a durable point never moves back.
+            let known = log.durable_tail();
+            let tail = if known.next_offset > flush.tail.next_offset { known } else { flush.tail };
+            self.write_slot(&mut durable, log, &tail, log.log_start(), now)?;
             durable.deadline.wrote(at);
             log.flushed(&flush.tail);
             let visible = log.high_watermark();
             advanced.push(Advanced { partition: log.id(), durable: flush.tail.next_offset, visible });
         }
         Ok(advanced)
+    }
+
+    fn has_slot(&self, log: &Log<F>) -> bool {
+        self.durable().numbers.contains_key(&log.id())
     }
 
     fn write_slot(
