@@ -27,8 +27,9 @@ use crate::native::codec::NativeCodec;
 use crate::pressure::Pressure;
 use crate::service::topics;
 use crate::shard::{LoopMessage, Shard};
+use crate::space::DiskSpace;
 use crate::threads::inbox::Inbox;
-use crate::threads::{self, flusher, lane, maintenance};
+use crate::threads::{self, flusher, lane, maintenance, reaper};
 use crate::view::View;
 
 /// A running broker.
@@ -192,6 +193,9 @@ impl Broker {
             let _ = self.group.join();
             return Outcome::Failed { file: failure.file, error: failure.error };
         }
+        for index in 0..self.engine.loops().len() {
+            self.engine.tell(index, LoopMessage::Drain);
+        }
         // Requests that wait for the disk are answered while the connections drain.
         let drained = self.group.shutdown(self.engine.config.shutdown_timeout / 2);
         let loops = self.group.join();
@@ -301,6 +305,8 @@ fn engine(config: Config, dir: DataDir<Disk>, recovered: String, end: &Arc<End>)
         lanes: (0..config.lane_threads.get()).map(|_| Inbox::new()).collect(),
         readers: Inbox::new(),
         admin: Inbox::new(),
+        reaper: Inbox::new(),
+        space: DiskSpace::default(),
         stop: Inbox::new(),
         loops: OnceLock::new(),
         config,
@@ -372,6 +378,7 @@ fn spawn(engine: &Arc<Engine>) -> io::Result<(Vec<JoinHandle<()>>, JoinHandle<()
         )?);
     }
     all.push(start("folio-admin".to_owned(), |engine, _| engine.work_off(&engine.admin), 0)?);
+    all.push(start("folio-reaper".to_owned(), |engine, _| reaper::run(engine), 0)?);
     all.push(start("folio-maintain".to_owned(), |engine, _| maintenance::run(engine), 0)?);
     let flusher = start("folio-flusher".to_owned(), |engine, _| flusher::run(engine), 0)?;
     Ok((all, flusher))
@@ -443,6 +450,7 @@ impl Engine {
         self.lanes.iter().for_each(Inbox::close);
         self.readers.close();
         self.admin.close();
+        self.reaper.close();
         self.stop.close();
     }
 }

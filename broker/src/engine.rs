@@ -16,9 +16,11 @@ use crate::health::{Failure, Health};
 use crate::partition::Partition;
 use crate::pressure::Pressure;
 use crate::shard::{LoopMessage, Shard};
+use crate::space::DiskSpace;
 use crate::threads::flusher::FlushRequest;
 use crate::threads::inbox::Inbox;
 use crate::threads::lane::LaneJob;
+use crate::threads::reaper::Retired;
 use crate::view::View;
 
 /// The file system below the broker.
@@ -44,6 +46,10 @@ pub(crate) struct Engine {
     pub(crate) readers: Inbox<Job>,
     /// Topics made and deleted, one after the other.
     pub(crate) admin: Inbox<Job>,
+    /// What nobody is to find any more, to be dropped where that may take its time.
+    pub(crate) reaper: Inbox<Retired>,
+    /// Whether the disk has room for more records.
+    pub(crate) space: DiskSpace,
     /// Closed when maintenance is to stop.
     pub(crate) stop: Inbox<()>,
     /// Known once the loops exist, before they run.

@@ -29,6 +29,7 @@ pub(crate) mod pressure;
 pub(crate) mod purgatory;
 pub(crate) mod service;
 pub(crate) mod shard;
+pub(crate) mod space;
 pub(crate) mod threads;
 pub(crate) mod view;
 

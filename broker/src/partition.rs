@@ -63,6 +63,7 @@ pub(crate) struct Partition<F: Files> {
     in_lane: AtomicUsize,
     waiters: AtomicU64,
     is_dirty: AtomicBool,
+    is_deleted: AtomicBool,
     appended_bytes: AtomicU64,
     flushed_bytes: AtomicU64,
 }
@@ -92,6 +93,7 @@ impl<F: Files> Partition<F> {
             in_lane: AtomicUsize::new(0),
             waiters: AtomicU64::new(0),
             is_dirty: AtomicBool::new(false),
+            is_deleted: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),
             flushed_bytes: AtomicU64::new(0),
         }
@@ -99,6 +101,16 @@ impl<F: Files> Partition<F> {
 
     pub(crate) fn durability(&self) -> DurabilityClass {
         self.settings.load().durability
+    }
+
+    /// Its topic is being deleted, or (`false`) could not be. From here on an error of its files is nobody's fault:
+    /// they are on their way out of the directory.
+    pub(crate) fn set_deleted(&self, is_deleted: bool) {
+        self.is_deleted.store(is_deleted, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.is_deleted.load(Ordering::SeqCst)
     }
 
     /// Whether the next batch has to follow others through the lane.

@@ -29,6 +29,8 @@ pub(crate) enum LoopMessage {
     Placed(Arc<Partition<Disk>>, Vec<Placed>),
     /// The data directory has failed: everybody who waits is told.
     Failed,
+    /// The broker is ending: fetches wait for nothing any more.
+    Drain,
 }
 
 /// What became of one entry of a produce.
@@ -74,12 +76,13 @@ pub(crate) struct Shard {
     collected: BTreeMap<PartitionKey, (Arc<Partition<Disk>>, Vec<Pending>)>,
     produces: Purgatory<WaitingProduce>,
     fetches: Purgatory<WaitingFetch>,
+    is_draining: bool,
 }
 
 impl Shard {
     pub(crate) fn new(index: usize, engine: Arc<Engine>) -> Self {
         let (produces, fetches) = (Purgatory::new(), Purgatory::new());
-        Self { index, engine, collected: BTreeMap::new(), produces, fetches }
+        Self { index, engine, collected: BTreeMap::new(), produces, fetches, is_draining: false }
     }
 
     /// Parks a produce until its entries are where it wants them.
@@ -105,7 +108,8 @@ impl Shard {
     /// Parks a fetch until it has enough, unless too many wait: then it is answered with what there is.
     pub(crate) fn park_fetch(&mut self, deadline: Instant, waiting: WaitingFetch) {
         let partitions: Vec<_> = waiting.fetch.partitions().cloned().collect();
-        if self.fetches.len() >= self.engine.config.fetch_waiting_max || partitions.is_empty() {
+        let too_many = self.fetches.len() >= self.engine.config.fetch_waiting_max;
+        if too_many || self.is_draining || partitions.is_empty() {
             self.answer_fetch(waiting);
             return;
         }
@@ -233,6 +237,12 @@ impl LoopLocal for Shard {
                 self.advanced(std::slice::from_ref(&partition));
             }
             LoopMessage::Failed => self.fail_all(),
+            LoopMessage::Drain => {
+                self.is_draining = true;
+                let mut fetches = Vec::new();
+                self.fetches.drain(&mut fetches);
+                fetches.into_iter().for_each(|waiting| self.answer_fetch(waiting));
+            }
         }
     }
 
@@ -265,7 +275,9 @@ impl WaitingProduce {
         self.entries.iter().all(|entry| match entry {
             EntryState::Appending => false,
             EntryState::Appended { partition, range } => {
-                !self.waits_for_watermark || partition.log.high_watermark() > range.last_offset
+                !self.waits_for_watermark
+                    || partition.log.high_watermark() > range.last_offset
+                    || partition.is_deleted()
             }
             EntryState::Refused(_) => true,
         })
@@ -279,7 +291,9 @@ impl WaitingProduce {
             EntryState::Appending => Err(late()),
             EntryState::Appended { partition, range } => {
                 let is_visible = partition.log.high_watermark() > range.last_offset;
-                if waits_for_watermark && !is_visible {
+                if waits_for_watermark && !is_visible && partition.is_deleted() {
+                    Err(ServiceError::unknown_topic(&partition.topic))
+                } else if waits_for_watermark && !is_visible {
                     Err(late())
                 } else {
                     Ok((range.base_offset, partition.log.log_start()))

@@ -15,6 +15,7 @@ pub(crate) mod flusher;
 pub(crate) mod inbox;
 pub(crate) mod lane;
 pub(crate) mod maintenance;
+pub(crate) mod reaper;
 
 /// Starts a storage thread whose panic fails the data directory.
 pub(crate) fn spawn(

@@ -34,6 +34,7 @@ pub(super) fn call(shard: &mut Shard, mut request: NativeRequest, reply: Respond
             if shard.engine.health.has_failed() {
                 return Err(ServiceError::storage_failed());
             }
+            shard.engine.space.check()?;
             let settings = partition.settings.load();
             let decompress_max = shard.engine.config.decompress_max_bytes;
             Checks { settings: &settings, decompress_max, now: now() }.all(&batches)?;

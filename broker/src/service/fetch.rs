@@ -152,6 +152,9 @@ impl Want {
         if let Some(error) = self.epoch_error(log.leader_epoch()) {
             return Some(nothing(Some(error)));
         }
+        if partition.is_deleted() {
+            return Some(nothing(Some(ServiceError::unknown_topic(&partition.topic))));
+        }
         match log.read(self.offset, left.min(self.max_bytes), &mut cursor, touch) {
             Ok(Read::Cold) => None,
             Ok(Read::Ready(fetched)) => {

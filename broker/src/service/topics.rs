@@ -12,6 +12,7 @@ use crate::config::keys::{TOPIC_KEYS, nearest, topic_key};
 use crate::engine::{Disk, Engine, log_options, now};
 use crate::error::{Fault, ServiceError};
 use crate::partition::Partition;
+use crate::threads::reaper::Retired;
 use crate::view::{Topic, TopicRef};
 
 /// The longest name.
@@ -70,8 +71,19 @@ pub(crate) fn serve(
 /// # Errors
 /// There is none; the disk.
 pub(crate) fn delete(engine: &Engine, name: &str) -> Result<(), ServiceError> {
-    let id = engine.dir.delete_topic(name, now()).map_err(|e| translate(&e))?;
+    let topic = find(engine, name)?;
+    let set_deleted = |is_deleted| topic.partitions.iter().for_each(|one| one.set_deleted(is_deleted));
+    // First, since appends and flushes that are under way meet the files moving.
+    set_deleted(true);
+    let id = engine.dir.delete_topic(name, now()).map_err(|e| {
+        set_deleted(false);
+        translate(&e)
+    })?;
     engine.view.rcu(|view| view.without(id));
+    engine.announce(&topic.partitions, None);
+    let logs = topic.partitions.iter().map(|one| Arc::clone(&one.log) as Retired);
+    let partitions = topic.partitions.iter().map(|one| Arc::clone(one) as Retired);
+    engine.reaper.send(partitions.chain(logs).collect::<Vec<_>>());
     Ok(())
 }
 

@@ -72,6 +72,9 @@ fn take_due(
 ) -> Vec<Arc<Partition<Disk>>> {
     let is_over = engine.pressure.unflushed.get() >= engine.config.writeback_max_bytes;
     let is_due = |dirty: &Dirty| {
+        if dirty.partition.is_deleted() {
+            return true;
+        }
         let settings = dirty.partition.settings.load();
         is_over
             || match settings.durability {
@@ -95,7 +98,9 @@ fn take_due(
 fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<(), folio_storage::data_dir::FlushError> {
     let begun: Vec<u64> = due.iter().map(|partition| partition.begin_flush()).collect();
     let before: Vec<i64> = due.iter().map(|partition| partition.log.durable().get()).collect();
-    let logs: Vec<_> = due.iter().map(|partition| Arc::clone(&partition.log)).collect();
+    // What was deleted needs no flush; its bytes count as flushed, or they would hold producers back for ever.
+    let kept = due.iter().filter(|partition| !partition.is_deleted());
+    let logs: Vec<_> = kept.map(|partition| Arc::clone(&partition.log)).collect();
     engine.dir.flush(&logs, now(), Instant::now())?;
     engine.counters.flushes.add(1);
     let mut is_relieved = false;

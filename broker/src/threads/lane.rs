@@ -61,6 +61,9 @@ pub(crate) fn append(
     if engine.health.has_failed() {
         return Ok(refuse(pending, &ServiceError::storage_failed()));
     }
+    if partition.is_deleted() {
+        return Ok(refuse(pending, &ServiceError::unknown_topic(&partition.topic)));
+    }
     let (tickets, mut buffers): (Vec<_>, Vec<_>) =
         pending.into_iter().map(|one| (one.ticket, one.batches)).unzip();
     let again = |tickets: Vec<_>, buffers: Vec<bytes::BytesMut>| {
@@ -82,7 +85,7 @@ pub(crate) fn append(
     if !ranges.is_empty() {
         engine.appended(partition, bytes, ranges.len() as u64);
     }
-    let error = stopped.map(|error| translate(engine, &error));
+    let error = stopped.map(|error| translate(engine, partition, &error));
     let outcomes = tickets.into_iter().enumerate().map(|(number, ticket)| {
         let outcome = match (ranges.get(number), &error) {
             (Some(range), _) => Ok(*range),
@@ -94,11 +97,13 @@ pub(crate) fn append(
     Ok(outcomes.collect())
 }
 
-fn translate(engine: &Engine, error: &AppendError) -> ServiceError {
+fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) -> ServiceError {
     let fault = match error {
         AppendError::NeedsLane | AppendError::NotABatch => Fault::InvalidRecord,
         AppendError::TooLarge { .. } => Fault::MessageTooLarge,
         AppendError::Full { .. } => Fault::StorageFull,
+        // The directory was renamed away under the append.
+        AppendError::Io { .. } if partition.is_deleted() => Fault::UnknownTopic,
         AppendError::Io { path, source } => {
             engine.fail(path, source);
             Fault::StorageFailed

@@ -1,22 +1,31 @@
-//! Maintenance: closes segments by age, and lets retention take the oldest.
+//! Maintenance: closes segments by age, lets retention take the oldest, and watches the space that is left.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use folio_storage::AppendError;
 
 use crate::engine::{Disk, Engine, now};
 use crate::partition::Partition;
 use crate::threads::inbox::Taken;
+use crate::threads::reaper::Retired;
 
 /// Looks at every partition once an interval, until it is told to stop.
 pub(crate) fn run(engine: &Engine) {
     let mut nothing = VecDeque::new();
+    let mut looked = Instant::now();
     loop {
-        let next = Instant::now() + engine.config.maintenance_interval;
+        let next = Instant::now() + SPACE_LOOK.min(engine.config.maintenance_interval);
         if engine.stop.take_all(&mut nothing, Some(next)) == Taken::Closed || engine.health.has_failed() {
             return;
         }
+        engine.space.look(&engine.dir, engine.config.disk_min_free);
+        if looked.elapsed() < engine.config.maintenance_interval {
+            continue;
+        }
+        looked = Instant::now();
         let topics: Vec<_> = engine.view.load().topics().cloned().collect();
         for partition in topics.iter().flat_map(|topic| &topic.partitions) {
             maintain(engine, partition);
@@ -24,11 +33,19 @@ pub(crate) fn run(engine: &Engine) {
     }
 }
 
+const SPACE_LOOK: Duration = Duration::from_millis(500);
+
 fn maintain(engine: &Engine, partition: &Partition<Disk>) {
     let log = &partition.log;
+    let fail = |path: &Path, source: &io::Error| {
+        // The files of a deleted topic may go under our hands.
+        if !partition.is_deleted() {
+            engine.fail(path, source);
+        }
+    };
     // A full disk is told to producers; here it only means later.
     if let Err(AppendError::Io { path, source }) = log.roll_if_expired(now()) {
-        return engine.fail(&path, &source);
+        return fail(&path, &source);
     }
     if let Err(error) = log.learn_timestamps() {
         tracing::warn!(topic = &*partition.topic, partition = partition.number, %error, "retention has to wait");
@@ -37,11 +54,10 @@ fn maintain(engine: &Engine, partition: &Partition<Disk>) {
     let Some(start) = log.expired(now()) else { return };
     // The slot says so before a file goes.
     if let Err(error) = engine.dir.raise_log_start(log, start, now(), Instant::now()) {
-        return engine.fail(&error.path, &error.source);
+        return fail(&error.path, &error.source);
     }
     match log.drop_below_start(engine.dir.trash()) {
-        // The last holder unmaps; a response that is being sent may be it.
-        Ok(maps) => drop(maps),
-        Err(error) => engine.fail(log.dir(), &error),
+        Ok(maps) => engine.reaper.send(maps.into_iter().map(|map| map as Retired)),
+        Err(error) => fail(log.dir(), &error),
     }
 }
