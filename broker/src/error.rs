@@ -1,5 +1,6 @@
 //! What can go wrong with a request, in house words, and the one table to each protocol's codes.
 
+use folio_storage::ReadError;
 use folio_wire::native::ErrorCode;
 
 /// Why a service did not do what was asked. The text says what and where, for a person.
@@ -48,6 +49,16 @@ impl ServiceError {
 
     pub(crate) fn unknown_topic(name: &str) -> Self {
         Self::new(Fault::UnknownTopic, format!("there is no topic {name:?}"))
+    }
+
+    /// Why a log was not read.
+    pub(crate) fn of_read(error: &ReadError) -> Self {
+        let fault = match error {
+            ReadError::OffsetOutOfRange { .. } => Fault::OffsetOutOfRange,
+            ReadError::Retired => Fault::UnknownTopic,
+            ReadError::Io { .. } => Fault::StorageFailed,
+        };
+        Self::new(fault, error.to_string())
     }
 
     /// The code in the native protocol.

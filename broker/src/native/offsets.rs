@@ -8,7 +8,7 @@ use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1, Lis
 use super::codec::{NativeRequest, NativeResponse};
 use super::{code, header, respond, respond_later};
 use crate::engine::Engine;
-use crate::error::{Fault, ServiceError};
+use crate::error::ServiceError;
 use crate::service::topics;
 
 pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
@@ -52,9 +52,8 @@ fn find(
         OffsetSpec::Earliest => Ok((log.log_start().get(), -1, epoch)),
         OffsetSpec::Latest => Ok((log.high_watermark().get(), -1, epoch)),
         OffsetSpec::AtTime(time) => {
-            let hit = log
-                .offset_for_time(Timestamp::new(time))
-                .map_err(|error| ServiceError::new(Fault::StorageFailed, error.to_string()))?;
+            let hit =
+                log.offset_for_time(Timestamp::new(time)).map_err(|error| ServiceError::of_read(&error))?;
             Ok(hit.map_or((-1, -1, epoch), |hit| (hit.offset.get(), hit.timestamp.get(), epoch)))
         }
     }

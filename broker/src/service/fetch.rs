@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use folio_channel::Reply;
 use folio_mapped::MapSlice;
 use folio_record::{LeaderEpoch, Offset};
-use folio_storage::{Cursor, Read, ReadError, Touch};
+use folio_storage::{Cursor, Read, Touch};
 
 use crate::engine::{Disk, Engine, Job};
 use crate::error::{Fault, ServiceError};
@@ -161,12 +161,7 @@ impl Want {
                 let (high_watermark, log_start) = (fetched.high_watermark, fetched.log_start);
                 Some(Found { slice: fetched.slice, cursor, high_watermark, log_start, ..nothing(None) })
             }
-            Err(error @ ReadError::OffsetOutOfRange { .. }) => {
-                Some(nothing(Some(ServiceError::new(Fault::OffsetOutOfRange, error.to_string()))))
-            }
-            Err(error @ ReadError::Io { .. }) => {
-                Some(nothing(Some(ServiceError::new(Fault::StorageFailed, error.to_string()))))
-            }
+            Err(error) => Some(nothing(Some(ServiceError::of_read(&error)))),
         }
     }
 

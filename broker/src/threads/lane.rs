@@ -100,6 +100,7 @@ pub(crate) fn append(
 fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) -> ServiceError {
     let fault = match error {
         AppendError::NeedsLane | AppendError::NotABatch => Fault::InvalidRecord,
+        AppendError::Retired => Fault::UnknownTopic,
         AppendError::TooLarge { .. } => Fault::MessageTooLarge,
         AppendError::Full { .. } => Fault::StorageFull,
         // The directory was renamed away under the append.

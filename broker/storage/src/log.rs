@@ -16,7 +16,7 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::ArcSwap;
@@ -96,6 +96,8 @@ pub struct Log<F: Files> {
     log_start: AtomicI64,
     durable: ArcSwap<Tail>,
     visible: ArcSwap<Tail>,
+    /// Its topic was deleted. Set under the writer's lock.
+    is_retired: AtomicBool,
     writer: Mutex<Writer<F>>,
 }
 
@@ -148,6 +150,7 @@ impl<F: Files> Log<F> {
             log_start: AtomicI64::new(log_start.get()),
             durable: ArcSwap::from_pointee(tail),
             visible: ArcSwap::from_pointee(tail),
+            is_retired: AtomicBool::new(false),
             writer: Mutex::new(writer),
         })
     }
@@ -270,6 +273,19 @@ impl<F: Files> Log<F> {
     /// The first readable offset was raised, durably. Called by the data directory only.
     pub fn start_at(&self, offset: Offset) {
         self.log_start.fetch_max(offset.get(), Ordering::AcqRel);
+    }
+
+    /// The topic was deleted, and its directory is about to move: nothing is appended, and no file is opened, made
+    /// or moved by its name any more. A new topic may soon have a directory of the same name.
+    pub fn retire(&self) {
+        let mut writer = self.lock();
+        self.is_retired.store(true, Ordering::Release);
+        writer.retire();
+    }
+
+    /// Whether its topic was deleted.
+    pub fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
     }
 
     /// Gives reserves back; nothing is appended after this.

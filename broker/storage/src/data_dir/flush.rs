@@ -138,8 +138,8 @@ impl<F: Files> DataDir<F> {
                 }
                 if flush.new_names {
                     match self.files.sync_dir(log.dir()) {
-                        // Its topic was deleted meanwhile, and the directory is in the trash.
-                        Err(source) if source.kind() == io::ErrorKind::NotFound && !self.has_slot(log) => {}
+                        // The topic was deleted meanwhile, and its directory is in the trash.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound && log.is_retired() => {}
                         synced => synced.map_err(|source| self.error(log.dir(), source))?,
                     }
                 }
@@ -162,10 +162,6 @@ impl<F: Files> DataDir<F> {
             advanced.push(Advanced { partition: log.id(), durable: flush.tail.next_offset, visible });
         }
         Ok(advanced)
-    }
-
-    fn has_slot(&self, log: &Log<F>) -> bool {
-        self.durable().numbers.contains_key(&log.id())
     }
 
     fn write_slot(

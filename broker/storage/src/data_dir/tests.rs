@@ -3,14 +3,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use folio_record::Timestamp;
+use folio_record::{BatchBuilder, Compression, NewRecord, Offset, Timestamp};
 use uuid::Uuid;
 
 use super::*;
 use crate::clean::CLEAN_NAME;
 use crate::files::sim::Fault;
 use crate::files::{FileHandle, OpenMode, OsFiles, SimFiles};
-use crate::log::LogOptions;
+use crate::log::{AppendError, Cursor, LogOptions, Mode, ReadError, Touch};
 use crate::metadata::METADATA_LOG_NAME;
 use crate::node::NODE_META_NAME;
 use crate::quarantine::QUARANTINE_NAME;
@@ -391,4 +391,42 @@ fn a_full_disk_refuses_a_topic_and_takes_it_when_there_is_room() {
     files.set_full(false);
     assert!(!dir.has_failed());
     create(&dir, 2).unwrap();
+}
+
+#[test]
+fn the_log_of_a_deleted_topic_leaves_a_new_topic_of_its_name_alone() {
+    let temporary = tempfile::tempdir().unwrap();
+    let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
+    let (dir, _) = open(&files);
+    let small = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
+    let old = dir.create_topic(topic(1), &small, NOW).unwrap().swap_remove(0);
+    old.writer().append(&mut [batch(3000)], Mode::MayBlock, NOW).unwrap();
+    let name = topic(1).name;
+    dir.delete_topic(&name, NOW).unwrap();
+    let again = NewTopic { uuid: Uuid::from_u128(999), ..topic(1) };
+    let new = dir.create_topic(again, &small, NOW).unwrap().swap_remove(0);
+
+    // It would have to roll, that is, to make a file by its name.
+    let refused = old.writer().append(&mut [batch(3000)], Mode::MayBlock, NOW);
+    assert!(matches!(refused, Err(AppendError::Retired)), "{refused:?}");
+    assert!(!old.roll_if_expired(Timestamp::new(i64::MAX / 2)).unwrap());
+    old.learn_timestamps().unwrap();
+    assert!(old.drop_below_start(dir.trash()).unwrap().is_empty());
+    let read = old.read(Offset::ZERO, 1 << 20, &mut Cursor::default(), Touch::Any);
+    assert!(matches!(read, Err(ReadError::Retired)), "{read:?}");
+    // What waits for the old one's flush is not kept waiting, and the flush does not fail.
+    dir.flush(&[Arc::clone(&old), Arc::clone(&new)], NOW, Instant::now()).unwrap();
+    assert_eq!(old.high_watermark(), Offset::new(1));
+
+    let made = std::fs::read_dir(temporary.path().join("topics").join(format!("{name}-0"))).unwrap();
+    let segments =
+        made.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "log")).count();
+    assert_eq!((segments, new.log_end()), (0, Offset::ZERO), "the new topic has nothing yet");
+}
+
+fn batch(size: usize) -> bytes::BytesMut {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+    let value = vec![7; size];
+    builder.append(&NewRecord { timestamp: NOW, key: None, value: Some(&value), headers: &[] }).unwrap();
+    builder.build().unwrap().as_slice().into()
 }

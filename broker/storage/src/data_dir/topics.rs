@@ -226,6 +226,9 @@ impl<F: Files> DataDir<F> {
         };
         let io = |source| self.topic_error(TOPICS_NAME, source);
         for partition in 0..topic.partitions {
+            if let Some(log) = self.durable().logs.get(&PartitionId { topic: uuid, partition }) {
+                log.retire();
+            }
             let dir = partition_dir(&topic.name, partition);
             if self.files.entry(&dir).map_err(io)?.is_some() {
                 self.trash.take(&*self.files, &dir).map_err(io)?;

@@ -60,6 +60,9 @@ pub enum AppendError {
     /// Nothing was done: it would have to wait for a disk.
     #[error("the append would have to wait for a disk")]
     NeedsLane,
+    /// The topic was deleted.
+    #[error("the topic was deleted")]
+    Retired,
     /// The caller's fault: not one or more whole batches.
     #[error("not a whole record batch")]
     NotABatch,
@@ -127,6 +130,9 @@ impl<'a, F: Files> LogWriter<'a, F> {
         mode: Mode,
         now: Timestamp,
     ) -> Result<Appended, AppendError> {
+        if self.log.is_retired() {
+            return Err(AppendError::Retired);
+        }
         let options = self.log.options.load_full();
         let size: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
         if size <= u64::from(options.segment_bytes) || buffers.len() <= 1 {
@@ -294,6 +300,16 @@ impl<F: Files> Writer<F> {
             }
         }
         Ok(())
+    }
+
+    /// Gives the files up, but for the handles that the next flush wants.
+    pub(super) fn retire(&mut self) {
+        if let Some(active) = self.active.take()
+            && active.is_dirty
+        {
+            self.unsynced.push(Arc::clone(&active.sync[0]));
+        }
+        self.new_names = false;
     }
 
     pub(super) fn cut(&mut self) -> io::Result<()> {

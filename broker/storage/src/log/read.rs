@@ -74,6 +74,9 @@ pub enum ReadError {
         /// The next offset to be assigned.
         log_end: Offset,
     },
+    /// The topic was deleted.
+    #[error("the topic was deleted")]
+    Retired,
     /// The disk's fault, or that of whoever changed the file.
     #[error("{}: {source}", dir.display())]
     Io {
@@ -96,6 +99,9 @@ impl<F: Files> Log<F> {
         cursor: &mut Cursor,
         touch: Touch,
     ) -> Result<Read, ReadError> {
+        if self.is_retired() {
+            return Err(ReadError::Retired);
+        }
         let visible = **self.visible.load();
         let (log_start, log_end) = (self.log_start(), self.log_end());
         if offset < log_start || offset > log_end {
@@ -158,6 +164,9 @@ impl<F: Files> Log<F> {
     /// # Errors
     /// See [`ReadError`].
     pub fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<TimeHit>, ReadError> {
+        if self.is_retired() {
+            return Err(ReadError::Retired);
+        }
         let visible = **self.visible.load();
         let log_start = self.log_start();
         for segment in self.view.load().iter() {

@@ -61,6 +61,9 @@ impl<F: Files> Log<F> {
     /// caller decides where they are unmapped.
     pub fn drop_below_start(&self, trash: &Trash) -> io::Result<Vec<Arc<SegmentMap>>> {
         let _writer = self.lock();
+        if self.is_retired() {
+            return Ok(Vec::new());
+        }
         let view = self.view.load_full();
         let start = self.log_start();
         let gone = view.windows(2).take_while(|pair| pair[1].base() <= start).count();
@@ -84,6 +87,9 @@ impl<F: Files> Log<F> {
 
     /// Looks up the latest timestamp of segments that nobody has read since the start; for retention by time.
     pub fn learn_timestamps(&self) -> io::Result<()> {
+        if self.is_retired() {
+            return Ok(());
+        }
         for segment in self.view.load().iter().filter(|segment| segment.max_timestamp().is_none()) {
             if let Some(timestamp) = self.last_timestamp(segment)? {
                 segment.set_max_timestamp(timestamp);
