@@ -1,6 +1,6 @@
 //! `foliod`: the broker as a daemon.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,7 +50,11 @@ const DATA_DIRECTORY_FAILED: u8 = 70;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(tracing::Level::INFO)
+        .init();
     let loaded = match load(&arguments) {
         Ok(loaded) => loaded,
         Err(error) => {

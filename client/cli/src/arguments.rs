@@ -1,0 +1,267 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::format::Format;
+use crate::place::{Start, Stop};
+
+/// Topics and records of a Folio broker.
+#[derive(Debug, Parser)]
+#[command(name = "folio", version, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// The broker's address
+    #[arg(
+        long,
+        global = true,
+        env = "FOLIO_BROKER",
+        default_value = "127.0.0.1:9092",
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) broker: String,
+    /// Text for people, or JSON for programs
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+const EXIT_CODES: &str = "Examples:
+  folio topic create access -p 3
+  folio produce access < access.log
+  folio consume access --until end
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no broker reached, 4 no such topic or partition,
+70 the broker's data directory failed, 130 interrupted.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make, list, describe and delete topics
+    Topic {
+        #[command(subcommand)]
+        command: TopicCommand,
+    },
+    /// Send lines as records
+    #[command(after_help = PRODUCE_EXAMPLES)]
+    Produce(ProduceOptions),
+    /// Print records
+    #[command(after_help = CONSUME_EXAMPLES)]
+    Consume(ConsumeOptions),
+    /// How the broker is
+    Status,
+    /// Measure a broker
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+    /// Look into a data directory, without a broker
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example: folio completion bash > ~/.local/share/bash-completion/completions/folio"
+    )]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Make a topic
+    #[command(after_help = "Example: folio topic create access -p 3 --config retention.ms=3600000")]
+    Create {
+        /// Its name
+        topic: String,
+        /// How many partitions
+        #[arg(short, long, default_value_t = 1)]
+        partitions: u32,
+        /// A setting that differs from the broker's default; may be repeated
+        #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+        config: Vec<(String, String)>,
+    },
+    /// Name all topics
+    List,
+    /// Tell everything about a topic
+    Describe {
+        /// Its name
+        topic: String,
+    },
+    /// Delete a topic with its records
+    Delete {
+        /// Its name
+        topic: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProduceOptions {
+    /// The topic
+    pub(crate) topic: String,
+    /// Files to read one after the other; none, or -, is standard input
+    pub(crate) files: Vec<PathBuf>,
+    /// The partition; without it the key decides, and without a key they take turns
+    #[arg(short, long)]
+    pub(crate) partition: Option<u32>,
+    /// What stands between key and value in a line; a line without it has no key
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) key_separator: Option<String>,
+    /// A header of every record; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) header: Vec<(String, String)>,
+    /// What an acknowledgement waits for
+    #[arg(long, value_enum, default_value_t = Acks::All)]
+    pub(crate) acks: Acks,
+    /// How batches are compressed
+    #[arg(long, value_enum, default_value_t = Compression::None)]
+    pub(crate) compression: Compression,
+    /// Make the topic, with one partition, if it is missing
+    #[arg(long)]
+    pub(crate) create: bool,
+}
+
+const PRODUCE_EXAMPLES: &str = "Examples:
+  folio produce access -p 0 < access.log
+  folio produce access --key-separator ' ' --compression lz4 access.log
+  tail -f /var/log/syslog | folio produce syslog --create";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Acks {
+    /// Nothing: nobody knows whether a record arrived
+    #[value(name = "0")]
+    None,
+    /// The append
+    #[value(name = "1")]
+    Leader,
+    /// What the topic's durability promises
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compression {
+    None,
+    Lz4,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeOptions {
+    /// The topic
+    pub(crate) topic: String,
+    /// Partitions, separated by commas; without it all of them
+    #[arg(short, long, value_delimiter = ',')]
+    pub(crate) partition: Vec<u32>,
+    /// Where to begin: earliest, latest, OFFSET, -N (N before the end) or @TIME
+    #[arg(long, default_value = "earliest", allow_hyphen_values = true, value_name = "PLACE")]
+    pub(crate) from: Start,
+    /// Where to stop, in each partition: end (as it is now), before OFFSET, or before @TIME; without it, never
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) until: Option<Stop>,
+    /// Stop after so many records
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// How a record is printed: %t topic, %p partition, %o offset, %k key, %s value, %T time in ms, %K %S their
+    /// lengths, %h headers, %% and \n \t \\
+    #[arg(long, default_value = "%s\\n", value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+const CONSUME_EXAMPLES: &str = "Examples:
+  folio consume access --until end > out.log
+  folio consume access --from -10 --format '%p:%o %s\\n'
+  folio consume access -p 0 --from @2026-01-31T12:00:00Z --until @2026-01-31T13:00:00Z
+  folio consume access --output json | jq .offset
+
+A time is milliseconds since 1970, a date, or a date and time (with Z, an offset, or this machine's time zone).";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Send records as fast as it goes
+    Produce(BenchOptions),
+    /// Send records, then read them as fast as it goes
+    Consume(BenchOptions),
+    /// Send one record at a time and wait for it
+    Latency(BenchOptions),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BenchOptions {
+    /// How many records
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) records: u64,
+    /// Bytes of a record's value
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) size: usize,
+    /// Durability of the topic, which is made for this and deleted afterwards
+    #[arg(long, default_value = "os", value_parser = ["fsync", "interval", "os"])]
+    pub(crate) durability: String,
+    /// What an acknowledgement waits for
+    #[arg(long, value_enum, default_value_t = Acks::All)]
+    pub(crate) acks: Acks,
+    /// How batches are compressed
+    #[arg(long, value_enum, default_value_t = Compression::None)]
+    pub(crate) compression: Compression,
+    /// Bytes of a batch
+    #[arg(long, default_value_t = 64 * 1024)]
+    pub(crate) batch: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Show what stands in a data directory; it may belong to a running daemon
+    #[command(after_help = "Example: folio log dump folio-data --partition access-0 --records")]
+    Dump {
+        /// The data directory
+        dir: PathBuf,
+        /// Only this partition, as TOPIC-NUMBER
+        #[arg(long)]
+        partition: Option<String>,
+        /// Also the records inside of batches
+        #[arg(long)]
+        records: bool,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn places_before_the_end_and_many_partitions_are_understood() {
+        let typed = ["folio", "consume", "t", "-p", "0,2", "--from", "-10", "--until", "end"];
+        let Command::Consume(options) = Arguments::try_parse_from(typed).unwrap().command else { panic!() };
+        assert_eq!(
+            (options.partition, options.from, options.until),
+            (vec![0, 2], Start::BeforeEnd(10), Some(Stop::End))
+        );
+    }
+
+    #[test]
+    fn a_setting_without_a_value_is_wrong_usage() {
+        let error =
+            Arguments::try_parse_from(["folio", "topic", "create", "t", "--config", "a"]).unwrap_err();
+        assert!(error.to_string().contains("expected KEY=VALUE"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+}

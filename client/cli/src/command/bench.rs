@@ -1,0 +1,220 @@
+//! `folio bench`: what a broker does on this machine.
+
+use std::time::{Duration, Instant};
+
+use folio_client::{
+    Client, ConsumerConfig, NewTopic, Position, ProducerConfig, ProducerRecord, TopicPartition,
+};
+use hdrhistogram::Histogram;
+use serde_json::json;
+
+use super::connect;
+use crate::arguments::{BenchCommand, BenchOptions, Output};
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::output::{print, print_json};
+
+pub(crate) fn run(broker: &str, output: Output, command: &BenchCommand) -> Result<(), Failure> {
+    let interrupt = Interrupt::watch()?;
+    let client = connect(broker)?;
+    let (name, options) = match command {
+        BenchCommand::Produce(options) => ("produce", options),
+        BenchCommand::Consume(options) => ("consume", options),
+        BenchCommand::Latency(options) => ("latency", options),
+    };
+    let topic = format!("folio-bench-{}", std::process::id());
+    let new = NewTopic::new(&topic, 1).setting("durability", &options.durability);
+    client.admin().create_topic(new).wait()?;
+    let bench = Bench { client: &client, topic: &topic, options, interrupt: &interrupt };
+    let measured = match command {
+        BenchCommand::Produce(_) => bench.produce(),
+        BenchCommand::Consume(_) => bench.produce().and_then(|_| bench.consume()),
+        BenchCommand::Latency(_) => bench.latency(),
+    };
+    let deleted = client.admin().delete_topic(&topic).wait();
+    let measured = measured?;
+    deleted?;
+    measured.show(name, options, output)
+}
+
+struct Bench<'a> {
+    client: &'a Client,
+    topic: &'a str,
+    options: &'a BenchOptions,
+    interrupt: &'a Interrupt,
+}
+
+impl Bench<'_> {
+    fn produce(&self) -> Result<Measured, Failure> {
+        let config = ProducerConfig::new()
+            .acks(self.options.acks.into())
+            .compression(self.options.compression.into())
+            .batch_bytes(self.options.batch);
+        let producer = self.client.producer(config)?;
+        let value = vec![b'x'; self.options.size];
+        let meter = Meter::start(self.client)?;
+        let mut latencies = histogram()?;
+        let mut watched = None;
+        for number in 0..self.options.records {
+            if number % 1024 == 0 {
+                self.check()?;
+            }
+            let delivery = producer.send(ProducerRecord::to(self.topic).partition(0).value(&value))?;
+            // One record at a time is watched: what it waits for is what any other one then waits for.
+            match &watched {
+                None => watched = Some((Instant::now(), delivery)),
+                Some((since, first)) if first.get().is_some() => {
+                    record(&mut latencies, since.elapsed());
+                    watched = Some((Instant::now(), delivery));
+                }
+                Some(_) => drop(delivery),
+            }
+        }
+        producer.close()?;
+        if let Some((since, _)) = watched {
+            record(&mut latencies, since.elapsed());
+        }
+        meter.stop(self.client, self.options.records, self.options.size, latencies)
+    }
+
+    fn consume(&self) -> Result<Measured, Failure> {
+        let mut consumer = self.client.consumer(ConsumerConfig::new())?;
+        let meter = Meter::start(self.client)?;
+        let mut latencies = histogram()?;
+        consumer.assign([(TopicPartition::new(self.topic, 0), Position::Earliest)]);
+        let mut count = 0;
+        while count < self.options.records {
+            self.check()?;
+            let since = Instant::now();
+            if let Some(records) = consumer.poll(Duration::from_millis(100))? {
+                record(&mut latencies, since.elapsed());
+                count += records.iter().count() as u64;
+            }
+        }
+        meter.stop(self.client, count, self.options.size, latencies)
+    }
+
+    fn latency(&self) -> Result<Measured, Failure> {
+        let producer = self.client.producer(ProducerConfig::new().acks(self.options.acks.into()))?;
+        let value = vec![b'x'; self.options.size];
+        let records = self.options.records.min(LATENCY_RECORDS_MAX);
+        let meter = Meter::start(self.client)?;
+        let mut latencies = histogram()?;
+        for _ in 0..records {
+            self.check()?;
+            let since = Instant::now();
+            producer.send(ProducerRecord::to(self.topic).partition(0).value(&value))?.wait()?;
+            record(&mut latencies, since.elapsed());
+        }
+        meter.stop(self.client, records, self.options.size, latencies)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.interrupt.is_asked() { Err(Failure::interrupted()) } else { Ok(()) }
+    }
+}
+
+/// What takes longer counts as so long.
+const LATENCY_NS_MAX: u64 = 600_000_000_000;
+/// One at a time, a million would take minutes on a slow disk.
+const LATENCY_RECORDS_MAX: u64 = 10_000;
+
+struct Meter {
+    since: Instant,
+    cpu: Option<Duration>,
+}
+
+struct Measured {
+    records: u64,
+    bytes: u64,
+    took: Duration,
+    /// Of the daemon, when it runs on this machine.
+    cpu: Option<Duration>,
+    latencies: Histogram<u64>,
+}
+
+impl Meter {
+    fn start(client: &Client) -> Result<Self, Failure> {
+        Ok(Self { cpu: daemon_cpu(client)?, since: Instant::now() })
+    }
+
+    fn stop(
+        self,
+        client: &Client,
+        records: u64,
+        size: usize,
+        latencies: Histogram<u64>,
+    ) -> Result<Measured, Failure> {
+        let took = self.since.elapsed();
+        let cpu = daemon_cpu(client)?.zip(self.cpu).map(|(after, before)| after.saturating_sub(before));
+        Ok(Measured { records, bytes: records * size as u64, took, cpu, latencies })
+    }
+}
+
+impl Measured {
+    fn show(&self, name: &str, options: &BenchOptions, output: Output) -> Result<(), Failure> {
+        let seconds = self.took.as_secs_f64().max(1e-9);
+        let (per_second, mb) = (self.records as f64 / seconds, self.bytes as f64 / 1e6);
+        let us = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
+        let cpu_per_gb = self.cpu.map(|cpu| cpu.as_secs_f64() / (mb / 1000.0).max(1e-9));
+        if output == Output::Json {
+            return print_json(&json!({
+                "bench": name,
+                "records": self.records,
+                "value_bytes": options.size,
+                "durability": options.durability,
+                "seconds": seconds,
+                "records_per_second": per_second,
+                "mb_per_second": mb / seconds,
+                "latency_us": {
+                    "p50": us(0.5), "p90": us(0.9), "p99": us(0.99), "p99.9": us(0.999), "max": us(1.0),
+                },
+                "daemon_cpu_seconds": self.cpu.map(|cpu| cpu.as_secs_f64()),
+                "daemon_cpu_seconds_per_gb": cpu_per_gb,
+            }));
+        }
+        let cpu = cpu_per_gb.map_or_else(
+            || "the daemon's CPU is not to be seen from here".to_owned(),
+            |cpu| format!("{cpu:.2} s of the daemon's CPU per GB"),
+        );
+        print(&format!(
+            "{name}: {} records of {} bytes, durability {}, in {seconds:.2} s\n\
+             {per_second:.0} records/s, {:.1} MB/s, {cpu}\n\
+             latency p50 {:.0} us, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, most {:.0}\n",
+            self.records,
+            options.size,
+            options.durability,
+            mb / seconds,
+            us(0.5),
+            us(0.9),
+            us(0.99),
+            us(0.999),
+            us(1.0)
+        ))
+    }
+}
+
+fn histogram() -> Result<Histogram<u64>, Failure> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).map_err(Failure::failed)
+}
+
+/// In nanoseconds.
+fn record(latencies: &mut Histogram<u64>, latency: Duration) {
+    latencies.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+}
+
+/// CPU time of the daemon so far, if the process of that number on this machine is one.
+fn daemon_cpu(client: &Client) -> Result<Option<Duration>, Failure> {
+    let pid = client.admin().status(false).wait()?.pid;
+    let is_daemon =
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "foliod");
+    if !is_daemon {
+        return Ok(None);
+    }
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Ok(None) };
+    let of_task = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Ok(Some(Duration::from_nanos(tasks.flatten().filter_map(of_task).sum())))
+}

@@ -1,0 +1,69 @@
+//! `folio log`: data directories, without a broker.
+
+use std::io::{self, Write};
+
+use folio_storage::dump::{DumpOptions, dump};
+use folio_storage::files::OsFiles;
+use serde_json::Value;
+
+use crate::arguments::{LogCommand, Output};
+use crate::exit::Failure;
+use crate::output::stdout;
+
+pub(crate) fn run(output: Output, command: &LogCommand) -> Result<(), Failure> {
+    let LogCommand::Dump { dir, partition, records } = command;
+    let unreadable = |error| Failure::failed(format_args!("cannot read {}: {error}", dir.display()));
+    let files = OsFiles::open(dir).map_err(unreadable)?;
+    let options = DumpOptions { records: *records, partition: partition.clone() };
+    let mut out = stdout();
+    let mut written = Ok(());
+    let (mut shown, mut broken) = (0_u64, 0_u64);
+    let dumped = dump(&files, &options, &mut |item| {
+        if written.is_ok() {
+            shown += 1;
+            let is_broken = matches!(item, folio_storage::dump::Item::Broken { .. });
+            broken += u64::from(is_broken);
+            written = serde_json::to_value(&item).map_err(io::Error::other).and_then(|item| match output {
+                Output::Text => writeln!(out, "{}", line(&item)),
+                Output::Json => writeln!(out, "{item}"),
+            });
+        }
+    });
+    written?;
+    out.flush()?;
+    dumped.map_err(unreadable)?;
+    if let (Some(partition), 0) = (partition, shown) {
+        return Err(Failure::failed(format_args!("{} has no partition {partition}", dir.display())));
+    }
+    if broken > 0 {
+        return Err(Failure::failed(format_args!("{broken} of these things are not what they should be")));
+    }
+    Ok(())
+}
+
+/// `kind field=value field=value`.
+fn line(item: &Value) -> String {
+    let Some(fields) = item.as_object() else { return item.to_string() };
+    let mut text = fields.get("item").and_then(Value::as_str).unwrap_or("item").to_owned();
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "item") {
+        text += &match value {
+            Value::String(value) if !value.contains(char::is_whitespace) => format!(" {name}={value}"),
+            value => format!(" {name}={value}"),
+        };
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_item_is_a_line_of_its_fields() {
+        let item = json!({ "item": "epoch", "dir": "topics/t-0", "epoch": 3, "start": 7 });
+        assert_eq!(line(&item), "epoch dir=topics/t-0 epoch=3 start=7");
+        assert_eq!(line(&json!({ "item": "broken", "reason": "two words" })), "broken reason=\"two words\"");
+    }
+}

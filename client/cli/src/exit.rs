@@ -1,0 +1,158 @@
+//! How the program ends: one table of codes that scripts can trust, and one line that says why.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use folio_client::{BuildError, CallError, DeliveryError, ErrorCode, PollError, SendError, StartError};
+
+/// Why the program ends without having done what was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    /// Empty: everything has been said.
+    text: String,
+}
+
+/// It did not work.
+const FAILED: u8 = 1;
+/// The command line is wrong; what clap finds wrong by itself ends with the same.
+const USAGE: u8 = 2;
+/// No broker answered.
+const UNREACHABLE: u8 = 3;
+/// There is no such topic or partition.
+const NO_SUCH_TOPIC: u8 = 4;
+/// The broker's data directory has failed.
+const DATA_DIRECTORY_FAILED: u8 = 70;
+/// Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+impl Failure {
+    pub(crate) fn failed(text: impl fmt::Display) -> Self {
+        Self { code: FAILED, text: text.to_string() }
+    }
+
+    pub(crate) fn usage(text: impl fmt::Display) -> Self {
+        Self { code: USAGE, text: text.to_string() }
+    }
+
+    /// The reader of standard output has seen enough: not an error, and nothing to say.
+    pub(crate) fn closed_pipe() -> Self {
+        Self { code: 0, text: String::new() }
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self { code: INTERRUPTED, text: String::new() }
+    }
+
+    pub(crate) fn no_such_topic(topic: &str) -> Self {
+        Self {
+            code: NO_SUCH_TOPIC,
+            text: format!("there is no topic {topic:?}; `folio topic create {topic}` makes it"),
+        }
+    }
+
+    pub(crate) fn no_such_partition(topic: &str, partition: u32, partitions: u32) -> Self {
+        let last = partitions.saturating_sub(1);
+        let text = format!("topic {topic:?} has no partition {partition}; it has 0 to {last}");
+        Self { code: NO_SUCH_TOPIC, text }
+    }
+
+    /// Says why, and gives the process its code.
+    pub(crate) fn report(self) -> ExitCode {
+        if !self.text.is_empty() {
+            eprintln!("folio: {}", self.text);
+        }
+        ExitCode::from(self.code)
+    }
+
+    /// As this, but about `topic`: a missing one is named with the command that makes it.
+    pub(crate) fn about(self, topic: &str) -> Self {
+        if self.code == NO_SUCH_TOPIC { Self::no_such_topic(topic) } else { self }
+    }
+
+    /// As this, with its place in the input before it.
+    pub(crate) fn at(self, place: &str) -> Self {
+        Self { text: format!("{place}: {}", self.text), ..self }
+    }
+
+    fn coded(code: ErrorCode, text: String) -> Self {
+        let code = match code {
+            ErrorCode::UNKNOWN_TOPIC | ErrorCode::UNKNOWN_PARTITION => NO_SUCH_TOPIC,
+            ErrorCode::STORAGE_FAILED => DATA_DIRECTORY_FAILED,
+            _ => FAILED,
+        };
+        Self { code, text }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        if error.is_unreachable() {
+            let text = format!("{error}; is foliod running there? --broker or FOLIO_BROKER names another");
+            return Self { code: UNREACHABLE, text };
+        }
+        Self::coded(error.code().unwrap_or(ErrorCode::INTERNAL), error.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Connect(error) => error.into(),
+            StartError::Config(text) => Self::usage(text),
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Config(text) => Self::usage(text),
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Topic { source, .. } => source.into(),
+            SendError::NoSuchPartition { topic, partition, partitions } => {
+                Self::no_such_partition(&topic, partition, partitions)
+            }
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<DeliveryError> for Failure {
+    fn from(error: DeliveryError) -> Self {
+        match error {
+            DeliveryError::Refused { ref refusal, .. } => Self::coded(refusal.code, error.to_string()),
+            DeliveryError::Failed { source, .. } => source.into(),
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<PollError> for Failure {
+    fn from(error: PollError) -> Self {
+        match error {
+            PollError::Refused { ref refusal, .. } => Self::coded(refusal.code, error.to_string()),
+            PollError::Away(error) => error.into(),
+            error => Self::failed(error),
+        }
+    }
+}
+
+/// Of writing to standard output.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::closed_pipe();
+        }
+        Self::failed(format_args!("cannot write: {error}"))
+    }
+}

@@ -1,0 +1,234 @@
+//! The command line, as a person and a script use it, against a broker in this process.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use folio_broker::{Broker, Config};
+
+const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/access.log");
+
+struct Rig {
+    broker: Option<Broker>,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new(dir.path().join("data"));
+        config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let broker = Broker::start(config).unwrap();
+        let address = broker.local_addrs()[0].to_string();
+        Self { broker: Some(broker), address, _dir: dir }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(folio_tests::binary("folio"));
+        command.args(arguments).env("FOLIO_BROKER", &self.address).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn feed(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut command = self.command(arguments);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that gives up does not read to the end.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    }
+
+    fn done(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        output.stdout
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(broker) = self.broker.take() {
+            broker.shutdown();
+            let _ = broker.wait();
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_file_goes_in_and_comes_out_byte_for_byte() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "access", "-p", "3"]);
+    let log = std::fs::read(LOG).unwrap();
+    let fed = rig.feed(&["produce", "access", "-p", "0"], &log);
+    assert!(fed.status.success() && fed.stdout.is_empty());
+    assert!(text(&fed.stderr).starts_with("10000 records, "), "{}", text(&fed.stderr));
+    let out = rig.done(&["consume", "access", "-p", "0", "--from", "earliest", "--until", "end"]);
+    assert!(out == log);
+    // The files of the command line are read as standard input is.
+    rig.done(&["produce", "access", "-p", "1", "--compression", "lz4", LOG]);
+    assert!(rig.done(&["consume", "access", "-p", "1", "--until", "end"]) == log);
+}
+
+#[test]
+fn keys_headers_and_formats_come_out_as_they_went_in() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t"]);
+    let produce = ["produce", "t", "--key-separator", ":", "--header", "h=1", "--header", "h=2"];
+    assert!(rig.feed(&produce, b"k:v\nplain\n:empty key\n").status.success());
+    let format = "%t %p %o [%k] %K [%s] %S %h\\n";
+    let out = rig.done(&["consume", "t", "--until", "end", "--format", format]);
+    let expected =
+        "t 0 0 [k] 1 [v] 1 h=1,h=2\nt 0 1 [] -1 [plain] 5 h=1,h=2\nt 0 2 [] 0 [empty key] 9 h=1,h=2\n";
+    assert_eq!(text(&out), expected);
+    let out = rig.done(&["consume", "t", "--until", "end", "--output", "json"]);
+    let lines: Vec<serde_json::Value> =
+        text(&out).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["key"], &lines[1]["key"]), (&"k".into(), &serde_json::Value::Null));
+    assert_eq!(lines[0]["headers"][1]["value"], "2");
+}
+
+#[test]
+fn consuming_begins_and_stops_where_it_is_told() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t"]);
+    assert!(rig.feed(&["produce", "t"], b"a\nb\nc\nd\ne").status.success());
+    for (arguments, expected) in [
+        (&["--until", "end"][..], "a\nb\nc\nd\ne\n"),
+        (&["--from", "-2", "--until", "end"], "d\ne\n"),
+        (&["--from", "-9", "--until", "end"], "a\nb\nc\nd\ne\n"),
+        (&["--from", "1", "--until", "3"], "b\nc\n"),
+        (&["--from", "latest", "--until", "end"], ""),
+        (&["--from", "@0", "--count", "2"], "a\nb\n"),
+        (&["--from", "@2100-01-01", "--until", "end"], ""),
+        (&["--until", "@1970-01-02"], ""),
+        (&["--count", "0"], ""),
+    ] {
+        let out = rig.done(&[&["consume", "t"], arguments].concat());
+        assert_eq!(text(&out), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn topics_are_listed_described_and_deleted_for_people_and_for_programs() {
+    let rig = Rig::new();
+    assert!(rig.done(&["topic", "list"]).is_empty(), "an empty broker prints nothing");
+    rig.done(&["topic", "create", "b", "-p", "2", "--config", "retention.ms=1000"]);
+    rig.done(&["topic", "create", "a"]);
+    let list = text(&rig.done(&["topic", "list"]));
+    assert_eq!(list.split_whitespace().collect::<Vec<_>>(), ["TOPIC", "PARTITIONS", "a", "1", "b", "2"]);
+    let described = text(&rig.done(&["topic", "describe", "b", "--output", "json"]));
+    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(described["partitions"].as_array().unwrap().len(), 2);
+    let settings = described["settings"].as_array().unwrap();
+    let retention = settings.iter().find(|setting| setting["key"] == "retention.ms").unwrap();
+    assert_eq!((&retention["value"], &retention["is_own"]), (&"1000".into(), &true.into()));
+    rig.done(&["topic", "delete", "b"]);
+    assert_eq!(rig.run(&["topic", "describe", "b"]).status.code(), Some(4));
+    let status: serde_json::Value =
+        serde_json::from_slice(&rig.done(&["status", "--output", "json"])).unwrap();
+    assert_eq!((&status["topics"], &status["partitions"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn mistakes_end_with_their_code_and_say_what_to_do() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t"]);
+    for (arguments, code, says) in [
+        (&["consume", "nosuch"][..], 4, "`folio topic create nosuch` makes it"),
+        (&["produce", "nosuch"], 4, "`folio topic create nosuch` makes it"),
+        (&["topic", "delete", "nosuch"], 4, "there is no topic \"nosuch\""),
+        (&["consume", "t", "-p", "7"], 4, "topic \"t\" has no partition 7"),
+        (&["produce", "t", "-p", "7"], 4, "topic \"t\" has no partition 7"),
+        (&["topic", "create", "t"], 1, "exists"),
+        (&["topic", "create", "a/b"], 1, "is no topic name"),
+        (&["topic", "create", "x", "--config", "retention.mss=1"], 1, "did you mean retention.ms?"),
+        (&["produce", "t", "/nowhere"], 1, "cannot read /nowhere"),
+        (&["produce", "t", "--partitoin", "1"], 2, "--partition"),
+        (&["consume", "t", "--from", "yesterday"], 2, "expected earliest, latest, an offset, -N or @TIME"),
+        (&["consume", "t", "--from", "5", "--until", "end", "--format", "%x"], 2, "%x means nothing"),
+        (&["--broker", "127.0.0.1:1", "topic", "list"], 3, "is foliod running there?"),
+        (&["consume", "t", "--from", "5"], 1, "offset 5 is out of range"),
+        (&["log", "dump", "/nowhere"], 1, "cannot read /nowhere"),
+    ] {
+        let output = rig.run(arguments);
+        let (code_got, said) = (output.status.code(), text(&output.stderr));
+        assert!(code_got == Some(code) && said.contains(says), "{arguments:?}: {code_got:?} {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_is_named_and_what_stands_before_it_is_stored() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t"]);
+    let mut input = b"first\n".to_vec();
+    input.resize(input.len() + 1_100_000, b'x');
+    input.extend_from_slice(b"\nnever\n");
+    let output = rig.feed(&["produce", "t"], &input);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("line 2 is longer than"), "{}", text(&output.stderr));
+    assert_eq!(text(&rig.done(&["consume", "t", "--until", "end"])), "first\n");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_the_program_quietly() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t"]);
+    rig.done(&["produce", "t", LOG]);
+    let folio = folio_tests::binary("folio");
+    let script = format!("{} consume t | head -1; echo ${{PIPESTATUS[0]}}", folio.display());
+    let output =
+        Command::new("bash").args(["-c", &script]).env("FOLIO_BROKER", &rig.address).output().unwrap();
+    let lines = text(&output.stdout);
+    assert!(lines.ends_with("\n0\n") && output.stderr.is_empty(), "{lines}{}", text(&output.stderr));
+}
+
+#[test]
+fn an_interrupted_consumer_ends_with_130_and_has_printed_what_came() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t"]);
+    assert!(rig.feed(&["produce", "t"], b"a\n").status.success());
+    let script = format!(
+        "{} consume t > out & pid=$!; until grep -q a out; do sleep 0.02; done; kill -INT $pid; wait $pid; echo $?",
+        folio_tests::binary("folio").display()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    // Without job control a shell starts background programs with the signal ignored.
+    let script = format!("set -m; {script}");
+    let mut command = Command::new("timeout");
+    let output = command
+        .args(["30", "bash", "-c", &script])
+        .current_dir(dir.path())
+        .env("FOLIO_BROKER", &rig.address)
+        .output()
+        .unwrap();
+    assert!(
+        text(&output.stdout).trim_end().ends_with("130"),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    assert_eq!(std::fs::read(dir.path().join("out")).unwrap(), b"a\n");
+}
+
+#[test]
+fn every_bench_measures_something_and_cleans_up() {
+    let rig = Rig::new();
+    for bench in ["produce", "consume", "latency"] {
+        let out = rig.done(&["bench", bench, "--records", "2000", "--size", "100", "--output", "json"]);
+        let measured: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert!(measured["records"].as_u64() >= Some(2000), "{measured}");
+        assert!(measured["latency_us"]["max"].as_f64() > Some(0.0), "{measured}");
+    }
+    assert!(rig.done(&["topic", "list"]).is_empty());
+}
