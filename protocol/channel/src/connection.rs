@@ -279,14 +279,17 @@ impl<L: LoopLocal> Connection<L> {
         });
     }
 
-    fn begin_closing(&mut self, closing: Closing) {
+    fn begin_closing(&mut self, mut closing: Closing) {
         match &self.state {
             State::Open => {
                 self.channel.core().set(OPEN, false);
                 self.state = State::Closing(closing);
             }
-            // The stricter of the two: a peer that was being waited for is not any more.
+            // The stricter of the two: what was not waited for is not waited for again.
             State::Closing(before) if before.deadline > closing.deadline || !closing.waits_for_owed => {
+                closing.waits_for_owed &= before.waits_for_owed;
+                closing.takes_input &= before.takes_input;
+                closing.deadline = closing.deadline.min(before.deadline);
                 self.state = State::Closing(closing);
             }
             State::Closing(_) | State::Ended(_) => {}
@@ -297,6 +300,7 @@ impl<L: LoopLocal> Connection<L> {
     fn end_if_drained(&mut self) {
         if let State::Closing(closing) = &self.state
             && self.outbound.is_empty()
+            && !self.stages.hold_back()
             && !(closing.waits_for_owed && self.stages.owes(closing.takes_input))
         {
             self.state = State::Ended(closing.cause.clone());

@@ -275,7 +275,8 @@ impl<L: LoopLocal> EventLoop<L> {
     }
 
     fn fire_timers(&mut self) {
-        while let Some(token) = self.timers.pop_due(self.host.now) {
+        // Those that are due now, and no others: a stage that asks for a time that has come already gets it next turn.
+        for token in self.timers.take_due(self.host.now) {
             match self.entries.get_mut(token) {
                 Some(Entry::Connection(served)) => {
                     served.timer = None;

@@ -84,9 +84,16 @@ pub trait ChannelOutboundHandler<L: LoopLocal>: ChannelHandler<L> {
     /// [`write`](ChannelHandlerContext::write), changed or not, now or later.
     fn write(&mut self, ctx: &mut ChannelHandlerContext<'_, L>, item: Outbound) -> Result<(), ChannelError>;
 
-    /// Everything of this turn was written: what is held back to be sent together goes now.
+    /// Everything of this turn was written: what was held back to be sent together goes now. Called if
+    /// [`write`](Self::write) was, of this or of any outbound stage.
     fn flush(&mut self, _ctx: &mut ChannelHandlerContext<'_, L>) -> Result<(), ChannelError> {
         Ok(())
+    }
+
+    /// Whether something that was written has not been passed on yet. A channel that closes waits for it (for a limited
+    /// time).
+    fn holds_back(&self) -> bool {
+        false
     }
 }
 
@@ -132,6 +139,14 @@ impl<L: LoopLocal> Stage<L> {
         match &self.0 {
             Role::Inbound(handler) => Some(&**handler),
             Role::Outbound(_) => None,
+            Role::Duplex(handler) => Some(&**handler),
+        }
+    }
+
+    pub(crate) fn as_outbound(&self) -> Option<&dyn ChannelOutboundHandler<L>> {
+        match &self.0 {
+            Role::Inbound(_) => None,
+            Role::Outbound(handler) => Some(&**handler),
             Role::Duplex(handler) => Some(&**handler),
         }
     }

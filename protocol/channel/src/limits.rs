@@ -5,11 +5,12 @@ use std::time::Duration;
 /// What a channel, and the loop that serves it, holds or does at most. Each bound is reached sooner or later; the
 /// comments say what happens then.
 ///
-/// A connection therefore never holds more than about `unfinished_bytes_max + read_buffer_bytes` of input,
-/// `in_flight_bytes_max` of requests (and one more), and `outbound_heap_bytes_high` of answers (and one more).
+/// A connection therefore never holds more than `unfinished_bytes_max` and one read of input, `in_flight_bytes_max` and
+/// one more of requests, and `outbound_heap_bytes_high` of answers, besides those to the requests in flight.
 #[derive(Clone, Debug)]
 pub struct ChannelLimits {
-    /// Bytes that one `read` takes at most; the size of a loop's one read buffer. Default 256 KiB.
+    /// Bytes that one `read` takes at most; the size of a loop's one read buffer; at least 512. Default
+    /// 256 KiB.
     pub read_buffer_bytes: usize,
     /// Bytes read from one channel in one turn; then it queues behind the others that are ready. Default 512 KiB.
     pub read_bytes_per_turn: usize,

@@ -26,7 +26,12 @@ pub(crate) struct ReceiveBuffers {
 
 impl ReceiveBuffers {
     pub(crate) fn new(size: usize) -> Self {
-        Self { size, current: BytesMut::new(), aside: VecDeque::new() }
+        Self { size: size.max(SIZE_MIN), current: BytesMut::new(), aside: VecDeque::new() }
+    }
+
+    /// What one read takes at most.
+    pub(crate) fn size(&self) -> usize {
+        self.size
     }
 
     /// An empty buffer with room for a worthwhile read.
@@ -58,11 +63,14 @@ impl ReceiveBuffers {
 
     /// Room for less than that is not worth a system call while more could be had.
     fn worthwhile(&self) -> usize {
-        (self.size / 4).max(1)
+        self.size / 4
     }
 }
 
 const ASIDE_MAX: usize = 16;
+
+/// A smaller buffer would make a system call of every few requests.
+const SIZE_MIN: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -34,7 +34,7 @@ impl<L: LoopLocal> Connection<L> {
     /// take along the last words that are on their way to the peer.
     pub(super) fn discard_input(&mut self, host: &mut Host<L>) {
         let mut buffer = host.buffers.take();
-        let _ = self.transport.receive(&mut buffer, host.limits.read_buffer_bytes);
+        let _ = self.transport.receive(&mut buffer, host.buffers.size());
         buffer.clear();
         host.buffers.give_back(buffer);
     }
@@ -48,7 +48,7 @@ impl<L: LoopLocal> Connection<L> {
     }
 
     fn receive_all(&mut self, host: &mut Host<L>) -> Result<(), ChannelError> {
-        let mut budget = host.limits.read_bytes_per_turn;
+        let mut budget = host.limits.read_bytes_per_turn.max(1);
         let mut has_input = self.takes_input() && self.stages.wants_run();
         loop {
             if has_input {
@@ -77,7 +77,7 @@ impl<L: LoopLocal> Connection<L> {
             false => room_behind(inbox, host),
         };
         let spare = buffer.capacity() - buffer.len();
-        let wanted = spare.min(budget).min(host.limits.read_buffer_bytes);
+        let wanted = spare.min(budget).min(host.buffers.size());
         host.counters.reads.increment();
         let received = self.transport.receive(&mut buffer, wanted);
         self.stages.put_inbox(ReadBuf::new(buffer, is_lent), matches!(received, Ok(1..)));

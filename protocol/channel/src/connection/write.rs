@@ -13,7 +13,7 @@ use crate::{ChannelError, LoopLocal};
 impl<L: LoopLocal> Connection<L> {
     /// Whether there is something to send, and the socket would take it.
     pub(crate) fn wants_flush(&self) -> bool {
-        self.is_writable && !self.outbound.is_empty()
+        (self.is_writable && !self.outbound.is_empty()) || self.stages.want_flush()
     }
 
     /// Sends what was written in this turn, and what was left of earlier ones.

@@ -1,7 +1,7 @@
 //! The deadlines of a loop.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Token;
 
@@ -33,13 +33,16 @@ impl Timers {
         }
     }
 
-    /// Takes one out that has come.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Token> {
-        let (at, token) = *self.due.first()?;
-        if at > now {
-            return None;
+    /// Takes out those that have come, in order.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Token> {
+        if self.first().is_none_or(|first| first > now) {
+            return Vec::new();
         }
-        self.due.pop_first();
-        Some(Token(token))
+        let later = self.due.split_off(&(now + TICK, 0));
+        let due = std::mem::replace(&mut self.due, later);
+        due.into_iter().map(|(_, token)| Token(token)).collect()
     }
 }
+
+/// The least difference of two times: what is due at `now` is before `now + TICK`.
+const TICK: Duration = Duration::from_nanos(1);

@@ -18,14 +18,16 @@ use super::{Edit, StageState};
 use crate::host::Host;
 use crate::outbound::OutboundBuffer;
 use crate::{
-    Channel, ChannelError, ChannelHandlerContext, ChannelInboundHandler, CloseCause, LoopLocal, Outbound,
-    ReadBuf, Stage,
+    Channel, ChannelError, ChannelHandlerContext, ChannelInboundHandler, ChannelOutboundHandler, CloseCause,
+    LoopLocal, Outbound, ReadBuf, Stage,
 };
 
 /// The stages of one channel, from the socket's end.
 pub(crate) struct Stages<L: LoopLocal> {
     slots: Vec<Slot<L>>,
     is_active: bool,
+    /// Outbound stages were written to since they were last flushed.
+    want_flush: bool,
 }
 
 struct Slot<L: LoopLocal> {
@@ -59,7 +61,7 @@ pub(crate) enum Event {
 
 impl<L: LoopLocal> Stages<L> {
     pub(crate) fn new() -> Self {
-        Self { slots: Vec::with_capacity(1), is_active: false }
+        Self { slots: Vec::with_capacity(1), is_active: false, want_flush: false }
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
@@ -82,6 +84,17 @@ impl<L: LoopLocal> Stages<L> {
             let owes = slot.stage.as_inbound().is_some_and(ChannelInboundHandler::owes);
             owes || (input_counts && !slot.inbox.is_empty() && (slot.state.paused || slot.state.rerun))
         })
+    }
+
+    /// Whether an outbound stage may have held back something to be sent together with the rest of the turn.
+    pub(crate) fn want_flush(&self) -> bool {
+        self.want_flush
+    }
+
+    /// Whether something that was written is still in an outbound stage.
+    pub(crate) fn hold_back(&self) -> bool {
+        let mut outbound = self.slots.iter().filter_map(|slot| slot.stage.as_outbound());
+        self.want_flush || outbound.any(ChannelOutboundHandler::holds_back)
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -198,6 +211,9 @@ impl<L: LoopLocal> Stages<L> {
 
     /// Tells the outbound stages that everything of this turn was written.
     pub(crate) fn flush(&mut self, around: &mut Around<'_, L>) -> Result<(), ChannelError> {
+        if !self.want_flush {
+            return Ok(());
+        }
         for at in (0..self.slots.len()).rev() {
             let result = self.call(at, around, |stage, ctx, _| match stage.outbound_mut() {
                 Some(handler) => handler.flush(ctx),
@@ -206,6 +222,8 @@ impl<L: LoopLocal> Stages<L> {
             self.move_bytes(at, around)?;
             result?;
         }
+        // Last: what one stage releases is written to the next, which is flushed after it.
+        self.want_flush = false;
         self.apply_edits(around)
     }
 
@@ -318,6 +336,7 @@ impl<L: LoopLocal> Stages<L> {
                 around.outbound.push(item);
                 continue;
             };
+            self.want_flush = true;
             let result = self.call(at, around, |stage, ctx, _| match stage.outbound_mut() {
                 Some(handler) => handler.write(ctx, item),
                 None => Ok(()),
@@ -332,8 +351,8 @@ impl<L: LoopLocal> Stages<L> {
         Ok(())
     }
 
-    fn outbound_before(&mut self, from: usize) -> Option<usize> {
-        (0..from).rev().find(|at| self.slots[*at].stage.outbound_mut().is_some())
+    fn outbound_before(&self, from: usize) -> Option<usize> {
+        (0..from).rev().find(|at| self.slots[*at].stage.as_outbound().is_some())
     }
 
     fn apply(&mut self, edit: Edit<L>, around: &mut Around<'_, L>) -> Result<(), ChannelError> {

@@ -86,3 +86,38 @@ impl SocketChannel {
         self.stream.take_error().unwrap_or_else(Some)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_option_reaches_the_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = SocketChannel::connect(listener.local_addr().unwrap()).unwrap();
+        let (_peer, _) = listener.accept().unwrap();
+        let options = SocketOptions {
+            nodelay: true,
+            keepalive: Some(Duration::from_secs(77)),
+            send_buffer_bytes: Some(50_000),
+            receive_buffer_bytes: Some(60_000),
+        };
+        socket.set_options(&options).unwrap();
+        let seen = SockRef::from(&socket.stream);
+        assert!(seen.tcp_nodelay().unwrap());
+        assert!(seen.keepalive().unwrap());
+        assert_eq!(seen.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
+        // The kernel doubles them, for its own needs.
+        assert_eq!(seen.send_buffer_size().unwrap(), 100_000);
+        assert_eq!(seen.recv_buffer_size().unwrap(), 120_000);
+
+        let none = SocketOptions { nodelay: false, keepalive: None, ..SocketOptions::default() };
+        let socket = SocketChannel::connect(listener.local_addr().unwrap()).unwrap();
+        socket.set_options(&none).unwrap();
+        assert!(!SockRef::from(&socket.stream).tcp_nodelay().unwrap());
+        assert!(!SockRef::from(&socket.stream).keepalive().unwrap());
+    }
+}

@@ -9,6 +9,7 @@ mod frames;
 mod idle;
 mod loopback;
 mod pipeline;
+mod properties;
 mod requests;
 mod wake_ups;
 mod water_marks;

@@ -631,3 +631,126 @@ fn what_a_channel_is_and_how_it_stands_can_be_asked_from_anywhere() {
     .join()
     .unwrap();
 }
+
+/// Holds back what is written: until the turn's end, or for as long as the channel is not writable.
+struct Batch {
+    held: Vec<Outbound>,
+    batches: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Batch {
+    fn release(&mut self, ctx: &mut ChannelHandlerContext<'_, ()>) {
+        if !self.held.is_empty() && ctx.is_writable() {
+            self.batches.lock().unwrap().push(self.held.len());
+            self.held.drain(..).for_each(|item| ctx.write(item));
+        }
+    }
+}
+
+impl ChannelHandler<()> for Batch {}
+
+impl ChannelInboundHandler<()> for Batch {
+    fn channel_read(
+        &mut self,
+        ctx: &mut ChannelHandlerContext<'_, ()>,
+        input: &mut ReadBuf,
+    ) -> Result<(), ChannelError> {
+        ctx.forward(input);
+        Ok(())
+    }
+
+    fn channel_writability_changed(
+        &mut self,
+        ctx: &mut ChannelHandlerContext<'_, ()>,
+    ) -> Result<(), ChannelError> {
+        self.release(ctx);
+        Ok(())
+    }
+}
+
+impl ChannelOutboundHandler<()> for Batch {
+    fn write(&mut self, _: &mut ChannelHandlerContext<'_, ()>, item: Outbound) -> Result<(), ChannelError> {
+        self.held.push(item);
+        Ok(())
+    }
+
+    fn flush(&mut self, ctx: &mut ChannelHandlerContext<'_, ()>) -> Result<(), ChannelError> {
+        self.release(ctx);
+        Ok(())
+    }
+
+    fn holds_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
+#[test]
+fn a_stage_may_hold_back_what_is_written_until_the_turn_ends_or_the_channel_is_writable() {
+    let batches: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let mut channel = {
+        let batches = Arc::clone(&batches);
+        let limits = ChannelLimits { outbound_heap_bytes_high: 4, ..ChannelLimits::default() };
+        EmbeddedChannel::with_limits(
+            (),
+            limits,
+            initializer(move |_, pipeline| {
+                let batch = |held| Stage::duplex(Batch { held, batches: Arc::clone(&batches) });
+                pipeline.add_last("batch", batch(Vec::new())).add_last("batch behind", batch(Vec::new()));
+                pipeline.add_last("shout", Stage::inbound(Shout));
+                Ok(())
+            }),
+        )
+    };
+    channel.write_inbound(b"abc");
+    assert_eq!(channel.read_outbound(), b"ABC");
+    assert_eq!(std::mem::take(&mut *batches.lock().unwrap()), [3, 3], "one batch of each stage");
+
+    channel.set_socket_room(0);
+    channel.write_inbound(b"defg");
+    channel.channel().write_and_flush(&b"late"[..]);
+    channel.run_until_idle();
+    assert_eq!(channel.pending(), 4, "the rest is held back");
+    let closed = channel.channel().close();
+    channel.run_until_idle();
+    assert!(!closed.is_done(), "what is held back is waited for");
+    channel.set_socket_room(100);
+    channel.run_until_idle();
+    assert_eq!(channel.read_outbound(), b"DEFGlate");
+    assert!(closed.is_done());
+}
+
+#[test]
+fn a_deadline_that_has_passed_already_comes_once_a_turn() {
+    struct Hasty(u32);
+    impl ChannelHandler<()> for Hasty {}
+    impl ChannelInboundHandler<()> for Hasty {
+        fn channel_active(&mut self, ctx: &mut ChannelHandlerContext<'_, ()>) -> Result<(), ChannelError> {
+            ctx.set_deadline(Some(ctx.now()));
+            Ok(())
+        }
+        fn channel_read(
+            &mut self,
+            _: &mut ChannelHandlerContext<'_, ()>,
+            _: &mut ReadBuf,
+        ) -> Result<(), ChannelError> {
+            Ok(())
+        }
+        fn deadline_reached(&mut self, ctx: &mut ChannelHandlerContext<'_, ()>) -> Result<(), ChannelError> {
+            self.0 += 1;
+            ctx.write(&b"."[..]);
+            ctx.set_deadline(Some(ctx.now()));
+            Ok(())
+        }
+    }
+    let mut channel = EmbeddedChannel::new(
+        (),
+        initializer(|_, pipeline| {
+            pipeline.add_last("hasty", Stage::inbound(Hasty(0)));
+            Ok(())
+        }),
+    );
+    channel.read_outbound();
+    channel.run_turn();
+    channel.run_turn();
+    assert_eq!(channel.read_outbound(), b"..");
+}
