@@ -754,3 +754,37 @@ fn a_deadline_that_has_passed_already_comes_once_a_turn() {
     channel.run_turn();
     assert_eq!(channel.read_outbound(), b"..");
 }
+
+#[test]
+fn a_wake_up_that_comes_while_the_channel_is_being_woken_is_not_lost() {
+    struct Insomniac(u32);
+    impl ChannelHandler<()> for Insomniac {}
+    impl ChannelInboundHandler<()> for Insomniac {
+        fn channel_read(
+            &mut self,
+            _: &mut ChannelHandlerContext<'_, ()>,
+            _: &mut ReadBuf,
+        ) -> Result<(), ChannelError> {
+            Ok(())
+        }
+        fn channel_woken(&mut self, ctx: &mut ChannelHandlerContext<'_, ()>) -> Result<(), ChannelError> {
+            ctx.write(&b"."[..]);
+            if self.0 > 0 {
+                self.0 -= 1;
+                ctx.channel().wake();
+            }
+            Ok(())
+        }
+    }
+    let mut channel = EmbeddedChannel::new(
+        (),
+        initializer(|_, pipeline| {
+            pipeline.add_last("insomniac", Stage::inbound(Insomniac(5)));
+            Ok(())
+        }),
+    );
+    channel.channel().wake();
+    channel.channel().wake(); // the same, for nobody has looked yet
+    channel.run_until_idle();
+    assert_eq!(channel.read_outbound(), b"......");
+}
