@@ -423,21 +423,23 @@ impl<F: Files> Active<F> {
         }
     }
 
-    /// Adds what the batches at `start` add to the indexes. An index that cannot be written goes without: it may
-    /// lag behind its log.
+    /// Adds what the batches at `start` add to the indexes, with one write to each however many there are: with small
+    /// batches a write for each entry would cost as much as that of the log. An index that cannot be written goes
+    /// without: it may lag behind its log, and never leads.
     fn index(&mut self, start: u64, batches: &[(u64, BatchHeader)]) {
+        let (offsets, times) = (self.indexer.offset_entries(), self.indexer.time_entries());
+        let recorded = self.indexer.recorded();
+        let (mut offset_bytes, mut time_bytes) = (Vec::new(), Vec::new());
         for (at, header) in batches {
-            let (offsets, times) = (self.indexer.offset_entries(), self.indexer.time_entries());
-            let recorded = self.indexer.recorded();
+            let (offset, time) = (self.indexer.offset_entries(), self.indexer.time_entries());
             let indexed = self.indexer.batch((start + at) as u32, header);
-            let written = indexed
-                .offset
-                .is_none_or(|entry| write(&mut self.offsets, &entry.encode(self.uid, offsets)))
-                && indexed.time.is_none_or(|entry| write(&mut self.times, &entry.encode(self.uid, times)));
-            if !written {
-                let is_offset_there = self.offsets.map().end() > entry_position(offsets);
-                self.indexer.went_without(offsets + u32::from(is_offset_there), times, recorded);
-            }
+            offset_bytes.extend(indexed.offset.iter().flat_map(|entry| entry.encode(self.uid, offset)));
+            time_bytes.extend(indexed.time.iter().flat_map(|entry| entry.encode(self.uid, time)));
+        }
+        if !write(&mut self.offsets, &offset_bytes) {
+            self.indexer.went_without(offsets, times, recorded);
+        } else if !write(&mut self.times, &time_bytes) {
+            self.indexer.went_without(self.indexer.offset_entries(), times, recorded);
         }
         if let Some(max) = self.indexer.max_timestamp() {
             self.segment.set_max_timestamp(max.timestamp);
@@ -466,9 +468,10 @@ const FILES: [(SegmentFile, Option<IndexKind>); 3] = [
 const ALLOCATE_MIN: u64 = 64 * 1024;
 const ALLOCATE_MAX: u64 = 32 * 1024 * 1024;
 
-fn write(index: &mut impl FileAppender, entry: &[u8]) -> bool {
-    index.append(&[IoSlice::new(entry)]).is_ok()
-        || index.cut().is_ok() && index.append(&[IoSlice::new(entry)]).is_ok()
+fn write(index: &mut impl FileAppender, entries: &[u8]) -> bool {
+    entries.is_empty()
+        || index.append(&[IoSlice::new(entries)]).is_ok()
+        || index.cut().is_ok() && index.append(&[IoSlice::new(entries)]).is_ok()
 }
 
 fn failed(dir: &Path, base: Offset, source: io::Error) -> AppendError {
