@@ -21,7 +21,7 @@ use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp, crc32c};
 use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
 use folio_wire::native::preface::PREFACE_SIZE;
 use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1};
-use folio_wire::native::topics::TopicCreateRequestV1;
+use folio_wire::native::topics::{TopicCreateRequestV1, TopicDeleteRequestV1};
 use folio_wire::native::{Head, Message, Preface, encode_frame};
 use mio::{Events, Interest, Poll, Token};
 
@@ -48,7 +48,11 @@ fn main() -> Outcome<()> {
             let mut client = connect(address)?;
             create(&mut client, &topic)?;
             let frame = produce_frame(&topic, batch)?;
+            warm(&dir.path().join("warm"))?;
             ours.push(cpu_per_kib(|| pump(client, &frame, window, None))?);
+            if round > 0 {
+                delete(address, &topic)?;
+            }
             floors.push(produce_floor(&dir.path().join("floor"), &frame, window)?);
         }
         report(&format!("produce {} KiB, {window} in flight", batch / KIB), "ns/KiB", &mut ours, &mut floors);
@@ -133,6 +137,26 @@ fn create(stream: &mut TcpStream, topic: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// Gives its pages back.
+fn delete(address: SocketAddr, topic: &str) -> Outcome<()> {
+    let mut stream = connect(address)?;
+    stream.write_all(&framed(&TopicDeleteRequestV1 { name: topic }, &[])?)?;
+    read_answer(&mut stream)?;
+    thread::sleep(std::time::Duration::from_millis(500));
+    Ok(())
+}
+
+/// Leaves as many free pages as a round writes: pages that a virtual machine has not touched for a while cost many
+/// times as much as others, whoever touches them.
+fn warm(path: &std::path::Path) -> Outcome<()> {
+    let mut file = File::create_new(path)?;
+    let zeros = vec![0; 1024 * KIB];
+    for _ in 0..(VOLUME + VOLUME / 8) / zeros.len() {
+        file.write_all(&zeros)?;
+    }
+    Ok(std::fs::remove_file(path)?)
+}
+
 fn framed<T: Message + serde::Serialize>(header: &T, records: &[u8]) -> Outcome<BytesMut> {
     let mut frame = BytesMut::new();
     encode_frame(&mut frame, Head::request::<T>(1), header, records.len())?;
@@ -205,6 +229,7 @@ fn produce_floor(path: &std::path::Path, frame: &[u8], window: usize) -> Outcome
     let (mut socket, _) = listener.accept()?;
     let (size, path) = (frame.len(), path.to_owned());
     let _ = std::fs::remove_file(&path);
+    warm(&path)?;
     let server = thread::spawn(move || -> std::io::Result<u64> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, VOLUME as u64)?;
