@@ -89,6 +89,13 @@ impl Engine {
         }
     }
 
+    /// `bytes` have left the lanes, or what waits for them: producers may go on if that was too much before.
+    pub(crate) fn left_lane(&self, bytes: u64) {
+        if bytes > 0 && self.pressure.lanes.sub(bytes) {
+            self.loops().iter().for_each(LoopHandle::wake_paused);
+        }
+    }
+
     /// `buffers` were appended to `partition`: counts them, and reports the partition to the flusher.
     pub(crate) fn appended(&self, partition: &Arc<Partition<Disk>>, bytes: u64, buffers: u64) {
         self.pressure.unflushed.add(bytes);

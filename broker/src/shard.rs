@@ -3,7 +3,8 @@
 //! Invariants: a partition is appended to once a turn; every request that was taken is answered exactly once;
 //! nothing here waits for a disk.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -69,11 +70,42 @@ pub(crate) struct WaitingFetch {
     collected: Option<Collected>,
 }
 
+/// Batches of one partition that are to be appended at the end of a turn.
+struct Collection {
+    partition: Arc<Partition<Disk>>,
+    pending: Vec<Pending>,
+    /// Of them, bytes that wait longer than a turn, and are counted as if they were in a lane.
+    held_bytes: u64,
+}
+
+impl Collection {
+    fn new(partition: &Arc<Partition<Disk>>) -> Self {
+        Self { partition: Arc::clone(partition), pending: Vec::new(), held_bytes: 0 }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.pending.iter().map(|one| one.batches.len() as u64).sum()
+    }
+
+    fn hold(&mut self, engine: &Engine) {
+        let bytes = self.bytes();
+        engine.pressure.lanes.add(bytes - self.held_bytes);
+        self.held_bytes = bytes;
+    }
+
+    fn release(self, engine: &Engine) -> (Arc<Partition<Disk>>, Vec<Pending>) {
+        engine.left_lane(self.held_bytes);
+        (self.partition, self.pending)
+    }
+}
+
 /// The state of one event loop.
 pub(crate) struct Shard {
     index: usize,
     pub(crate) engine: Arc<Engine>,
-    collected: BTreeMap<PartitionKey, (Arc<Partition<Disk>>, Vec<Pending>)>,
+    collected: BTreeMap<PartitionKey, Collection>,
+    /// How many of this loop's jobs are in the lane, by partition.
+    in_lane: HashMap<PartitionKey, usize>,
     produces: Purgatory<WaitingProduce>,
     fetches: Purgatory<WaitingFetch>,
     is_draining: bool,
@@ -82,7 +114,15 @@ pub(crate) struct Shard {
 impl Shard {
     pub(crate) fn new(index: usize, engine: Arc<Engine>) -> Self {
         let (produces, fetches) = (Purgatory::new(), Purgatory::new());
-        Self { index, engine, collected: BTreeMap::new(), produces, fetches, is_draining: false }
+        Self {
+            index,
+            engine,
+            collected: BTreeMap::new(),
+            in_lane: HashMap::new(),
+            produces,
+            fetches,
+            is_draining: false,
+        }
     }
 
     /// Parks a produce until its entries are where it wants them.
@@ -102,7 +142,7 @@ impl Shard {
     /// Takes batches into this turn's append.
     pub(crate) fn collect(&mut self, partition: &Arc<Partition<Disk>>, pending: Pending) {
         let of_partition = self.collected.entry(partition.key);
-        of_partition.or_insert_with(|| (Arc::clone(partition), Vec::new())).1.push(pending);
+        of_partition.or_insert_with(|| Collection::new(partition)).pending.push(pending);
     }
 
     /// Parks a fetch until it has enough, unless too many wait: then it is answered with what there is.
@@ -137,9 +177,17 @@ impl Shard {
 
     fn append_collected(&mut self) {
         let mut moved = Vec::new();
-        for (_, (partition, pending)) in std::mem::take(&mut self.collected) {
-            let is_inline = partition.durability() != DurabilityClass::Fsync && !partition.is_in_lane();
-            let pending = if is_inline {
+        for (key, mut collection) in std::mem::take(&mut self.collected) {
+            let is_inline = collection.partition.durability() != DurabilityClass::Fsync;
+            if is_inline && self.in_lane.contains_key(&key) {
+                // What a lane was needed for will be over before a batch sent after it gets there. To follow it would
+                // mean to take the lane for as long as the producers keep up; so it waits here for the lane's word.
+                collection.hold(&self.engine);
+                self.collected.insert(key, collection);
+                continue;
+            }
+            let (partition, pending) = collection.release(&self.engine);
+            let pending = if is_inline && !partition.is_in_lane() {
                 match lane::append(&self.engine, &partition, pending, Mode::Inline) {
                     Ok(placed) => {
                         self.place(&partition, placed);
@@ -159,9 +207,10 @@ impl Shard {
         }
     }
 
-    fn to_lane(&self, partition: Arc<Partition<Disk>>, pending: Vec<Pending>) {
+    fn to_lane(&mut self, partition: Arc<Partition<Disk>>, pending: Vec<Pending>) {
         let bytes = pending.iter().map(|one| one.batches.len() as u64).sum();
         partition.enters_lane(pending.len());
+        *self.in_lane.entry(partition.key).or_default() += 1;
         self.engine.pressure.lanes.add(bytes);
         let lane = &self.engine.lanes[partition.lane];
         lane.send([LaneJob { loop_index: self.index, partition, pending }]);
@@ -233,6 +282,12 @@ impl LoopLocal for Shard {
         match message {
             LoopMessage::Advanced(partitions) => self.advanced(&partitions),
             LoopMessage::Placed(partition, placed) => {
+                if let Entry::Occupied(mut jobs) = self.in_lane.entry(partition.key) {
+                    *jobs.get_mut() -= 1;
+                    if *jobs.get() == 0 {
+                        jobs.remove();
+                    }
+                }
                 self.place(&partition, placed);
                 self.advanced(std::slice::from_ref(&partition));
             }

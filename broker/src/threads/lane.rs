@@ -36,13 +36,10 @@ fn work(engine: &Engine, job: LaneJob) {
     let (count, bytes) = (pending.len(), pending.iter().map(|one| one.batches.len() as u64).sum());
     let placed = append(engine, &partition, pending, Mode::MayBlock);
     partition.left_lane(count);
-    if engine.pressure.lanes.sub(bytes) {
-        engine.loops().iter().for_each(folio_channel::LoopHandle::wake_paused);
-    }
-    if let Ok(placed) = placed {
-        engine.announce(std::slice::from_ref(&partition), Some(loop_index));
-        engine.tell(loop_index, LoopMessage::Placed(partition, placed));
-    }
+    engine.left_lane(bytes);
+    let placed = placed.unwrap_or_else(|pending| refuse(pending, &ServiceError::storage_failed()));
+    engine.announce(std::slice::from_ref(&partition), Some(loop_index));
+    engine.tell(loop_index, LoopMessage::Placed(partition, placed));
 }
 
 /// Appends `pending` with one write, and says what became of each.
@@ -95,6 +92,10 @@ pub(crate) fn append(
         Placed { ticket, outcome }
     });
     Ok(outcomes.collect())
+}
+
+fn refuse(pending: Vec<Pending>, error: &ServiceError) -> Vec<Placed> {
+    pending.into_iter().map(|one| Placed { ticket: one.ticket, outcome: Err(error.clone()) }).collect()
 }
 
 fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) -> ServiceError {
