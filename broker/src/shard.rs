@@ -199,7 +199,7 @@ impl Shard {
             } else {
                 pending
             };
-            self.to_lane(partition, pending);
+            self.send_to_lane(partition, pending);
         }
         if !moved.is_empty() {
             self.engine.announce(&moved, Some(self.index));
@@ -207,7 +207,7 @@ impl Shard {
         }
     }
 
-    fn to_lane(&mut self, partition: Arc<Partition<Disk>>, pending: Vec<Pending>) {
+    fn send_to_lane(&mut self, partition: Arc<Partition<Disk>>, pending: Vec<Pending>) {
         let bytes = pending.iter().map(|one| one.batches.len() as u64).sum();
         partition.enters_lane(pending.len());
         *self.in_lane.entry(partition.key).or_default() += 1;

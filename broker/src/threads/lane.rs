@@ -52,9 +52,6 @@ pub(crate) fn append(
     pending: Vec<Pending>,
     mode: Mode,
 ) -> Result<Vec<Placed>, Vec<Pending>> {
-    let refuse = |pending: Vec<Pending>, error: &ServiceError| {
-        pending.into_iter().map(|one| Placed { ticket: one.ticket, outcome: Err(error.clone()) }).collect()
-    };
     if engine.health.has_failed() {
         return Ok(refuse(pending, &ServiceError::storage_failed()));
     }
