@@ -1,5 +1,6 @@
 //! Starting and ending a broker.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use folio_channel::{
 };
 use folio_storage::files::OsFiles;
 use folio_storage::metadata::Topic;
+use folio_storage::partition::PartitionId;
 use folio_storage::{DataDir, DataDirOptions, OpenError, OpenReport};
 use uuid::Uuid;
 
@@ -102,6 +104,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// What the metadata asks for cannot be done.
+    #[error("{0}")]
+    Topics(String),
     /// An address cannot be listened on.
     #[error("{reason}")]
     Listen {
@@ -131,8 +136,8 @@ impl Broker {
         let (dir, report) = open(&config)?;
         let recovered = describe(&report);
         let end = Arc::new(End::default());
-        let engine = Arc::new(engine(config, dir, recovered.clone(), &end));
-        serve_topics(&engine, report);
+        let engine = Arc::new(engine(config, dir, offline(&report), recovered.clone(), &end));
+        topics::follow(&engine).map_err(|error| StartError::Topics(error.text))?;
 
         let limits = ChannelLimits {
             unfinished_bytes_max: engine.config.frame_max_bytes + 64,
@@ -288,7 +293,13 @@ fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>), StartError
     Ok(DataDir::open(Arc::new(files), &options, topic_options, now())?)
 }
 
-fn engine(config: Config, dir: DataDir<Disk>, recovered: String, end: &Arc<End>) -> Engine {
+fn engine(
+    config: Config,
+    dir: DataDir<Disk>,
+    offline: HashMap<PartitionId, Arc<str>>,
+    recovered: String,
+    end: &Arc<End>,
+) -> Engine {
     let announce = {
         let end = Arc::clone(end);
         move || end.ask()
@@ -296,6 +307,8 @@ fn engine(config: Config, dir: DataDir<Disk>, recovered: String, end: &Arc<End>)
     Engine {
         dir,
         view: ArcSwap::from_pointee(View::empty()),
+        follower: Mutex::default(),
+        offline,
         health: Arc::new(Health::new(announce)),
         pressure: Pressure::new(config.lane_queue_bytes as u64, config.writeback_max_bytes),
         counters: Counters::default(),
@@ -313,33 +326,14 @@ fn engine(config: Config, dir: DataDir<Disk>, recovered: String, end: &Arc<End>)
     }
 }
 
-fn serve_topics(engine: &Engine, report: OpenReport<Disk>) {
-    let mut partitions: Vec<_> = report.partitions;
-    partitions.sort_by_key(|partition| partition.id.partition);
-    for (id, topic) in engine.dir.topics() {
-        let of_topic = partitions.iter().filter(|partition| partition.id.topic == id);
-        let mut logs = Vec::new();
-        for partition in of_topic {
-            match &partition.state {
-                Ok((log, _)) => logs.push(Arc::clone(log)),
-                Err(damage) => {
-                    tracing::error!(topic = topic.name, partition = partition.id.partition, %damage, "offline");
-                }
-            }
-        }
-        if logs.len() as u64 != u64::from(topic.partitions) {
-            tracing::error!(topic = topic.name, "not served: not all of its partitions could be recovered");
-            continue;
-        }
-        let settings = topics::settings(&engine.config.topic, &topic.settings);
-        topics::serve(
-            engine,
-            id,
-            &topic.name,
-            settings.unwrap_or_else(|_| engine.config.topic.clone()),
-            logs,
-        );
-    }
+/// What could not be recovered, and why; the log says so too.
+fn offline(report: &OpenReport<Disk>) -> HashMap<PartitionId, Arc<str>> {
+    let offline = report.partitions.iter().filter_map(|partition| {
+        let damage = partition.state.as_ref().err()?;
+        tracing::error!(topic = partition.topic, partition = partition.id.partition, %damage, "a partition is offline");
+        Some((partition.id, damage.to_string().into()))
+    });
+    offline.collect()
 }
 
 fn describe(report: &OpenReport<Disk>) -> String {

@@ -1,6 +1,7 @@
 //! What all threads of a broker share.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -8,11 +9,13 @@ use bytes::BytesMut;
 use folio_channel::LoopHandle;
 use folio_record::Timestamp;
 use folio_storage::files::OsFiles;
+use folio_storage::partition::PartitionId;
 use folio_storage::{DataDir, LogOptions, Visibility};
 
 use crate::config::{Config, DurabilityClass, TopicSettings};
 use crate::counters::Counters;
 use crate::health::{Failure, Health};
+use crate::metadata::Follower;
 use crate::partition::Partition;
 use crate::pressure::Pressure;
 use crate::shard::{LoopMessage, Shard};
@@ -34,6 +37,10 @@ pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) dir: DataDir<Disk>,
     pub(crate) view: ArcSwap<View<Disk>>,
+    /// What the view has seen of the metadata. Only who changes topics waits for it: never a loop.
+    pub(crate) follower: Mutex<Follower>,
+    /// Partitions that the start could not recover, and why.
+    pub(crate) offline: HashMap<PartitionId, Arc<str>>,
     pub(crate) health: Arc<Health>,
     pub(crate) pressure: Pressure,
     pub(crate) counters: Counters,

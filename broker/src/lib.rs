@@ -4,6 +4,7 @@
 //!
 //! * [`broker`] starts and stops everything and says how it ended;
 //! * [`config`] is every setting, with its unit and default;
+//! * [`metadata`] is the one store of topics, and how its changes reach the view;
 //! * [`view`] and [`partition`] are what the services see of topics;
 //! * [`shard`] is what one event loop owns: the turn's appends, the requests that wait;
 //! * [`purgatory`] keeps waiting requests with their deadlines, without a clock or a thread;
@@ -23,6 +24,7 @@ pub mod counters;
 pub(crate) mod engine;
 pub(crate) mod error;
 pub(crate) mod health;
+pub(crate) mod metadata;
 pub(crate) mod native;
 pub(crate) mod partition;
 pub(crate) mod pressure;

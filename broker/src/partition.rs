@@ -40,22 +40,13 @@ impl PartitionKey {
     }
 }
 
-/// What the partition may be asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Takes appends and serves reads.
-    Leader,
-    /// Neither, and why: recovery refused to guess.
-    Offline(String),
-}
-
 /// A partition as it is served.
 #[derive(Debug)]
 pub(crate) struct Partition<F: Files> {
     pub(crate) key: PartitionKey,
     pub(crate) topic: Arc<str>,
     pub(crate) topic_id: Uuid,
-    pub(crate) number: i32,
+    pub(crate) number: u32,
     pub(crate) log: Arc<Log<F>>,
     pub(crate) settings: Arc<ArcSwap<TopicSettings>>,
     /// Which lane takes its appends when a lane must.
@@ -75,7 +66,7 @@ impl<F: Files> Partition<F> {
     pub(crate) fn new(
         topic: Arc<str>,
         topic_id: Uuid,
-        number: i32,
+        number: u32,
         log: Arc<Log<F>>,
         settings: Arc<ArcSwap<TopicSettings>>,
         lanes: usize,
@@ -103,10 +94,10 @@ impl<F: Files> Partition<F> {
         self.settings.load().durability
     }
 
-    /// Its topic is being deleted, or (`false`) could not be. From here on an error of its files is nobody's fault:
-    /// they are on their way out of the directory.
-    pub(crate) fn set_deleted(&self, is_deleted: bool) {
-        self.is_deleted.store(is_deleted, Ordering::SeqCst);
+    /// Its topic was deleted. From here on an error of its files is nobody's fault: they are on their way out of the
+    /// directory.
+    pub(crate) fn set_deleted(&self) {
+        self.is_deleted.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn is_deleted(&self) -> bool {

@@ -21,7 +21,26 @@ pub(crate) struct Topic<F: Files> {
     /// Shared with the partitions, so that an altered setting reaches them.
     pub(crate) settings: Arc<ArcSwap<TopicSettings>>,
     /// By partition number.
-    pub(crate) partitions: Vec<Arc<Partition<F>>>,
+    pub(crate) partitions: Vec<Served<F>>,
+}
+
+/// One partition of a topic, and its role.
+#[derive(Debug)]
+pub(crate) enum Served<F: Files> {
+    /// Takes appends and serves reads.
+    Leader(Arc<Partition<F>>),
+    /// Neither, and why: recovery refused to guess. The topic's other partitions go on.
+    Offline(Arc<str>),
+}
+
+impl<F: Files> Topic<F> {
+    /// The partitions that are served.
+    pub(crate) fn online(&self) -> impl Iterator<Item = &Arc<Partition<F>>> {
+        self.partitions.iter().filter_map(|one| match one {
+            Served::Leader(partition) => Some(partition),
+            Served::Offline(_) => None,
+        })
+    }
 }
 
 /// How a request names a topic. The id is the identity: a topic made anew under an old name is another.
@@ -65,10 +84,6 @@ impl<F: Files> View<F> {
             TopicRef::Name(name) => self.by_name.get(name.as_str()),
             TopicRef::Id(id) => self.by_id.get(id),
         }
-    }
-
-    pub(crate) fn partition(&self, topic: &TopicRef, number: i32) -> Option<&Arc<Partition<F>>> {
-        self.topic(topic)?.partitions.get(usize::try_from(number).ok()?)
     }
 
     /// The topics, in no order.

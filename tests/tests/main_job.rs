@@ -88,6 +88,38 @@ fn topics_are_made_listed_described_and_deleted_and_mistakes_are_named() {
     stop(broker, client);
 }
 
+#[test]
+fn a_damaged_partition_is_offline_and_the_others_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, client) = start(dir.path());
+    client.admin().create_topic(NewTopic::new("t", 2)).wait().unwrap();
+    let producer = client.producer(ProducerConfig::default()).unwrap();
+    for partition in [0, 1] {
+        let record = ProducerRecord::to("t").partition(partition).value(b"kept");
+        producer.send(record).unwrap().wait().unwrap();
+    }
+    drop(producer);
+    stop(broker, client);
+    let log = dir.path().join("data/topics/t-0/00000000000000000000.log");
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..bytes.len() - 1]).unwrap();
+
+    let (broker, client) = start(dir.path());
+    assert!(broker.started().recovered.ends_with("1 offline"), "{}", broker.started().recovered);
+    let described = client.admin().describe_topic("t").wait().unwrap();
+    let trouble = described.partitions[0].trouble.clone().expect("partition 0 is offline");
+    assert_eq!(trouble.code, ErrorCode::PARTITION_OFFLINE);
+    assert!(trouble.message.contains("t-0/00000000000000000000.log"), "{}", trouble.message);
+    assert!(described.partitions[1].trouble.is_none());
+    let producer = client.producer(ProducerConfig::default()).unwrap();
+    let refused = producer.send(ProducerRecord::to("t").partition(0).value(b"more")).unwrap().wait();
+    assert!(refused.unwrap_err().to_string().contains("offline"));
+    producer.send(ProducerRecord::to("t").partition(1).value(b"more")).unwrap().wait().unwrap();
+    drop(producer);
+    stop(broker, client);
+    assert_eq!(std::fs::read(&log).unwrap(), bytes[..bytes.len() - 1], "nothing was touched");
+}
+
 fn start(dir: &Path) -> (Broker, Client) {
     let mut config = Config::new(dir.join("data"));
     config.listen = vec!["127.0.0.1:0".parse().unwrap()];

@@ -8,7 +8,7 @@ use super::codec::{NativeRequest, NativeResponse};
 use super::{header, respond};
 use crate::engine::{Disk, Engine};
 use crate::service::topics;
-use crate::view::Topic;
+use crate::view::{Served, Topic};
 
 pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
     let Some(message) = header::<MetadataRequestV1<'_>>(request) else { return };
@@ -37,6 +37,13 @@ fn found(topic: &Topic<Disk>) -> TopicMetadataV1 {
         error: ErrorCode::NONE,
         name: topic.name.to_string(),
         id: *topic.id.as_bytes(),
-        leader_epochs: topic.partitions.iter().map(|partition| partition.log.leader_epoch().get()).collect(),
+        leader_epochs: topic
+            .partitions
+            .iter()
+            .map(|one| match one {
+                Served::Leader(partition) => partition.log.leader_epoch().get(),
+                Served::Offline(_) => -1,
+            })
+            .collect(),
     }
 }

@@ -1,7 +1,5 @@
 //! Topics: create, list, describe, delete.
 
-use std::sync::Arc;
-
 use folio_channel::Responder;
 use folio_wire::native::ErrorCode;
 use folio_wire::native::topics::{
@@ -14,8 +12,8 @@ use super::codec::{NativeRequest, NativeResponse};
 use super::{code, header, respond, respond_later};
 use crate::config::keys::TOPIC_KEYS;
 use crate::engine::{Disk, Engine};
-use crate::partition::Partition;
 use crate::service::topics;
+use crate::view::Served;
 
 pub(super) fn create(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
     let Some(message) = header::<TopicCreateRequestV1<'_>>(request) else { return };
@@ -74,17 +72,34 @@ pub(super) fn describe(engine: &Engine, request: &NativeRequest, reply: Responde
                 is_own: key.get(&settings) != key.get(&engine.config.topic),
             })
             .collect();
-        answer.partitions = topic.partitions.iter().map(description).collect();
+        answer.partitions =
+            topic.partitions.iter().zip(0..).map(|(one, number)| description(one, number)).collect();
     }
     respond(request.head, &answer, reply);
 }
 
-fn description(partition: &Arc<Partition<Disk>>) -> PartitionDescriptionV1 {
-    let log = &partition.log;
+fn description(served: &Served<Disk>, partition: u32) -> PartitionDescriptionV1 {
+    let log = match served {
+        Served::Leader(partition) => &partition.log,
+        Served::Offline(why) => {
+            return PartitionDescriptionV1 {
+                error: ErrorCode::PARTITION_OFFLINE,
+                message: Some(why.to_string()),
+                partition,
+                leader_epoch: -1,
+                log_start: -1,
+                durable: -1,
+                high_watermark: -1,
+                log_end: -1,
+                size_bytes: 0,
+                segments: 0,
+            };
+        }
+    };
     PartitionDescriptionV1 {
         error: ErrorCode::NONE,
         message: None,
-        partition: u32::try_from(partition.number).unwrap_or(0),
+        partition,
         leader_epoch: log.leader_epoch().get(),
         log_start: log.log_start().get(),
         durable: log.durable().get(),

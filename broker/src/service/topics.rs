@@ -1,19 +1,22 @@
 //! Topics: made, deleted, described. What blocks runs on the admin thread.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use folio_storage::data_dir::{NewTopic, TopicError};
+use folio_storage::metadata::CommitError;
+use folio_storage::partition::PartitionId;
 use uuid::Uuid;
 
 use crate::config::TopicSettings;
 use crate::config::keys::{TOPIC_KEYS, nearest, topic_key};
 use crate::engine::{Disk, Engine, log_options, now};
 use crate::error::{Fault, ServiceError};
+use crate::metadata::{MetadataStore, Wanted};
 use crate::partition::Partition;
 use crate::threads::reaper::Retired;
-use crate::view::{Topic, TopicRef};
+use crate::view::{Served, Topic, TopicRef};
 
 /// The longest name.
 const NAME_LEN_MAX: usize = 249;
@@ -35,35 +38,22 @@ pub(crate) fn create(
         let text = format!("{partitions} partitions; 1 to {PARTITIONS_MAX} are possible");
         return Err(ServiceError::new(Fault::InvalidPartitions, text));
     }
-    let settings = settings(&engine.config.topic, configs)?;
+    settings(&engine.config.topic, configs)?;
     let uuid = Uuid::new_v4();
     let topic = NewTopic { name: name.to_owned(), uuid, partitions, settings: configs.to_vec() };
-    let logs = engine.dir.create_topic(topic, &log_options(&settings), now()).map_err(|e| translate(&e))?;
-    serve(engine, uuid, name, settings, logs);
+    let store: &dyn MetadataStore = &engine.dir;
+    match store.commit(topic.creation(now()), now()) {
+        Err(CommitError::Conflict(_)) => {
+            return Err(ServiceError::new(Fault::TopicExists, format!("topic {name:?} exists")));
+        }
+        committed => committed.map_err(|error| of_commit(engine, &error))?,
+    };
+    if let Err(error) = follow(engine) {
+        // Half a topic would be in the way of the next attempt. If even this fails, the next start makes it whole.
+        let _ = delete(engine, name);
+        return Err(error);
+    }
     Ok(uuid)
-}
-
-/// Announces a topic whose logs are open.
-pub(crate) fn serve(
-    engine: &Engine,
-    id: Uuid,
-    name: &str,
-    settings: TopicSettings,
-    logs: Vec<Arc<folio_storage::Log<Disk>>>,
-) {
-    let name: Arc<str> = name.into();
-    let settings = Arc::new(ArcSwap::from_pointee(settings));
-    let partitions = logs.into_iter().zip(0..).map(|(log, number)| {
-        let settings = Arc::clone(&settings);
-        Arc::new(Partition::new(Arc::clone(&name), id, number, log, settings, engine.lanes.len()))
-    });
-    let topic = Arc::new(Topic {
-        id,
-        name: Arc::clone(&name),
-        partitions: partitions.collect(),
-        settings: Arc::clone(&settings),
-    });
-    engine.view.rcu(|view| view.with(Arc::clone(&topic)));
 }
 
 /// Deletes a topic with its records.
@@ -71,19 +61,94 @@ pub(crate) fn serve(
 /// # Errors
 /// There is none; the disk.
 pub(crate) fn delete(engine: &Engine, name: &str) -> Result<(), ServiceError> {
-    let topic = find(engine, name)?;
-    let set_deleted = |is_deleted| topic.partitions.iter().for_each(|one| one.set_deleted(is_deleted));
-    // First, since appends and flushes that are under way meet the files moving.
-    set_deleted(true);
-    let id = engine.dir.delete_topic(name, now()).map_err(|e| {
-        set_deleted(false);
-        translate(&e)
-    })?;
-    engine.view.rcu(|view| view.without(id));
-    engine.announce(&topic.partitions, None);
-    let logs = topic.partitions.iter().map(|one| Arc::clone(&one.log) as Retired);
-    let partitions = topic.partitions.iter().map(|one| Arc::clone(one) as Retired);
-    engine.reaper.send(partitions.chain(logs).collect::<Vec<_>>());
+    let (_, transaction) = engine.dir.deletion(name).map_err(|error| of_topic(engine, &error))?;
+    let store: &dyn MetadataStore = &engine.dir;
+    match store.commit(transaction, now()) {
+        Err(CommitError::Conflict(_)) => Err(ServiceError::unknown_topic(name)),
+        Err(error) => Err(of_commit(engine, &error)),
+        Ok(_) => follow(engine),
+    }
+}
+
+/// Brings directories and view to what the metadata says by now.
+///
+/// # Errors
+/// The disk. What could not be done is tried again at the next start.
+pub(crate) fn follow(engine: &Engine) -> Result<(), ServiceError> {
+    let mut follower = engine.follower.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut outcome = Ok(());
+    loop {
+        let known: Vec<Uuid> = engine.view.load().topics().map(|topic| topic.id).collect();
+        let changes = follower.changes(&engine.dir, known);
+        if changes.is_empty() {
+            return outcome;
+        }
+        for (id, topic) in changes {
+            // One topic's failure keeps no other one from its change.
+            let done = match (Wanted::of(topic.as_ref()), topic) {
+                (Wanted::Making, Some(topic)) => make(engine, id, &topic),
+                (Wanted::Serving, Some(topic)) => {
+                    serve(engine, id, &topic);
+                    Ok(())
+                }
+                _ => retire(engine, id),
+            };
+            outcome = outcome.and(done);
+        }
+    }
+}
+
+/// Makes directories and logs. The transaction that says that they are there is an event like any other.
+fn make(engine: &Engine, id: Uuid, topic: &folio_storage::metadata::Topic) -> Result<(), ServiceError> {
+    let options = log_options(&settings_of(engine, topic));
+    engine.dir.make_partitions(id, &options, now()).map_err(|error| of_topic(engine, &error))?;
+    Ok(())
+}
+
+fn serve(engine: &Engine, id: Uuid, topic: &folio_storage::metadata::Topic) {
+    if engine.view.load().topic(&TopicRef::Id(id)).is_some() {
+        return;
+    }
+    let name: Arc<str> = topic.name.as_str().into();
+    let settings = Arc::new(ArcSwap::from_pointee(settings_of(engine, topic)));
+    let partitions = (0..topic.partitions).map(|number| {
+        let partition = PartitionId { topic: id, partition: number };
+        match engine.dir.log(partition) {
+            Some(log) => Served::Leader(Arc::new(Partition::new(
+                Arc::clone(&name),
+                id,
+                number,
+                log,
+                Arc::clone(&settings),
+                engine.lanes.len(),
+            ))),
+            None => {
+                let why = engine.offline.get(&partition).cloned();
+                Served::Offline(why.unwrap_or_else(|| "it could not be opened".into()))
+            }
+        }
+    });
+    let partitions = partitions.collect();
+    let topic = Arc::new(Topic { id, name: Arc::clone(&name), partitions, settings: Arc::clone(&settings) });
+    engine.view.rcu(|view| view.with(Arc::clone(&topic)));
+}
+
+/// Takes a deleted topic out of sight, wakes who waits for it, and moves its files away.
+fn retire(engine: &Engine, id: Uuid) -> Result<(), ServiceError> {
+    let topic = engine.view.load().topic(&TopicRef::Id(id)).cloned();
+    if let Some(topic) = &topic {
+        engine.view.rcu(|view| view.without(id));
+        // Appends and flushes that are under way meet the files moving.
+        topic.online().for_each(|partition| partition.set_deleted());
+    }
+    engine.dir.remove_partitions(id).map_err(|error| of_topic(engine, &error))?;
+    if let Some(topic) = topic {
+        let partitions: Vec<_> = topic.online().cloned().collect();
+        engine.announce(&partitions, None);
+        let logs = partitions.iter().map(|one| Arc::clone(&one.log) as Retired);
+        let shells = partitions.iter().map(|one| Arc::clone(one) as Retired);
+        engine.reaper.send(shells.chain(logs).collect::<Vec<_>>());
+    }
     Ok(())
 }
 
@@ -106,13 +171,18 @@ pub(crate) fn partition(
     number: u32,
 ) -> Result<Arc<Partition<Disk>>, ServiceError> {
     let found = find(engine, topic)?;
-    found.partitions.get(number as usize).cloned().ok_or_else(|| {
-        let text = format!(
-            "topic {topic:?} has partitions 0 to {}, not {number}",
-            found.partitions.len().saturating_sub(1)
-        );
-        ServiceError::new(Fault::UnknownPartition, text)
-    })
+    match found.partitions.get(number as usize) {
+        Some(Served::Leader(partition)) => Ok(Arc::clone(partition)),
+        Some(Served::Offline(why)) => {
+            let text = format!("partition {number} of topic {topic:?} is offline: {why}");
+            Err(ServiceError::new(Fault::PartitionOffline, text))
+        }
+        None => {
+            let last = found.partitions.len().saturating_sub(1);
+            let text = format!("topic {topic:?} has partitions 0 to {last}, not {number}");
+            Err(ServiceError::new(Fault::UnknownPartition, text))
+        }
+    }
 }
 
 /// All topics by name.
@@ -159,12 +229,40 @@ fn check_name(name: &str) -> Result<(), ServiceError> {
     Ok(())
 }
 
-fn translate(error: &TopicError) -> ServiceError {
+/// A setting that this build refuses was accepted by another: the default holds, and the log says so.
+fn settings_of(engine: &Engine, topic: &folio_storage::metadata::Topic) -> TopicSettings {
+    settings(&engine.config.topic, &topic.settings).unwrap_or_else(|error| {
+        tracing::error!(
+            topic = topic.name,
+            error = error.text,
+            "the topic's settings are not understood; defaults hold"
+        );
+        engine.config.topic.clone()
+    })
+}
+
+fn of_topic(engine: &Engine, error: &TopicError) -> ServiceError {
     let fault = match error {
         TopicError::Exists { .. } => Fault::TopicExists,
         TopicError::Unknown { .. } => Fault::UnknownTopic,
         TopicError::Full { .. } => Fault::StorageFull,
-        _ => Fault::StorageFailed,
+        TopicError::Metadata(error) => return of_commit(engine, error),
+        TopicError::Io { path, source } => {
+            engine.fail(path, source);
+            Fault::StorageFailed
+        }
+    };
+    ServiceError::new(fault, error.to_string())
+}
+
+fn of_commit(engine: &Engine, error: &CommitError) -> ServiceError {
+    let fault = match error {
+        CommitError::Conflict(_) | CommitError::TooLarge => Fault::InvalidRequest,
+        CommitError::Full { .. } => Fault::StorageFull,
+        CommitError::Io { path, source } => {
+            engine.fail(path, source);
+            Fault::StorageFailed
+        }
     };
     ServiceError::new(fault, error.to_string())
 }

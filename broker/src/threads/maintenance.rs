@@ -27,7 +27,7 @@ pub(crate) fn run(engine: &Engine) {
         }
         looked = Instant::now();
         let topics: Vec<_> = engine.view.load().topics().cloned().collect();
-        for partition in topics.iter().flat_map(|topic| &topic.partitions) {
+        for partition in topics.iter().flat_map(|topic| topic.online()) {
             maintain(engine, partition);
         }
     }

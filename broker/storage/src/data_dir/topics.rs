@@ -73,6 +73,29 @@ pub enum TopicError {
     },
 }
 
+impl NewTopic {
+    /// The transaction that makes it, unless there is a topic of its name. Directories follow.
+    pub fn creation(self, now: Timestamp) -> Transaction {
+        let Self { name, uuid, partitions, settings } = self;
+        let key = Key::TopicName(name.clone());
+        let topic = Topic {
+            name,
+            partitions,
+            partitions_ready: 0,
+            settings,
+            created_ms: now.get(),
+            phase: TopicPhase::Live,
+        };
+        Transaction {
+            compares: vec![Compare::Absent(key.clone())],
+            operations: vec![
+                Operation::Put(key, Value::TopicName(uuid)),
+                Operation::Put(Key::Topic(uuid), Value::Topic(topic)),
+            ],
+        }
+    }
+}
+
 impl<F: Files> DataDir<F> {
     /// All living topics.
     pub fn topics(&self) -> Vec<(Uuid, Topic)> {
@@ -118,23 +141,8 @@ impl<F: Files> DataDir<F> {
         options: &LogOptions,
         now: Timestamp,
     ) -> Result<Vec<Arc<Log<F>>>, TopicError> {
-        let NewTopic { name, uuid, partitions, settings } = topic;
-        let record = Topic {
-            name: name.clone(),
-            partitions,
-            partitions_ready: 0,
-            settings,
-            created_ms: now.get(),
-            phase: TopicPhase::Live,
-        };
-        let key = Key::TopicName(name.clone());
-        let transaction = Transaction {
-            compares: vec![Compare::Absent(key.clone())],
-            operations: vec![
-                Operation::Put(key, Value::TopicName(uuid)),
-                Operation::Put(Key::Topic(uuid), Value::Topic(record)),
-            ],
-        };
+        let (name, uuid) = (topic.name.clone(), topic.uuid);
+        let transaction = topic.creation(now);
         match self.commit(transaction, now) {
             Ok(_) => self.make_partitions(uuid, options, now).inspect_err(|error| {
                 if matches!(error, TopicError::Full { .. }) {
@@ -151,27 +159,36 @@ impl<F: Files> DataDir<F> {
     /// Deletes a topic by name: its logs go to the trash.
     pub fn delete_topic(&self, name: &str, now: Timestamp) -> Result<Uuid, TopicError> {
         let unknown = || TopicError::Unknown { name: name.to_owned() };
-        let key = Key::TopicName(name.to_owned());
-        let (uuid, modified, topic) = {
-            let metadata = self.metadata();
-            let entry = metadata.state().get(&key).ok_or_else(unknown)?;
-            let Value::TopicName(uuid) = entry.value else { return Err(unknown()) };
-            let topic = metadata.state().get(&Key::Topic(uuid)).ok_or_else(unknown)?;
-            let Value::Topic(topic) = topic.value else { return Err(unknown()) };
-            (uuid, entry.modified, topic)
-        };
-        let transaction = Transaction {
-            compares: vec![Compare::Modified(key.clone(), modified)],
-            operations: vec![
-                Operation::Delete(key),
-                Operation::Put(Key::Topic(uuid), Value::Topic(Topic { phase: TopicPhase::Deleted, ..topic })),
-            ],
-        };
+        let (uuid, transaction) = self.deletion(name)?;
         match self.commit(transaction, now) {
             Ok(_) => self.remove_partitions(uuid).map(|()| uuid),
             Err(CommitError::Conflict(_)) => Err(unknown()),
             Err(error) => Err(self.metadata_error(error)),
         }
+    }
+
+    /// The transaction that deletes the topic that has this name now, and which topic that is.
+    pub fn deletion(&self, name: &str) -> Result<(Uuid, Transaction), TopicError> {
+        let unknown = || TopicError::Unknown { name: name.to_owned() };
+        let key = Key::TopicName(name.to_owned());
+        let metadata = self.metadata();
+        let entry = metadata.state().get(&key).ok_or_else(unknown)?;
+        let Value::TopicName(uuid) = entry.value else { return Err(unknown()) };
+        let topic = metadata.state().get(&Key::Topic(uuid)).ok_or_else(unknown)?;
+        let Value::Topic(topic) = topic.value else { return Err(unknown()) };
+        let transaction = Transaction {
+            compares: vec![Compare::Modified(key.clone(), entry.modified)],
+            operations: vec![
+                Operation::Delete(key),
+                Operation::Put(Key::Topic(uuid), Value::Topic(Topic { phase: TopicPhase::Deleted, ..topic })),
+            ],
+        };
+        Ok((uuid, transaction))
+    }
+
+    /// The log of a partition, if it is open.
+    pub fn log(&self, id: PartitionId) -> Option<Arc<Log<F>>> {
+        self.durable().logs.get(&id).cloned()
     }
 
     /// Makes the directories that a living topic lacks, says so in the metadata log, and opens their logs.
