@@ -1,0 +1,93 @@
+//! The README's first minute, as it stands there, and the client crate's examples.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use folio_tests::daemon::Daemon;
+use folio_tests::{binary, example, root};
+
+/// The first command builds before it runs.
+const BUILD_LIMIT: Duration = Duration::from_secs(900);
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn the_commands_of_the_first_minute_do_what_the_readme_says() {
+    let blocks = blocks_of("A minute");
+    let (daemon, rest): (Vec<&String>, Vec<&String>) =
+        blocks.iter().partition(|block| block.contains("--bin foliod"));
+    let [daemon] = daemon[..] else { panic!("one block starts the daemon: {blocks:?}") };
+    // What runs the tests is left out, or this would run itself.
+    let rest: Vec<&&String> = rest.iter().filter(|block| !block.starts_with("tests/run")).collect();
+    let [commands] = rest[..] else { panic!("one block is for the other terminal: {rest:?}") };
+
+    let data = tempfile::tempdir().unwrap();
+    let mut shell = shell(daemon);
+    shell.env("FOLIOD_LISTEN", "127.0.0.1:0").env("FOLIOD_DATA_DIR", data.path().join("data"));
+    let daemon = Daemon::start(&mut shell, BUILD_LIMIT);
+    assert!(daemon.start_line().contains("new directory"), "{}", daemon.start_line());
+
+    let output = self::shell(commands).env("FOLIO_BROKER", daemon.address()).output().unwrap();
+    assert!(output.status.success(), "{commands}\n{}", said(&output));
+    // Git ignores it, where the README's commands leave it.
+    let out = std::fs::read(root().join("out.log")).unwrap();
+    assert!(
+        out == std::fs::read(root().join("tests/data/access.log")).unwrap(),
+        "what comes out is what went in"
+    );
+    std::fs::remove_file(root().join("out.log")).unwrap();
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn the_examples_of_the_client_run_against_a_daemon() {
+    let data = tempfile::tempdir().unwrap();
+    let mut foliod = Command::new(binary("foliod"));
+    foliod.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path().join("data"));
+    let daemon = Daemon::start(&mut foliod, START_LIMIT);
+    for (name, says) in [
+        ("produce", &["example-"][..]),
+        ("consume", &["value 0", "value 9"]),
+        ("async", &["example-async-0", "hello"]),
+        ("admin", &["example-async-0 holds 0 to 1", "example-2 holds 0 to "]),
+    ] {
+        let output = Command::new(example(name)).env("FOLIO_BROKER", daemon.address()).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", said(&output));
+        for words in says {
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(printed.contains(words), "{name} says {words:?}: {printed}");
+        }
+    }
+    let listed = std::fs::read_dir(root().join("client/examples")).unwrap().count();
+    assert_eq!(listed, 4, "an example that no test runs");
+    assert!(daemon.stop().success());
+}
+
+/// The `sh` blocks of one section of the README.
+fn blocks_of(section: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let heading = format!("## {section}\n");
+    let (_, rest) = readme.split_once(&heading).unwrap_or_else(|| panic!("the README has no {heading:?}"));
+    let section = rest.split("\n## ").next().unwrap();
+    let fenced = section.split("```sh\n").skip(1);
+    fenced.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// A shell at the top of the repository, which stops at the first command that fails.
+fn shell(commands: &str) -> Command {
+    let mut shell = Command::new("bash");
+    shell.args(["-euo", "pipefail", "-c", commands]).current_dir(root());
+    // Where the build puts its programs is the README's `target/`, unless whoever runs the tests has moved it.
+    if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let built = root().join(target).join("release");
+        let paths = std::iter::once(built).chain(std::env::split_paths(&path));
+        shell.env("PATH", std::env::join_paths(paths).unwrap());
+    }
+    shell
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
