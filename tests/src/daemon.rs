@@ -2,66 +2,124 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A running `foliod`. Dropped, it is asked to end and waited for.
+use crate::binary;
+
+/// A running `foliod`. Dropped, it is killed and waited for.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
-    lines: Receiver<String>,
-    start_line: String,
+    address: String,
+    /// Everything it has said on stderr so far.
+    said: Arc<Mutex<String>>,
+    /// How to start it again: the directory above its data, and its arguments.
+    origin: Option<(PathBuf, Vec<String>)>,
 }
+
+/// How long a daemon that is built may take to listen, and to end.
+const LIMIT: Duration = Duration::from_secs(30);
 
 impl Daemon {
     /// Starts `command`, which is or becomes a `foliod` that listens on port 0 and was given a directory, and waits
     /// until it listens, `limit` long.
     ///
-    /// # Panics
-    /// When it does not come to listen.
-    pub fn start(command: &mut Command, limit: Duration) -> Self {
+    /// # Errors
+    /// Its last words and its exit code, when it ends instead or does not come to listen.
+    pub fn try_start(command: &mut Command, limit: Duration) -> Result<Self, String> {
         // A group of its own, so that whatever the command started can be asked to end together with it.
-        let mut child = command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stderr = BufReader::new(child.stderr.take().expect("it was asked for"));
-        let (sender, lines) = channel();
+        command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        let stderr = BufReader::new(child.stderr.take().ok_or("it was asked for")?);
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::clone(&said);
+        let (sender, addresses) = channel();
         // Read to its end, or a daemon with much to say would wait for ever.
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                let _ = sender.send(line);
+                let address = line.split_once("listening on ").map(|(_, rest)| rest.to_owned());
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push_str(&(line + "\n"));
+                if let Some(address) = address {
+                    let _ = sender.send(address.split(',').next().unwrap_or_default().to_owned());
+                }
             }
         });
-        let mut daemon = Self { child, lines, start_line: String::new() };
-        let mut seen = Vec::new();
-        let deadline = Instant::now() + limit;
-        while daemon.start_line.is_empty() {
-            match daemon.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains("listening on ") => daemon.start_line = line,
-                Ok(line) => seen.push(line),
-                Err(error) => panic!("{command:?} does not listen: {error}: {seen:?}"),
+        let mut daemon = Self { child, address: String::new(), said, origin: None };
+        match addresses.recv_timeout(limit) {
+            Ok(address) => {
+                daemon.address = address;
+                Ok(daemon)
+            }
+            Err(_) => {
+                let status = daemon.wait();
+                Err(format!("{}(exit code {:?})", daemon.said(), status.code()))
             }
         }
-        daemon
+    }
+
+    /// As [`try_start`](Self::try_start).
+    ///
+    /// # Panics
+    /// When it does not come to listen.
+    pub fn start(command: &mut Command, limit: Duration) -> Self {
+        Self::try_start(command, limit).unwrap_or_else(|said| panic!("{command:?} does not listen: {said}"))
+    }
+
+    /// Starts the project's own `foliod` with its data below `dir`, on a free port unless the arguments say otherwise.
+    ///
+    /// # Panics
+    /// When it does not come to listen.
+    pub fn on(dir: &Path, arguments: &[&str]) -> Self {
+        Self::try_on(dir, arguments).unwrap_or_else(|said| panic!("foliod does not listen: {said}"))
+    }
+
+    /// As [`on`](Self::on), but gives what it said when it ended instead.
+    ///
+    /// # Errors
+    /// Its last words, with its exit code.
+    pub fn try_on(dir: &Path, arguments: &[&str]) -> Result<Self, String> {
+        Self::try_under(&[], dir, arguments)
+    }
+
+    /// As [`on`](Self::on), started by another program: `["prlimit", "--nofile=80"]`.
+    ///
+    /// # Panics
+    /// When it does not come to listen.
+    pub fn under(wrapper: &[&str], dir: &Path, arguments: &[&str]) -> Self {
+        Self::try_under(wrapper, dir, arguments).unwrap_or_else(|said| panic!("foliod does not listen: {said}"))
+    }
+
+    fn try_under(wrapper: &[&str], dir: &Path, arguments: &[&str]) -> Result<Self, String> {
+        let foliod = binary("foliod");
+        let mut command = match wrapper {
+            [] => Command::new(foliod),
+            [program, options @ ..] => {
+                let mut command = Command::new(program);
+                command.args(options).arg(foliod);
+                command
+            }
+        };
+        command.args(arguments).env("FOLIOD_DATA_DIR", dir.join("data"));
+        if !arguments.contains(&"--listen") {
+            command.env("FOLIOD_LISTEN", "127.0.0.1:0");
+        }
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let daemon = Self::try_start(&mut command, LIMIT)?;
+        Ok(Self { origin: Some((dir.to_owned(), arguments)), ..daemon })
     }
 
     /// The one line that the daemon prints when it listens.
-    pub fn start_line(&self) -> &str {
-        &self.start_line
+    pub fn start_line(&self) -> String {
+        self.said().lines().find(|line| line.contains("listening on ")).unwrap_or_default().to_owned()
     }
 
     /// Where it listens.
-    ///
-    /// # Panics
-    /// When the start line does not say so.
-    pub fn address(&self) -> String {
-        let (_, rest) =
-            self.start_line.split_once("listening on ").expect("the start line names the address");
-        rest.split(',').next().expect("a split has a first part").to_owned()
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// The daemon's process.
@@ -69,27 +127,63 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Everything it has said on stderr so far.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Asks the daemon to end, and waits for it.
     ///
     /// # Panics
-    /// When it cannot be waited for.
+    /// When it does not end in time.
     pub fn stop(mut self) -> ExitStatus {
-        self.end()
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            signal(&format!("-{}", self.child.id()), "TERM");
+        }
+        self.wait()
     }
 
-    fn end(&mut self) -> ExitStatus {
-        if let Ok(Some(status)) = self.child.try_wait() {
-            return status;
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
-        let group = format!("-{}", self.child.id());
-        let asked = Command::new("kill").args(["-TERM", "--", &group]).status();
-        assert!(asked.is_ok_and(|status| status.success()), "the daemon can be asked to end");
-        self.child.wait().expect("a child can be waited for")
+        panic!("foliod did not end within {} s; it said: {}", LIMIT.as_secs(), self.said());
+    }
+
+    /// Waits for its death by a signal, and starts it again on the same data.
+    ///
+    /// # Panics
+    /// When it lives on, ended by itself, or does not start.
+    pub fn restart_after_death(mut self) -> Self {
+        assert_eq!(self.wait().code(), None, "it was killed: {}", self.said());
+        let (dir, arguments) = self.origin.take().expect("it was started by `on`");
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Self::on(&dir, &arguments)
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.end();
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            signal(&format!("-{}", self.child.id()), "KILL");
+            let _ = self.child.wait();
+        }
     }
+}
+
+/// Sends a signal by name to a process, or to a group with `-` before its number.
+///
+/// # Panics
+/// When there is no program `kill`.
+pub fn signal(process: &str, name: &str) {
+    let kill = Command::new("kill").args([&format!("-{name}"), "--", process]).status();
+    kill.expect("there is a program `kill`");
 }
