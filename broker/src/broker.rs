@@ -141,7 +141,7 @@ impl Broker {
 
         let limits = ChannelLimits {
             unfinished_bytes_max: engine.config.frame_max_bytes + 64,
-            connections_max: engine.config.connections_max,
+            connections_max: engine.config.connections_max.min(descriptors() / 2),
             in_flight_max: engine.config.connection_requests_max,
             ..ChannelLimits::default()
         };
@@ -270,6 +270,18 @@ impl End {
         }
         thread.join().is_ok()
     }
+}
+
+/// How many descriptors this process may have: its limit, raised as far as it goes. Connections get half of them, so
+/// that logs and indexes can always be opened.
+fn descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, it stays as it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>), StartError> {

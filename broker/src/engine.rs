@@ -79,7 +79,9 @@ impl Engine {
     /// A write failed: nothing is acknowledged any more.
     pub(crate) fn fail(&self, file: &std::path::Path, error: &dyn std::fmt::Display) {
         self.dir.fail();
-        self.health.fail(Failure { file: Some(file.to_owned()), error: error.to_string() });
+        // Paths of a log are relative to the data directory.
+        let file = self.config.data_dir.join(file);
+        self.health.fail(Failure { file: Some(file), error: error.to_string() });
     }
 
     /// The partitions' high watermarks have moved: tells the loops where somebody waits, each once.

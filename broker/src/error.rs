@@ -34,6 +34,7 @@ pub(crate) enum Fault {
     StorageFailed,
     PartitionOffline,
     // The moment's.
+    TooBusy,
     TimedOut,
 }
 
@@ -82,6 +83,7 @@ impl ServiceError {
             Fault::StorageFull => ErrorCode::STORAGE_FULL,
             Fault::StorageFailed => ErrorCode::STORAGE_FAILED,
             Fault::PartitionOffline => ErrorCode::PARTITION_OFFLINE,
+            Fault::TooBusy => ErrorCode::TOO_BUSY,
             Fault::TimedOut => ErrorCode::TIMED_OUT,
         }
     }

@@ -108,8 +108,9 @@ impl Daemon {
             command.env("FOLIOD_LISTEN", "127.0.0.1:0");
         }
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let daemon = Self::try_start(&mut command, LIMIT)?;
-        Ok(Self { origin: Some((dir.to_owned(), arguments)), ..daemon })
+        let mut daemon = Self::try_start(&mut command, LIMIT)?;
+        daemon.origin = Some((dir.to_owned(), arguments));
+        Ok(daemon)
     }
 
     /// The one line that the daemon prints when it listens.

@@ -246,6 +246,7 @@ fn of_topic(engine: &Engine, error: &TopicError) -> ServiceError {
         TopicError::Exists { .. } => Fault::TopicExists,
         TopicError::Unknown { .. } => Fault::UnknownTopic,
         TopicError::Full { .. } => Fault::StorageFull,
+        TopicError::Exhausted(_) => Fault::TooBusy,
         TopicError::Metadata(error) => return of_commit(engine, error),
         TopicError::Io { path, source } => {
             engine.fail(path, source);

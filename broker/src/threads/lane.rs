@@ -101,6 +101,7 @@ fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) 
         AppendError::Retired => Fault::UnknownTopic,
         AppendError::TooLarge { .. } => Fault::MessageTooLarge,
         AppendError::Full { .. } => Fault::StorageFull,
+        AppendError::Exhausted { .. } => Fault::TooBusy,
         // The directory was renamed away under the append.
         AppendError::Io { .. } if partition.is_deleted() => Fault::UnknownTopic,
         AppendError::Io { path, source } => {

@@ -122,6 +122,16 @@ fn label(path: &Path) -> String {
     path.display().to_string().replace('/', "_")
 }
 
+/// Whether the process has no descriptors, mappings or memory left: nobody's disk is at fault, and later is better.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    let is_descriptors = error.raw_os_error().is_some_and(|number| {
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+            .map(rustix::io::Errno::raw_os_error)
+            .contains(&number)
+    });
+    is_descriptors || error.kind() == io::ErrorKind::OutOfMemory
+}
+
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -76,6 +76,7 @@ impl From<MapError> for io::Error {
     fn from(error: MapError) -> Self {
         match error {
             MapError::Io(error) => error,
+            other @ MapError::BudgetSpent { .. } => io::Error::new(io::ErrorKind::OutOfMemory, other),
             other => io::Error::other(other),
         }
     }

@@ -22,7 +22,7 @@ use crate::metadata::{
     CommitError, Compare, Event, Key, Operation, Revision, Topic, TopicPhase, Transaction, Value,
 };
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
-use crate::quarantine::is_full;
+use crate::quarantine::{is_exhausted, is_full};
 use crate::recovery::RecoveredLog;
 use crate::trash::{TRASH_NAME, remove};
 
@@ -63,6 +63,9 @@ pub enum TopicError {
     /// The metadata log refused.
     #[error(transparent)]
     Metadata(CommitError),
+    /// No descriptors or mappings are left; nothing was announced.
+    #[error("no room for another open file: {0}")]
+    Exhausted(io::Error),
     /// The disk's fault, and final for this run.
     #[error("{}: {source}", path.display())]
     Io {
@@ -226,9 +229,8 @@ impl<F: Files> DataDir<F> {
                 log_end: start,
                 epochs: Epochs::new(),
             };
-            let log = Log::open(Arc::clone(&self.files), dir.clone(), meta.id, options.clone(), recovered);
-            let log =
-                Arc::new(log.map_err(|source| TopicError::Io { path: self.files.root().join(dir), source })?);
+            let log = Log::open(Arc::clone(&self.files), dir, meta.id, options.clone(), recovered);
+            let log = Arc::new(log.map_err(|source| self.topic_error(TOPICS_NAME, source))?);
             self.durable().logs.insert(meta.id, Arc::clone(&log));
             logs.push(log);
         }
@@ -282,6 +284,9 @@ impl<F: Files> DataDir<F> {
     fn topic_error(&self, path: &str, source: io::Error) -> TopicError {
         if is_full(&source) {
             return TopicError::Full { dir: self.files.root().to_owned() };
+        }
+        if is_exhausted(&source) {
+            return TopicError::Exhausted(source);
         }
         self.fail();
         TopicError::Io { path: self.files.root().join(path), source }

@@ -17,7 +17,7 @@ use crate::index::{
 };
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
-use crate::quarantine::is_full;
+use crate::quarantine::{is_exhausted, is_full};
 use crate::recovery::RecoveredSegment;
 
 /// The right to append to a log.
@@ -79,6 +79,12 @@ pub enum AppendError {
     Full {
         /// The log's directory.
         dir: PathBuf,
+    },
+    /// No descriptors or mappings are left. Nothing has changed; try again later.
+    #[error("no room for another open file: {source}")]
+    Exhausted {
+        /// What the system said.
+        source: io::Error,
     },
     /// The disk's fault. The data directory takes no more writes in this run.
     #[error("{}: {source}", path.display())]
@@ -238,6 +244,11 @@ impl<F: Files> Log<F> {
         let created = Active::create(&*self.files, &self.dir, self.id, base, &options);
         let next = created.map_err(|source| match self.take_back(base) {
             Ok(()) => failed(&self.dir, base, source),
+            // The names are gone, but perhaps not yet on disk: the next flush sees to that.
+            Err(again) if is_exhausted(&again) => {
+                writer.new_names = true;
+                failed(&self.dir, base, source)
+            }
             Err(source) => AppendError::Io { path: SegmentFile::Log.path(&self.dir, base), source },
         })?;
         if let Some(active) = writer.active.take() {
@@ -477,6 +488,8 @@ fn write(index: &mut impl FileAppender, entries: &[u8]) -> bool {
 fn failed(dir: &Path, base: Offset, source: io::Error) -> AppendError {
     if is_full(&source) {
         AppendError::Full { dir: dir.to_owned() }
+    } else if is_exhausted(&source) {
+        AppendError::Exhausted { source }
     } else {
         AppendError::Io { path: SegmentFile::Log.path(dir, base), source }
     }

@@ -1,0 +1,302 @@
+//! Faults of the machine below the daemon, and mistakes of who starts it: a clean end with a clear line, or service
+//! that goes on; never a false acknowledgement.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use folio_client::{
+    Acks, Client, ClientConfig, ConsumerConfig, DeliveryError, ErrorCode, NewTopic, OffsetSpec, Position,
+    Producer, ProducerConfig, ProducerRecord, TopicPartition,
+};
+use folio_tests::daemon::{Daemon, signal};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn the_start_line_says_how_long_it_took_where_it_listens_where_the_data_is_and_what_was_recovered() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let said = daemon.said();
+    let data = dir.path().join("data").display().to_string();
+    for part in ["started in ", " ms", "listening on 127.0.0.1:", &data, "new directory"] {
+        assert!(said.contains(part), "{part:?} in {said:?}");
+    }
+    let client = connect(&daemon);
+    create(&client, "t", "fsync");
+    send(&producer(&client), "t", b"kept").unwrap();
+    drop(client);
+    assert_eq!(daemon.stop().code(), Some(0));
+
+    let daemon = Daemon::on(dir.path(), &[]);
+    let said = daemon.said();
+    assert!(said.contains("clean stop, 1 partitions, 0 bytes scanned, 0 bytes cut, 0 offline"), "{said}");
+    assert_eq!(stored(&connect(&daemon), "t"), [b"kept"]);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn the_data_directory_is_made_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mode = |path: &str| std::fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("data"), mode("data/node.meta")), (0o700, 0o600));
+    daemon.stop();
+}
+
+#[test]
+fn mistakes_at_the_start_are_one_clear_line_and_an_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let refusal = |dir: &Path, arguments: &[&str]| Daemon::try_on(dir, arguments).unwrap_err();
+
+    let said = refusal(dir.path(), &[]);
+    let holder = format!("is in use by process {}", daemon.pid());
+    assert!(said.contains(&holder) && said.contains("(exit code Some(1))"), "{said}");
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let said = refusal(elsewhere.path(), &["--listen", daemon.address()]);
+    assert!(said.contains(&format!("cannot listen on {}", daemon.address())), "{said}");
+    assert!(said.contains("in use") && said.contains("(exit code Some(1))"), "{said}");
+
+    std::fs::write(elsewhere.path().join("file"), b"").unwrap();
+    let file = elsewhere.path().join("file").display().to_string();
+    let said = refusal(elsewhere.path(), &["--data-dir", &file]);
+    assert!(said.contains(&file) && said.contains("(exit code Some(1))"), "{said}");
+
+    for (arguments, says) in [
+        (&["--set", "topic.retention.mss=1"][..], "did you mean topic.retention.ms?"),
+        (&["--set", "lane.threads=many"], "expected a whole number, 1 or more"),
+        (&["--config", "/nowhere/foliod.toml"], "/nowhere/foliod.toml"),
+        (&["--lissen", "127.0.0.1:0"], "--listen"),
+    ] {
+        let said = refusal(elsewhere.path(), arguments);
+        assert!(said.contains(says) && said.contains("(exit code Some(2))"), "{arguments:?}: {said}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn after_a_flush_that_failed_nothing_is_acknowledged_and_the_daemon_ends_with_70() {
+    failing("fdatasync,fsync,syncfs", "fsync");
+}
+
+#[test]
+fn after_a_write_that_failed_nothing_is_acknowledged_and_the_daemon_ends_with_70() {
+    failing("pwrite64,pwritev,pwritev2", "os");
+}
+
+/// Every one of these system calls fails from some moment on, while a producer waits for each record.
+fn failing(calls: &str, durability: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::on(dir.path(), &[]);
+    let client = connect(&daemon);
+    create(&client, "t", durability);
+    let records = producer(&client);
+    for number in 0..20 {
+        send(&records, "t", number.to_string().as_bytes()).unwrap();
+    }
+    let strace = Strace::attach(daemon.pid(), &format!("inject={calls}:error=EIO"));
+    let refused = send(&records, "t", b"after the fault").unwrap_err();
+    assert!(
+        matches!(&refused, DeliveryError::Refused { refusal, .. } if refusal.code == ErrorCode::STORAGE_FAILED)
+            || matches!(&refused, DeliveryError::Failed { .. }),
+        "{refused}"
+    );
+    assert_eq!(daemon.wait().code(), Some(70), "{}", daemon.said());
+    let said = daemon.said();
+    let last = said.lines().last().unwrap();
+    assert!(last.contains("the data directory failed") && last.contains("Input/output error"), "{said}");
+    assert!(last.contains(&dir.path().display().to_string()), "it names the file: {said}");
+    drop(strace);
+
+    let daemon = Daemon::on(dir.path(), &[]);
+    assert!(daemon.said().contains("unclean stop"), "{}", daemon.said());
+    let found = stored(&connect(&daemon), "t");
+    let acknowledged: Vec<Vec<u8>> = (0..20).map(|number| number.to_string().into_bytes()).collect();
+    assert!(found.starts_with(&acknowledged), "every acknowledged record is there: {found:?}");
+    assert!(found.len() <= 21);
+    daemon.stop();
+}
+
+#[test]
+fn a_full_disk_refuses_produce_serves_reads_and_resumes_by_itself() {
+    let mount = TinyDisk::mount(24);
+    let ballast = mount.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 12 << 20]).unwrap();
+    for min_free in ["0", "1048576"] {
+        let data = tempfile::tempdir_in(mount.path()).unwrap();
+        let setting = format!("disk.min.free={min_free}");
+        let daemon = Daemon::on(data.path(), &["--set", &setting]);
+        let client = connect(&daemon);
+        create(&client, "t", "fsync");
+        let records = producer(&client);
+        let value = vec![7; 100_000];
+        let mut acknowledged = 0;
+        let deadline = Instant::now() + LIMIT;
+        let refused = loop {
+            match send(&records, "t", &value) {
+                Ok(()) => acknowledged += 1,
+                Err(error) => break error,
+            }
+            assert!(Instant::now() < deadline, "the disk never fills");
+        };
+        let DeliveryError::Refused { refusal, .. } = &refused else { panic!("{refused}") };
+        assert_eq!(refusal.code, ErrorCode::STORAGE_FULL, "{refusal}");
+        assert!(refusal.code.is_retriable() && acknowledged > 20, "{acknowledged} before: {refusal}");
+        assert_eq!(stored(&client, "t").len(), acknowledged, "reads go on");
+
+        std::fs::remove_file(&ballast).unwrap();
+        while let Err(error) = send(&records, "t", &value) {
+            assert!(Instant::now() < deadline, "it does not resume: {error}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(stored(&client, "t").len(), acknowledged + 1);
+        drop((records, client));
+        assert_eq!(daemon.stop().code(), Some(0));
+
+        let daemon = Daemon::on(data.path(), &["--set", &setting]);
+        assert_eq!(stored(&connect(&daemon), "t").len(), acknowledged + 1, "nothing was lost");
+        daemon.stop();
+        drop(data);
+        std::fs::write(&ballast, vec![1; 12 << 20]).unwrap();
+    }
+}
+
+#[test]
+fn few_descriptors_refuse_connections_and_not_the_ones_that_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::under(&["prlimit", "--nofile=80:80"], dir.path(), &[]);
+    let client = connect(&daemon);
+    create(&client, "t", "os");
+    let crowd: Vec<_> =
+        (0..120).filter_map(|_| std::net::TcpStream::connect(daemon.address()).ok()).collect();
+    let records = producer(&client);
+    for _ in 0..10 {
+        send(&records, "t", b"still served").unwrap();
+    }
+    drop(crowd);
+    let deadline = Instant::now() + LIMIT;
+    while Client::connect(ClientConfig::new(daemon.address())).is_err() {
+        assert!(Instant::now() < deadline, "nobody new is served after the crowd has gone");
+    }
+    drop((records, client));
+    daemon.stop();
+}
+
+#[test]
+fn a_second_signal_ends_the_daemon_at_once_and_the_next_start_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::on(dir.path(), &["--set", "shutdown.timeout.ms=60000"]);
+    let client = connect(&daemon);
+    create(&client, "t", "os");
+    send(&producer(&client), "t", b"kept").unwrap();
+    // A flush that takes for ever: only the second signal ends the wait for it.
+    let strace = Strace::attach(daemon.pid(), "inject=fdatasync,fsync,syncfs:delay_enter=20000000");
+    signal(&daemon.pid().to_string(), "TERM");
+    // Two signals that arrive together are one.
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&daemon.pid().to_string(), "TERM");
+    drop(client);
+    // The process is gone only when strace lets go of the thread that it holds; the last words come before.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !daemon.said().contains("without the clean mark") {
+        assert!(Instant::now() < deadline, "it did not end at once: {}", daemon.said());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(strace);
+    assert_eq!(daemon.wait().code(), Some(0));
+    let daemon = Daemon::on(dir.path(), &[]);
+    assert!(daemon.said().contains("unclean stop"), "{}", daemon.said());
+    assert_eq!(stored(&connect(&daemon), "t"), [b"kept"]);
+    daemon.stop();
+}
+
+fn connect(daemon: &Daemon) -> Client {
+    Client::connect(ClientConfig::new(daemon.address())).unwrap()
+}
+
+fn create(client: &Client, topic: &str, durability: &str) {
+    client.admin().create_topic(NewTopic::new(topic, 1).setting("durability", durability)).wait().unwrap();
+}
+
+fn producer(client: &Client) -> Producer {
+    let config = ProducerConfig::new().acks(Acks::All).retries(0).delivery_timeout(Duration::from_secs(10));
+    client.producer(config).unwrap()
+}
+
+fn send(producer: &Producer, topic: &str, value: &[u8]) -> Result<(), DeliveryError> {
+    producer.send(ProducerRecord::to(topic).partition(0).value(value)).unwrap().wait().map(drop)
+}
+
+fn stored(client: &Client, topic: &str) -> Vec<Vec<u8>> {
+    let partition = TopicPartition::new(topic, 0);
+    let end = client.admin().list_offsets([(partition.clone(), OffsetSpec::Latest)]).wait().unwrap();
+    let end = end[0].clone().unwrap().unwrap().offset.get();
+    let mut consumer = client.consumer(ConsumerConfig::new()).unwrap();
+    consumer.assign([(partition, Position::Earliest)]);
+    let mut values = Vec::new();
+    while (values.len() as i64) < end {
+        let records = consumer.poll(LIMIT).unwrap().expect("the records are there");
+        values.extend(records.iter().map(|record| record.value.unwrap().to_vec()));
+    }
+    values
+}
+
+/// System calls of a process that fail, or take their time, as long as this lives.
+struct Strace(Child);
+
+impl Strace {
+    fn attach(pid: u32, expression: &str) -> Self {
+        let mut child = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-e", expression, "-p", &pid.to_string()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("strace is installed: tests/run does that");
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut attached = 0;
+        while attached == 0 {
+            let line = lines.next().expect("strace says that it is attached").unwrap();
+            assert!(line.contains("attached"), "strace: {line} ({threads} threads)");
+            attached += 1;
+        }
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(child)
+    }
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A file system in memory of a few MiB.
+struct TinyDisk(tempfile::TempDir);
+
+impl TinyDisk {
+    fn mount(mib: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={mib}m");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).status();
+        assert!(mounted.is_ok_and(|status| status.success()), "this claim needs the right to mount a tmpfs");
+        Self(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
