@@ -90,7 +90,8 @@ impl Daemon {
     /// # Panics
     /// When it does not come to listen.
     pub fn under(wrapper: &[&str], dir: &Path, arguments: &[&str]) -> Self {
-        Self::try_under(wrapper, dir, arguments).unwrap_or_else(|said| panic!("foliod does not listen: {said}"))
+        Self::try_under(wrapper, dir, arguments)
+            .unwrap_or_else(|said| panic!("foliod does not listen: {said}"))
     }
 
     fn try_under(wrapper: &[&str], dir: &Path, arguments: &[&str]) -> Result<Self, String> {
