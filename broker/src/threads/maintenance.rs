@@ -1,4 +1,5 @@
-//! Maintenance: closes segments by age, lets retention take the oldest, and watches the space that is left.
+//! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, and watches the
+//! space that is left.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,37 +13,45 @@ use crate::partition::Partition;
 use crate::threads::inbox::Taken;
 use crate::threads::reaper::Retired;
 
-/// Looks at every partition once an interval, until it is told to stop.
+/// Looks at every partition once an interval, and more often for what cannot wait, until it is told to stop.
 pub(crate) fn run(engine: &Engine) {
     let mut nothing = VecDeque::new();
     let mut looked = Instant::now();
     loop {
-        let next = Instant::now() + SPACE_LOOK.min(engine.config.maintenance_interval);
+        let next = Instant::now() + QUICK_LOOK.min(engine.config.maintenance_interval);
         if engine.stop.take_all(&mut nothing, Some(next)) == Taken::Closed || engine.health.has_failed() {
             return;
         }
         engine.space.look(&engine.dir, engine.config.disk_min_free);
-        if looked.elapsed() < engine.config.maintenance_interval {
-            continue;
+        let is_due = looked.elapsed() >= engine.config.maintenance_interval;
+        if is_due {
+            looked = Instant::now();
         }
-        looked = Instant::now();
         let topics: Vec<_> = engine.view.load().topics().cloned().collect();
         for partition in topics.iter().flat_map(|topic| topic.online()) {
-            maintain(engine, partition);
+            make_ready(engine, partition);
+            if is_due {
+                maintain(engine, partition);
+            }
         }
     }
 }
 
-const SPACE_LOOK: Duration = Duration::from_millis(500);
+/// A disk fills up, and a segment too, in less time than partitions want to be looked at.
+const QUICK_LOOK: Duration = Duration::from_millis(500);
+
+/// A lane that has to begin a segment finds it made. On a full disk it does not, and will say so.
+fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
+    if partition.log.wants_next_segment()
+        && let Err(AppendError::Io { path, source }) = partition.log.prepare_next()
+    {
+        fail(engine, partition, &path, &source);
+    }
+}
 
 fn maintain(engine: &Engine, partition: &Partition<Disk>) {
     let log = &partition.log;
-    let fail = |path: &Path, source: &io::Error| {
-        // The files of a deleted topic may go under our hands.
-        if !partition.is_deleted() {
-            engine.fail(path, source);
-        }
-    };
+    let fail = |path: &Path, source: &io::Error| fail(engine, partition, path, source);
     // A full disk is told to producers; here it only means later.
     if let Err(AppendError::Io { path, source }) = log.roll_if_expired(now()) {
         return fail(&path, &source);
@@ -59,5 +68,12 @@ fn maintain(engine: &Engine, partition: &Partition<Disk>) {
     match log.drop_below_start(engine.dir.trash()) {
         Ok(maps) => engine.reaper.send(maps.into_iter().map(|map| map as Retired)),
         Err(error) => fail(log.dir(), &error),
+    }
+}
+
+fn fail(engine: &Engine, partition: &Partition<Disk>, path: &Path, source: &io::Error) {
+    // The files of a deleted topic may go under our hands.
+    if !partition.is_deleted() {
+        engine.fail(path, source);
     }
 }

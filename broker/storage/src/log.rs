@@ -7,9 +7,11 @@
 //! * An append that fails leaves no trace: no offset assigned, no byte above the published end.
 //! * Nothing below the published end of a segment is ever written again.
 
+mod active;
 mod append;
 mod read;
 mod retain;
+mod roll;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,8 @@ use crate::files::Files;
 use crate::partition::PartitionId;
 use crate::recovery::RecoveredLog;
 
-use append::{Active, Writer};
+use active::Active;
+use append::Writer;
 pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
 pub use read::{Cursor, Fetched, Read, ReadError, TimeHit, Touch};
 use segment::Segment;
@@ -98,7 +101,12 @@ pub struct Log<F: Files> {
     visible: ArcSwap<Tail>,
     /// Its topic was deleted. Set under the writer's lock.
     is_retired: AtomicBool,
+    /// The writer has the next segment ready.
+    is_prepared: AtomicBool,
     writer: Mutex<Writer<F>>,
+    /// Held by whoever opens, makes or moves files by their names without being the writer. Taken before the
+    /// writer's lock.
+    names: Mutex<()>,
 }
 
 impl Default for LogOptions {
@@ -151,7 +159,9 @@ impl<F: Files> Log<F> {
             durable: ArcSwap::from_pointee(tail),
             visible: ArcSwap::from_pointee(tail),
             is_retired: AtomicBool::new(false),
+            is_prepared: AtomicBool::new(false),
             writer: Mutex::new(writer),
+            names: Mutex::new(()),
         })
     }
 
@@ -278,6 +288,7 @@ impl<F: Files> Log<F> {
     /// The topic was deleted, and its directory is about to move: nothing is appended, and no file is opened, made
     /// or moved by its name any more. A new topic may soon have a directory of the same name.
     pub fn retire(&self) {
+        let _names = self.names();
         let mut writer = self.lock();
         self.is_retired.store(true, Ordering::Release);
         writer.retire();
@@ -290,7 +301,16 @@ impl<F: Files> Log<F> {
 
     /// Gives reserves back; nothing is appended after this.
     pub fn close(&self) -> io::Result<()> {
-        self.lock().cut()
+        let _names = self.names();
+        let mut writer = self.lock();
+        if let Some(prepared) = writer.prepared.take() {
+            prepared.discard(&*self.files)?;
+        }
+        writer.cut()
+    }
+
+    fn names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer<F>> {

@@ -67,12 +67,16 @@ impl PartitionFile {
 impl SegmentFile {
     /// The path of this file of the segment at `base` in the partition's directory.
     pub fn path(self, dir: &Path, base: Offset) -> PathBuf {
-        let extension = match self {
+        dir.join(format!("{:020}.{}", base.get(), self.extension()))
+    }
+
+    /// What its name ends in.
+    pub const fn extension(self) -> &'static str {
+        match self {
             Self::Log => "log",
             Self::OffsetIndex => "index",
             Self::TimeIndex => "timeindex",
-        };
-        dir.join(format!("{:020}.{extension}", base.get()))
+        }
     }
 }
 

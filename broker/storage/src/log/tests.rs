@@ -202,6 +202,103 @@ fn a_roll_that_finds_no_room_leaves_nothing_that_a_later_append_could_overlap() 
 }
 
 #[test]
+fn a_segment_made_ready_is_begun_without_waiting_for_a_disk() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, log) = open(&files, &small());
+    append(&log, &[&"x".repeat(2500)]).unwrap();
+    assert!(!log.wants_next_segment(), "not yet three quarters full");
+    append(&log, &[&"x".repeat(800)]).unwrap();
+    assert!(log.wants_next_segment());
+    log.prepare_next().unwrap();
+    assert!(!log.wants_next_segment());
+    let (before, roll_and_append) = (files.operations(), 3 + 2 + 1 + 3 + 1);
+    append(&log, &[&"y".repeat(1000)]).unwrap();
+    assert_eq!(log.segment_count(), 2);
+    // Two headers, three renames, a time entry, the old reserves, one write: no file made, nothing synced.
+    assert!(files.operations() - before <= roll_and_append, "{}", files.operations() - before);
+    append(&log, &[&"y".repeat(2500)]).unwrap();
+    log.prepare_next().unwrap();
+    flush(&dir, &log);
+    let expected = values(&log, Offset::ZERO, 1 << 20);
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    assert!(files.snapshot().keys().all(|path| path.extension().is_none_or(|name| name != "tmp")));
+    drop(log);
+    let (_, log) = open(&files, &small());
+    assert_eq!(values(&log, Offset::ZERO, 1 << 20), expected);
+}
+
+#[test]
+fn a_roll_into_a_prepared_segment_can_be_interrupted_anywhere() {
+    for operation in 0..14 {
+        for is_power_cut in [true, false] {
+            let files = SimFiles::new();
+            let (dir, log) = open(&Arc::new(files.clone()), &small());
+            append(&log, &[&"x".repeat(3500)]).unwrap();
+            flush(&dir, &log);
+            let expected = values(&log, Offset::ZERO, 1 << 20);
+            log.prepare_next().unwrap();
+            files.cut_power_at(files.operations() + operation);
+            let rolled = append(&log, &[&"y".repeat(3500)]);
+            let _ = dir.flush(&[Arc::clone(&log)], NOW, Instant::now());
+            drop((dir, log));
+            if is_power_cut {
+                files.crash(operation);
+            } else {
+                files.kill();
+            }
+            let (dir, log) = open(&Arc::new(files), &small());
+            let found = values(&log, Offset::ZERO, 1 << 20);
+            assert_eq!(found[..1], expected[..], "operation {operation}");
+            assert!(is_power_cut || found.len() == 1 + usize::from(rolled.is_ok()), "operation {operation}");
+            append(&log, &[&"z".repeat(3500)]).unwrap();
+            flush(&dir, &log);
+            assert_eq!(values(&log, Offset::ZERO, 1 << 20).len(), found.len() + 1);
+        }
+    }
+}
+
+#[test]
+fn a_segment_made_ready_for_other_sizes_is_not_used() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, log) = open(&files, &small());
+    append(&log, &[&"x".repeat(3500)]).unwrap();
+    log.prepare_next().unwrap();
+    log.set_options(LogOptions { batch_size_max: 100_000, ..small() });
+    append(&log, &[&"y".repeat(90_000)]).unwrap();
+    flush(&dir, &log);
+    assert_eq!(values(&log, Offset::ZERO, 1 << 20).len(), 2);
+}
+
+#[test]
+fn an_empty_segment_too_small_for_a_batch_gives_way_to_a_larger_one() {
+    let files = Arc::new(SimFiles::new());
+    let options = LogOptions { retention_bytes: Some(0), ..small() };
+    let (dir, log) = open(&files, &options);
+    append(&log, &["a"]).unwrap();
+    flush(&dir, &log);
+    assert!(log.roll_if_expired(NOW).unwrap());
+    log.set_options(LogOptions { batch_size_max: 100_000, ..options });
+    append(&log, &[&"y".repeat(90_000)]).unwrap();
+    assert_eq!(log.segment_count(), 2);
+    flush(&dir, &log);
+    let start = log.expired(NOW).unwrap();
+    dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap();
+    log.drop_below_start(dir.trash()).unwrap();
+    assert_eq!(values(&log, start, 1 << 20).len(), 1);
+}
+
+#[test]
+fn nothing_is_made_ready_for_a_deleted_topic() {
+    let files = Arc::new(SimFiles::new());
+    let (_dir, log) = open(&files, &small());
+    append(&log, &[&"x".repeat(3500)]).unwrap();
+    log.retire();
+    let before = files.operations();
+    log.prepare_next().unwrap();
+    assert_eq!(files.operations(), before);
+}
+
+#[test]
 fn what_is_not_a_batch_or_too_large_is_refused() {
     let files = Arc::new(SimFiles::new());
     let (_dir, log) = open(&files, &small());
@@ -319,6 +416,7 @@ enum Step {
     Append(usize),
     Flush,
     Roll,
+    Prepare,
     Retain,
     Crash(u64),
     Kill,
@@ -330,6 +428,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (1_usize..700).prop_map(Step::Append),
         3 => Just(Step::Flush),
         1 => Just(Step::Roll),
+        2 => Just(Step::Prepare),
         1 => Just(Step::Retain),
         2 => any::<u64>().prop_map(Step::Crash),
         1 => Just(Step::Kill),
@@ -368,6 +467,7 @@ proptest! {
                     // Records from 1970 have always expired.
                     log.roll_if_expired(NOW).unwrap();
                 }
+                Step::Prepare => log.prepare_next().unwrap(),
                 Step::Retain => {
                     if let Some(start) = log.expired(Timestamp::new(0)) {
                         dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap();

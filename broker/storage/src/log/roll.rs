@@ -1,0 +1,101 @@
+//! From one segment to the next.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use folio_record::Offset;
+
+use super::active::{Active, Prepared};
+use super::append::{AppendError, Writer, failed};
+use super::{Log, LogOptions};
+use crate::files::Files;
+use crate::partition_files::SegmentFile;
+use crate::quarantine::is_exhausted;
+
+impl<F: Files> Log<F> {
+    /// Closes the active segment, if there is one, and begins the next.
+    pub(super) fn roll(&self, writer: &mut Writer<F>) -> Result<(), AppendError> {
+        let base = self.log_end();
+        let options = self.options.load_full();
+        let mut view = Vec::clone(&self.view.load_full());
+        // One that is empty, and too small for what is to come: the next one takes its place.
+        if writer.active.take_if(|active| active.segment.base() == base).is_some() {
+            view.pop();
+            self.view.store(Arc::new(view.clone()));
+        }
+        let next = self.begin(writer, base, &options).map_err(|source| match self.take_back(base) {
+            Ok(()) => failed(&self.dir, base, source),
+            // The names are gone, but perhaps not yet on disk: the next flush sees to that.
+            Err(again) if is_exhausted(&again) => {
+                writer.new_names = true;
+                failed(&self.dir, base, source)
+            }
+            Err(source) => self.broken(base, source),
+        })?;
+        if let Some(active) = writer.active.take() {
+            // Never told as a full disk: the log could not go on without the handles that would be lost here.
+            let sync = active.finish().map_err(|source| self.broken(base, source))?;
+            writer.unsynced.extend(sync);
+        }
+        view.push(Arc::clone(&next.segment));
+        self.view.store(Arc::new(view));
+        writer.active = Some(next);
+        Ok(())
+    }
+
+    /// Whether the last segment is so full that the next should be made ready. Takes no lock.
+    pub fn wants_next_segment(&self) -> bool {
+        let limit = u64::from(self.options.load().segment_bytes);
+        let is_nearly_full = self.view.load().last().is_some_and(|last| last.end() >= limit / 4 * 3);
+        is_nearly_full && !self.is_prepared.load(Ordering::Relaxed)
+    }
+
+    /// Makes the next segment ready, so that whoever rolls need not wait for its files. For the maintenance thread.
+    ///
+    /// # Errors
+    /// As for an append that rolls; a full disk only means that it is not done yet.
+    pub fn prepare_next(&self) -> Result<(), AppendError> {
+        let _names = self.names();
+        if self.is_retired() || !self.wants_next_segment() {
+            return Ok(());
+        }
+        let made = Prepared::make(&*self.files, &self.dir, "next", &self.options.load());
+        let made = made.and_then(|mut prepared| prepared.reserve().map(|()| prepared));
+        let prepared = made.map_err(|source| failed(&self.dir, self.log_end(), source))?;
+        self.lock().prepared = Some(prepared);
+        self.is_prepared.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn begin(&self, writer: &mut Writer<F>, base: Offset, options: &LogOptions) -> io::Result<Active<F>> {
+        let prepared = writer.prepared.take();
+        self.is_prepared.store(false, Ordering::Relaxed);
+        if let Some(prepared) = prepared.filter(|prepared| prepared.fits(options)) {
+            writer.new_names = true;
+            return prepared.begin(&*self.files, &self.dir, self.id, base);
+        }
+        let made = Prepared::make(&*self.files, &self.dir, &format!("{:020}", base.get()), options)?;
+        let active = made.begin(&*self.files, &self.dir, self.id, base)?;
+        // Above all the name of the first segment: without a durable point there is nothing else to tell where a
+        // log begins.
+        self.files.sync_dir(&self.dir)?;
+        Ok(active)
+    }
+
+    /// Removes what a failed creation left. A smaller batch may still fit into the old segment, and the next start
+    /// would find two segments that overlap.
+    fn take_back(&self, base: Offset) -> io::Result<()> {
+        for file in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            match self.files.remove_file(&file.path(&self.dir, base)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.files.sync_dir(&self.dir)
+    }
+
+    fn broken(&self, base: Offset, source: io::Error) -> AppendError {
+        AppendError::Io { path: SegmentFile::Log.path(&self.dir, base), source }
+    }
+}
