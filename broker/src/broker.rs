@@ -14,7 +14,7 @@ use folio_channel::{
     ChannelLimits, EventLoopConfig, EventLoopGroup, PreparedGroup, ProtocolDetector, ProtocolTable,
     RequestHandler, Stage, initializer,
 };
-use folio_storage::files::OsFiles;
+use folio_storage::files::{OsFiles, SyncTotals};
 use folio_storage::metadata::Topic;
 use folio_storage::partition::PartitionId;
 use folio_storage::{DataDir, DataDirOptions, OpenError, OpenReport};
@@ -65,6 +65,8 @@ pub struct Broker {
 pub struct StartReport {
     /// How long the start took.
     pub took: Duration,
+    /// Of that, what it waited for the disk.
+    pub syncs: SyncTotals,
     /// What was recovered, in words.
     pub recovered: String,
 }
@@ -133,7 +135,7 @@ impl Broker {
     /// See [`StartError`]; nothing runs then.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let begun = Instant::now();
-        let (dir, report) = open(&config)?;
+        let (dir, report, syncs) = open(&config)?;
         let recovered = describe(&report);
         let end = Arc::new(End::default());
         let engine = Arc::new(engine(config, dir, offline(&report), recovered.clone(), &end));
@@ -157,7 +159,7 @@ impl Broker {
         };
         let (threads, flusher) = spawn(&engine).map_err(StartError::Threads)?;
         let addresses = listen(&engine, &group)?;
-        let started = StartReport { took: begun.elapsed(), recovered };
+        let started = StartReport { took: begun.elapsed(), syncs, recovered };
         Ok(Self { engine, end, group, threads, flusher, addresses, started })
     }
 
@@ -284,7 +286,7 @@ fn descriptors() -> usize {
         .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>), StartError> {
+fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>, SyncTotals), StartError> {
     let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
     let files = OsFiles::open_or_create(&config.data_dir).map_err(unusable)?;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -302,7 +304,9 @@ fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>), StartError
         let settings = topics::settings(&config.topic, &topic.settings);
         log_options(&settings.unwrap_or_else(|_| config.topic.clone()))
     };
-    Ok(DataDir::open(Arc::new(files), &options, topic_options, now())?)
+    let files = Arc::new(files);
+    let (dir, report) = DataDir::open(Arc::clone(&files), &options, topic_options, now())?;
+    Ok((dir, report, files.syncs()))
 }
 
 fn engine(

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use folio_broker::config::{ConfigError, Layers, Loaded};
@@ -99,10 +100,13 @@ fn run(loaded: Loaded) -> ExitCode {
     };
     let addresses: Vec<String> = broker.local_addrs().iter().map(ToString::to_string).collect();
     let started = broker.started();
-    let took = started.took.as_secs_f64() * 1000.0;
+    let millis = |took: Duration| took.as_secs_f64() * 1000.0;
+    let (took, syncs) = (millis(started.took), started.syncs);
     eprintln!(
-        "foliod {} started in {took:.1} ms, listening on {}, data in {data_dir} ({})",
+        "foliod {} started in {took:.1} ms ({} syncs: {:.1} ms), listening on {}, data in {data_dir} ({})",
         env!("CARGO_PKG_VERSION"),
+        syncs.count,
+        millis(syncs.took),
         addresses.join(", "),
         started.recovered
     );

@@ -10,6 +10,7 @@
 
 mod os;
 pub mod sim;
+mod syncs;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -19,8 +20,9 @@ use std::sync::Arc;
 
 use folio_mapped::SegmentMap;
 
-pub use os::OsFiles;
+pub use os::{OsFile, OsFiles};
 pub use sim::SimFiles;
+pub use syncs::SyncTotals;
 
 /// A data directory's file system.
 pub trait Files: fmt::Debug + Send + Sync + 'static {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use folio_mapped::{Appender, SegmentMap};
 use rustix::fs::{Advice, AtFlags, OFlags, StatxFlags};
 
+use super::syncs::{SyncTotals, Syncs};
 use super::{Boot, DirEntry, EntryKind, FileAppender, FileHandle, Files, OpenMode, Space};
 
 /// Files of a directory on a mounted file system.
@@ -21,6 +22,14 @@ pub struct OsFiles {
     /// so one opened later would hear nothing.
     root_dir: File,
     boot: Boot,
+    syncs: Arc<Syncs>,
+}
+
+/// An open file of [`OsFiles`].
+#[derive(Debug)]
+pub struct OsFile {
+    file: File,
+    syncs: Arc<Syncs>,
 }
 
 impl OsFiles {
@@ -36,7 +45,12 @@ impl OsFiles {
         let root = root.into();
         let root_dir = open_dir(&root)?;
         let boot = Boot { id: boot_id().unwrap_or_default(), mount: mount_id(&root_dir).unwrap_or_default() };
-        Ok(Self { root, root_dir, boot })
+        Ok(Self { root, root_dir, boot, syncs: Arc::default() })
+    }
+
+    /// How often the disk was waited for so far.
+    pub fn syncs(&self) -> SyncTotals {
+        self.syncs.totals()
     }
 
     fn at(&self, path: &Path) -> PathBuf {
@@ -45,31 +59,34 @@ impl OsFiles {
 }
 
 impl Files for OsFiles {
-    type File = File;
+    type File = OsFile;
     type Appender = Appender;
 
     fn root(&self) -> &Path {
         &self.root
     }
 
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<OsFile> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).mode(FILE_MODE);
-        match mode {
+        let options = match mode {
             OpenMode::Read => &mut options,
             OpenMode::Write => options.write(true),
             OpenMode::Create => options.write(true).create(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
-        }
-        .open(self.at(path))
+        };
+        Ok(OsFile { file: options.open(self.at(path))?, syncs: Arc::clone(&self.syncs) })
     }
 
-    fn appender(&self, file: File, capacity: u64, end: u64) -> io::Result<Appender> {
-        SegmentMap::open(file, capacity, end).map_err(io::Error::other)?.appender().map_err(io::Error::other)
+    fn appender(&self, file: OsFile, capacity: u64, end: u64) -> io::Result<Appender> {
+        SegmentMap::open(file.file, capacity, end)
+            .map_err(io::Error::other)?
+            .appender()
+            .map_err(io::Error::other)
     }
 
-    fn map(&self, file: File, end: u64) -> io::Result<Arc<SegmentMap>> {
-        SegmentMap::open(file, end.max(1), end).map_err(io::Error::other)
+    fn map(&self, file: OsFile, end: u64) -> io::Result<Arc<SegmentMap>> {
+        SegmentMap::open(file.file, end.max(1), end).map_err(io::Error::other)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -117,11 +134,12 @@ impl Files for OsFiles {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        open_dir(&self.at(dir))?.sync_all()
+        let dir = open_dir(&self.at(dir))?;
+        self.syncs.count(|| dir.sync_all())
     }
 
     fn sync_everything(&self) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(&self.root_dir)?)
+        self.syncs.count(|| Ok(rustix::fs::syncfs(&self.root_dir)?))
     }
 
     fn space(&self) -> io::Result<Space> {
@@ -141,15 +159,15 @@ impl Files for OsFiles {
     }
 }
 
-impl FileHandle for File {
+impl FileHandle for OsFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
-            match FileExt::read_at(self, &mut buf[filled..], at + filled as u64) {
+            match self.file.read_at(&mut buf[filled..], at + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -160,23 +178,23 @@ impl FileHandle for File {
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.write_all_at(bytes, at)
+        self.file.write_all_at(bytes, at)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        File::set_len(self, len)
+        self.file.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.syncs.count(|| self.file.sync_data())
     }
 
     fn drop_cache(&self) -> io::Result<()> {
-        Ok(rustix::fs::fadvise(self.as_fd(), 0, None, Advice::DontNeed)?)
+        Ok(rustix::fs::fadvise(self.file.as_fd(), 0, None, Advice::DontNeed)?)
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        match File::try_lock(self) {
+        match self.file.try_lock() {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),
@@ -242,6 +260,7 @@ fn mount_id(dir: &File) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::time::Duration;
 
     use super::*;
 
@@ -277,10 +296,21 @@ mod tests {
         let path = Path::new("LOCK");
         let first = files.open(path, OpenMode::Create).unwrap();
         let second = files.open(path, OpenMode::Create).unwrap();
-        assert!(FileHandle::try_lock(&first).unwrap());
-        assert!(!FileHandle::try_lock(&second).unwrap());
+        assert!(first.try_lock().unwrap());
+        assert!(!second.try_lock().unwrap());
         drop(first);
-        assert!(FileHandle::try_lock(&second).unwrap());
+        assert!(second.try_lock().unwrap());
+    }
+
+    #[test]
+    fn every_sync_is_counted_with_its_time() {
+        let (_dir, files) = fresh();
+        let file = files.open(Path::new("slots"), OpenMode::CreateNew).unwrap();
+        assert_eq!(files.syncs(), SyncTotals::default());
+        file.sync().unwrap();
+        files.sync_dir(Path::new("")).unwrap();
+        files.sync_everything().unwrap();
+        assert!(files.syncs().count == 3 && files.syncs().took > Duration::ZERO);
     }
 
     #[test]
