@@ -1,0 +1,210 @@
+//! Peers that break the protocol, by accident or on purpose: their connection is closed with a line in the log, the
+//! daemon's memory does not follow the numbers that they send, and everybody else is served.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use folio_client::{Client, ClientConfig, NewTopic, Producer, ProducerConfig, ProducerRecord};
+use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
+use folio_tests::daemon::Daemon;
+use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
+use folio_wire::native::preface::PREFACE_SIZE;
+use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1};
+use folio_wire::native::{Flags, Head, Message, Preface, encode_frame};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const RSS_GROWTH_MAX: u64 = 32 << 20;
+
+#[test]
+fn peers_that_break_the_protocol_cost_a_connection_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    client.admin().create_topic(NewTopic::new("t", 1).setting("durability", "os")).wait().unwrap();
+    let records = client.producer(ProducerConfig::new()).unwrap();
+    send(&records);
+    let before = rss_anon(&daemon);
+    let (done, mut most) = (AtomicBool::new(false), 0);
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut served = 0;
+            while !done.load(Ordering::Relaxed) {
+                send(&records);
+                served += 1;
+            }
+            served
+        });
+        for (what, bytes) in attacks() {
+            let mut stream = TcpStream::connect(daemon.address()).unwrap();
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            // The daemon may close before it has taken everything.
+            let _ = stream.write_all(&bytes);
+            let mut answer = Vec::new();
+            let end = stream.read_to_end(&mut answer);
+            assert!(!matches!(&end, Err(error) if is_timeout(error)), "{what}: the connection stays open");
+            most = most.max(rss_anon(&daemon));
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(others.join().unwrap() > 0, "others are served meanwhile");
+    });
+    assert!(most.saturating_sub(before) < RSS_GROWTH_MAX, "{before} bytes of memory became {most}");
+    let said = daemon.said();
+    for reason in ["checksum", "a frame of", "a header of", "unknown flags", "belongs to no protocol"] {
+        assert!(said.contains(reason), "the log says why a connection was closed: {reason:?} in\n{said}");
+    }
+    assert!(said.contains("127.0.0.1:"), "the log names the peer");
+    send(&records);
+    drop((records, client));
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn a_crowd_that_sends_nothing_or_half_and_reads_nothing_is_no_burden() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    client.admin().create_topic(NewTopic::new("t", 1).setting("durability", "os")).wait().unwrap();
+    let records = client.producer(ProducerConfig::new()).unwrap();
+    for _ in 0..200 {
+        drop(records.send(ProducerRecord::to("t").partition(0).value(&vec![7; 60_000])).unwrap());
+    }
+    send(&records);
+    let before = rss_anon(&daemon);
+    let mut crowd = Vec::new();
+    for number in 0..900 {
+        let mut stream = TcpStream::connect(daemon.address()).unwrap();
+        match number % 3 {
+            0 => {}
+            1 => stream.write_all(&preface()[..number % PREFACE_SIZE]).unwrap(),
+            // Half a frame that claims to be large.
+            _ => {
+                stream.write_all(&preface()).unwrap();
+                stream.write_all(&(90_u32 << 20).to_le_bytes()).unwrap();
+            }
+        }
+        crowd.push(stream);
+    }
+    // Fifty that ask for the whole log again and again, and never read it.
+    let request = fetch();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(daemon.address()).unwrap();
+        stream.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        stream.write_all(&preface()).unwrap();
+        for _ in 0..100 {
+            if stream.write_all(&request).is_err() {
+                break;
+            }
+        }
+        crowd.push(stream);
+    }
+    for _ in 0..20 {
+        send(&records);
+    }
+    let grown = rss_anon(&daemon).saturating_sub(before);
+    assert!(grown < RSS_GROWTH_MAX, "{} connections cost {grown} bytes", crowd.len());
+    drop(crowd);
+    send(&records);
+    drop((records, client));
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// What a peer sends, and what it is.
+fn attacks() -> Vec<(String, Vec<u8>)> {
+    let good = produce(&batch(), batch().len());
+    let mut attacks: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut attack = |what: String, bytes: Vec<u8>| attacks.push((what, bytes));
+    let behind_preface = |frame: &[u8]| [&preface()[..], frame].concat();
+
+    for first in [0x00, 0x03, 0x16, b'G', 0x7f, 0xff] {
+        attack(format!("first byte {first:#04x}"), vec![first; 64]);
+    }
+    let mut wrong = preface();
+    wrong[3] ^= 1;
+    attack("a preface with a flip".to_owned(), wrong.to_vec());
+    attack(
+        "versions that are no range".to_owned(),
+        Preface { lowest: 9, highest: 1, frame_max: 1 << 20 }.encode().to_vec(),
+    );
+    attack(
+        "a version from the future".to_owned(),
+        Preface { lowest: 9, highest: 9, frame_max: 1 << 20 }.encode().to_vec(),
+    );
+
+    for length in [0, 15, (100 << 20) + 1, u32::MAX] {
+        let mut frame = good.clone();
+        frame[..4].copy_from_slice(&length.to_le_bytes());
+        attack(format!("a frame of {length} bytes"), behind_preface(&frame));
+    }
+    for header_length in [5 << 20, u32::MAX] {
+        let mut frame = good.clone();
+        frame[16..20].copy_from_slice(&header_length.to_le_bytes());
+        attack(format!("a header of {header_length} bytes"), behind_preface(&frame));
+    }
+    let mut frame = good.clone();
+    frame[11] |= 0x80;
+    attack("unknown flags".to_owned(), behind_preface(&frame));
+    for flag in [Flags::ANSWER, Flags::PUSHED] {
+        let mut frame = BytesMut::new();
+        let head = Head { flags: flag, ..Head::request::<FetchRequestV1<'_>>(1) };
+        encode_frame(&mut frame, head, &0_u64, 0).unwrap();
+        attack(format!("a client that answers ({:#x})", flag.bits()), behind_preface(&frame));
+    }
+    // One flip anywhere in what the checksum covers.
+    let covered = good.len() - batch().len();
+    for at in (8..covered).step_by(3) {
+        let mut frame = good.clone();
+        frame[at] ^= 0x10;
+        attack(format!("a flip at byte {at}"), behind_preface(&frame));
+    }
+    attacks
+}
+
+fn preface() -> [u8; PREFACE_SIZE] {
+    Preface::ours(64 << 20).encode()
+}
+
+fn batch() -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+    let record = NewRecord { timestamp: Timestamp::new(0), key: None, value: Some(b"value"), headers: &[] };
+    builder.append(&record).unwrap();
+    builder.build().unwrap().to_vec()
+}
+
+fn produce(records: &[u8], claimed: usize) -> Vec<u8> {
+    let record_bytes = u32::try_from(claimed).unwrap();
+    let entries = vec![ProduceEntryV1 { topic: "t", partition: 0, record_bytes }];
+    frame(&ProduceRequestV1 { acks: Acks::One, timeout_ms: 1000, entries }, records)
+}
+
+fn fetch() -> Vec<u8> {
+    let entry = FetchEntryV1 { topic: "t", partition: 0, offset: 0, max_bytes: 1 << 20, leader_epoch: -1 };
+    frame(&FetchRequestV1 { max_wait_ms: 0, min_bytes: 1, max_bytes: 1 << 20, entries: vec![entry] }, &[])
+}
+
+fn frame<T: Message + serde::Serialize>(header: &T, records: &[u8]) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    encode_frame(&mut frame, Head::request::<T>(1), header, records.len()).unwrap();
+    frame.extend_from_slice(records);
+    frame.to_vec()
+}
+
+fn send(producer: &Producer) {
+    let since = Instant::now();
+    producer.send(ProducerRecord::to("t").partition(0).value(b"served")).unwrap().wait().unwrap();
+    assert!(since.elapsed() < Duration::from_secs(5), "others wait");
+}
+
+fn rss_anon(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("the daemon lives");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
