@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use folio_channel::{Reply, Responder, Service};
 use folio_wire::native::frame::HEADER_AT;
-use folio_wire::native::{ErrorCode, Head, Kind};
+use folio_wire::native::{Answer, ErrorCode, Head, Kind, Request};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
@@ -70,12 +70,17 @@ impl Service<Shard> for NativeService {
     }
 }
 
-/// Reads the header; a request whose header is not of its kind closes the connection, with a line in the log.
-fn header<'a, T: Deserialize<'a>>(request: &'a NativeRequest) -> Option<T> {
+/// Reads the header of a request. One that is not of its kind, although its checksum is right, is refused with what is
+/// wrong with it; where it ends is known, so the connection stays.
+fn header<'a, 'r, T: Request + Deserialize<'a>>(
+    request: &'a NativeRequest,
+    reply: Responder<'r, NativeResponse>,
+) -> Option<(T, Responder<'r, NativeResponse>)> {
     match folio_wire::native::header::decode(&request.front[HEADER_AT..]) {
-        Ok(header) => Some(header),
+        Ok(header) => Some((header, reply)),
         Err(error) => {
-            tracing::warn!(kind = request.head.kind, version = request.head.version, %error, "a request cannot be read");
+            let refused = T::Answer::refused(ErrorCode::INVALID_REQUEST, error.to_string());
+            respond(request.head, &refused, reply);
             None
         }
     }

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use folio_client::{Client, ClientConfig, NewTopic, Producer, ProducerConfig, ProducerRecord};
+use folio_client::{Client, ClientConfig, ErrorCode, NewTopic, Producer, ProducerConfig, ProducerRecord};
 use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
 use folio_tests::daemon::Daemon;
 use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
 use folio_wire::native::preface::PREFACE_SIZE;
 use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1};
-use folio_wire::native::{Flags, Head, Message, Preface, encode_frame};
+use folio_wire::native::{Flags, Head, Kind, Message, Preface, UnsupportedV1, decode_frame, encode_frame};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const RSS_GROWTH_MAX: u64 = 32 << 20;
@@ -111,6 +111,47 @@ fn a_crowd_that_sends_nothing_or_half_and_reads_nothing_is_no_burden() {
     send(&records);
     drop((records, client));
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn a_header_that_is_not_of_its_kind_is_refused_by_name_and_the_connection_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut stream = TcpStream::connect(daemon.address()).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(&preface()).unwrap();
+    stream.read_exact(&mut [0; PREFACE_SIZE]).unwrap();
+    for kind in Kind::ALL.iter().map(|(kind, ..)| *kind).filter(|kind| *kind != Kind::Unsupported) {
+        // No request's header is 300 bytes of ones.
+        let mut frame = BytesMut::new();
+        let head = Head { kind: kind.number(), version: 1, flags: Flags::NONE, correlation: 7 };
+        encode_frame(&mut frame, head, &[u64::MAX; 30], 0).unwrap();
+        stream.write_all(&frame).unwrap();
+        let answer = read_frame(&mut stream);
+        let answer = decode_frame(&answer, 64 << 20).unwrap().unwrap();
+        assert_eq!(answer.head, head.answer(), "{kind:?}");
+        let error = u16::from_le_bytes([answer.header[0], answer.header[1]]);
+        assert_eq!(ErrorCode::new(error), ErrorCode::INVALID_REQUEST, "{kind:?}");
+    }
+    // And an unknown kind is told which versions there are.
+    let mut frame = BytesMut::new();
+    let head = Head { kind: 999, version: 1, flags: Flags::NONE, correlation: 8 };
+    encode_frame(&mut frame, head, &0_u8, 0).unwrap();
+    stream.write_all(&frame).unwrap();
+    let answer = read_frame(&mut stream);
+    let answer = decode_frame(&answer, 64 << 20).unwrap().unwrap();
+    assert_eq!((answer.head.kind, answer.head.correlation), (Kind::Unsupported.number(), 8));
+    assert_eq!(answer.header::<UnsupportedV1>().unwrap().kind, 999);
+    daemon.stop();
+}
+
+fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
+    let mut frame = vec![0; 4];
+    stream.read_exact(&mut frame).unwrap();
+    let length = u32::from_le_bytes(frame[..4].try_into().unwrap()) as usize;
+    frame.resize(4 + length, 0);
+    stream.read_exact(&mut frame[4..]).unwrap();
+    frame
 }
 
 /// What a peer sends, and what it is.

@@ -30,7 +30,7 @@ pub(super) fn call(
     request: &NativeRequest,
     reply: Responder<'_, NativeResponse>,
 ) {
-    let Some(message) = header::<FetchRequestV1<'_>>(request) else { return };
+    let Some((message, reply)) = header::<FetchRequestV1<'_>>(request, reply) else { return };
     let head = request.head;
     if places.len() > PLACES_MAX {
         places.clear();

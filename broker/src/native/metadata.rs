@@ -11,7 +11,7 @@ use crate::service::topics;
 use crate::view::{Served, Topic};
 
 pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some(message) = header::<MetadataRequestV1<'_>>(request) else { return };
+    let Some((message, reply)) = header::<MetadataRequestV1<'_>>(request, reply) else { return };
     let topics = match message.topics {
         None => topics::list(engine).values().map(|topic| found(topic)).collect(),
         Some(names) => names

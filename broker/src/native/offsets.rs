@@ -12,7 +12,7 @@ use crate::error::ServiceError;
 use crate::service::topics;
 
 pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some(message) = header::<ListOffsetsRequestV1<'_>>(request) else { return };
+    let Some((message, reply)) = header::<ListOffsetsRequestV1<'_>>(request, reply) else { return };
     let head = request.head;
     let wants: Vec<(String, u32, OffsetSpec)> =
         message.entries.iter().map(|entry| (entry.topic.to_owned(), entry.partition, entry.spec)).collect();

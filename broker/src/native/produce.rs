@@ -17,7 +17,7 @@ use crate::shard::{AnswerProduce, EntryState, Produced, Shard, WaitingProduce};
 pub(super) fn call(shard: &mut Shard, mut request: NativeRequest, reply: Responder<'_, NativeResponse>) {
     let mut records = std::mem::take(&mut request.records);
     let head = request.head;
-    let Some(message) = header::<ProduceRequestV1<'_>>(&request) else { return };
+    let Some((message, reply)) = header::<ProduceRequestV1<'_>>(&request, reply) else { return };
     let claimed: u64 = message.entries.iter().map(|entry| u64::from(entry.record_bytes)).sum();
     let fits = claimed == records.len() as u64;
 

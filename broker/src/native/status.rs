@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::service::topics;
 
 pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some(StatusRequestV1 { counters }) = header(request) else { return };
+    let Some((StatusRequestV1 { counters }, reply)) = header(request, reply) else { return };
     let topics = topics::list(engine);
     let partitions: usize = topics.values().map(|topic| topic.partitions.len()).sum();
     let answer = StatusAnswerV1 {

@@ -16,7 +16,7 @@ use crate::service::topics;
 use crate::view::Served;
 
 pub(super) fn create(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some(message) = header::<TopicCreateRequestV1<'_>>(request) else { return };
+    let Some((message, reply)) = header::<TopicCreateRequestV1<'_>>(request, reply) else { return };
     let (name, partitions) = (message.name.to_owned(), message.partitions);
     let configs: Vec<(String, String)> =
         message.configs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -30,7 +30,7 @@ pub(super) fn create(engine: &Engine, request: &NativeRequest, reply: Responder<
 }
 
 pub(super) fn delete(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some(message) = header::<TopicDeleteRequestV1<'_>>(request) else { return };
+    let Some((message, reply)) = header::<TopicDeleteRequestV1<'_>>(request, reply) else { return };
     let name = message.name.to_owned();
     let (head, reply) = (request.head, reply.later());
     engine.admin.send([Box::new(move |engine: &Engine| {
@@ -40,7 +40,7 @@ pub(super) fn delete(engine: &Engine, request: &NativeRequest, reply: Responder<
 }
 
 pub(super) fn list(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some(TopicListRequestV1 { internal: _ }) = header(request) else { return };
+    let Some((TopicListRequestV1 { internal: _ }, reply)) = header(request, reply) else { return };
     let listed = topics::list(engine).into_values().map(|topic| ListedTopicV1 {
         name: topic.name.to_string(),
         id: *topic.id.as_bytes(),
@@ -51,7 +51,7 @@ pub(super) fn list(engine: &Engine, request: &NativeRequest, reply: Responder<'_
 }
 
 pub(super) fn describe(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some(message) = header::<TopicDescribeRequestV1<'_>>(request) else { return };
+    let Some((message, reply)) = header::<TopicDescribeRequestV1<'_>>(request, reply) else { return };
     let found = topics::find(engine, message.name);
     let (error, text) = code(&found);
     let mut answer = TopicDescribeAnswerV1 {

@@ -20,7 +20,7 @@ pub mod topics;
 pub use error_code::ErrorCode;
 pub use frame::{Flags, Frame, FrameError, Head, decode_frame, encode_frame};
 pub use header::HeaderError;
-pub use message::{Kind, Message, UnsupportedV1};
+pub use message::{Answer, Kind, Message, Request, UnsupportedV1};
 pub use preface::{Preface, PrefaceError};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The outcome of a request or of one part of it. 0 is success.
 ///
 /// A number, not an enum: a newer broker may answer with a code that this build has no name for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ErrorCode(u16);
 

@@ -36,7 +36,7 @@ pub struct FetchEntryV1<'a> {
 }
 
 /// The answer; record bytes stand behind the header in the order of `entries`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchAnswerV1 {
     /// Of the whole request.
     pub error: ErrorCode,
@@ -64,4 +64,4 @@ pub struct FetchedV1 {
     pub record_bytes: u32,
 }
 
-messages! { FetchRequestV1<'_>: Fetch 1; FetchAnswerV1: Fetch 1; }
+messages! { FetchRequestV1<'_> => FetchAnswerV1: Fetch 1; }

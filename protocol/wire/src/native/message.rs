@@ -13,6 +13,19 @@ pub trait Message {
     const VERSION: u8;
 }
 
+/// A request, and what answers it.
+pub trait Request: Message {
+    /// The answer of the same kind and version.
+    type Answer: Answer;
+}
+
+/// An answer.
+pub trait Answer: Message + Serialize {
+    /// An answer that says only why there is no other.
+    #[must_use]
+    fn refused(error: ErrorCode, message: String) -> Self;
+}
+
 /// The kinds of this build. Numbers left free are for what belongs together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
@@ -92,13 +105,29 @@ impl Kind {
     }
 }
 
-/// Implements [`Message`] for a request and its answer.
+/// Ties a request and its answer to their kind and version, and to one another.
 macro_rules! messages {
-    ($($type:ty: $kind:ident $version:literal;)*) => {
+    ($($request:ty => $answer:ty: $kind:ident $version:literal;)*) => {
         $(
-            impl $crate::native::Message for $type {
+            impl $crate::native::Message for $request {
                 const KIND: $crate::native::Kind = $crate::native::Kind::$kind;
                 const VERSION: u8 = $version;
+            }
+
+            impl $crate::native::Message for $answer {
+                const KIND: $crate::native::Kind = $crate::native::Kind::$kind;
+                const VERSION: u8 = $version;
+            }
+
+            impl $crate::native::Request for $request {
+                type Answer = $answer;
+            }
+
+            impl $crate::native::Answer for $answer {
+                #[allow(clippy::needless_update, reason = "one of the answers has no other fields")]
+                fn refused(error: $crate::native::ErrorCode, message: String) -> Self {
+                    Self { error, message: Some(message), ..Self::default() }
+                }
             }
         )*
     };
@@ -124,4 +153,7 @@ impl UnsupportedV1 {
     }
 }
 
-messages! { UnsupportedV1: Unsupported 1; }
+impl Message for UnsupportedV1 {
+    const KIND: Kind = Kind::Unsupported;
+    const VERSION: u8 = 1;
+}

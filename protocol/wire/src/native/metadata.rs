@@ -14,7 +14,7 @@ pub struct MetadataRequestV1<'a> {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetadataAnswerV1 {
     /// Of the whole request.
     pub error: ErrorCode,
@@ -41,4 +41,4 @@ pub struct TopicMetadataV1 {
     pub leader_epochs: Vec<i32>,
 }
 
-messages! { MetadataRequestV1<'_>: Metadata 1; MetadataAnswerV1: Metadata 1; }
+messages! { MetadataRequestV1<'_> => MetadataAnswerV1: Metadata 1; }

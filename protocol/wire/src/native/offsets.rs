@@ -36,7 +36,7 @@ pub struct ListOffsetsEntryV1<'a> {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListOffsetsAnswerV1 {
     /// Of the whole request.
     pub error: ErrorCode,
@@ -62,4 +62,4 @@ pub struct ListedOffsetV1 {
     pub leader_epoch: i32,
 }
 
-messages! { ListOffsetsRequestV1<'_>: ListOffsets 1; ListOffsetsAnswerV1: ListOffsets 1; }
+messages! { ListOffsetsRequestV1<'_> => ListOffsetsAnswerV1: ListOffsets 1; }

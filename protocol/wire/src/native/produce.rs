@@ -40,7 +40,7 @@ pub struct ProduceEntryV1<'a> {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProduceAnswerV1 {
     /// Of the whole request.
     pub error: ErrorCode,
@@ -66,4 +66,4 @@ pub struct ProducedV1 {
     pub log_start: i64,
 }
 
-messages! { ProduceRequestV1<'_>: Produce 1; ProduceAnswerV1: Produce 1; }
+messages! { ProduceRequestV1<'_> => ProduceAnswerV1: Produce 1; }

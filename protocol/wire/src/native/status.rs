@@ -13,7 +13,7 @@ pub struct StatusRequestV1 {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusAnswerV1 {
     /// The outcome.
     pub error: ErrorCode,
@@ -40,4 +40,4 @@ pub struct StatusAnswerV1 {
     pub counters: Vec<(String, u64)>,
 }
 
-messages! { StatusRequestV1: Status 1; StatusAnswerV1: Status 1; }
+messages! { StatusRequestV1 => StatusAnswerV1: Status 1; }

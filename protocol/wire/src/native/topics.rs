@@ -18,7 +18,7 @@ pub struct TopicCreateRequestV1<'a> {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicCreateAnswerV1 {
     /// The outcome.
     pub error: ErrorCode,
@@ -36,7 +36,7 @@ pub struct TopicListRequestV1 {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicListAnswerV1 {
     /// The outcome.
     pub error: ErrorCode,
@@ -66,7 +66,7 @@ pub struct TopicDescribeRequestV1<'a> {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicDescribeAnswerV1 {
     /// The outcome; with an error the rest is empty.
     pub error: ErrorCode,
@@ -126,7 +126,7 @@ pub struct TopicDeleteRequestV1<'a> {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicDeleteAnswerV1 {
     /// The outcome.
     pub error: ErrorCode,
@@ -135,8 +135,8 @@ pub struct TopicDeleteAnswerV1 {
 }
 
 messages! {
-    TopicCreateRequestV1<'_>: TopicCreate 1; TopicCreateAnswerV1: TopicCreate 1;
-    TopicListRequestV1: TopicList 1; TopicListAnswerV1: TopicList 1;
-    TopicDescribeRequestV1<'_>: TopicDescribe 1; TopicDescribeAnswerV1: TopicDescribe 1;
-    TopicDeleteRequestV1<'_>: TopicDelete 1; TopicDeleteAnswerV1: TopicDelete 1;
+    TopicCreateRequestV1<'_> => TopicCreateAnswerV1: TopicCreate 1;
+    TopicListRequestV1 => TopicListAnswerV1: TopicList 1;
+    TopicDescribeRequestV1<'_> => TopicDescribeAnswerV1: TopicDescribe 1;
+    TopicDeleteRequestV1<'_> => TopicDeleteAnswerV1: TopicDelete 1;
 }
