@@ -80,6 +80,17 @@ fn a_file_goes_in_and_comes_out_byte_for_byte() {
 }
 
 #[test]
+fn a_large_input_comes_out_byte_for_byte_through_many_segments() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t", "--config", "segment.bytes=4194304", "--config", "durability=os"]);
+    let log = std::fs::read(LOG).unwrap();
+    let input = log.repeat((64 << 20) / log.len() + 1);
+    let fed = rig.feed(&["produce", "t"], &input);
+    assert!(fed.status.success(), "{}", text(&fed.stderr));
+    assert!(rig.done(&["consume", "t", "--until", "end"]) == input);
+}
+
+#[test]
 fn keys_headers_and_formats_come_out_as_they_went_in() {
     let rig = Rig::new();
     rig.done(&["topic", "create", "t"]);

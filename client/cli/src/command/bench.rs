@@ -121,21 +121,24 @@ const LATENCY_RECORDS_MAX: u64 = 10_000;
 
 struct Meter {
     since: Instant,
-    cpu: Option<Duration>,
+    daemon: Option<Duration>,
+    own: Duration,
 }
 
 struct Measured {
     records: u64,
     bytes: u64,
     took: Duration,
-    /// Of the daemon, when it runs on this machine.
-    cpu: Option<Duration>,
+    /// CPU time of the daemon, when it runs on this machine.
+    daemon: Option<Duration>,
+    /// CPU time of this program.
+    own: Duration,
     latencies: Histogram<u64>,
 }
 
 impl Meter {
     fn start(client: &Client) -> Result<Self, Failure> {
-        Ok(Self { cpu: daemon_cpu(client)?, since: Instant::now() })
+        Ok(Self { daemon: daemon_cpu(client)?, own: own_cpu(), since: Instant::now() })
     }
 
     fn stop(
@@ -146,8 +149,9 @@ impl Meter {
         latencies: Histogram<u64>,
     ) -> Result<Measured, Failure> {
         let took = self.since.elapsed();
-        let cpu = daemon_cpu(client)?.zip(self.cpu).map(|(after, before)| after.saturating_sub(before));
-        Ok(Measured { records, bytes: records * size as u64, took, cpu, latencies })
+        let own = own_cpu().saturating_sub(self.own);
+        let daemon = daemon_cpu(client)?.zip(self.daemon).map(|(after, before)| after.saturating_sub(before));
+        Ok(Measured { records, bytes: records * size as u64, took, daemon, own, latencies })
     }
 }
 
@@ -156,7 +160,9 @@ impl Measured {
         let seconds = self.took.as_secs_f64().max(1e-9);
         let (per_second, mb) = (self.records as f64 / seconds, self.bytes as f64 / 1e6);
         let us = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
-        let cpu_per_gb = self.cpu.map(|cpu| cpu.as_secs_f64() / (mb / 1000.0).max(1e-9));
+        let per_gb = |cpu: Duration| cpu.as_secs_f64() / (mb / 1000.0).max(1e-9);
+        let cpu_per_gb = self.daemon.map(per_gb);
+        let per_core = self.records as f64 / self.own.as_secs_f64().max(1e-9);
         if output == Output::Json {
             return print_json(&json!({
                 "bench": name,
@@ -169,8 +175,10 @@ impl Measured {
                 "latency_us": {
                     "p50": us(0.5), "p90": us(0.9), "p99": us(0.99), "p99.9": us(0.999), "max": us(1.0),
                 },
-                "daemon_cpu_seconds": self.cpu.map(|cpu| cpu.as_secs_f64()),
+                "daemon_cpu_seconds": self.daemon.map(|cpu| cpu.as_secs_f64()),
                 "daemon_cpu_seconds_per_gb": cpu_per_gb,
+                "client_cpu_seconds": self.own.as_secs_f64(),
+                "client_records_per_core_second": per_core,
             }));
         }
         let cpu = cpu_per_gb.map_or_else(
@@ -180,6 +188,7 @@ impl Measured {
         print(&format!(
             "{name}: {} records of {} bytes, durability {}, in {seconds:.2} s\n\
              {per_second:.0} records/s, {:.1} MB/s, {cpu}\n\
+             {per_core:.0} records per second of this program's CPU\n\
              latency p50 {:.0} us, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, most {:.0}\n",
             self.records,
             options.size,
@@ -211,10 +220,19 @@ fn daemon_cpu(client: &Client) -> Result<Option<Duration>, Failure> {
     if !is_daemon {
         return Ok(None);
     }
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Ok(None) };
+    Ok(cpu_of(&pid.to_string()))
+}
+
+fn own_cpu() -> Duration {
+    cpu_of("self").unwrap_or_default()
+}
+
+/// CPU time of the living threads of a process.
+fn cpu_of(process: &str) -> Option<Duration> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).ok()?;
     let of_task = |task: std::fs::DirEntry| {
         let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
         text.split(' ').next()?.parse::<u64>().ok()
     };
-    Ok(Some(Duration::from_nanos(tasks.flatten().filter_map(of_task).sum())))
+    Some(Duration::from_nanos(tasks.flatten().filter_map(of_task).sum()))
 }
