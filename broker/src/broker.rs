@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use folio_channel::{
-    ChannelLimits, EventLoopConfig, EventLoopGroup, PreparedGroup, ProtocolDetector, ProtocolTable,
-    RequestHandler, Stage, initializer,
+    ChannelLimits, EventLoopConfig, EventLoopGroup, IdleTimeout, PreparedGroup, ProtocolDetector,
+    ProtocolTable, RequestHandler, Stage, initializer,
 };
 use folio_storage::files::{OsFiles, SyncTotals};
 use folio_storage::metadata::Topic;
@@ -148,7 +148,8 @@ impl Broker {
             ..ChannelLimits::default()
         };
         let loops = engine.config.loop_threads.get().min(crate::partition::LOOPS_MAX);
-        let config = EventLoopConfig { loops, limits, ..EventLoopConfig::default() };
+        let spin = engine.config.loop_spin;
+        let config = EventLoopConfig { loops, limits, spin, ..EventLoopConfig::default() };
         let prepared = PreparedGroup::new(config).map_err(StartError::Threads)?;
         let _ = engine.loops.set(prepared.handles().to_vec());
         let group = {
@@ -413,7 +414,9 @@ fn listen(engine: &Arc<Engine>, group: &EventLoopGroup<Shard>) -> Result<Vec<Soc
     let mut addresses = Vec::new();
     for &address in &engine.config.listen {
         let table = Arc::clone(&table);
+        let idle = engine.config.connection_idle;
         let accept = initializer::<Shard, _>(move |_, pipeline| {
+            pipeline.add_last("idle", Stage::inbound(IdleTimeout::new(idle)));
             pipeline.add_last("detector", Stage::inbound(ProtocolDetector::new(Arc::clone(&table))));
             Ok(())
         });

@@ -32,6 +32,8 @@ pub struct Config {
     pub allow_incoherent_fs: bool,
     /// `loop.threads`: event loops; they never wait on a disk.
     pub loop_threads: NonZeroUsize,
+    /// `loop.spin.us`: how long a loop polls without sleeping after it had something to do.
+    pub loop_spin: Duration,
     /// `lane.threads`: append lanes, for `fsync` topics and for whatever must roll or allocate.
     pub lane_threads: NonZeroUsize,
     /// `read.threads`: threads that read pages which are not in memory.
@@ -79,6 +81,7 @@ impl Config {
             data_dir: data_dir.into(),
             allow_incoherent_fs: false,
             loop_threads: cores,
+            loop_spin: Duration::ZERO,
             lane_threads: if cores.get() <= 4 {
                 NonZeroUsize::MIN
             } else {

@@ -107,11 +107,23 @@ impl Engine {
 
     /// `buffers` were appended to `partition`: counts them, and reports the partition to the flusher.
     pub(crate) fn appended(&self, partition: &Arc<Partition<Disk>>, bytes: u64, buffers: u64) {
-        self.pressure.unflushed.add(bytes);
+        let unflushed = self.pressure.unflushed.add(bytes);
         self.counters.bytes_in.add(bytes);
         self.counters.appends.add(buffers);
-        if partition.appended(bytes) {
+        let (appended, was_clean) = partition.appended(bytes);
+        if was_clean {
             self.flusher.send([FlushRequest::Dirty(Arc::clone(partition))]);
+            return;
+        }
+        // The flusher sleeps while it has nothing to do: it is woken at each step, not at each append.
+        let crosses = |step: u64, count: u64| step > 0 && count / step != (count - bytes) / step;
+        let settings = partition.settings.load();
+        let is_interval = settings.durability == DurabilityClass::Interval;
+        if crosses(self.config.writeback_step_bytes, appended)
+            || crosses(self.config.writeback_max_bytes, unflushed)
+            || is_interval && partition.unflushed_bytes() >= settings.flush_bytes
+        {
+            self.flusher.send([FlushRequest::Look]);
         }
     }
 }

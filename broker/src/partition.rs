@@ -142,10 +142,11 @@ impl<F: Files> Partition<F> {
         self.waiters.load(Ordering::Relaxed)
     }
 
-    /// Counts `bytes` as appended; whether the partition was clean until now and is to be reported.
-    pub(crate) fn appended(&self, bytes: u64) -> bool {
-        self.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
-        !self.is_dirty.swap(true, Ordering::AcqRel)
+    /// Counts `bytes` as appended: how many there are now since the start, and whether the partition was clean until
+    /// now and is to be reported.
+    pub(crate) fn appended(&self, bytes: u64) -> (u64, bool) {
+        let appended = self.appended_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (appended, !self.is_dirty.swap(true, Ordering::AcqRel))
     }
 
     /// Before a flush looks at the log's end: how many bytes it will have covered at least. What is

@@ -83,6 +83,15 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "Open a data directory on a file system (network, FUSE) whose mappings may not show what was written."
     ),
     key!("loop.threads", loop_threads, "Event loops; by default one per core. They never wait on a disk."),
+    Key {
+        name: "loop.spin.us",
+        reason: "Microseconds a loop polls on after it had something to do: trades a core for latency.",
+        get: |config| config.loop_spin.as_micros().to_string(),
+        set: |config, text| {
+            config.loop_spin = Duration::from_micros(u64::read(text)?);
+            Ok(())
+        },
+    },
     key!("lane.threads", lane_threads, "Threads that append to fsync topics and open new segments."),
     key!("read.threads", read_threads, "Threads that read what is not in memory."),
     key!(

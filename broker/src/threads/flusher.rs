@@ -17,6 +17,8 @@ use crate::threads::inbox::Taken;
 pub(crate) enum FlushRequest {
     /// The first append since the partition's last flush.
     Dirty(Arc<Partition<Disk>>),
+    /// A bound on unflushed bytes was reached.
+    Look,
 }
 
 /// Works until the inbox is closed, or a flush fails: that is final.
@@ -28,10 +30,13 @@ pub(crate) fn run(engine: &Engine) {
         let taken = engine.flusher.take_all(&mut requests, deadline);
         if !engine.config.flush_linger.is_zero() && !requests.is_empty() {
             std::thread::sleep(engine.config.flush_linger);
+            engine.flusher.take_all(&mut requests, Some(Instant::now()));
         }
         let at = Instant::now();
-        for FlushRequest::Dirty(partition) in requests.drain(..) {
-            dirty.entry(partition.key).or_insert(Dirty { partition, since: at });
+        for request in requests.drain(..) {
+            if let FlushRequest::Dirty(partition) = request {
+                dirty.entry(partition.key).or_insert(Dirty { partition, since: at });
+            }
         }
         if taken == Taken::Closed || engine.health.has_failed() {
             return;
@@ -51,19 +56,17 @@ struct Dirty {
 }
 
 fn deadline(engine: &Engine, dirty: &BTreeMap<PartitionKey, Dirty>) -> Option<Instant> {
-    let intervals = dirty.values().map(|dirty| {
+    let intervals = dirty.values().filter_map(|dirty| {
         let settings = dirty.partition.settings.load();
         match settings.durability {
-            DurabilityClass::Fsync => dirty.since,
-            DurabilityClass::Interval => dirty.since + settings.flush_interval,
-            // Looked at again so that the bound on unflushed bytes holds while appends go on.
-            DurabilityClass::Os => Instant::now() + OS_LOOK,
+            DurabilityClass::Fsync => Some(dirty.since),
+            DurabilityClass::Interval => Some(dirty.since + settings.flush_interval),
+            // Who appends says when a bound is reached.
+            DurabilityClass::Os => None,
         }
     });
     intervals.chain(engine.dir.slots_deadline()).min()
 }
-
-const OS_LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 
 fn take_due(
     engine: &Engine,
