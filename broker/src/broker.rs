@@ -287,11 +287,11 @@ fn descriptors() -> usize {
         .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>, SyncTotals), StartError> {
-    let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
-    let files = OsFiles::open_or_create(&config.data_dir).map_err(unusable)?;
+/// What a data directory is opened with by a broker of this configuration.
+#[must_use]
+pub fn data_dir_options(config: &Config) -> DataDirOptions {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let options = DataDirOptions {
+    DataDirOptions {
         build: concat!("foliod ", env!("CARGO_PKG_VERSION")).to_owned(),
         run_id: Uuid::new_v4().as_u64_pair().0,
         new_dir: Uuid::new_v4(),
@@ -300,7 +300,13 @@ fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>, SyncTotals)
         host: host.trim().to_owned(),
         allow_incoherent_fs: config.allow_incoherent_fs,
         slots_sync: config.slots_sync,
-    };
+    }
+}
+
+fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>, SyncTotals), StartError> {
+    let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
+    let files = OsFiles::open_or_create(&config.data_dir).map_err(unusable)?;
+    let options = data_dir_options(config);
     let topic_options = |topic: &Topic| {
         let settings = topics::settings(&config.topic, &topic.settings);
         log_options(&settings.unwrap_or_else(|_| config.topic.clone()))

@@ -35,5 +35,5 @@ pub(crate) mod space;
 pub(crate) mod threads;
 pub(crate) mod view;
 
-pub use broker::{Broker, Outcome, ShutdownHandle, StartError, StartReport};
+pub use broker::{Broker, Outcome, ShutdownHandle, StartError, StartReport, data_dir_options};
 pub use config::{Config, TopicSettings};

@@ -1,6 +1,8 @@
 //! Claims about the whole house, and what they share: the project's programs, built, and a daemon to talk to.
 
 pub mod daemon;
+pub mod native;
+pub mod strace;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,9 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use folio_client::{
@@ -13,6 +12,7 @@ use folio_client::{
     Producer, ProducerConfig, ProducerRecord, TopicPartition,
 };
 use folio_tests::daemon::{Daemon, signal};
+use folio_tests::strace::Strace;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -245,36 +245,6 @@ fn stored(client: &Client, topic: &str) -> Vec<Vec<u8>> {
         values.extend(records.iter().map(|record| record.value.unwrap().to_vec()));
     }
     values
-}
-
-/// System calls of a process that fail, or take their time, as long as this lives.
-struct Strace(Child);
-
-impl Strace {
-    fn attach(pid: u32, expression: &str) -> Self {
-        let mut child = Command::new("strace")
-            .args(["-f", "-o", "/dev/null", "-e", expression, "-p", &pid.to_string()])
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("strace is installed: tests/run does that");
-        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut attached = 0;
-        while attached == 0 {
-            let line = lines.next().expect("strace says that it is attached").unwrap();
-            assert!(line.contains("attached"), "strace: {line} ({threads} threads)");
-            attached += 1;
-        }
-        std::thread::spawn(move || lines.for_each(drop));
-        Self(child)
-    }
-}
-
-impl Drop for Strace {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A file system in memory of a few MiB.

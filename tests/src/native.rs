@@ -1,0 +1,171 @@
+//! A peer that speaks the native protocol by hand, so that a claim decides what stands on the wire and when.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
+use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
+use folio_wire::native::preface::PREFACE_SIZE;
+use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1};
+use folio_wire::native::status::StatusRequestV1;
+use folio_wire::native::{Head, Message, Preface, encode_frame};
+
+/// One connection; prefaces have gone both ways.
+#[derive(Debug)]
+pub struct Peer {
+    stream: TcpStream,
+    preface: Preface,
+    received: Vec<u8>,
+    correlation: u32,
+}
+
+/// How long a broker may take to answer when nothing is in its way.
+const LIMIT: Duration = Duration::from_secs(20);
+
+impl Peer {
+    /// Connects.
+    ///
+    /// # Panics
+    /// When nobody answers with a preface.
+    pub fn connect(address: &str) -> Self {
+        let mut stream = TcpStream::connect(address).expect("somebody listens");
+        stream.set_nodelay(true).expect("an option of every socket");
+        stream.set_read_timeout(Some(LIMIT)).expect("an option of every socket");
+        stream.write_all(&Preface::ours(100 << 20).encode()).expect("the preface is taken");
+        let mut preface = [0; PREFACE_SIZE];
+        stream.read_exact(&mut preface).expect("a preface comes");
+        let preface = Preface::decode(&preface).expect("it is one").expect("it is whole");
+        Self { stream, preface, received: Vec::new(), correlation: 0 }
+    }
+
+    /// What the other side said of itself.
+    pub fn preface(&self) -> Preface {
+        self.preface
+    }
+
+    /// A whole frame of `message` with these record bytes behind it.
+    ///
+    /// # Panics
+    /// When there is no such frame.
+    pub fn frame<T: Message + serde::Serialize>(&mut self, message: &T, records: &[u8]) -> Vec<u8> {
+        self.correlation += 1;
+        let mut frame = BytesMut::new();
+        let head = Head::request::<T>(self.correlation);
+        encode_frame(&mut frame, head, message, records.len()).expect("it fits a frame");
+        frame.extend_from_slice(records);
+        frame.to_vec()
+    }
+
+    /// A produce with acks=1 of one batch of about `size` bytes to partition 0.
+    pub fn produce_frame(&mut self, topic: &str, size: usize) -> Vec<u8> {
+        let batch = batch(&vec![7; size]);
+        let record_bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        let entries = vec![ProduceEntryV1 { topic, partition: 0, record_bytes }];
+        self.frame(&ProduceRequestV1 { acks: Acks::One, timeout_ms: 30_000, entries }, &batch)
+    }
+
+    /// Asks for partition 0 from `offset` on.
+    pub fn send_fetch(&mut self, topic: &str, offset: i64, max_bytes: u32, wait: Duration) {
+        let entry = FetchEntryV1 { topic, partition: 0, offset, max_bytes, leader_epoch: -1 };
+        let max_wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        let fetch = FetchRequestV1 { max_wait_ms, min_bytes: 1, max_bytes, entries: vec![entry] };
+        self.send(&fetch);
+    }
+
+    /// Asks how the broker is.
+    pub fn send_status(&mut self) {
+        self.send(&StatusRequestV1 { counters: false });
+    }
+
+    /// Sends a request without record bytes.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub fn send<T: Message + serde::Serialize>(&mut self, message: &T) {
+        let frame = self.frame(message, &[]);
+        self.stream.write_all(&frame).expect("the request is taken");
+    }
+
+    /// Sends bytes again and again, up to `most` of them, until nothing has been taken for `patience`; how many were.
+    pub fn push(&mut self, bytes: &[u8], most: usize, patience: Duration) -> usize {
+        self.stream.set_nonblocking(true).expect("an option of every socket");
+        let (mut taken, mut last) = (0, Instant::now());
+        while taken < most && last.elapsed() < patience {
+            match self.stream.write(&bytes[taken % bytes.len()..]) {
+                Ok(count) => {
+                    taken += count;
+                    last = Instant::now();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(_) => break,
+            }
+            // Answers nobody reads would hold the broker back.
+            while self.stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
+        }
+        let _ = self.stream.set_nonblocking(false);
+        taken
+    }
+
+    /// The next whole frame, if one comes in time.
+    ///
+    /// # Panics
+    /// When the connection ends instead.
+    pub fn answer(&mut self, limit: Duration) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(length) = self.received.first_chunk::<4>() {
+                let size = 4 + u32::from_le_bytes(*length) as usize;
+                if self.received.len() >= size {
+                    return Some(self.received.drain(..size).collect());
+                }
+            }
+            assert!(self.receive(deadline)?, "the connection ended");
+        }
+    }
+
+    /// Whether the other side ends the connection in time.
+    pub fn is_closed(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while let Some(is_open) = self.receive(deadline) {
+            if !is_open {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Waits for bytes: whether some came (not the end), `None` at the deadline.
+    fn receive(&mut self, deadline: Instant) -> Option<bool> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        let _ = self.stream.set_read_timeout(Some(left));
+        let mut buffer = [0; 64 << 10];
+        match self.stream.read(&mut buffer) {
+            Ok(count) => {
+                self.received.extend_from_slice(&buffer[..count]);
+                Some(count > 0)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+            Err(_) => Some(false),
+        }
+    }
+}
+
+/// A batch of one record, stamped now.
+///
+/// # Panics
+/// When the value does not fit a batch.
+pub fn batch(value: &[u8]) -> Vec<u8> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let timestamp = Timestamp::new(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+    let mut builder = BatchBuilder::new(Compression::None, 64 << 20).expect("always to be had");
+    let record = NewRecord { timestamp, key: None, value: Some(value), headers: &[] };
+    builder.append(&record).expect("it fits");
+    builder.build().expect("it has a record").to_vec()
+}

@@ -1,0 +1,567 @@
+//! Every configuration key is connected: a test sees what it does.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use folio_broker::config::keys;
+use folio_broker::{Broker, Config};
+use folio_client::{
+    Acks, Client, ClientConfig, Compression, DeliveryError, ErrorCode, NewTopic, PartitionDescription,
+    ProducerConfig, ProducerRecord, Timestamp,
+};
+use folio_tests::daemon::{Daemon, signal};
+use folio_tests::native::Peer;
+use folio_tests::strace::Strace;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// What would come at once has come by then.
+const WHILE: Duration = Duration::from_millis(300);
+
+/// A test for each key, and the list of the keys that have one.
+macro_rules! effects {
+    ($($key:literal $name:ident)*) => {
+        const OBSERVED: &[&str] = &[$($key),*];
+
+        mod each {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name();
+                }
+            )*
+        }
+    };
+}
+
+effects! {
+    "listen" every_address_is_listened_on
+    "data.dir" the_data_is_where_it_is_told
+    "allow.incoherent.fs" a_network_file_system_is_refused_unless_allowed
+    "loop.threads" so_many_event_loops_run
+    "loop.spin.us" a_spinning_loop_uses_its_core
+    "lane.threads" so_many_lanes_run
+    "read.threads" so_many_readers_run
+    "lane.queue.bytes" producers_wait_for_full_lanes
+    "flush.linger.us" a_flush_waits_for_company
+    "writeback.step.bytes" write_back_begins_in_steps
+    "writeback.max.bytes" unflushed_bytes_force_a_flush
+    "slots.sync.ms" durable_points_are_synced_in_time
+    "maintenance.interval.ms" retention_is_looked_at_in_intervals
+    "disk.min.free" a_disk_below_its_bound_takes_no_records
+    "shutdown.timeout.ms" a_shutdown_ends_in_time
+    "frame.max.bytes" the_preface_says_how_large_a_frame_may_be
+    "connections.max" one_connection_too_many_is_closed
+    "connection.requests.max" one_request_too_many_waits
+    "connection.idle.ms" an_idle_connection_is_closed
+    "fetch.max.bytes" an_answer_holds_no_more_records
+    "fetch.waiting.max" one_fetch_too_many_does_not_wait
+    "decompress.max.bytes" a_batch_that_unpacks_to_more_is_refused
+    "topic.durability" durability_decides_about_flushes
+    "topic.retention.ms" old_records_go
+    "topic.retention.bytes" too_many_bytes_go
+    "topic.segment.bytes" segments_are_no_larger
+    "topic.segment.ms" segments_are_no_older
+    "topic.index.interval.bytes" index_entries_are_so_far_apart
+    "topic.max.message.bytes" a_larger_batch_is_refused
+    "topic.flush.ms" an_interval_topic_is_flushed_in_time
+    "topic.flush.bytes" an_interval_topic_is_flushed_by_size
+    "topic.message.timestamp.before.max.ms" a_record_from_the_past_is_refused
+    "topic.message.timestamp.after.max.ms" a_record_from_the_future_is_refused
+}
+
+#[test]
+fn every_key_has_a_test_that_sees_its_effect() {
+    let observed: Vec<String> = OBSERVED.iter().map(|&key| key.to_owned()).collect();
+    let mut known: Vec<String> = keys::names().collect();
+    let mut sorted = observed;
+    sorted.sort();
+    known.sort();
+    assert_eq!(sorted, known);
+}
+
+/// A broker in this process with some keys set, and a client of it.
+struct Rig {
+    broker: Option<Broker>,
+    client: Client,
+    dir: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new(settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new(dir.path().join("data"));
+        for (key, value) in [&[("listen", "127.0.0.1:0")], settings].concat() {
+            keys::set(&mut config, key, value).unwrap();
+        }
+        let broker = Broker::start(config).unwrap();
+        let client = Client::connect(ClientConfig::new(&broker.local_addrs()[0].to_string())).unwrap();
+        Self { broker: Some(broker), client, dir }
+    }
+
+    /// With a topic `t` of one partition.
+    fn with_topic(settings: &[(&str, &str)]) -> Self {
+        let rig = Self::new(settings);
+        rig.client.admin().create_topic(NewTopic::new("t", 1)).wait().unwrap();
+        rig
+    }
+
+    fn peer(&self) -> Peer {
+        Peer::connect(&self.broker.as_ref().unwrap().local_addrs()[0].to_string())
+    }
+
+    fn send(&self, value: &[u8]) -> Result<(), DeliveryError> {
+        self.send_with(ProducerConfig::new(), ProducerRecord::to("t").partition(0).value(value))
+    }
+
+    fn send_with(&self, config: ProducerConfig, record: ProducerRecord<'_>) -> Result<(), DeliveryError> {
+        let producer = self.client.producer(config.retries(0)).unwrap();
+        producer.send(record).unwrap().wait().map(drop)
+    }
+
+    fn partition(&self) -> PartitionDescription {
+        self.client.admin().describe_topic("t").wait().unwrap().partitions.swap_remove(0)
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let status = self.client.admin().status(true).wait().unwrap();
+        status.counters.into_iter().find(|(known, _)| known == name).unwrap().1
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(broker) = self.broker.take() {
+            broker.shutdown();
+            let _ = broker.wait();
+        }
+    }
+}
+
+fn code(refused: Result<(), DeliveryError>) -> ErrorCode {
+    match refused.unwrap_err() {
+        DeliveryError::Refused { refusal, .. } => refusal.code,
+        error => panic!("{error}"),
+    }
+}
+
+fn every_address_is_listened_on() {
+    let rig = Rig::new(&[("listen", "127.0.0.1:0,127.0.0.2:0")]);
+    let addresses = rig.broker.as_ref().unwrap().local_addrs().to_vec();
+    assert_eq!(
+        addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>(),
+        ["127.0.0.1", "127.0.0.2"]
+    );
+    addresses.iter().for_each(|address| drop(Peer::connect(&address.to_string())));
+}
+
+fn the_data_is_where_it_is_told() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let data = elsewhere.path().join("over/there").display().to_string();
+    let _rig = Rig::new(&[("data.dir", &data)]);
+    assert!(std::path::Path::new(&data).join("node.meta").exists());
+}
+
+fn a_network_file_system_is_refused_unless_allowed() {
+    // What is refused is a matter of the storage's own claims; the key is what lifts it.
+    let options = |text: &str| {
+        let mut config = Config::new("data");
+        keys::set(&mut config, "allow.incoherent.fs", text).unwrap();
+        folio_broker::data_dir_options(&config).allow_incoherent_fs
+    };
+    assert!(options("true") && !options("false"));
+}
+
+fn durable_points_are_synced_in_time() {
+    let mut config = Config::new("data");
+    keys::set(&mut config, "slots.sync.ms", "77").unwrap();
+    assert_eq!(folio_broker::data_dir_options(&config).slots_sync, Duration::from_millis(77));
+}
+
+/// Waits until a daemon with this setting has so many threads of this name; one with the defaults has fewer.
+fn has_threads(setting: &str, name: &str, count: usize) {
+    let threads = |daemon: &Daemon| {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        let named = |task: std::io::Result<std::fs::DirEntry>| {
+            let comm = std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default();
+            comm.starts_with(name)
+        };
+        tasks.filter(|task| task.is_ok()).map(named).filter(|&is_named| is_named).count()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &["--set", setting]);
+    let deadline = Instant::now() + LIMIT;
+    // A thread takes its name a moment after it has begun.
+    while threads(&daemon) != count {
+        assert!(Instant::now() < deadline, "{} threads {name}*", threads(&daemon));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn so_many_event_loops_run() {
+    has_threads("loop.threads=5", "folio-loop-", 5);
+}
+
+fn so_many_lanes_run() {
+    has_threads("lane.threads=5", "folio-lane-", 5);
+}
+
+fn so_many_readers_run() {
+    has_threads("read.threads=5", "folio-read-", 5);
+}
+
+fn a_spinning_loop_uses_its_core() {
+    let used = |spin: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = Daemon::on(dir.path(), &["--set", spin]);
+        let _peer = Peer::connect(daemon.address());
+        let before = cpu(daemon.pid());
+        std::thread::sleep(WHILE);
+        cpu(daemon.pid()) - before
+    };
+    assert!(used("loop.spin.us=10000000") > WHILE / 3, "a spinning loop polls on");
+    assert!(used("loop.spin.us=0") < WHILE / 3, "one that does not spin sleeps");
+}
+
+fn cpu(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of_task = |task: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+    };
+    Duration::from_nanos(tasks.map(of_task).sum())
+}
+
+/// How much a daemon takes of a producer that does not wait for answers, while each of these calls takes a second.
+fn taken_while_slow(settings: &[&str], calls: &str, durability: &str) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), settings);
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    client.admin().create_topic(NewTopic::new("t", 1).setting("durability", durability)).wait().unwrap();
+    let mut peer = Peer::connect(daemon.address());
+    let strace = Strace::attach(daemon.pid(), &format!("inject={calls}:delay_enter=1000000"));
+    let frame = peer.produce_frame("t", 64 << 10);
+    let taken = peer.push(&frame.repeat(16), 64 << 20, 2 * WHILE);
+    drop(strace);
+    taken
+}
+
+fn producers_wait_for_full_lanes() {
+    let calls = "pwrite64,pwritev,pwritev2";
+    let few = taken_while_slow(&["--set", "lane.queue.bytes=65536"], calls, "fsync");
+    let many = taken_while_slow(&["--set", "lane.queue.bytes=1000000000"], calls, "fsync");
+    // The socket's own buffers take some, and what one connection may have in flight bounds the other.
+    assert!(few * 2 < many, "{few} bytes and {many}");
+}
+
+fn a_flush_waits_for_company() {
+    let took = |linger: &str| {
+        let rig = Rig::with_topic(&[("flush.linger.us", linger)]);
+        let since = Instant::now();
+        rig.send(b"x").unwrap();
+        since.elapsed()
+    };
+    assert!(took("400000") >= Duration::from_millis(400));
+    assert!(took("0") < Duration::from_millis(400));
+}
+
+fn write_back_begins_in_steps() {
+    let begun = |step: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = Daemon::on(dir.path(), &["--set", step, "--set", "topic.durability=os"]);
+        let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+        client.admin().create_topic(NewTopic::new("t", 1)).wait().unwrap();
+        let trace = dir.path().join("trace");
+        let strace = Strace::record(daemon.pid(), "sync_file_range", &trace);
+        let producer = client.producer(ProducerConfig::new().acks(Acks::Leader)).unwrap();
+        for _ in 0..40 {
+            producer
+                .send(ProducerRecord::to("t").partition(0).value(&vec![7; 100_000]))
+                .unwrap()
+                .wait()
+                .unwrap();
+        }
+        std::thread::sleep(WHILE);
+        drop(strace);
+        std::fs::read_to_string(trace).unwrap().matches("sync_file_range(").count()
+    };
+    assert!(begun("writeback.step.bytes=1000000") >= 2);
+    assert_eq!(begun("writeback.step.bytes=100000000"), 0);
+}
+
+fn unflushed_bytes_force_a_flush() {
+    let flushes = |max: &str| {
+        let rig = Rig::with_topic(&[("topic.durability", "os"), ("writeback.max.bytes", max)]);
+        for _ in 0..10 {
+            rig.send(&vec![7; 100_000]).unwrap();
+        }
+        if max == "300000" {
+            rig.until("it is flushed", |rig| rig.partition().durable.get() > 0);
+        }
+        rig.counter("flushes")
+    };
+    assert!(flushes("300000") >= 1);
+    assert_eq!(flushes("100000000"), 0);
+}
+
+fn retention_is_looked_at_in_intervals() {
+    let settings = |interval| {
+        [
+            ("maintenance.interval.ms", interval),
+            ("topic.retention.bytes", "1"),
+            ("topic.segment.bytes", "4096"),
+        ]
+    };
+    let rig = Rig::with_topic(&settings("20"));
+    (0..10).for_each(|_| rig.send(&[7; 3000]).unwrap());
+    rig.until("retention takes the old segments", |rig| rig.partition().log_start.get() > 5);
+    let rig = Rig::with_topic(&settings("3600000"));
+    (0..10).for_each(|_| rig.send(&[7; 3000]).unwrap());
+    std::thread::sleep(WHILE);
+    assert_eq!(rig.partition().log_start.get(), 0);
+}
+
+fn a_disk_below_its_bound_takes_no_records() {
+    let rig = Rig::with_topic(&[("disk.min.free", "1000000000000000")]);
+    rig.until("the disk counts as full", |rig| rig.send(b"x").is_err());
+    assert_eq!(code(rig.send(b"x")), ErrorCode::STORAGE_FULL);
+    Rig::with_topic(&[("disk.min.free", "0")]).send(b"x").unwrap();
+}
+
+fn a_shutdown_ends_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon =
+        Daemon::on(dir.path(), &["--set", "shutdown.timeout.ms=300", "--set", "topic.durability=os"]);
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    client.admin().create_topic(NewTopic::new("t", 1)).wait().unwrap();
+    let producer = client.producer(ProducerConfig::new()).unwrap();
+    producer.send(ProducerRecord::to("t").partition(0).value(b"x")).unwrap().wait().unwrap();
+    drop((producer, client));
+    let strace = Strace::attach(daemon.pid(), "inject=fdatasync,fsync,syncfs:delay_enter=20000000");
+    signal(&daemon.pid().to_string(), "TERM");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !daemon.said().contains("without the clean mark") {
+        assert!(Instant::now() < deadline, "it waits for the disk: {}", daemon.said());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(strace);
+    daemon.wait();
+}
+
+fn the_preface_says_how_large_a_frame_may_be() {
+    let rig = Rig::with_topic(&[("frame.max.bytes", "100000")]);
+    let mut peer = rig.peer();
+    assert_eq!(peer.preface().frame_max, 100_000);
+    let frame = peer.produce_frame("t", 200_000);
+    peer.push(&frame, frame.len(), LIMIT);
+    assert!(peer.is_closed(LIMIT), "a larger frame closes the connection");
+}
+
+fn one_connection_too_many_is_closed() {
+    // The client of the rig is the first one.
+    let rig = Rig::new(&[("connections.max", "2"), ("loop.threads", "1")]);
+    let _second = rig.peer();
+    let address = rig.broker.as_ref().unwrap().local_addrs()[0];
+    let mut third = TcpStream::connect(address).unwrap();
+    third.set_read_timeout(Some(LIMIT)).unwrap();
+    let _ = third.write_all(&[0x89]);
+    assert!(matches!(third.read(&mut [0; 16]), Ok(0) | Err(_)));
+}
+
+fn one_request_too_many_waits() {
+    let answered_behind_a_long_poll = |most: &str| {
+        let rig = Rig::with_topic(&[("connection.requests.max", most)]);
+        let mut peer = rig.peer();
+        peer.send_fetch("t", 0, 1 << 20, Duration::from_secs(5));
+        peer.send_status();
+        peer.answer(WHILE).is_some()
+    };
+    assert!(answered_behind_a_long_poll("2"));
+    assert!(!answered_behind_a_long_poll("1"));
+}
+
+fn an_idle_connection_is_closed() {
+    let rig = Rig::new(&[("connection.idle.ms", "200")]);
+    let mut peer = rig.peer();
+    assert!(peer.is_closed(LIMIT));
+    let mut peer = Rig::new(&[]).peer_kept();
+    assert!(!peer.is_closed(WHILE));
+}
+
+impl Rig {
+    /// A peer whose broker lives on until the test ends.
+    fn peer_kept(self) -> Peer {
+        let peer = self.peer();
+        std::mem::forget(self);
+        peer
+    }
+}
+
+fn an_answer_holds_no_more_records() {
+    let fetched = |most: &str| {
+        let rig = Rig::with_topic(&[("fetch.max.bytes", most)]);
+        (0..20).for_each(|_| rig.send(&[7; 1000]).unwrap());
+        let mut peer = rig.peer();
+        peer.send_fetch("t", 0, 1 << 20, Duration::ZERO);
+        peer.answer(LIMIT).unwrap().len()
+    };
+    assert!(fetched("5000") < 6000);
+    assert!(fetched("1000000") > 20_000);
+}
+
+fn one_fetch_too_many_does_not_wait() {
+    let waits = |most: &str| {
+        let rig = Rig::with_topic(&[("fetch.waiting.max", most)]);
+        let mut peer = rig.peer();
+        peer.send_fetch("t", 0, 1 << 20, Duration::from_secs(5));
+        peer.answer(WHILE).is_none()
+    };
+    assert!(waits("1"));
+    assert!(!waits("0"));
+}
+
+fn a_batch_that_unpacks_to_more_is_refused() {
+    let compressed = |most: &str| {
+        let rig = Rig::with_topic(&[("decompress.max.bytes", most)]);
+        let config = ProducerConfig::new().compression(Compression::Lz4);
+        rig.send_with(config, ProducerRecord::to("t").partition(0).value(&vec![0; 500_000]))
+    };
+    assert_eq!(code(compressed("100000")), ErrorCode::INVALID_RECORD);
+    compressed("1000000").unwrap();
+}
+
+fn durability_decides_about_flushes() {
+    for (durability, is_flushed) in [("fsync", true), ("os", false)] {
+        let rig = Rig::with_topic(&[("topic.durability", durability)]);
+        rig.send(b"x").unwrap();
+        assert_eq!(rig.counter("flushes") > 0, is_flushed, "{durability}");
+        assert_eq!(rig.partition().durable.get() > 0, is_flushed, "{durability}");
+    }
+}
+
+fn old_records_go() {
+    let settings = |age| [("maintenance.interval.ms", "20"), ("topic.retention.ms", age)];
+    let rig = Rig::with_topic(&settings("50"));
+    rig.send(b"x").unwrap();
+    rig.until("the record goes", |rig| rig.partition().log_start.get() == 1);
+    let rig = Rig::with_topic(&settings("-1"));
+    rig.send(b"x").unwrap();
+    std::thread::sleep(WHILE);
+    assert_eq!(rig.partition().log_start.get(), 0);
+}
+
+fn too_many_bytes_go() {
+    let start = |most: &str| {
+        let settings = [
+            ("maintenance.interval.ms", "20"),
+            ("topic.retention.bytes", most),
+            ("topic.segment.bytes", "4096"),
+        ];
+        let rig = Rig::with_topic(&settings);
+        (0..20).for_each(|_| rig.send(&[7; 3000]).unwrap());
+        if most == "10000" {
+            rig.until("old segments go", |rig| rig.partition().log_start.get() >= 15);
+        } else {
+            std::thread::sleep(WHILE);
+        }
+        rig.partition().log_start.get()
+    };
+    assert!(start("10000") < 20);
+    assert_eq!(start("-1"), 0);
+}
+
+fn segments_are_no_larger() {
+    let segments = |bytes: &str| {
+        let rig = Rig::with_topic(&[("topic.segment.bytes", bytes)]);
+        (0..10).for_each(|_| rig.send(&[7; 3000]).unwrap());
+        rig.partition().segments
+    };
+    assert_eq!(segments("4096"), 10);
+    assert_eq!(segments("1000000"), 1);
+}
+
+fn segments_are_no_older() {
+    let settings = |age| [("maintenance.interval.ms", "20"), ("topic.segment.ms", age)];
+    let rig = Rig::with_topic(&settings("50"));
+    rig.send(b"x").unwrap();
+    rig.until("a new segment begins", |rig| rig.partition().segments == 2);
+    let rig = Rig::with_topic(&settings("3600000"));
+    rig.send(b"x").unwrap();
+    std::thread::sleep(WHILE);
+    assert_eq!(rig.partition().segments, 1);
+}
+
+fn index_entries_are_so_far_apart() {
+    let entries = |interval: &str| {
+        let rig = Rig::with_topic(&[("topic.index.interval.bytes", interval)]);
+        (0..20).for_each(|_| rig.send(&[7; 1000]).unwrap());
+        let index = rig.dir.path().join("data/topics/t-0/00000000000000000000.index");
+        (std::fs::metadata(index).unwrap().len() - 32) / 16
+    };
+    assert!(entries("500") > 15);
+    assert!(entries("5000") < 6);
+}
+
+fn a_larger_batch_is_refused() {
+    let rig = Rig::with_topic(&[("topic.max.message.bytes", "1000")]);
+    assert_eq!(code(rig.send(&[7; 1000])), ErrorCode::MESSAGE_TOO_LARGE);
+    rig.send(&[7; 800]).unwrap();
+}
+
+fn an_interval_topic_is_flushed_in_time() {
+    let settings = |age| [("topic.durability", "interval"), ("topic.flush.ms", age)];
+    let rig = Rig::with_topic(&settings("20"));
+    rig.send(b"x").unwrap();
+    rig.until("it is flushed", |rig| rig.partition().durable.get() == 1);
+    let rig = Rig::with_topic(&settings("3600000"));
+    rig.send(b"x").unwrap();
+    std::thread::sleep(WHILE);
+    assert_eq!(rig.partition().durable.get(), 0);
+}
+
+fn an_interval_topic_is_flushed_by_size() {
+    let settings = |bytes| {
+        [("topic.durability", "interval"), ("topic.flush.ms", "3600000"), ("topic.flush.bytes", bytes)]
+    };
+    let rig = Rig::with_topic(&settings("5000"));
+    (0..10).for_each(|_| rig.send(&[7; 1000]).unwrap());
+    rig.until("it is flushed", |rig| rig.partition().durable.get() > 0);
+    let rig = Rig::with_topic(&settings("1000000"));
+    (0..10).for_each(|_| rig.send(&[7; 1000]).unwrap());
+    std::thread::sleep(WHILE);
+    assert_eq!(rig.partition().durable.get(), 0);
+}
+
+/// A record stamped so many milliseconds after now.
+fn stamped(rig: &Rig, ms: i64) -> Result<(), DeliveryError> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let timestamp = Timestamp::new(i64::try_from(now.as_millis()).unwrap() + ms);
+    rig.send_with(
+        ProducerConfig::new(),
+        ProducerRecord::to("t").partition(0).value(b"x").timestamp(timestamp),
+    )
+}
+
+fn a_record_from_the_past_is_refused() {
+    let rig = Rig::with_topic(&[("topic.message.timestamp.before.max.ms", "60000")]);
+    assert_eq!(code(stamped(&rig, -120_000)), ErrorCode::INVALID_TIMESTAMP);
+    stamped(&rig, -30_000).unwrap();
+    stamped(&Rig::with_topic(&[]), -120_000).unwrap();
+}
+
+fn a_record_from_the_future_is_refused() {
+    let rig = Rig::with_topic(&[("topic.message.timestamp.after.max.ms", "60000")]);
+    assert_eq!(code(stamped(&rig, 120_000)), ErrorCode::INVALID_TIMESTAMP);
+    stamped(&rig, 30_000).unwrap();
+    stamped(&Rig::with_topic(&[]), 120_000).unwrap();
+}
