@@ -192,11 +192,10 @@ fn durable_points_are_synced_in_time() {
 fn has_threads(setting: &str, name: &str, count: usize) {
     let threads = |daemon: &Daemon| {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
-        let named = |task: std::io::Result<std::fs::DirEntry>| {
-            let comm = std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default();
-            comm.starts_with(name)
+        let is_named = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.starts_with(name))
         };
-        tasks.filter(|task| task.is_ok()).map(named).filter(|&is_named| is_named).count()
+        tasks.flatten().filter(is_named).count()
     };
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::on(dir.path(), &["--set", setting]);
