@@ -99,3 +99,152 @@ fn refused(error: &BatchError) -> ServiceError {
     };
     ServiceError::new(fault, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use folio_record::{BatchBuilder, Compression, NewRecord, seal};
+    use folio_wire::native::ErrorCode;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
+
+    /// Three records, long enough that lz4 makes them smaller.
+    fn batch(compression: Compression) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(compression, 1 << 20).unwrap();
+        for number in 0..3 {
+            let value = [b'a' + number; 300];
+            let timestamp = Timestamp::new(NOW.get() + i64::from(number));
+            builder
+                .append(&NewRecord { timestamp, key: Some(b"k"), value: Some(&value), headers: &[] })
+                .unwrap();
+        }
+        builder.build().unwrap().to_vec()
+    }
+
+    fn check(bytes: &[u8]) -> Result<(), ErrorCode> {
+        check_with(bytes, &TopicSettings::default())
+    }
+
+    fn check_with(bytes: &[u8], settings: &TopicSettings) -> Result<(), ErrorCode> {
+        let checks = Checks { settings, decompress_max: 1 << 20, now: NOW };
+        checks.all(bytes).map_err(|error| error.native())
+    }
+
+    #[test]
+    fn good_batches_are_taken_alone_and_one_behind_the_other() {
+        for compression in [Compression::None, Compression::Lz4] {
+            let good = batch(compression);
+            assert_eq!(check(&good), Ok(()));
+            assert_eq!(check(&[&good[..], &good].concat()), Ok(()));
+        }
+    }
+
+    /// What a client must not send: what is changed in a good batch, whether its checksum is made right again, and the
+    /// code that it is refused with.
+    type Refusal = (&'static str, fn(&mut Vec<u8>), bool, ErrorCode);
+
+    fn put(batch: &mut [u8], at: usize, bytes: &[u8]) {
+        batch[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    const REFUSED: &[Refusal] = &[
+        ("a base offset that is not 0", |batch| batch[7] = 1, false, ErrorCode::INVALID_RECORD),
+        ("another format", |batch| batch[16] = 1, false, ErrorCode::CORRUPT_BATCH),
+        ("a wrong checksum", |batch| batch[17] ^= 1, false, ErrorCode::CORRUPT_BATCH),
+        ("a flip among the records", |batch| batch[80] ^= 1, false, ErrorCode::CORRUPT_BATCH),
+        ("a transactional batch", |batch| batch[22] |= 0x10, true, ErrorCode::INVALID_RECORD),
+        ("a control batch", |batch| batch[22] |= 0x20, true, ErrorCode::INVALID_RECORD),
+        ("a delete horizon", |batch| batch[22] |= 0x40, true, ErrorCode::INVALID_RECORD),
+        ("log append time", |batch| batch[22] |= 0x08, true, ErrorCode::INVALID_TIMESTAMP),
+        ("gzip", |batch| batch[22] = 1, true, ErrorCode::UNSUPPORTED_COMPRESSION),
+        ("snappy", |batch| batch[22] = 2, true, ErrorCode::UNSUPPORTED_COMPRESSION),
+        ("zstd", |batch| batch[22] = 4, true, ErrorCode::UNSUPPORTED_COMPRESSION),
+        ("a codec that does not exist", |batch| batch[22] = 7, true, ErrorCode::INVALID_RECORD),
+        (
+            "a gap in its offsets",
+            |batch| put(batch, 23, &3_i32.to_be_bytes()),
+            true,
+            ErrorCode::INVALID_RECORD,
+        ),
+        (
+            "a wrong latest time",
+            |batch| put(batch, 35, &NOW.get().to_be_bytes()),
+            true,
+            ErrorCode::INVALID_RECORD,
+        ),
+        ("a producer id", |batch| put(batch, 43, &7_i64.to_be_bytes()), true, ErrorCode::INVALID_RECORD),
+        (
+            "more records than there are",
+            |batch| put(batch, 57, &4_i32.to_be_bytes()),
+            true,
+            ErrorCode::INVALID_RECORD,
+        ),
+        (
+            "four records, as it says, in a batch of three",
+            |batch| {
+                put(batch, 23, &3_i32.to_be_bytes());
+                put(batch, 57, &4_i32.to_be_bytes());
+            },
+            true,
+            ErrorCode::INVALID_RECORD,
+        ),
+        ("no records", |batch| put(batch, 57, &0_i32.to_be_bytes()), true, ErrorCode::INVALID_RECORD),
+        (
+            "fewer than no records",
+            |batch| put(batch, 57, &(-1_i32).to_be_bytes()),
+            true,
+            ErrorCode::INVALID_RECORD,
+        ),
+        ("records that do not parse", |batch| batch[61..81].fill(0xff), true, ErrorCode::INVALID_RECORD),
+        ("something behind it", |batch| batch.extend_from_slice(b"tail"), false, ErrorCode::CORRUPT_BATCH),
+        ("its end missing", |batch| batch.truncate(100), false, ErrorCode::CORRUPT_BATCH),
+        ("nothing", Vec::clear, false, ErrorCode::CORRUPT_BATCH),
+        (
+            "a length that cannot be",
+            |batch| put(batch, 8, &(-5_i32).to_be_bytes()),
+            false,
+            ErrorCode::INVALID_RECORD,
+        ),
+    ];
+
+    #[test]
+    fn what_a_client_must_not_send_is_refused_with_its_code() {
+        for compression in [Compression::None, Compression::Lz4] {
+            for (what, change, sealed, code) in REFUSED {
+                // A codec's number over records of another is refused before they are looked at.
+                let mut bytes = batch(compression);
+                change(&mut bytes);
+                if *sealed {
+                    seal(&mut bytes);
+                }
+                assert_eq!(check(&bytes), Err(*code), "{what}, {compression:?}");
+                // All or nothing: a good one before it is not stored either.
+                let both = [&batch(compression)[..], &bytes].concat();
+                if !bytes.is_empty() {
+                    assert_eq!(check(&both), Err(*code), "{what} behind a good one, {compression:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_over_the_topics_bound_is_too_large_and_one_of_exactly_that_is_not() {
+        let good = batch(Compression::None);
+        let bound = |bytes: usize| TopicSettings {
+            max_message_bytes: u32::try_from(bytes).unwrap(),
+            ..TopicSettings::default()
+        };
+        assert_eq!(check_with(&good, &bound(good.len())), Ok(()));
+        assert_eq!(check_with(&good, &bound(good.len() - 1)), Err(ErrorCode::MESSAGE_TOO_LARGE));
+    }
+
+    #[test]
+    fn what_unpacks_to_more_than_the_bound_is_refused_and_not_unpacked() {
+        let settings = TopicSettings::default();
+        let checks = Checks { settings: &settings, decompress_max: 500, now: NOW };
+        let refused = checks.all(&batch(Compression::Lz4)).unwrap_err();
+        assert_eq!(refused.native(), ErrorCode::INVALID_RECORD);
+        assert!(refused.text.contains("500 bytes"), "{}", refused.text);
+    }
+}
