@@ -16,8 +16,6 @@
 //! Invariants: no event loop ever waits on a disk; no message struct of a protocol passes below an
 //! adapter; after a failed write or flush nothing is acknowledged or served any more.
 
-#![allow(dead_code, reason = "the inner rooms are furnished before the hall that joins them")]
-
 pub mod broker;
 pub mod config;
 pub mod counters;

@@ -14,17 +14,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
+use crate::config::{DurabilityClass, TopicSettings};
 use arc_swap::ArcSwap;
 use folio_storage::{Files, Log};
-use uuid::Uuid;
-
-use crate::config::{DurabilityClass, TopicSettings};
 
 /// Names a partition within this run of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PartitionKey(u64);
 
 impl PartitionKey {
+    #[cfg(test)]
     pub(crate) const fn new(key: u64) -> Self {
         Self(key)
     }
@@ -45,7 +44,6 @@ impl PartitionKey {
 pub(crate) struct Partition<F: Files> {
     pub(crate) key: PartitionKey,
     pub(crate) topic: Arc<str>,
-    pub(crate) topic_id: Uuid,
     pub(crate) number: u32,
     pub(crate) log: Arc<Log<F>>,
     pub(crate) settings: Arc<ArcSwap<TopicSettings>>,
@@ -65,7 +63,6 @@ pub(crate) const LOOPS_MAX: usize = u64::BITS as usize;
 impl<F: Files> Partition<F> {
     pub(crate) fn new(
         topic: Arc<str>,
-        topic_id: Uuid,
         number: u32,
         log: Arc<Log<F>>,
         settings: Arc<ArcSwap<TopicSettings>>,
@@ -76,7 +73,6 @@ impl<F: Files> Partition<F> {
         Self {
             key,
             topic,
-            topic_id,
             number,
             log,
             settings,

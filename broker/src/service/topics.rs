@@ -116,7 +116,6 @@ fn serve(engine: &Engine, id: Uuid, topic: &folio_storage::metadata::Topic) {
         match engine.dir.log(partition) {
             Some(log) => Served::Leader(Arc::new(Partition::new(
                 Arc::clone(&name),
-                id,
                 number,
                 log,
                 Arc::clone(&settings),

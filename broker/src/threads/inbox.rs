@@ -50,14 +50,6 @@ impl<T> Inbox<T> {
         self.notify(state);
     }
 
-    /// Appends `items` without waking anybody: for what may wait until the receiver wakes by itself.
-    pub(crate) fn send_quietly(&self, items: impl IntoIterator<Item = T>) {
-        let mut state = self.lock();
-        if !state.is_closed {
-            state.items.extend(items);
-        }
-    }
-
     /// Makes a sleeping receiver look again.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
@@ -136,7 +128,7 @@ mod tests {
     fn what_was_sent_before_the_close_is_still_taken() {
         let inbox = Inbox::new();
         inbox.send([1, 2]);
-        inbox.send_quietly([3]);
+        inbox.send([3]);
         inbox.close();
         inbox.send([4]);
         let mut items = VecDeque::new();
