@@ -4,13 +4,14 @@
 //! * consume: the same beside a bare thread that sends ranges of a mapped file with `writev`;
 //! * round trip: one small produce at a time beside a bare echo on mio, everything pinned to one CPU.
 //!
-//! Topics are `durability = os`. The client is a bare socket that sends frames made beforehand.
+//! An argument, `produce`, `consume` or `trip`, runs that part alone. Topics are `durability = os`. The client is a bare socket that sends frames made beforehand.
 
 use std::error::Error;
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
@@ -41,37 +42,55 @@ fn main() -> Outcome<()> {
     let broker = Broker::start(config)?;
     let address = broker.local_addrs()[0];
 
-    for (batch, window) in [(16 * KIB, 64), (64 * KIB, 16)] {
-        let (mut ours, mut floors) = (Vec::new(), Vec::new());
-        for round in 0..ROUNDS {
-            let topic = format!("produce-{batch}-{round}");
-            let mut client = connect(address)?;
-            create(&mut client, &topic)?;
-            let frame = produce_frame(&topic, batch)?;
-            warm(&dir.path().join("warm"))?;
-            ours.push(cpu_per_kib(|| pump(client, &frame, window, None))?);
-            if round > 0 {
-                delete(address, &topic)?;
-            }
-            floors.push(produce_floor(&dir.path().join("floor"), &frame, window)?);
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    for (size, window) in [(16 * KIB, 64), (64 * KIB, 16)] {
+        if is_wanted("produce") {
+            produces(address, dir.path(), size, window)?;
         }
-        report(&format!("produce {} KiB, {window} in flight", batch / KIB), "ns/KiB", &mut ours, &mut floors);
-    }
-    for (answer, window) in [(16 * KIB, 64), (64 * KIB, 16)] {
-        let (mut ours, mut floors) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            let client = connect(address)?;
-            ours.push(cpu_per_kib(|| consume(client, &format!("produce-{answer}-0"), answer, window))?);
-            floors.push(consume_floor(&dir.path().join("floor"), answer, window)?);
+        if is_wanted("consume") {
+            consumes(address, dir.path(), size, window)?;
         }
-        report(
-            &format!("consume {} KiB, {window} in flight", answer / KIB),
-            "ns/KiB",
-            &mut ours,
-            &mut floors,
-        );
     }
+    if is_wanted("trip") {
+        trips(address)?;
+    }
+    broker.shutdown();
+    println!("{:?}", broker.wait());
+    Ok(())
+}
 
+fn produces(address: SocketAddr, dir: &Path, size: usize, window: usize) -> Outcome<()> {
+    let (mut ours, mut floors) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let topic = format!("produce-{size}-{round}");
+        let frame = fresh(address, &topic, size)?;
+        warm(&dir.join("warm"))?;
+        ours.push(cpu_per_kib(|| pump(connect(address)?, &frame, window, None))?);
+        delete(address, &topic)?;
+        floors.push(produce_floor(&dir.join("floor"), &frame, window)?);
+    }
+    report(&format!("produce {} KiB, {window} in flight", size / KIB), "ns/KiB", &mut ours, &mut floors);
+    Ok(())
+}
+
+fn consumes(address: SocketAddr, dir: &Path, size: usize, window: usize) -> Outcome<()> {
+    let topic = format!("consume-{size}");
+    let frame = fresh(address, &topic, size)?;
+    pump(connect(address)?, &frame, window, None)?;
+    let (mut ours, mut floors) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let client = connect(address)?;
+        warm(&dir.join("warm"))?;
+        ours.push(cpu_per_kib(|| consume(client, &topic, size, window))?);
+        floors.push(consume_floor(&dir.join("floor"), size, window)?);
+    }
+    delete(address, &topic)?;
+    report(&format!("consume {} KiB, {window} in flight", size / KIB), "ns/KiB", &mut ours, &mut floors);
+    Ok(())
+}
+
+fn trips(address: SocketAddr) -> Outcome<()> {
     rustix::thread::sched_setaffinity(None, &one_cpu())?;
     pin_all_threads()?;
     let (mut ours, mut floors) = (Vec::new(), Vec::new());
@@ -83,8 +102,6 @@ fn main() -> Outcome<()> {
         floors.push(round_trip_floor(&produce_frame(&topic, 100)?)?);
     }
     report("round trip of a small produce, p50", "us", &mut ours, &mut floors);
-    broker.shutdown();
-    println!("{:?}", broker.wait());
     Ok(())
 }
 
@@ -130,6 +147,12 @@ fn connect(address: SocketAddr) -> Outcome<TcpStream> {
     Ok(stream)
 }
 
+/// Makes a topic, and the frame that fills it.
+fn fresh(address: SocketAddr, topic: &str, size: usize) -> Outcome<BytesMut> {
+    create(&mut connect(address)?, topic)?;
+    produce_frame(topic, size)
+}
+
 fn create(stream: &mut TcpStream, topic: &str) -> Outcome<()> {
     let request = TopicCreateRequestV1 { name: topic, partitions: 1, configs: Vec::new() };
     stream.write_all(&framed(&request, &[])?)?;
@@ -148,7 +171,7 @@ fn delete(address: SocketAddr, topic: &str) -> Outcome<()> {
 
 /// Leaves as many free pages as a round writes: pages that a virtual machine has not touched for a while cost many
 /// times as much as others, whoever touches them.
-fn warm(path: &std::path::Path) -> Outcome<()> {
+fn warm(path: &Path) -> Outcome<()> {
     let mut file = File::create_new(path)?;
     let zeros = vec![0; 1024 * KIB];
     for _ in 0..(VOLUME + VOLUME / 8) / zeros.len() {
@@ -223,7 +246,7 @@ fn length_of(bytes: &[u8]) -> Option<usize> {
     bytes.first_chunk().map(|length| 4 + u32::from_le_bytes(*length) as usize)
 }
 
-fn produce_floor(path: &std::path::Path, frame: &[u8], window: usize) -> Outcome<f64> {
+fn produce_floor(path: &Path, frame: &[u8], window: usize) -> Outcome<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let client = TcpStream::connect(listener.local_addr()?)?;
     let (mut socket, _) = listener.accept()?;
@@ -307,7 +330,7 @@ fn consume(mut stream: TcpStream, topic: &str, size: usize, window: usize) -> Ou
     Ok(())
 }
 
-fn consume_floor(path: &std::path::Path, size: usize, window: usize) -> Outcome<f64> {
+fn consume_floor(path: &Path, size: usize, window: usize) -> Outcome<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (mut socket, _) = listener.accept()?;
@@ -320,6 +343,7 @@ fn consume_floor(path: &std::path::Path, size: usize, window: usize) -> Outcome<
     for _ in 0..VOLUME / chunk.len() {
         appender.append(&[IoSlice::new(&chunk)])?;
     }
+    warm(&path.with_extension("warm"))?;
     let server = thread::spawn(move || -> std::io::Result<u64> {
         let before = thread_cpu()?;
         let mut buffer = vec![0; 64 * KIB];
