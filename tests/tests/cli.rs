@@ -9,6 +9,8 @@ use folio_broker::{Broker, Config};
 
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/access.log");
 
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden/v1");
+
 struct Rig {
     broker: Option<Broker>,
     address: String,
@@ -42,6 +44,17 @@ impl Rig {
         // A program that gives up does not read to the end.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
+    }
+
+    /// Runs a line of shell in which `folio` is ours. Without job control (`set -m`) a shell starts background programs
+    /// with SIGINT ignored.
+    fn shell(&self, script: &str) -> Output {
+        let dir = tempfile::tempdir().unwrap();
+        let folio = folio_tests::binary("folio");
+        let script = format!("set -m; folio() {{ {} \"$@\"; }}; {script}", folio.display());
+        let mut command = Command::new("timeout");
+        command.args(["60", "bash", "-c", &script]).env("FOLIO_BROKER", &self.address);
+        command.current_dir(dir.path()).stdin(Stdio::null()).output().unwrap()
     }
 
     fn done(&self, arguments: &[&str]) -> Vec<u8> {
@@ -163,6 +176,7 @@ fn mistakes_end_with_their_code_and_say_what_to_do() {
         (&["topic", "create", "t"], 1, "exists"),
         (&["topic", "create", "a/b"], 1, "is no topic name"),
         (&["topic", "create", "x", "--config", "retention.mss=1"], 1, "did you mean retention.ms?"),
+        (&["topic", "create", "x", "-p", "0"], 2, "0 is not in 1.."),
         (&["produce", "t", "/nowhere"], 1, "cannot read /nowhere"),
         (&["produce", "t", "--partitoin", "1"], 2, "--partition"),
         (&["consume", "t", "--from", "yesterday"], 2, "expected earliest, latest, an offset, -N or @TIME"),
@@ -170,6 +184,7 @@ fn mistakes_end_with_their_code_and_say_what_to_do() {
         (&["--broker", "127.0.0.1:1", "topic", "list"], 3, "is foliod running there?"),
         (&["consume", "t", "--from", "5"], 1, "offset 5 is out of range"),
         (&["log", "dump", "/nowhere"], 1, "cannot read /nowhere"),
+        (&["log", "dump", GOLDEN, "--partition", "plain-7"], 4, "has no partition plain-7"),
     ] {
         let output = rig.run(arguments);
         let (code_got, said) = (output.status.code(), text(&output.stderr));
@@ -187,8 +202,46 @@ fn a_line_that_is_too_long_is_named_and_what_stands_before_it_is_stored() {
     input.extend_from_slice(b"\nnever\n");
     let output = rig.feed(&["produce", "t"], &input);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("line 2 is longer than"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("line 2: longer than"), "{}", text(&output.stderr));
     assert_eq!(text(&rig.done(&["consume", "t", "--until", "end"])), "first\n");
+}
+
+#[test]
+fn a_line_that_cannot_be_sent_is_found_in_its_file() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t", "--config", "max.message.bytes=1000"]);
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    std::fs::write(&one, "a\nb").unwrap();
+    std::fs::write(&two, format!("c\n{}\nd\n", "x".repeat(1000))).unwrap();
+    let output = rig.run(&["produce", "t", one.to_str().unwrap(), two.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains(&format!("{}, line 2: longer than", two.display())), "{said}");
+    assert!(said.starts_with("3 records, 3 B to t "), "{said}");
+    assert_eq!(text(&rig.done(&["consume", "t", "--until", "end"])), "a\nb\nc\n");
+}
+
+#[test]
+fn a_topic_that_takes_large_records_gets_large_lines() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t", "--config", "max.message.bytes=8000000"]);
+    let line = [vec![b'x'; 7_999_000], b"\n".to_vec()].concat();
+    let produced = rig.feed(&["produce", "t"], &line);
+    assert!(produced.status.success(), "{}", text(&produced.stderr));
+    assert!(rig.done(&["consume", "t", "--until", "end"]) == line);
+}
+
+#[test]
+fn a_missing_topic_is_made_on_demand_with_the_partition_that_is_asked_for() {
+    let rig = Rig::new();
+    let produced = rig.feed(&["produce", "t", "--create", "-p", "2", "--output", "json"], b"a\n");
+    let summary: serde_json::Value = serde_json::from_slice(&produced.stdout).unwrap();
+    assert_eq!((&summary["records"], &summary["bytes"]), (&1.into(), &1.into()));
+    assert_eq!(text(&rig.done(&["consume", "t", "--until", "end", "--format", "%p %s"])), "2 a");
+    // It is there now, and stays as it is.
+    assert!(rig.feed(&["produce", "t", "--create", "-p", "1"], b"b\n").status.success());
+    assert_eq!(rig.feed(&["produce", "t", "--create", "-p", "3"], b"c\n").status.code(), Some(4));
 }
 
 #[test]
@@ -196,12 +249,26 @@ fn a_reader_that_has_seen_enough_ends_the_program_quietly() {
     let rig = Rig::new();
     rig.done(&["topic", "create", "t"]);
     rig.done(&["produce", "t", LOG]);
-    let folio = folio_tests::binary("folio");
-    let script = format!("{} consume t | head -1; echo ${{PIPESTATUS[0]}}", folio.display());
-    let output =
-        Command::new("bash").args(["-c", &script]).env("FOLIO_BROKER", &rig.address).output().unwrap();
-    let lines = text(&output.stdout);
-    assert!(lines.ends_with("\n0\n") && output.stderr.is_empty(), "{lines}{}", text(&output.stderr));
+    rig.done(&["topic", "create", "short"]);
+    assert!(rig.feed(&["produce", "short"], b"a\n").status.success());
+    // Of the second one nothing more comes that a write could fail with.
+    for topic in ["t", "short"] {
+        let output = rig.shell(&format!("folio consume {topic} | head -1; echo ${{PIPESTATUS[0]}}"));
+        let lines = text(&output.stdout);
+        assert!(lines.ends_with("\n0\n") && output.stderr.is_empty(), "{lines}{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn nobody_to_tell_things_to_changes_nothing_about_the_work() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t"]);
+    let output = rig.shell(
+        "echo a | folio produce t 2> /dev/full; echo $?; folio consume nosuch 2> /dev/full; echo $?
+         folio topic list > /dev/full; echo $?",
+    );
+    assert_eq!(text(&output.stdout), "0\n4\n1\n");
+    assert!(text(&output.stderr).contains("cannot write: No space left on device"));
 }
 
 #[test]
@@ -209,27 +276,64 @@ fn an_interrupted_consumer_ends_with_130_and_has_printed_what_came() {
     let rig = Rig::new();
     rig.done(&["topic", "create", "t"]);
     assert!(rig.feed(&["produce", "t"], b"a\n").status.success());
-    let script = format!(
-        "{} consume t > out & pid=$!; until grep -q a out; do sleep 0.02; done; kill -INT $pid; wait $pid; echo $?",
-        folio_tests::binary("folio").display()
+    let output = rig.shell(
+        "folio consume t > out & until grep -q a out; do sleep 0.02; done; kill -INT -$!; wait $!; echo $?; cat out",
     );
-    let dir = tempfile::tempdir().unwrap();
-    // Without job control a shell starts background programs with the signal ignored.
-    let script = format!("set -m; {script}");
-    let mut command = Command::new("timeout");
-    let output = command
-        .args(["30", "bash", "-c", &script])
-        .current_dir(dir.path())
-        .env("FOLIO_BROKER", &rig.address)
-        .output()
-        .unwrap();
-    assert!(
-        text(&output.stdout).trim_end().ends_with("130"),
-        "{}{}",
-        text(&output.stdout),
-        text(&output.stderr)
+    assert_eq!(text(&output.stdout), "130\na\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_interrupted_producer_ends_with_130_and_what_it_says_is_stored_is_stored() {
+    let rig = Rig::new();
+    rig.done(&["topic", "create", "t"]);
+    // The input stays open: it is the interruption that ends the program.
+    let output = rig.shell(
+        "mkfifo pipe; folio produce t < pipe 2> said & exec 3> pipe; seq 100000 >&3
+         until folio consume t --until end | grep -q .; do sleep 0.02; done
+         kill -INT -$!; wait $!; echo $?; cut -d' ' -f1 said; folio consume t --until end | wc -l",
     );
-    assert_eq!(std::fs::read(dir.path().join("out")).unwrap(), b"a\n");
+    let lines = text(&output.stdout);
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:?} {}", text(&output.stderr));
+    assert!(lines[0] == "130" && lines[1] == lines[2] && lines[1] != "0", "{lines:?}");
+}
+
+#[test]
+fn whoever_listens_and_is_no_broker_counts_as_no_broker() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let mut folio = Command::new(folio_tests::binary("folio"));
+    let output = folio.args(["status", "--broker", &address]).output().unwrap();
+    server.join().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(3) && said.contains("does not speak Folio's protocol"), "{said}");
+}
+
+#[test]
+fn a_data_directory_is_told_without_a_broker() {
+    let folio = |arguments: &[&str]| {
+        let output = Command::new(folio_tests::binary("folio")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let dump = folio(&["log", "dump", GOLDEN, "--partition", "plain-0", "--records", "--output", "json"]);
+    let items: Vec<serde_json::Value> =
+        dump.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let offsets = items.iter().filter(|item| item["item"] == "record").map(|item| item["offset"].as_u64());
+    assert!(offsets.eq((0..items.iter().filter(|item| item["item"] == "record").count() as u64).map(Some)));
+    assert!(folio(&["log", "dump", GOLDEN]).lines().any(|line| line.starts_with("batch ")));
+}
+
+#[test]
+fn shells_are_given_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = Command::new(folio_tests::binary("folio")).args(["completion", shell]).output().unwrap();
+        assert!(output.status.success() && text(&output.stdout).contains("key-separator"), "{shell}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::format::Format;
 use crate::place::{Start, Stop};
@@ -84,7 +84,7 @@ pub(crate) enum TopicCommand {
         /// Its name
         topic: String,
         /// How many partitions
-        #[arg(short, long, default_value_t = 1)]
+        #[arg(short, long, default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
         partitions: u32,
         /// A setting that differs from the broker's default; may be repeated
         #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
@@ -125,7 +125,7 @@ pub(crate) struct ProduceOptions {
     /// How batches are compressed
     #[arg(long, value_enum, default_value_t = Compression::None)]
     pub(crate) compression: Compression,
-    /// Make the topic, with one partition, if it is missing
+    /// Make the topic if it is missing: with one partition, or as many as --partition needs
     #[arg(long)]
     pub(crate) create: bool,
 }
@@ -163,14 +163,15 @@ pub(crate) struct ConsumeOptions {
     /// Where to begin: earliest, latest, OFFSET, -N (N before the end) or @TIME
     #[arg(long, default_value = "earliest", allow_hyphen_values = true, value_name = "PLACE")]
     pub(crate) from: Start,
-    /// Where to stop, in each partition: end (as it is now), before OFFSET, or before @TIME; without it, never
+    /// Where to stop, in each partition: end (as it is now), before OFFSET, or before the first record at or after
+    /// @TIME (if there is none, at the end as it is now); without it, never
     #[arg(long, value_name = "PLACE")]
     pub(crate) until: Option<Stop>,
     /// Stop after so many records
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
-    /// How a record is printed: %t topic, %p partition, %o offset, %k key, %s value, %T time in ms, %K %S their
-    /// lengths, %h headers, %% and \n \t \\
+    /// How a record is printed: %t topic, %p partition, %o offset, %k key, %s value, %T time in ms, %K and %S lengths of
+    /// key and value (-1: none), %h headers, %% and \n \r \t \0 \xHH \\
     #[arg(long, default_value = "%s\\n", value_name = "FORMAT")]
     pub(crate) format: Format,
 }
@@ -195,9 +196,9 @@ pub(crate) enum BenchCommand {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// How many records
-    #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) records: u64,
+    /// How many records [default: 1000000, of latency 10000]
+    #[arg(long)]
+    pub(crate) records: Option<u64>,
     /// Bytes of a record's value
     #[arg(long, default_value_t = 1024)]
     pub(crate) size: usize,

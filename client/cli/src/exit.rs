@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use folio_client::{BuildError, CallError, DeliveryError, ErrorCode, PollError, SendError, StartError};
+
+use crate::output::say;
 
 /// Why the program ends without having done what was asked.
 #[derive(Debug)]
@@ -45,6 +48,15 @@ impl Failure {
         Self { code: INTERRUPTED, text: String::new() }
     }
 
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.code == INTERRUPTED
+    }
+
+    fn unreachable(error: &CallError) -> Self {
+        let text = format!("{error}; is foliod running there? --broker or FOLIO_BROKER names another");
+        Self { code: UNREACHABLE, text }
+    }
+
     pub(crate) fn no_such_topic(topic: &str) -> Self {
         Self {
             code: NO_SUCH_TOPIC,
@@ -58,10 +70,15 @@ impl Failure {
         Self { code: NO_SUCH_TOPIC, text }
     }
 
+    pub(crate) fn not_in_directory(partition: &str, dir: &Path) -> Self {
+        let text = format!("{} has no partition {partition}", dir.display());
+        Self { code: NO_SUCH_TOPIC, text }
+    }
+
     /// Says why, and gives the process its code.
     pub(crate) fn report(self) -> ExitCode {
         if !self.text.is_empty() {
-            eprintln!("folio: {}", self.text);
+            say(format_args!("folio: {}", self.text));
         }
         ExitCode::from(self.code)
     }
@@ -88,18 +105,23 @@ impl Failure {
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
-        if error.is_unreachable() {
-            let text = format!("{error}; is foliod running there? --broker or FOLIO_BROKER names another");
-            return Self { code: UNREACHABLE, text };
+        match error {
+            CallError::Unreachable { .. } => Self::unreachable(&error),
+            // It was there, and went away or fell silent.
+            CallError::Disconnected { .. } | CallError::TimedOut { .. } => {
+                Self { code: UNREACHABLE, text: error.to_string() }
+            }
+            CallError::Refused(ref refusal) => Self::coded(refusal.code, error.to_string()),
+            error => Self::failed(error),
         }
-        Self::coded(error.code().unwrap_or(ErrorCode::INTERNAL), error.to_string())
     }
 }
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Connect(error) => error.into(),
+            // Whatever answered, if anything did: it was no broker.
+            StartError::Connect(error) => Self::unreachable(&error),
             StartError::Config(text) => Self::usage(text),
             error => Self::failed(error),
         }
@@ -141,7 +163,8 @@ impl From<PollError> for Failure {
     fn from(error: PollError) -> Self {
         match error {
             PollError::Refused { ref refusal, .. } => Self::coded(refusal.code, error.to_string()),
-            PollError::Away(error) => error.into(),
+            PollError::Away(CallError::Refused(refusal)) => CallError::Refused(refusal).into(),
+            PollError::Away(error) => Self::unreachable(&error),
             error => Self::failed(error),
         }
     }

@@ -33,42 +33,16 @@ impl FromStr for Format {
         let mut literal = Vec::new();
         let mut rest = text.chars();
         while let Some(character) = rest.next() {
-            let piece = match (character, character == '%' || character == '\\') {
-                (_, false) => {
-                    literal.extend(character.encode_utf8(&mut [0; 4]).bytes());
+            let piece = match character {
+                '%' => field(&mut rest)?,
+                '\\' => {
+                    literal.push(escaped(&mut rest)?);
                     continue;
                 }
-                (mark, true) => match (mark, rest.next()) {
-                    ('%', Some('%')) => {
-                        literal.push(b'%');
-                        continue;
-                    }
-                    ('\\', Some('n')) => {
-                        literal.push(b'\n');
-                        continue;
-                    }
-                    ('\\', Some('t')) => {
-                        literal.push(b'\t');
-                        continue;
-                    }
-                    ('\\', Some('\\')) => {
-                        literal.push(b'\\');
-                        continue;
-                    }
-                    ('%', Some('t')) => Piece::Topic,
-                    ('%', Some('p')) => Piece::Partition,
-                    ('%', Some('o')) => Piece::Offset,
-                    ('%', Some('k')) => Piece::Key,
-                    ('%', Some('s')) => Piece::Value,
-                    ('%', Some('T')) => Piece::Time,
-                    ('%', Some('K')) => Piece::KeyLength,
-                    ('%', Some('S')) => Piece::ValueLength,
-                    ('%', Some('h')) => Piece::Headers,
-                    (mark, Some(unknown)) => {
-                        return Err(format!("{mark}{unknown} means nothing in a format"));
-                    }
-                    (mark, None) => return Err(format!("a format cannot end with {mark}")),
-                },
+                other => {
+                    literal.extend(other.encode_utf8(&mut [0; 4]).bytes());
+                    continue;
+                }
             };
             if !literal.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut literal)));
@@ -80,6 +54,40 @@ impl FromStr for Format {
         }
         Ok(Self { pieces })
     }
+}
+
+/// What stands behind a `%`.
+fn field(rest: &mut impl Iterator<Item = char>) -> Result<Piece, String> {
+    Ok(match rest.next().ok_or("a format cannot end with %")? {
+        '%' => Piece::Text(b"%".to_vec()),
+        't' => Piece::Topic,
+        'p' => Piece::Partition,
+        'o' => Piece::Offset,
+        'k' => Piece::Key,
+        's' => Piece::Value,
+        'T' => Piece::Time,
+        'K' => Piece::KeyLength,
+        'S' => Piece::ValueLength,
+        'h' => Piece::Headers,
+        unknown => return Err(format!("%{unknown} means nothing in a format")),
+    })
+}
+
+/// What stands behind a `\`.
+fn escaped(rest: &mut impl Iterator<Item = char>) -> Result<u8, String> {
+    Ok(match rest.next().ok_or("a format cannot end with \\")? {
+        'n' => b'\n',
+        'r' => b'\r',
+        't' => b'\t',
+        '0' => b'\0',
+        '\\' => b'\\',
+        'x' => {
+            let mut digit = || rest.next().and_then(|digit| digit.to_digit(16));
+            let (high, low) = digit().zip(digit()).ok_or("\\x needs two hexadecimal digits")?;
+            u8::try_from(high * 16 + low).map_err(|error| error.to_string())?
+        }
+        unknown => return Err(format!("\\{unknown} means nothing in a format")),
+    })
 }
 
 impl Format {
@@ -125,7 +133,14 @@ mod tests {
     fn what_means_nothing_is_refused() {
         assert_eq!("%x".parse::<Format>().unwrap_err(), "%x means nothing in a format");
         assert_eq!("a%".parse::<Format>().unwrap_err(), "a format cannot end with %");
+        assert_eq!("\\x1g".parse::<Format>().unwrap_err(), "\\x needs two hexadecimal digits");
         assert_eq!("\\q".parse::<Format>().unwrap_err(), "\\q means nothing in a format");
+    }
+
+    #[test]
+    fn bytes_that_cannot_be_typed_can_be_written() {
+        let format: Format = "\\r\\0\\x1e\\\\".parse().unwrap();
+        assert_eq!(format.pieces, [Piece::Text(b"\r\0\x1e\\".to_vec())]);
     }
 
     #[test]
@@ -133,7 +148,9 @@ mod tests {
         let format: Format = "100%% %p:%o\\t%s\\n".parse().unwrap();
         let text = |text: &str| Piece::Text(text.as_bytes().to_vec());
         let pieces = vec![
-            text("100% "),
+            text("100"),
+            text("%"),
+            text(" "),
             Piece::Partition,
             text(":"),
             Piece::Offset,

@@ -10,12 +10,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 /// Blocks of input, in order.
 pub(crate) struct Input {
-    blocks: Receiver<Result<Vec<u8>, InputError>>,
+    pieces: Receiver<Result<Arrived, InputError>>,
 }
 
 /// What arrived.
 #[derive(Debug)]
 pub(crate) enum Arrived {
+    /// What follows is of this file. Not said when there is nothing but standard input.
+    File(PathBuf),
     Block(Vec<u8>),
     /// Nothing for now.
     Nothing,
@@ -38,41 +40,47 @@ impl std::fmt::Display for InputError {
 impl Input {
     /// Reads `files` one after the other; none, or `-`, is standard input.
     pub(crate) fn open(files: &[PathBuf]) -> Self {
-        let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files.to_vec() };
-        let (sender, blocks) = bounded(BLOCKS_AHEAD);
+        let files = if files.is_empty() { vec![PathBuf::from(STDIN)] } else { files.to_vec() };
+        let is_one_of_many = files.len() > 1;
+        let (sender, pieces) = bounded(PIECES_AHEAD);
         thread::spawn(move || {
             for path in files {
-                if let Err(source) = read(&path, &sender) {
-                    // Nobody listens any more when this fails.
+                let tell_name = is_one_of_many || path != Path::new(STDIN);
+                if let Err(source) = read(&path, tell_name, &sender) {
                     let _ = sender.send(Err(InputError { path, source }));
                     return;
                 }
             }
         });
-        Self { blocks }
+        Self { pieces }
     }
 
     /// Waits for input, for `limit` at most.
     pub(crate) fn next(&self, limit: Duration) -> Result<Arrived, InputError> {
-        match self.blocks.recv_timeout(limit) {
-            Ok(block) => block.map(Arrived::Block),
+        match self.pieces.recv_timeout(limit) {
+            Ok(piece) => piece,
             Err(RecvTimeoutError::Timeout) => Ok(Arrived::Nothing),
             Err(RecvTimeoutError::Disconnected) => Ok(Arrived::End),
         }
     }
 }
 
+/// The name of standard input among files.
+const STDIN: &str = "-";
 const BLOCK_SIZE: usize = 256 << 10;
-const BLOCKS_AHEAD: usize = 8;
+const PIECES_AHEAD: usize = 8;
 
-fn read(path: &Path, sender: &Sender<Result<Vec<u8>, InputError>>) -> io::Result<()> {
-    if path == Path::new("-") {
-        return forward(io::stdin().lock(), sender);
+fn read(path: &Path, tell_name: bool, sender: &Sender<Result<Arrived, InputError>>) -> io::Result<()> {
+    let from: Box<dyn Read> =
+        if path == Path::new(STDIN) { Box::new(io::stdin().lock()) } else { Box::new(File::open(path)?) };
+    if tell_name {
+        // Nobody listens any more when sending fails, here and below; whoever reads on finds that out.
+        let _ = sender.send(Ok(Arrived::File(path.to_owned())));
     }
-    forward(File::open(path)?, sender)
+    forward(from, sender)
 }
 
-fn forward(mut from: impl Read, sender: &Sender<Result<Vec<u8>, InputError>>) -> io::Result<()> {
+fn forward(mut from: impl Read, sender: &Sender<Result<Arrived, InputError>>) -> io::Result<()> {
     let mut ends_with_newline = true;
     loop {
         let mut block = vec![0; BLOCK_SIZE];
@@ -83,13 +91,13 @@ fn forward(mut from: impl Read, sender: &Sender<Result<Vec<u8>, InputError>>) ->
         if size == 0 {
             // The last line of one file does not go on with the first of the next.
             if !ends_with_newline {
-                let _ = sender.send(Ok(b"\n".to_vec()));
+                let _ = sender.send(Ok(Arrived::Block(b"\n".to_vec())));
             }
             return Ok(());
         }
         block.truncate(size);
         ends_with_newline = block.ends_with(b"\n");
-        if sender.send(Ok(block)).is_err() {
+        if sender.send(Ok(Arrived::Block(block))).is_err() {
             return Ok(());
         }
     }
@@ -172,7 +180,17 @@ mod tests {
             })
             .collect();
         let (input, mut lines, mut all) = (Input::open(&paths), Lines::default(), Vec::new());
-        while let Arrived::Block(block) = input.next(Duration::from_secs(10)).unwrap() {
+        let mut files = Vec::new();
+        loop {
+            let block = match input.next(Duration::from_secs(10)).unwrap() {
+                Arrived::Block(block) => block,
+                Arrived::File(path) => {
+                    files.push(path);
+                    continue;
+                }
+                Arrived::End => break,
+                Arrived::Nothing => panic!("a file keeps nobody waiting"),
+            };
             let keep = |line: &[u8]| {
                 all.push(line.to_vec());
                 Ok::<(), ()>(())
@@ -180,6 +198,7 @@ mod tests {
             lines.block(&block, 100, keep).unwrap();
         }
         assert_eq!(all, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+        assert_eq!(files, paths);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod input;
 mod interrupt;
 mod output;
 mod place;
+mod progress;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { command, broker, output } = arguments;
     match command {
         Command::Topic { command } => command::topic::run(&broker, output, command),
-        Command::Produce(options) => command::produce::run(&broker, &options),
+        Command::Produce(options) => command::produce::run(&broker, output, &options),
         Command::Consume(options) => command::consume::run(&broker, output, &options),
         Command::Status => command::status::run(&broker, output),
         Command::Bench { command } => command::bench::run(&broker, output, &command),

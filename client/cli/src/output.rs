@@ -1,8 +1,10 @@
-//! What goes to standard output: tables for people, JSON for programs.
+//! What goes to standard output: tables for people, JSON for programs. What is only to be known goes to standard error.
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
 use comfy_table::{CellAlignment, Table};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use crate::exit::Failure;
@@ -10,6 +12,26 @@ use crate::exit::Failure;
 /// Standard output with a buffer of its own; flush it.
 pub(crate) fn stdout() -> BufWriter<io::Stdout> {
     BufWriter::with_capacity(256 << 10, io::stdout())
+}
+
+/// Whether whoever read standard output has gone. A write would tell as well, but there may be nothing to write for long.
+pub(crate) fn is_stdout_closed() -> bool {
+    let stdout = io::stdout();
+    // A pipe without readers reports an error whatever it is asked for.
+    let mut look = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut look, Some(&now)).is_ok_and(|ready| ready > 0) && look[0].revents().contains(PollFlags::ERR)
+}
+
+/// Says something to the person at the terminal. Nobody needs to be there: that changes nothing about the work.
+pub(crate) fn say(text: impl Display) {
+    say_in_place(format_args!("{text}\n"));
+}
+
+/// As [`say`], without ending the line.
+pub(crate) fn say_in_place(text: impl Display) {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
 }
 
 /// A table with these column heads; columns whose number is in `right` stand to the right.
@@ -39,6 +61,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Writes one JSON value on a line of its own.
 pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
+}
+
+/// So many records.
+pub(crate) fn human_records(count: u64) -> String {
+    if count == 1 { "1 record".to_owned() } else { format!("{count} records") }
 }
 
 /// Bytes as people read them.

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use folio_client::{
-    Client, ConsumerConfig, NewTopic, Position, ProducerConfig, ProducerRecord, TopicPartition,
+    Acks, Client, ConsumerConfig, Delivery, NewTopic, Position, ProducerConfig, ProducerRecord,
+    TopicPartition,
 };
 use hdrhistogram::Histogram;
 use serde_json::json;
@@ -15,17 +16,25 @@ use crate::interrupt::Interrupt;
 use crate::output::{print, print_json};
 
 pub(crate) fn run(broker: &str, output: Output, command: &BenchCommand) -> Result<(), Failure> {
-    let interrupt = Interrupt::watch()?;
     let client = connect(broker)?;
-    let (name, options) = match command {
-        BenchCommand::Produce(options) => ("produce", options),
-        BenchCommand::Consume(options) => ("consume", options),
-        BenchCommand::Latency(options) => ("latency", options),
+    let (name, options, records) = match command {
+        BenchCommand::Produce(options) => ("produce", options, RECORDS),
+        BenchCommand::Consume(options) => ("consume", options, RECORDS),
+        BenchCommand::Latency(options) => ("latency", options, LATENCY_RECORDS),
     };
+    // From here on an interruption must not leave the topic behind.
+    let interrupt = Interrupt::watch()?;
     let topic = format!("folio-bench-{}", std::process::id());
     let new = NewTopic::new(&topic, 1).setting("durability", &options.durability);
     client.admin().create_topic(new).wait()?;
-    let bench = Bench { client: &client, topic: &topic, options, interrupt: &interrupt };
+    let bench = Bench {
+        client: &client,
+        topic: &topic,
+        options,
+        records: options.records.unwrap_or(records),
+        value: value(options.size),
+        interrupt: &interrupt,
+    };
     let measured = match command {
         BenchCommand::Produce(_) => bench.produce(),
         BenchCommand::Consume(_) => bench.produce().and_then(|_| bench.consume()),
@@ -41,6 +50,8 @@ struct Bench<'a> {
     client: &'a Client,
     topic: &'a str,
     options: &'a BenchOptions,
+    records: u64,
+    value: Vec<u8>,
     interrupt: &'a Interrupt,
 }
 
@@ -51,30 +62,52 @@ impl Bench<'_> {
             .compression(self.options.compression.into())
             .batch_bytes(self.options.batch);
         let producer = self.client.producer(config)?;
-        let value = vec![b'x'; self.options.size];
         let meter = Meter::start(self.client)?;
         let mut latencies = histogram()?;
-        let mut watched = None;
-        for number in 0..self.options.records {
+        let mut watched: Option<(Instant, Delivery)> = None;
+        for number in 0..self.records {
             if number % 1024 == 0 {
                 self.check()?;
             }
-            let delivery = producer.send(ProducerRecord::to(self.topic).partition(0).value(&value))?;
+            let delivery = producer.send(self.record())?;
             // One record at a time is watched: what it waits for is what any other one then waits for.
-            match &watched {
-                None => watched = Some((Instant::now(), delivery)),
-                Some((since, first)) if first.get().is_some() => {
-                    record(&mut latencies, since.elapsed());
-                    watched = Some((Instant::now(), delivery));
-                }
-                Some(_) => drop(delivery),
+            let known = watched.as_ref().and_then(|(_, first)| first.get());
+            if let (Some(result), Some((since, _))) = (&known, &watched) {
+                result.clone()?;
+                record(&mut latencies, since.elapsed());
+            }
+            if watched.is_none() || known.is_some() {
+                watched = Some((Instant::now(), delivery));
             }
         }
         producer.close()?;
-        if let Some((since, _)) = watched {
+        if let Some((since, last)) = watched {
+            last.wait()?;
             record(&mut latencies, since.elapsed());
         }
-        meter.stop(self.client, self.options.records, self.options.size, latencies)
+        let measured = meter.stop(self.client, self.records, self.options.size, latencies)?;
+        self.is_all_stored()?;
+        Ok(measured)
+    }
+
+    /// Records that were refused cost nothing and would count as fast ones.
+    fn is_all_stored(&self) -> Result<(), Failure> {
+        if Acks::from(self.options.acks) == Acks::None {
+            return Ok(()); // nobody promised anything
+        }
+        let described = self.client.admin().describe_topic(self.topic).wait()?;
+        let stored: i64 = described.partitions.iter().map(|one| one.log_end.get()).sum();
+        if u64::try_from(stored).unwrap_or(0) < self.records {
+            return Err(Failure::failed(format_args!(
+                "only {stored} of {} records were stored",
+                self.records
+            )));
+        }
+        Ok(())
+    }
+
+    fn record(&self) -> ProducerRecord<'_> {
+        ProducerRecord::to(self.topic).partition(0).value(&self.value)
     }
 
     fn consume(&self) -> Result<Measured, Failure> {
@@ -83,7 +116,7 @@ impl Bench<'_> {
         let mut latencies = histogram()?;
         consumer.assign([(TopicPartition::new(self.topic, 0), Position::Earliest)]);
         let mut count = 0;
-        while count < self.options.records {
+        while count < self.records {
             self.check()?;
             let since = Instant::now();
             if let Some(records) = consumer.poll(Duration::from_millis(100))? {
@@ -96,17 +129,15 @@ impl Bench<'_> {
 
     fn latency(&self) -> Result<Measured, Failure> {
         let producer = self.client.producer(ProducerConfig::new().acks(self.options.acks.into()))?;
-        let value = vec![b'x'; self.options.size];
-        let records = self.options.records.min(LATENCY_RECORDS_MAX);
         let meter = Meter::start(self.client)?;
         let mut latencies = histogram()?;
-        for _ in 0..records {
+        for _ in 0..self.records {
             self.check()?;
             let since = Instant::now();
-            producer.send(ProducerRecord::to(self.topic).partition(0).value(&value))?.wait()?;
+            producer.send(self.record())?.wait()?;
             record(&mut latencies, since.elapsed());
         }
-        meter.stop(self.client, records, self.options.size, latencies)
+        meter.stop(self.client, self.records, self.options.size, latencies)
     }
 
     fn check(&self) -> Result<(), Failure> {
@@ -116,8 +147,22 @@ impl Bench<'_> {
 
 /// What takes longer counts as so long.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
+/// How many, if nothing else is said.
+const RECORDS: u64 = 1_000_000;
 /// One at a time, a million would take minutes on a slow disk.
-const LATENCY_RECORDS_MAX: u64 = 10_000;
+const LATENCY_RECORDS: u64 = 10_000;
+
+/// Letters without a pattern, so that compression has no easier work than with text.
+fn value(size: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let letter = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b'a' + (state >> 60) as u8
+    };
+    (0..size).map(letter).collect()
+}
 
 struct Meter {
     since: Instant,

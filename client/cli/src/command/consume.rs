@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use folio_client::{Admin, ConsumerConfig, Offset, OffsetSpec, Position, Record, Records, TopicPartition};
+use folio_client::{
+    Admin, CallError, ConsumerConfig, Offset, OffsetSpec, Position, Record, Records, TopicPartition,
+};
 use serde_json::{Value, json};
 
 use super::connect;
@@ -12,19 +14,20 @@ use crate::arguments::{ConsumeOptions, Output};
 use crate::bytes_as_text::json_bytes;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::output::stdout;
+use crate::output::{is_stdout_closed, stdout};
 use crate::place::{Start, Stop};
 
 pub(crate) fn run(broker: &str, output: Output, options: &ConsumeOptions) -> Result<(), Failure> {
-    let interrupt = Interrupt::watch()?;
     let client = connect(broker)?;
     let admin = client.admin();
     let partitions = partitions(&admin, options)?;
     let mut open = places(&admin, &partitions, options)?;
-    let mut consumer = client.consumer(ConsumerConfig::new())?;
-    consumer.assign(open.iter().map(|(partition, place)| (partition.clone(), place.from)));
     open.retain(|_, place| !place.is_done());
+    let mut consumer = client.consumer(ConsumerConfig::new())?;
+    consumer.assign(open.iter().map(|(partition, place)| (partition.clone(), Position::At(place.next))));
 
+    // From here on an interruption must not lose what is in the buffer.
+    let interrupt = Interrupt::watch()?;
     let mut out = stdout();
     let mut left = options.count.unwrap_or(u64::MAX);
     let mut is_flushed = true;
@@ -38,6 +41,9 @@ pub(crate) fn run(broker: &str, output: Output, options: &ConsumeOptions) -> Res
         let Some(records) = consumer.poll(wait)? else {
             out.flush()?;
             is_flushed = true;
+            if is_stdout_closed() {
+                return Err(Failure::closed_pipe());
+            }
             continue;
         };
         let Some(place) = open.get_mut(records.topic_partition()) else { continue };
@@ -63,9 +69,8 @@ pub(crate) fn run(broker: &str, output: Output, options: &ConsumeOptions) -> Res
 /// How long nothing may come before the program looks whether it was interrupted.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Where one partition begins and ends.
+/// How far one partition is, and where it ends.
 struct Place {
-    from: Position,
     next: Offset,
     until: Option<Offset>,
 }
@@ -78,8 +83,12 @@ impl Place {
 
 fn partitions(admin: &Admin, options: &ConsumeOptions) -> Result<Vec<TopicPartition>, Failure> {
     let metadata = admin.metadata(Some(&[&options.topic])).wait()?;
-    let Some(Ok(topic)) = metadata.topics.into_iter().next() else {
-        return Err(Failure::no_such_topic(&options.topic));
+    let topic = match metadata.topics.into_iter().next() {
+        Some(Ok(topic)) => topic,
+        Some(Err((name, refusal))) => {
+            return Err(Failure::from(CallError::Refused(refusal)).about(&name));
+        }
+        None => return Err(Failure::no_such_topic(&options.topic)),
     };
     let count = u32::try_from(topic.leader_epochs.len()).unwrap_or(u32::MAX);
     if let Some(&missing) = options.partition.iter().find(|&&partition| partition >= count) {
@@ -98,12 +107,9 @@ fn places(
     let offsets = |spec: OffsetSpec| -> Result<Vec<Option<Offset>>, Failure> {
         let wanted = partitions.iter().map(|partition| (partition.clone(), spec));
         let found = admin.list_offsets(wanted).wait()?;
-        let offset = |found: Result<Option<folio_client::ListedOffset>, folio_client::Refusal>| {
-            Ok(found
-                .map_err(|refusal| Failure::from(folio_client::CallError::Refused(refusal)))?
-                .map(|hit| hit.offset))
-        };
-        found.into_iter().map(offset).collect()
+        let found =
+            found.into_iter().map(|found| Ok(found.map_err(CallError::Refused)?.map(|hit| hit.offset)));
+        found.collect()
     };
     let first = offsets(OffsetSpec::Earliest)?;
     let end = offsets(OffsetSpec::Latest)?;
@@ -132,7 +138,7 @@ fn places(
             Some(Stop::At(offset)) => Some(offset),
             Some(Stop::Since(_)) => Some(until[number].unwrap_or(end)),
         };
-        places.insert(partition.clone(), Place { from: Position::At(next), next, until });
+        places.insert(partition.clone(), Place { next, until });
     }
     Ok(places)
 }

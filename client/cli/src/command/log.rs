@@ -33,7 +33,7 @@ pub(crate) fn run(output: Output, command: &LogCommand) -> Result<(), Failure> {
     out.flush()?;
     dumped.map_err(unreadable)?;
     if let (Some(partition), 0) = (partition, shown) {
-        return Err(Failure::failed(format_args!("{} has no partition {partition}", dir.display())));
+        return Err(Failure::not_in_directory(partition, dir));
     }
     if broken > 0 {
         return Err(Failure::failed(format_args!("{broken} of these things are not what they should be")));

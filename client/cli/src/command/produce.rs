@@ -1,60 +1,77 @@
 //! `folio produce`: a line, a record.
 
 use std::collections::VecDeque;
-use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use folio_client::{
-    Client, Delivery, ErrorCode, Header, NewTopic, Producer, ProducerConfig, ProducerRecord, TopicDescription,
+    Admin, Delivery, ErrorCode, Header, NewTopic, Producer, ProducerConfig, ProducerRecord, SendError,
+    TopicDescription,
 };
+use serde_json::json;
 
 use super::connect;
-use crate::arguments::ProduceOptions;
+use crate::arguments::{Output, ProduceOptions};
 use crate::exit::Failure;
 use crate::input::{Arrived, Input, Lines};
 use crate::interrupt::Interrupt;
-use crate::output::human_bytes;
+use crate::output::{human_bytes, human_records, print_json, say};
+use crate::progress::Progress;
 
-pub(crate) fn run(broker: &str, options: &ProduceOptions) -> Result<(), Failure> {
-    let interrupt = Interrupt::watch()?;
+pub(crate) fn run(broker: &str, output: Output, options: &ProduceOptions) -> Result<(), Failure> {
     let client = connect(broker)?;
-    let topic = find_topic(&client, options)?;
-    if let Some(partition) = options.partition
-        && partition as usize >= topic.partitions.len()
-    {
-        let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    let topic = find_topic(&client.admin(), options)?;
+    let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    if let Some(partition) = options.partition.filter(|partition| *partition >= partitions) {
         return Err(Failure::no_such_partition(&options.topic, partition, partitions));
     }
+    let batch_bytes_max = batch_bytes_max(&topic);
     let config = ProducerConfig::new()
         .acks(options.acks.into())
         .compression(options.compression.into())
-        .linger(Duration::from_millis(5));
+        .linger(Duration::from_millis(5))
+        .batch_bytes(BATCH_BYTES.min(batch_bytes_max))
+        .batch_bytes_max(batch_bytes_max)
+        .buffer_bytes(BUFFER_BYTES.max(2 * batch_bytes_max));
     let producer = client.producer(config)?;
+    producer.partition_count(&options.topic)?;
     let headers: Vec<Header<'_>> = options
         .header
         .iter()
         .map(|(key, value)| Header { key: key.as_bytes(), value: Some(value.as_bytes()) })
         .collect();
+    // From here on an interruption must not lose what is on its way.
+    let interrupt = Interrupt::watch()?;
     let mut sending = Sending {
         options,
         headers: &headers,
+        interrupt: &interrupt,
         producer,
-        record_bytes_max: record_bytes_max(&topic, options),
-        on_their_way: VecDeque::new(),
+        record_bytes_max: record_bytes_max(batch_bytes_max, options),
+        files: Vec::new(),
         lines: 0,
-        bytes: 0,
-        progress: Progress::new(),
+        on_their_way: VecDeque::new(),
+        stored: Amount::default(),
+        not_stored: None,
+        progress: Progress::new(options.files.is_empty()),
     };
-    let ended = sending.all(&Input::open(&options.files), &interrupt);
-    sending.finish(ended)
+    let ended = sending.all(&Input::open(&options.files));
+    sending.finish(ended, output)
 }
 
-fn find_topic(client: &Client, options: &ProduceOptions) -> Result<TopicDescription, Failure> {
-    let admin = client.admin();
+/// Bytes of a batch, if the topic takes so large ones.
+const BATCH_BYTES: usize = 64 << 10;
+/// Bytes of a batch with one large record in it, if the topic takes even larger ones: a request must fit into a frame.
+const BATCH_BYTES_MAX: usize = 64 << 20;
+/// Bytes of records on their way.
+const BUFFER_BYTES: usize = 32 << 20;
+
+fn find_topic(admin: &Admin, options: &ProduceOptions) -> Result<TopicDescription, Failure> {
     match admin.describe_topic(&options.topic).wait() {
         Err(error) if options.create && error.code() == Some(ErrorCode::UNKNOWN_TOPIC) => {
-            match admin.create_topic(NewTopic::new(&options.topic, 1)).wait() {
-                Ok(_) => eprintln!("created topic {} with 1 partition", options.topic),
+            let partitions = options.partition.map_or(1, |last| last.saturating_add(1));
+            match admin.create_topic(NewTopic::new(&options.topic, partitions)).wait() {
+                Ok(_) => say(format_args!("created topic {}, partitions: {partitions}", options.topic)),
                 // Somebody was faster.
                 Err(error) if error.code() == Some(ErrorCode::TOPIC_EXISTS) => {}
                 Err(error) => return Err(error.into()),
@@ -65,12 +82,15 @@ fn find_topic(client: &Client, options: &ProduceOptions) -> Result<TopicDescript
     }
 }
 
-/// The largest record, without what surrounds it in a batch. Compression may make more of it fit; nobody knows before.
-fn record_bytes_max(topic: &TopicDescription, options: &ProduceOptions) -> usize {
+fn batch_bytes_max(topic: &TopicDescription) -> usize {
     let of_topic = topic.settings.iter().find(|setting| setting.key == "max.message.bytes");
-    let batch = of_topic.and_then(|setting| setting.value.parse::<usize>().ok()).unwrap_or(usize::MAX);
+    of_topic.and_then(|setting| setting.value.parse().ok()).unwrap_or(BATCH_BYTES_MAX).min(BATCH_BYTES_MAX)
+}
+
+/// The largest record, without what surrounds it in a batch. Compression may make more of it fit; nobody knows before.
+fn record_bytes_max(batch_bytes_max: usize, options: &ProduceOptions) -> usize {
     let headers: usize = options.header.iter().map(|(key, value)| key.len() + value.len() + 10).sum();
-    batch.saturating_sub(BATCH_OVERHEAD + headers)
+    batch_bytes_max.saturating_sub(BATCH_OVERHEAD + headers)
 }
 
 /// A batch's header, and at most so much for the lengths and deltas of its only record.
@@ -79,42 +99,59 @@ const BATCH_OVERHEAD: usize = folio_record::HEADER_SIZE + 35;
 struct Sending<'a> {
     options: &'a ProduceOptions,
     headers: &'a [Header<'a>],
+    interrupt: &'a Interrupt,
     producer: Producer,
     record_bytes_max: usize,
-    /// With the numbers of their lines, oldest first.
-    on_their_way: VecDeque<(u64, Delivery)>,
+    /// Each file that was begun, with the lines before it.
+    files: Vec<(u64, PathBuf)>,
+    /// Lines that were accepted, of all files.
     lines: u64,
-    bytes: u64,
+    /// Oldest first.
+    on_their_way: VecDeque<Line>,
+    stored: Amount,
+    /// The first line that is known not to be stored.
+    not_stored: Option<Failure>,
     progress: Progress,
 }
 
+struct Line {
+    number: u64,
+    bytes: usize,
+    delivery: Delivery,
+}
+
+#[derive(Default)]
+struct Amount {
+    records: u64,
+    bytes: u64,
+}
+
 impl Sending<'_> {
-    fn all(&mut self, input: &Input, interrupt: &Interrupt) -> Result<(), Failure> {
+    fn all(&mut self, input: &Input) -> Result<(), Failure> {
         let mut lines = Lines::default();
         loop {
-            if interrupt.is_asked() {
-                return Err(Failure::interrupted());
-            }
             match input.next(LOOK).map_err(Failure::failed)? {
+                Arrived::File(path) => self.files.push((self.lines, path)),
                 Arrived::Block(block) => {
                     lines.block(&block, self.record_bytes_max, |line| self.line(line))?;
                 }
                 Arrived::Nothing => {}
                 Arrived::End => return Ok(()),
             }
-            self.settle(false)?;
-            self.progress.show(self.lines, self.bytes);
+            self.settle();
+            self.may_go_on()?;
         }
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
         let number = self.lines + 1;
         if line.len() > self.record_bytes_max {
-            return Err(Failure::failed(format_args!(
-                "line {number} is longer than the {} bytes that max.message.bytes of topic {} leaves for a record; \
-                 the lines before it are stored",
+            let text = format!(
+                "longer than the {} bytes that max.message.bytes of topic {} leaves for a record; \
+                 it and what follows it were not sent",
                 self.record_bytes_max, self.options.topic
-            )));
+            );
+            return Err(Failure::failed(text).at(&self.place(number)));
         }
         let (key, value) = match &self.options.key_separator {
             Some(separator) => split(line, separator.as_bytes()),
@@ -127,58 +164,122 @@ impl Sending<'_> {
             headers: self.headers,
             ..ProducerRecord::to(&self.options.topic)
         };
-        let delivery = self.producer.send(record)?;
-        self.on_their_way.push_back((number, delivery));
+        let delivery = loop {
+            match self.producer.try_send(record) {
+                // The broker is slower than the input, or away.
+                Err(SendError::BufferFull { .. }) => {
+                    self.wait_a_moment();
+                    self.may_go_on()?;
+                }
+                sent => break sent.map_err(|error| Failure::from(error).at(&self.place(number)))?,
+            }
+        };
+        self.on_their_way.push_back(Line { number, bytes: line.len(), delivery });
         self.lines = number;
-        self.bytes += line.len() as u64 + 1;
         Ok(())
     }
 
-    /// Forgets what has been delivered. Reports the first line that was not.
-    fn settle(&mut self, wait: bool) -> Result<(), Failure> {
-        while let Some((number, delivery)) = self.on_their_way.front() {
-            let result = match delivery.get() {
-                Some(result) => result,
-                None if wait => match delivery.wait_for(LOOK) {
-                    Some(result) => result,
-                    None => continue,
-                },
-                None => return Ok(()),
-            };
-            if let Err(error) = result {
-                let failure = Failure::from(error);
-                return Err(failure.at(&format!("line {number}")));
-            }
-            self.on_their_way.pop_front();
+    /// Where a line stands, for people.
+    fn place(&self, number: u64) -> String {
+        match self.files.iter().rfind(|(before, _)| *before < number) {
+            Some((before, path)) => format!("{}, line {}", path.display(), number - before),
+            None => format!("line {number}"),
         }
-        Ok(())
+    }
+
+    /// Whether more is to be sent.
+    fn may_go_on(&mut self) -> Result<(), Failure> {
+        self.progress.show(self.stored.records, self.stored.bytes, self.on_their_way.len());
+        if self.interrupt.is_asked() {
+            return Err(Failure::interrupted());
+        }
+        self.not_stored.take().map_or(Ok(()), Err)
+    }
+
+    /// Takes note of everything that is known about the oldest lines.
+    fn settle(&mut self) {
+        while let Some(result) = self.on_their_way.front().and_then(|line| line.delivery.get()) {
+            self.note(result.map_err(Failure::from));
+        }
+    }
+
+    /// Waits for the oldest line, but not for long.
+    fn wait_a_moment(&mut self) {
+        if let Some(result) = self.on_their_way.front().and_then(|line| line.delivery.wait_for(LOOK)) {
+            self.note(result.map_err(Failure::from));
+            self.settle();
+        }
+    }
+
+    /// What became of the oldest line.
+    fn note(&mut self, result: Result<folio_client::Delivered, Failure>) {
+        self.progress.moved();
+        let Some(line) = self.on_their_way.pop_front() else { return };
+        match result {
+            Ok(_) => {
+                self.stored.records += 1;
+                self.stored.bytes += line.bytes as u64;
+            }
+            Err(failure) if self.not_stored.is_none() => {
+                self.not_stored = Some(failure.at(&self.place(line.number)));
+            }
+            Err(_) => {}
+        }
     }
 
     /// Waits for what is on its way, also after a failure: what was accepted counts.
-    fn finish(mut self, ended: Result<(), Failure>) -> Result<(), Failure> {
+    fn finish(mut self, mut ended: Result<(), Failure>, output: Output) -> Result<(), Failure> {
         drop(self.producer.flush());
-        let settled = self.settle(true);
+        // When all is well, every line is delivered or given up in its time. Who has to stop does not wait for that.
+        let mut stop = ended.is_err().then(|| Instant::now() + LAST_WAIT);
+        while !self.on_their_way.is_empty() && stop.is_none_or(|stop| Instant::now() < stop) {
+            self.wait_a_moment();
+            self.progress.show(self.stored.records, self.stored.bytes, self.on_their_way.len());
+            if ended.is_ok() && self.interrupt.is_asked() {
+                ended = Err(Failure::interrupted());
+                stop = Some(Instant::now() + LAST_WAIT);
+            }
+        }
+        self.summary(output)?;
+        match (ended, self.not_stored) {
+            // It stands before whatever else went wrong.
+            (Err(failure), Some(earlier)) if !failure.is_interruption() => Err(earlier),
+            (ended @ Err(_), _) => ended,
+            (Ok(()), not_stored) => not_stored.map_or(Ok(()), Err),
+        }
+    }
+
+    fn summary(&self, output: Output) -> Result<(), Failure> {
         self.progress.end();
-        let undelivered = self.on_their_way.len() as u64;
-        let took = self.progress.since.elapsed().as_secs_f64();
-        eprintln!(
-            "{} records, {} to {} in {took:.2} s ({}/s){}",
-            self.lines - undelivered.min(self.lines),
-            human_bytes(self.bytes),
+        let Amount { records, bytes } = self.stored;
+        let unknown = self.lines - records;
+        let took = self.progress.since().as_secs_f64();
+        if output == Output::Json {
+            return print_json(&json!({
+                "topic": self.options.topic,
+                "records": records,
+                "bytes": bytes,
+                "seconds": took,
+                "records_not_known_to_be_stored": unknown,
+            }));
+        }
+        let unknown =
+            if unknown > 0 { format!("; {unknown} are not known to be stored") } else { String::new() };
+        say(format_args!(
+            "{}, {} to {} in {took:.2} s ({}/s){unknown}",
+            human_records(records),
+            human_bytes(bytes),
             self.options.topic,
-            human_bytes((self.bytes as f64 / took.max(1e-9)) as u64),
-            if undelivered > 0 {
-                format!("; {undelivered} are not known to be stored")
-            } else {
-                String::new()
-            },
-        );
-        ended.and(settled)
+            human_bytes((bytes as f64 / took.max(1e-9)) as u64),
+        ));
+        Ok(())
     }
 }
 
 /// How often a waiting program looks whether it was interrupted.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a program that has to stop waits for what is on its way.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// The key before the first separator and the value behind it; no separator, no key.
 fn split<'a>(line: &'a [u8], separator: &[u8]) -> (Option<&'a [u8]>, &'a [u8]) {
@@ -188,33 +289,6 @@ fn split<'a>(line: &'a [u8], separator: &[u8]) -> (Option<&'a [u8]>, &'a [u8]) {
     match line.windows(separator.len()).position(|window| window == separator) {
         Some(at) => (Some(&line[..at]), &line[at + separator.len()..]),
         None => (None, line),
-    }
-}
-
-/// One line on a terminal, renewed a few times a second.
-struct Progress {
-    since: Instant,
-    shown: Option<Instant>,
-    is_terminal: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { since: Instant::now(), shown: None, is_terminal: std::io::stderr().is_terminal() }
-    }
-
-    fn show(&mut self, records: u64, bytes: u64) {
-        let is_due = self.shown.unwrap_or(self.since).elapsed() >= Duration::from_millis(250);
-        if self.is_terminal && is_due {
-            self.shown = Some(Instant::now());
-            eprint!("\r{records} records, {}\x1b[K", human_bytes(bytes));
-        }
-    }
-
-    fn end(&self) {
-        if self.shown.is_some() {
-            eprint!("\r\x1b[K");
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::connect;
 use crate::arguments::{Output, TopicCommand};
 use crate::exit::Failure;
-use crate::output::{human_bytes, print, print_json, table};
+use crate::output::{human_bytes, print, print_json, say, table};
 
 pub(crate) fn run(broker: &str, output: Output, command: TopicCommand) -> Result<(), Failure> {
     let client = connect(broker)?;
@@ -53,12 +53,10 @@ pub(crate) fn run(broker: &str, output: Output, command: TopicCommand) -> Result
 /// A person reads that it is done, a program gets it as data.
 fn done(output: Output, text: &str, json: &Value) -> Result<(), Failure> {
     match output {
-        Output::Text => {
-            eprintln!("{text}");
-            Ok(())
-        }
-        Output::Json => print_json(json),
+        Output::Text => say(text),
+        Output::Json => print_json(json)?,
     }
+    Ok(())
 }
 
 fn listed(topic: &TopicListing) -> Value {
