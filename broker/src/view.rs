@@ -43,14 +43,7 @@ impl<F: Files> Topic<F> {
     }
 }
 
-/// How a request names a topic. The id is the identity: a topic made anew under an old name is another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TopicRef {
-    Name(String),
-    Id(Uuid),
-}
-
-/// All topics at one moment.
+/// All topics at one moment. The id is a topic's identity: one made anew under an old name is another.
 #[derive(Debug)]
 pub(crate) struct View<F: Files> {
     by_name: HashMap<Arc<str>, Arc<Topic<F>>>,
@@ -79,11 +72,12 @@ impl<F: Files> View<F> {
         view
     }
 
-    pub(crate) fn topic(&self, topic: &TopicRef) -> Option<&Arc<Topic<F>>> {
-        match topic {
-            TopicRef::Name(name) => self.by_name.get(name.as_str()),
-            TopicRef::Id(id) => self.by_id.get(id),
-        }
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Topic<F>>> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn with_id(&self, id: Uuid) -> Option<&Arc<Topic<F>>> {
+        self.by_id.get(&id)
     }
 
     /// The topics, in no order.

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use folio_storage::data_dir::{NewTopic, TopicError};
-use folio_storage::metadata::CommitError;
+use folio_storage::metadata::{self, CommitError};
 use folio_storage::partition::PartitionId;
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use crate::error::{Fault, ServiceError};
 use crate::metadata::{MetadataStore, Wanted};
 use crate::partition::Partition;
 use crate::threads::reaper::Retired;
-use crate::view::{Served, Topic, TopicRef};
+use crate::view::{Served, Topic};
 
 /// The longest name.
 const NAME_LEN_MAX: usize = 249;
@@ -99,14 +99,14 @@ pub(crate) fn follow(engine: &Engine) -> Result<(), ServiceError> {
 }
 
 /// Makes directories and logs. The transaction that says that they are there is an event like any other.
-fn make(engine: &Engine, id: Uuid, topic: &folio_storage::metadata::Topic) -> Result<(), ServiceError> {
+fn make(engine: &Engine, id: Uuid, topic: &metadata::Topic) -> Result<(), ServiceError> {
     let options = log_options(&settings_of(engine, topic));
     engine.dir.make_partitions(id, &options, now()).map_err(|error| of_topic(engine, &error))?;
     Ok(())
 }
 
-fn serve(engine: &Engine, id: Uuid, topic: &folio_storage::metadata::Topic) {
-    if engine.view.load().topic(&TopicRef::Id(id)).is_some() {
+fn serve(engine: &Engine, id: Uuid, topic: &metadata::Topic) {
+    if engine.view.load().with_id(id).is_some() {
         return;
     }
     let name: Arc<str> = topic.name.as_str().into();
@@ -134,7 +134,7 @@ fn serve(engine: &Engine, id: Uuid, topic: &folio_storage::metadata::Topic) {
 
 /// Takes a deleted topic out of sight, wakes who waits for it, and moves its files away.
 fn retire(engine: &Engine, id: Uuid) -> Result<(), ServiceError> {
-    let topic = engine.view.load().topic(&TopicRef::Id(id)).cloned();
+    let topic = engine.view.load().with_id(id).cloned();
     if let Some(topic) = &topic {
         engine.view.rcu(|view| view.without(id));
         // Appends and flushes that are under way meet the files moving.
@@ -156,8 +156,7 @@ fn retire(engine: &Engine, id: Uuid) -> Result<(), ServiceError> {
 /// # Errors
 /// There is none.
 pub(crate) fn find(engine: &Engine, name: &str) -> Result<Arc<Topic<Disk>>, ServiceError> {
-    let view = engine.view.load();
-    view.topic(&TopicRef::Name(name.to_owned())).cloned().ok_or_else(|| ServiceError::unknown_topic(name))
+    engine.view.load().named(name).cloned().ok_or_else(|| ServiceError::unknown_topic(name))
 }
 
 /// A partition by the topic's name and its number.
@@ -229,7 +228,7 @@ fn check_name(name: &str) -> Result<(), ServiceError> {
 }
 
 /// A setting that this build refuses was accepted by another: the default holds, and the log says so.
-fn settings_of(engine: &Engine, topic: &folio_storage::metadata::Topic) -> TopicSettings {
+fn settings_of(engine: &Engine, topic: &metadata::Topic) -> TopicSettings {
     settings(&engine.config.topic, &topic.settings).unwrap_or_else(|error| {
         tracing::error!(
             topic = topic.name,
