@@ -459,7 +459,7 @@ fn close(engine: Arc<Engine>, end: &End, deadline: Instant) -> Outcome {
 
 impl Engine {
     /// Works off jobs until the inbox is closed.
-    fn work_off(&self, inbox: &Inbox<crate::engine::Job>) {
+    fn work_off(&self, inbox: &Inbox<crate::threads::jobs::Job>) {
         while let threads::inbox::Taken::Items(job) = inbox.take_one() {
             job(self);
         }

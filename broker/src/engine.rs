@@ -1,11 +1,12 @@
 //! What all threads of a broker share.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use bytes::BytesMut;
 use folio_channel::LoopHandle;
 use folio_record::Timestamp;
 use folio_storage::files::OsFiles;
@@ -22,15 +23,13 @@ use crate::shard::{LoopMessage, Shard};
 use crate::space::DiskSpace;
 use crate::threads::flusher::FlushRequest;
 use crate::threads::inbox::Inbox;
+use crate::threads::jobs::Job;
 use crate::threads::lane::LaneJob;
 use crate::threads::reaper::Retired;
 use crate::view::View;
 
 /// The file system below the broker.
 pub(crate) type Disk = OsFiles;
-
-/// Work for a thread that may wait on a disk and whose order matters little.
-pub(crate) type Job = Box<dyn FnOnce(&Engine) + Send>;
 
 /// Shared by loops and storage threads.
 pub(crate) struct Engine {
@@ -77,7 +76,7 @@ impl Engine {
     }
 
     /// A write failed: nothing is acknowledged any more.
-    pub(crate) fn fail(&self, file: &std::path::Path, error: &dyn std::fmt::Display) {
+    pub(crate) fn fail(&self, file: &Path, error: &dyn fmt::Display) {
         self.dir.fail();
         // Paths of a log are relative to the data directory.
         let file = self.config.data_dir.join(file);
@@ -101,8 +100,13 @@ impl Engine {
     /// `bytes` have left the lanes, or what waits for them: producers may go on if that was too much before.
     pub(crate) fn left_lane(&self, bytes: u64) {
         if bytes > 0 && self.pressure.lanes.sub(bytes) {
-            self.loops().iter().for_each(LoopHandle::wake_paused);
+            self.wake_producers();
         }
+    }
+
+    /// The pressure is off: the loops read their producers again.
+    pub(crate) fn wake_producers(&self) {
+        self.loops().iter().for_each(LoopHandle::wake_paused);
     }
 
     /// `buffers` were appended to `partition`: counts them, and reports the partition to the flusher.
@@ -128,15 +132,15 @@ impl Engine {
     }
 }
 
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("dir", &self.config.data_dir).finish_non_exhaustive()
     }
 }
 
 /// How a log is kept by these settings.
 pub(crate) fn log_options(settings: &TopicSettings) -> LogOptions {
-    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     LogOptions {
         segment_bytes: settings.segment_bytes,
         segment_ms: Some(millis(settings.segment_age)),
@@ -153,14 +157,6 @@ pub(crate) fn log_options(settings: &TopicSettings) -> LogOptions {
 
 /// The wall clock.
 pub(crate) fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::new(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Batches of one entry of a produce on their way to a log.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) batches: BytesMut,
-    /// Which request, and which of its entries; none when nobody wants to know.
-    pub(crate) ticket: Option<(crate::purgatory::Ticket, usize)>,
 }

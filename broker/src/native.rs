@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::error::ServiceError;
-use crate::shard::{Shard, reply_or_close};
+use crate::shard::Shard;
 use codec::{NativeRequest, NativeResponse};
 
 /// One native connection's requests.
@@ -88,14 +88,26 @@ fn header<'a, 'r, T: Request + Deserialize<'a>>(
 
 /// Answers now.
 fn respond<T: Serialize>(head: Head, header: &T, reply: Responder<'_, NativeResponse>) {
-    if let Some(response) = encoded(head, header, Vec::new()) {
-        reply.send(response);
-    }
+    send(reply, encoded(head, header, Vec::new()));
 }
 
 /// Answers a request that was kept.
 fn respond_later<T: Serialize>(head: Head, header: &T, reply: Reply<NativeResponse>) {
-    reply_or_close(reply, encoded(head, header, Vec::new()));
+    send_later(reply, encoded(head, header, Vec::new()));
+}
+
+/// An answer that could not be encoded closes the connection.
+fn send(reply: Responder<'_, NativeResponse>, response: Option<NativeResponse>) {
+    if let Some(response) = response {
+        reply.send(response);
+    }
+}
+
+/// See [`send`].
+fn send_later(reply: Reply<NativeResponse>, response: Option<NativeResponse>) {
+    if let Some(response) = response {
+        reply.send(response);
+    }
 }
 
 /// An answer that is too large to encode closes the connection, with a line in the log.

@@ -8,17 +8,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use folio_channel::{LoopLocal, Reply};
+use bytes::BytesMut;
+use folio_channel::LoopLocal;
 use folio_record::Offset;
 use folio_storage::{AppendedRange, Mode};
 
 use crate::config::DurabilityClass;
-use crate::engine::{Disk, Engine, Pending};
+use crate::engine::{Disk, Engine};
 use crate::error::{Fault, ServiceError};
-use crate::native::codec::NativeResponse;
 use crate::partition::{Partition, PartitionKey};
 use crate::purgatory::{Purgatory, Ticket};
-use crate::service::fetch::{Collected, Fetch};
+use crate::service::fetch::{AnswerFetch, Collected, Fetch, cold_job};
+use crate::service::produce::Admitted;
 use crate::threads::lane::{self, LaneJob};
 
 /// What other threads tell a loop.
@@ -34,6 +35,14 @@ pub(crate) enum LoopMessage {
     Drain,
 }
 
+/// Batches of one entry of a produce on their way to a log.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) batches: BytesMut,
+    /// Which request, and which of its entries; none when nobody wants to know.
+    pub(crate) ticket: Option<(Ticket, usize)>,
+}
+
 /// What became of one entry of a produce.
 #[derive(Debug)]
 pub(crate) struct Placed {
@@ -41,22 +50,21 @@ pub(crate) struct Placed {
     pub(crate) outcome: Result<AppendedRange, ServiceError>,
 }
 
-/// Makes an answer of the entries' outcomes, in the protocol that asked.
-pub(crate) type AnswerProduce = Box<dyn FnOnce(Vec<Produced>) -> Option<NativeResponse> + Send>;
+/// Tells whoever asked, in the protocol that asked, what became of the entries. Dropped unused, it closes the connection.
+pub(crate) type AnswerProduce = Box<dyn FnOnce(Vec<Produced>) + Send>;
 
 /// The outcome of one entry, with the log start to be told.
 pub(crate) type Produced = Result<(Offset, Offset), ServiceError>;
 
 /// A produce that waits.
-pub(crate) struct WaitingProduce {
-    pub(crate) reply: Reply<NativeResponse>,
-    pub(crate) answer: AnswerProduce,
-    pub(crate) waits_for_watermark: bool,
-    pub(crate) entries: Vec<EntryState>,
+struct WaitingProduce {
+    answer: AnswerProduce,
+    waits_for_watermark: bool,
+    entries: Vec<EntryState>,
 }
 
 /// Where one entry of a produce is.
-pub(crate) enum EntryState {
+enum EntryState {
     Appending,
     Appended { partition: Arc<Partition<Disk>>, range: AppendedRange },
     Refused(ServiceError),
@@ -64,8 +72,8 @@ pub(crate) enum EntryState {
 
 /// A fetch that waits.
 pub(crate) struct WaitingFetch {
-    reply: Reply<NativeResponse>,
     fetch: Fetch,
+    answer: AnswerFetch,
     /// What the last look found.
     collected: Option<Collected>,
 }
@@ -125,22 +133,45 @@ impl Shard {
         }
     }
 
-    /// Parks a produce until its entries are where it wants them.
-    pub(crate) fn park_produce(
+    /// Takes the admitted entries into this turn's append, and answers once all are where they are wanted: appended,
+    /// or (`waits_for_watermark`) below the high watermark. At the deadline it answers as things are.
+    pub(crate) fn produce(
         &mut self,
-        partitions: &[Arc<Partition<Disk>>],
+        entries: Vec<Result<Admitted, ServiceError>>,
+        waits_for_watermark: bool,
         deadline: Instant,
-        waiting: WaitingProduce,
-    ) -> Ticket {
-        let watches = partitions.iter().map(|partition| partition.key).collect();
-        if waiting.waits_for_watermark {
-            partitions.iter().for_each(|partition| partition.register_waiter(self.index));
+        answer: AnswerProduce,
+    ) {
+        let mut admitted = Vec::with_capacity(entries.len());
+        let entries = entries.into_iter().enumerate().map(|(number, entry)| match entry {
+            Ok((partition, batches)) => {
+                admitted.push((number, partition, batches));
+                EntryState::Appending
+            }
+            Err(error) => EntryState::Refused(error),
+        });
+        let waiting = WaitingProduce { answer, waits_for_watermark, entries: entries.collect() };
+        if admitted.is_empty() {
+            return waiting.finish();
         }
-        self.produces.park(watches, deadline, waiting)
+        if waits_for_watermark {
+            admitted.iter().for_each(|(_, partition, _)| partition.register_waiter(self.index));
+        }
+        let watches = admitted.iter().map(|(_, partition, _)| partition.key).collect();
+        let ticket = self.produces.park(watches, deadline, waiting);
+        for (number, partition, batches) in admitted {
+            self.collect(&partition, Pending { batches, ticket: Some((ticket, number)) });
+        }
     }
 
-    /// Takes batches into this turn's append.
-    pub(crate) fn collect(&mut self, partition: &Arc<Partition<Disk>>, pending: Pending) {
+    /// Takes the admitted entries into this turn's append. Nobody wants to know what becomes of them.
+    pub(crate) fn produce_unanswered(&mut self, entries: Vec<Result<Admitted, ServiceError>>) {
+        for (partition, batches) in entries.into_iter().flatten() {
+            self.collect(&partition, Pending { batches, ticket: None });
+        }
+    }
+
+    fn collect(&mut self, partition: &Arc<Partition<Disk>>, pending: Pending) {
         let of_partition = self.collected.entry(partition.key);
         of_partition.or_insert_with(|| Collection::new(partition)).pending.push(pending);
     }
@@ -165,13 +196,16 @@ impl Shard {
     }
 
     fn answer_fetch(&self, waiting: WaitingFetch) {
-        let WaitingFetch { reply, fetch, collected } = waiting;
+        let WaitingFetch { fetch, answer, collected } = waiting;
         if self.engine.health.has_failed() {
-            return reply_or_close(reply, fetch.refuse(&ServiceError::storage_failed()));
+            return answer(fetch.refused(&ServiceError::storage_failed()));
         }
         match collected.unwrap_or_else(|| fetch.collect_warm()) {
-            Collected::Ready(found) => reply_or_close(reply, fetch.answer(&self.engine, found)),
-            Collected::Cold => self.engine.readers.send([crate::service::fetch::cold_job(fetch, reply)]),
+            Collected::Ready(found) => {
+                fetch.note_answered(&self.engine, &found);
+                answer(found);
+            }
+            Collected::Cold => self.engine.readers.run(cold_job(fetch, answer)),
         }
     }
 
@@ -269,8 +303,8 @@ impl Shard {
             waiting.entries.fill_with(|| EntryState::Refused(ServiceError::storage_failed()));
             waiting.finish();
         }
-        for WaitingFetch { reply, fetch, .. } in fetches {
-            reply_or_close(reply, fetch.refuse(&ServiceError::storage_failed()));
+        for WaitingFetch { fetch, answer, .. } in fetches {
+            answer(fetch.refused(&ServiceError::storage_failed()));
         }
     }
 }
@@ -312,8 +346,8 @@ impl LoopLocal for Shard {
 }
 
 impl WaitingFetch {
-    pub(crate) fn new(reply: Reply<NativeResponse>, fetch: Fetch) -> Self {
-        Self { reply, fetch, collected: None }
+    pub(crate) fn new(fetch: Fetch, answer: AnswerFetch) -> Self {
+        Self { fetch, answer, collected: None }
     }
 
     /// Looks, and keeps what it sees if that is enough.
@@ -339,8 +373,8 @@ impl WaitingProduce {
     }
 
     /// Answers with what there is.
-    pub(crate) fn finish(self) {
-        let Self { reply, answer, waits_for_watermark, entries } = self;
+    fn finish(self) {
+        let Self { answer, waits_for_watermark, entries } = self;
         let late = || ServiceError::new(Fault::TimedOut, "not acknowledged in time; it may still be stored");
         let produced = entries.into_iter().map(|entry| match entry {
             EntryState::Appending => Err(late()),
@@ -356,13 +390,6 @@ impl WaitingProduce {
             }
             EntryState::Refused(error) => Err(error),
         });
-        reply_or_close(reply, answer(produced.collect()));
-    }
-}
-
-/// An answer that cannot be encoded is a bug of ours; the peer sees the connection close.
-pub(crate) fn reply_or_close(reply: Reply<NativeResponse>, response: Option<NativeResponse>) {
-    if let Some(response) = response {
-        reply.send(response);
+        answer(produced.collect());
     }
 }

@@ -13,6 +13,7 @@ use crate::health::{Failure, Health};
 
 pub(crate) mod flusher;
 pub(crate) mod inbox;
+pub(crate) mod jobs;
 pub(crate) mod lane;
 pub(crate) mod maintenance;
 pub(crate) mod reaper;

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use folio_channel::Responder;
+use folio_channel::{Reply, Responder};
 use folio_mapped::MapSlice;
 use folio_record::{LeaderEpoch, Offset};
 use folio_wire::native::fetch::{FetchAnswerV1, FetchRequestV1, FetchedV1};
 use folio_wire::native::{ErrorCode, Head};
 
 use super::codec::{NativeRequest, NativeResponse};
-use super::{encoded, header};
+use super::{encoded, header, send, send_later};
 use crate::error::ServiceError;
 use crate::partition::PartitionKey;
-use crate::service::fetch::{Collected, Fetch, Found, Place, Want, cold_job};
+use crate::service::fetch::{AnswerFetch, Collected, Fetch, Outcome, Place, Want, cold_job};
 use crate::service::topics;
 use crate::shard::{Shard, WaitingFetch};
 
@@ -50,31 +50,30 @@ pub(super) fn call(
         min_bytes: (message.min_bytes as usize).min(bytes_max),
         max_bytes: (message.max_bytes as usize).min(bytes_max),
         wants: wants.collect(),
-        answer: Box::new(move |found| answer_of(head, found)),
     };
     if shard.engine.health.has_failed() {
-        if let Some(response) = fetch.refuse(&ServiceError::storage_failed()) {
-            reply.send(response);
-        }
-        return;
+        let refused = fetch.refused(&ServiceError::storage_failed());
+        return send(reply, answer_of(head, refused));
     }
+    let later = |reply: Reply<NativeResponse>| -> AnswerFetch {
+        Box::new(move |found| send_later(reply, answer_of(head, found)))
+    };
     let collected = fetch.collect_warm();
     if message.max_wait_ms > 0 && !fetch.is_enough(&collected) {
         let deadline = Instant::now() + Duration::from_millis(u64::from(message.max_wait_ms));
-        shard.park_fetch(deadline, WaitingFetch::new(reply.later(), fetch));
+        shard.park_fetch(deadline, WaitingFetch::new(fetch, later(reply.later())));
         return;
     }
     match collected {
         Collected::Ready(found) => {
-            if let Some(response) = fetch.answer(&shard.engine, found) {
-                reply.send(response);
-            }
+            fetch.note_answered(&shard.engine, &found);
+            send(reply, answer_of(head, found));
         }
-        Collected::Cold => shard.engine.readers.send([cold_job(fetch, reply.later())]),
+        Collected::Cold => shard.engine.readers.run(cold_job(fetch, later(reply.later()))),
     }
 }
 
-fn answer_of(head: Head, found: Vec<Result<Found, ServiceError>>) -> Option<NativeResponse> {
+fn answer_of(head: Head, found: Vec<Outcome>) -> Option<NativeResponse> {
     let mut records = Vec::new();
     let entries = found.into_iter().map(|outcome| match outcome {
         Err(error) => FetchedV1 {

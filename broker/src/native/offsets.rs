@@ -22,10 +22,7 @@ pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_
         return;
     }
     let reply = reply.later();
-    engine
-        .readers
-        .send([Box::new(move |engine: &Engine| respond_later(head, &answer(engine, &wants), reply))
-            as crate::engine::Job]);
+    engine.readers.run(move |engine| respond_later(head, &answer(engine, &wants), reply));
 }
 
 fn answer(engine: &Engine, wants: &[(String, u32, OffsetSpec)]) -> ListOffsetsAnswerV1 {

@@ -21,22 +21,22 @@ pub(super) fn create(engine: &Engine, request: &NativeRequest, reply: Responder<
     let configs: Vec<(String, String)> =
         message.configs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
     let (head, reply) = (request.head, reply.later());
-    engine.admin.send([Box::new(move |engine: &Engine| {
+    engine.admin.run(move |engine| {
         let created = topics::create(engine, &name, partitions, &configs);
         let (error, message) = code(&created);
         let id = created.map_or([0; 16], uuid::Uuid::into_bytes);
         respond_later(head, &TopicCreateAnswerV1 { error, message, id }, reply);
-    }) as crate::engine::Job]);
+    });
 }
 
 pub(super) fn delete(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
     let Some((message, reply)) = header::<TopicDeleteRequestV1<'_>>(request, reply) else { return };
     let name = message.name.to_owned();
     let (head, reply) = (request.head, reply.later());
-    engine.admin.send([Box::new(move |engine: &Engine| {
+    engine.admin.run(move |engine| {
         let (error, message) = code(&topics::delete(engine, &name));
         respond_later(head, &TopicDeleteAnswerV1 { error, message }, reply);
-    }) as crate::engine::Job]);
+    });
 }
 
 pub(super) fn list(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {

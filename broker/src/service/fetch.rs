@@ -2,28 +2,26 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use folio_channel::Reply;
 use folio_mapped::MapSlice;
 use folio_record::{LeaderEpoch, Offset};
 use folio_storage::{Cursor, Read, Touch};
 
-use crate::engine::{Disk, Engine, Job};
+use crate::engine::{Disk, Engine};
 use crate::error::{Fault, ServiceError};
-use crate::native::codec::NativeResponse;
 use crate::partition::Partition;
-use crate::shard::reply_or_close;
 
 /// A fetch, in house words.
 pub(crate) struct Fetch {
     pub(crate) min_bytes: usize,
     pub(crate) max_bytes: usize,
     pub(crate) wants: Vec<Want>,
-    pub(crate) answer: AnswerFetch,
 }
 
-/// Makes an answer of what was found, in the protocol that asked.
-pub(crate) type AnswerFetch =
-    Box<dyn FnOnce(Vec<Result<Found, ServiceError>>) -> Option<NativeResponse> + Send>;
+/// Tells whoever asked, in the protocol that asked, what each partition had. Dropped unused, it closes the connection.
+pub(crate) type AnswerFetch = Box<dyn FnOnce(Vec<Outcome>) + Send>;
+
+/// What one partition had, or why it cannot be read from.
+pub(crate) type Outcome = Result<Found, ServiceError>;
 
 /// One partition that is read from.
 pub(crate) struct Want {
@@ -56,7 +54,7 @@ pub(crate) struct Found {
 /// What a read without waiting for a disk came to.
 pub(crate) enum Collected {
     /// An outcome for each partition.
-    Ready(Vec<Result<Found, ServiceError>>),
+    Ready(Vec<Outcome>),
     /// Something that was asked for is not in memory.
     Cold,
 }
@@ -72,8 +70,7 @@ impl Fetch {
         match collected {
             Collected::Cold => true,
             Collected::Ready(found) => {
-                let is_wrong =
-                    |one: &Result<Found, ServiceError>| one.as_ref().map_or(true, |one| one.error.is_some());
+                let is_wrong = |one: &Outcome| one.as_ref().map_or(true, |one| one.error.is_some());
                 bytes_of(found) >= self.min_bytes || found.iter().any(is_wrong)
             }
         }
@@ -87,30 +84,24 @@ impl Fetch {
         }
     }
 
-    /// Turns what was found into an answer, and moves the reader's places on.
-    pub(crate) fn answer(
-        self,
-        engine: &Engine,
-        found: Vec<Result<Found, ServiceError>>,
-    ) -> Option<NativeResponse> {
-        engine.counters.bytes_out.add(bytes_of(&found) as u64);
-        for (want, found) in self.wants.iter().zip(&found) {
+    /// `found` is about to be answered: counts it, and moves the reader's places on.
+    pub(crate) fn note_answered(&self, engine: &Engine, found: &[Outcome]) {
+        engine.counters.bytes_out.add(bytes_of(found) as u64);
+        for (want, found) in self.wants.iter().zip(found) {
             if let Ok(Found { slice: Some(_), cursor, .. }) = found {
                 *want.place.lock().unwrap_or_else(PoisonError::into_inner) = *cursor;
             }
         }
-        (self.answer)(found)
     }
 
     /// The same error for every partition.
-    pub(crate) fn refuse(self, error: &ServiceError) -> Option<NativeResponse> {
-        let refused = self.wants.iter().map(|_| Err(error.clone())).collect();
-        (self.answer)(refused)
+    pub(crate) fn refused(&self, error: &ServiceError) -> Vec<Outcome> {
+        self.wants.iter().map(|_| Err(error.clone())).collect()
     }
 
     /// `None` if something is cold and `touch` does not allow for it. The first batch of the first partition that
     /// has one goes whole, whatever the limits say; then they hold.
-    fn collect(&self, touch: Touch) -> Option<Vec<Result<Found, ServiceError>>> {
+    fn collect(&self, touch: Touch) -> Option<Vec<Outcome>> {
         let mut left = self.max_bytes;
         let mut has_some = false;
         let mut all = Vec::with_capacity(self.wants.len());
@@ -180,11 +171,10 @@ impl Want {
 }
 
 /// Reads on a thread that may wait for a disk, and answers from there.
-pub(crate) fn cold_job(fetch: Fetch, reply: Reply<NativeResponse>) -> Job {
-    Box::new(move |engine| {
+pub(crate) fn cold_job(fetch: Fetch, answer: AnswerFetch) -> impl FnOnce(&Engine) + Send + 'static {
+    move |engine| {
         if engine.health.has_failed() {
-            reply_or_close(reply, fetch.refuse(&ServiceError::storage_failed()));
-            return;
+            return answer(fetch.refused(&ServiceError::storage_failed()));
         }
         let mut found = fetch.collect(Touch::Any).unwrap_or_default();
         for one in &mut found {
@@ -198,10 +188,11 @@ pub(crate) fn cold_job(fetch: Fetch, reply: Reply<NativeResponse>) -> Job {
                 *slice = None;
             }
         }
-        reply_or_close(reply, fetch.answer(engine, found));
-    })
+        fetch.note_answered(engine, &found);
+        answer(found);
+    }
 }
 
-fn bytes_of(found: &[Result<Found, ServiceError>]) -> usize {
+fn bytes_of(found: &[Outcome]) -> usize {
     found.iter().flatten().filter_map(|one| one.slice.as_ref()).map(MapSlice::len).sum()
 }

@@ -1,19 +1,52 @@
 //! What produce refuses, whichever protocol asked. Stored bytes stay as they were sent.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
 use folio_record::{
     Batch, BatchError, DecompressLimit, Offset, ProducerId, Timestamp, TimestampType, UnverifiedBatch,
 };
 
+use super::topics;
 use crate::config::TopicSettings;
+use crate::engine::{Disk, Engine, now};
 use crate::error::{Fault, ServiceError};
+use crate::partition::Partition;
+
+/// Batches that were found good, and where they are to be appended.
+pub(crate) type Admitted = (Arc<Partition<Disk>>, BytesMut);
+
+/// Takes `batches` for a partition, if all of them may be stored there as they are.
+///
+/// # Errors
+/// There is no such partition here, the data directory takes nothing, or the first thing wrong with a batch.
+pub(crate) fn admit(
+    engine: &Engine,
+    topic: &str,
+    number: u32,
+    batches: BytesMut,
+) -> Result<Admitted, ServiceError> {
+    let partition = topics::partition(engine, topic, number)?;
+    if engine.health.has_failed() {
+        return Err(ServiceError::storage_failed());
+    }
+    engine.space.check()?;
+    let settings = partition.settings.load();
+    let checks =
+        Checks { settings: &settings, decompress_max: engine.config.decompress_max_bytes, now: now() };
+    checks.all(&batches)?;
+    drop(settings);
+    Ok((partition, batches))
+}
 
 /// What the checks need to know besides the bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Checks<'a> {
-    pub(crate) settings: &'a TopicSettings,
+struct Checks<'a> {
+    settings: &'a TopicSettings,
     /// What one compressed batch may unpack to.
-    pub(crate) decompress_max: usize,
-    pub(crate) now: Timestamp,
+    decompress_max: usize,
+    now: Timestamp,
 }
 
 impl Checks<'_> {
@@ -21,7 +54,7 @@ impl Checks<'_> {
     ///
     /// # Errors
     /// The first thing wrong with the first batch that has something wrong; none may be stored then.
-    pub(crate) fn all(&self, bytes: &[u8]) -> Result<(), ServiceError> {
+    fn all(&self, bytes: &[u8]) -> Result<(), ServiceError> {
         let mut rest = bytes;
         loop {
             let (batch, behind) = UnverifiedBatch::split_first(rest).map_err(|e| refused(&e))?;
@@ -69,7 +102,7 @@ impl Checks<'_> {
     }
 
     fn timestamps(&self, min: Timestamp, max: Timestamp) -> Result<(), ServiceError> {
-        let limit = |limit: Option<std::time::Duration>| {
+        let limit = |limit: Option<Duration>| {
             limit.and_then(|limit| i64::try_from(limit.as_millis()).ok()).unwrap_or(i64::MAX)
         };
         let now = self.now.get();

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use folio_storage::data_dir::FlushError;
+
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine, now};
 use crate::partition::{Partition, PartitionKey};
@@ -98,7 +100,7 @@ fn take_due(
     due.iter().filter_map(|key| dirty.remove(key)).map(|one| one.partition).collect()
 }
 
-fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<(), folio_storage::data_dir::FlushError> {
+fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<(), FlushError> {
     let begun: Vec<u64> = due.iter().map(|partition| partition.begin_flush()).collect();
     let before: Vec<i64> = due.iter().map(|partition| partition.log.durable().get()).collect();
     // What was deleted needs no flush; its bytes count as flushed, or they would hold producers back for ever.
@@ -113,11 +115,11 @@ fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<(), folio_stor
     }
     engine.announce(due, None);
     if is_relieved {
-        engine.loops().iter().for_each(folio_channel::LoopHandle::wake_paused);
+        engine.wake_producers();
     }
     Ok(())
 }
 
-fn slots(engine: &Engine, at: Instant) -> Result<(), folio_storage::data_dir::FlushError> {
+fn slots(engine: &Engine, at: Instant) -> Result<(), FlushError> {
     if engine.dir.slots_are_due(at, true) { engine.dir.sync_slots() } else { Ok(()) }
 }

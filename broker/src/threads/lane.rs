@@ -5,12 +5,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use folio_storage::{AppendError, Mode};
 
-use crate::engine::{Disk, Engine, Pending, now};
+use crate::engine::{Disk, Engine, now};
 use crate::error::{Fault, ServiceError};
 use crate::partition::Partition;
-use crate::shard::{LoopMessage, Placed};
+use crate::shard::{LoopMessage, Pending, Placed};
 use crate::threads::inbox::Taken;
 
 /// One turn's batches of one partition, from one loop.
@@ -60,7 +61,7 @@ pub(crate) fn append(
     }
     let (tickets, mut buffers): (Vec<_>, Vec<_>) =
         pending.into_iter().map(|one| (one.ticket, one.batches)).unzip();
-    let again = |tickets: Vec<_>, buffers: Vec<bytes::BytesMut>| {
+    let again = |tickets: Vec<_>, buffers: Vec<BytesMut>| {
         tickets.into_iter().zip(buffers).map(|(ticket, batches)| Pending { batches, ticket }).collect()
     };
     let appended = match mode {
