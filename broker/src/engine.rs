@@ -109,6 +109,15 @@ impl Engine {
         self.loops().iter().for_each(LoopHandle::wake_paused);
     }
 
+    /// No thread but the flusher gets any more work.
+    pub(crate) fn close_inboxes(&self) {
+        self.lanes.iter().for_each(Inbox::close);
+        self.readers.close();
+        self.admin.close();
+        self.reaper.close();
+        self.stop.close();
+    }
+
     /// `buffers` were appended to `partition`: counts them, and reports the partition to the flusher.
     pub(crate) fn appended(&self, partition: &Arc<Partition<Disk>>, bytes: u64, buffers: u64) {
         let unflushed = self.pressure.unflushed.add(bytes);

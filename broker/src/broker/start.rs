@@ -1,0 +1,216 @@
+//! The parts of a broker, and putting them together.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use folio_channel::{
+    ChannelLimits, EventLoopConfig, EventLoopGroup, IdleTimeout, PreparedGroup, ProtocolDetector,
+    ProtocolTable, RequestHandler, Stage, initializer,
+};
+use folio_storage::files::{OsFiles, SyncTotals};
+use folio_storage::metadata::Topic;
+use folio_storage::partition::PartitionId;
+use folio_storage::{DataDir, DataDirOptions, OpenReport};
+use uuid::Uuid;
+
+use super::StartError;
+use super::end::End;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::engine::{Disk, Engine, log_options, now};
+use crate::health::Health;
+use crate::native::NativeService;
+use crate::native::codec::NativeCodec;
+use crate::partition::LOOPS_MAX;
+use crate::pressure::Pressure;
+use crate::service::topics;
+use crate::shard::Shard;
+use crate::space::DiskSpace;
+use crate::threads::inbox::Inbox;
+use crate::threads::{self, flusher, jobs, lane, maintenance, reaper};
+use crate::view::View;
+
+/// What a data directory is opened with by a broker of this configuration.
+#[must_use]
+pub fn data_dir_options(config: &Config) -> DataDirOptions {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    DataDirOptions {
+        build: concat!("foliod ", env!("CARGO_PKG_VERSION")).to_owned(),
+        run_id: Uuid::new_v4().as_u64_pair().0,
+        new_dir: Uuid::new_v4(),
+        new_cluster: Uuid::new_v4(),
+        pid: std::process::id(),
+        host: host.trim().to_owned(),
+        allow_incoherent_fs: config.allow_incoherent_fs,
+        slots_sync: config.slots_sync,
+    }
+}
+
+pub(super) fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>, SyncTotals), StartError> {
+    let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
+    let files = OsFiles::open_or_create(&config.data_dir).map_err(unusable)?;
+    let options = data_dir_options(config);
+    let topic_options = |topic: &Topic| {
+        let settings = topics::settings(&config.topic, &topic.settings);
+        log_options(&settings.unwrap_or_else(|_| config.topic.clone()))
+    };
+    let files = Arc::new(files);
+    let (dir, report) = DataDir::open(Arc::clone(&files), &options, topic_options, now())?;
+    Ok((dir, report, files.syncs()))
+}
+
+pub(super) fn engine(
+    config: Config,
+    dir: DataDir<Disk>,
+    offline: HashMap<PartitionId, Arc<str>>,
+    recovered: String,
+    end: &Arc<End>,
+) -> Engine {
+    let announce = {
+        let end = Arc::clone(end);
+        move || end.ask()
+    };
+    Engine {
+        dir,
+        view: ArcSwap::from_pointee(View::empty()),
+        follower: Mutex::default(),
+        offline,
+        health: Arc::new(Health::new(announce)),
+        pressure: Pressure::new(config.lane_queue_bytes as u64, config.writeback_max_bytes),
+        counters: Counters::default(),
+        started: Instant::now(),
+        recovered,
+        flusher: Inbox::new(),
+        lanes: (0..config.lane_threads.get()).map(|_| Inbox::new()).collect(),
+        readers: Inbox::new(),
+        admin: Inbox::new(),
+        reaper: Inbox::new(),
+        space: DiskSpace::default(),
+        stop: Inbox::new(),
+        loops: OnceLock::new(),
+        config,
+    }
+}
+
+/// What could not be recovered, and why; the log says so too.
+pub(super) fn offline(report: &OpenReport<Disk>) -> HashMap<PartitionId, Arc<str>> {
+    let offline = report.partitions.iter().filter_map(|partition| {
+        let damage = partition.state.as_ref().err()?;
+        tracing::error!(topic = partition.topic, partition = partition.id.partition, %damage, "a partition is offline");
+        Some((partition.id, damage.to_string().into()))
+    });
+    offline.collect()
+}
+
+/// What was recovered, for the start line.
+pub(super) fn describe(report: &OpenReport<Disk>) -> String {
+    if report.created {
+        return "new directory".to_owned();
+    }
+    let count = report.partitions.len();
+    let offline = report.partitions.iter().filter(|partition| partition.state.is_err()).count();
+    let scanned: u64 =
+        report.partitions.iter().flat_map(|one| one.state.iter()).map(|(_, one)| one.bytes_scanned).sum();
+    let cut: u64 = report
+        .partitions
+        .iter()
+        .flat_map(|one| one.state.iter())
+        .filter_map(|(_, one)| one.cut.as_ref())
+        .map(|cut| cut.bytes)
+        .sum();
+    let how = if report.was_clean { "clean stop" } else { "unclean stop" };
+    format!("{how}, {count} partitions, {scanned} bytes scanned, {cut} bytes cut, {offline} offline")
+}
+
+/// Starts the event loops.
+pub(super) fn loops(engine: &Arc<Engine>) -> io::Result<EventLoopGroup<Shard>> {
+    let limits = ChannelLimits {
+        unfinished_bytes_max: engine.config.frame_max_bytes + FRAME_START_SIZE_MAX,
+        connections_max: engine.config.connections_max.min(descriptors() / 2),
+        in_flight_max: engine.config.connection_requests_max,
+        ..ChannelLimits::default()
+    };
+    let loops = engine.config.loop_threads.get().min(LOOPS_MAX);
+    let spin = engine.config.loop_spin;
+    let prepared = PreparedGroup::new(EventLoopConfig { loops, limits, spin, ..EventLoopConfig::default() })?;
+    let _ = engine.loops.set(prepared.handles().to_vec());
+    let engine = Arc::clone(engine);
+    prepared.start(move |index, _| Shard::new(index, Arc::clone(&engine)))
+}
+
+/// What no frame's length counts of it, generously: the largest frame has to fit whole.
+const FRAME_START_SIZE_MAX: usize = 64;
+
+/// Starts the storage threads; the flusher is the last to end.
+pub(super) fn threads(engine: &Arc<Engine>) -> io::Result<(Vec<JoinHandle<()>>, JoinHandle<()>)> {
+    let start = |name: String, body: fn(&Engine, usize), number: usize| {
+        let shared = Arc::clone(engine);
+        threads::spawn(name, Arc::clone(&engine.health), move || body(&shared, number))
+    };
+    let mut all = Vec::new();
+    for number in 0..engine.config.lane_threads.get() {
+        all.push(start(format!("folio-lane-{number}"), lane::run, number)?);
+    }
+    for number in 0..engine.config.read_threads.get() {
+        let read: fn(&Engine, usize) = |engine, _| jobs::run(engine, &engine.readers);
+        all.push(start(format!("folio-read-{number}"), read, number)?);
+    }
+    all.push(start("folio-admin".to_owned(), |engine, _| jobs::run(engine, &engine.admin), 0)?);
+    all.push(start("folio-reaper".to_owned(), |engine, _| reaper::run(engine), 0)?);
+    all.push(start("folio-maintain".to_owned(), |engine, _| maintenance::run(engine), 0)?);
+    let flusher = start("folio-flusher".to_owned(), |engine, _| flusher::run(engine), 0)?;
+    Ok((all, flusher))
+}
+
+/// Listens on every address, for every protocol that there is.
+pub(super) fn listen(
+    engine: &Arc<Engine>,
+    group: &EventLoopGroup<Shard>,
+) -> Result<Vec<SocketAddr>, StartError> {
+    let native = {
+        let engine = Arc::clone(engine);
+        initializer::<Shard, _>(move |_, pipeline| {
+            let codec = NativeCodec::new(engine.config.frame_max_bytes);
+            let service = NativeService::new(Arc::clone(&engine));
+            pipeline.add_last("requests", Stage::inbound(RequestHandler::new(codec, service)));
+            Ok(())
+        })
+    };
+    let table = ProtocolTable::<Shard>::new()
+        .serve(0x89..=0x89, "native", native)
+        .refuse(0x00..=0x06, "Kafka", "this build does not speak it yet")
+        .refuse(0x16..=0x16, "TLS", "this port has no certificate")
+        .refuse(0x41..=0x5A, "HTTP", "this build does not speak it yet");
+    let table = Arc::new(table);
+    let mut addresses = Vec::new();
+    for &address in &engine.config.listen {
+        let table = Arc::clone(&table);
+        let idle = engine.config.connection_idle;
+        let accept = initializer::<Shard, _>(move |_, pipeline| {
+            pipeline.add_last("idle", Stage::inbound(IdleTimeout::new(idle)));
+            pipeline.add_last("detector", Stage::inbound(ProtocolDetector::new(Arc::clone(&table))));
+            Ok(())
+        });
+        let refused = |reason: String| StartError::Listen { address, reason };
+        let channel = group.bind(address, accept).map_err(|e| refused(e.to_string()))?;
+        addresses.push(channel.local_address().ok_or_else(|| refused("it has no address".to_owned()))?);
+    }
+    Ok(addresses)
+}
+
+/// How many descriptors this process may have: its limit, raised as far as it goes. Connections get half of them, so
+/// that logs and indexes can always be opened.
+fn descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, it stays as it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
