@@ -1,5 +1,5 @@
-//! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, and watches the
-//! space that is left.
+//! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, mends indexes,
+//! and watches the space that is left.
 
 use std::collections::VecDeque;
 use std::io;
@@ -59,6 +59,17 @@ fn maintain(engine: &Engine, partition: &Partition<Disk>) {
     if let Err(error) = log.learn_timestamps() {
         tracing::warn!(topic = &*partition.topic, partition = partition.number, %error, "retention has to wait");
         return;
+    }
+    match log.mend_indexes() {
+        Ok(0) => {}
+        Ok(segments) => tracing::warn!(
+            topic = &*partition.topic,
+            partition = partition.number,
+            segments,
+            "indexes did not agree with the log and were built anew"
+        ),
+        Err(AppendError::Io { path, source }) => return fail(&path, &source),
+        Err(_) => {}
     }
     let Some(start) = log.expired(now()) else { return };
     // The slot says so before a file goes.

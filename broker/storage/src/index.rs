@@ -203,6 +203,13 @@ impl OffsetEntry {
     }
 }
 
+impl OffsetEntry {
+    /// Whether this is the header of the batch that it names, in the segment at `base`.
+    pub fn names(&self, base: Offset, header: &BatchHeader) -> bool {
+        base.checked_add(i64::from(self.rel_offset)) == Some(header.base_offset)
+    }
+}
+
 impl TimeEntry {
     /// The bytes of entry `number` of the segment.
     pub fn encode(&self, uid: SegmentUid, number: u32) -> [u8; INDEX_ENTRY_SIZE] {
@@ -260,6 +267,11 @@ impl Indexer {
             indexer.last_offset = Some(last);
         }
         indexer
+    }
+
+    /// Bytes of log between entries, at least.
+    pub fn interval(&self) -> u32 {
+        self.interval
     }
 
     /// Where the batch lies that the last offset entry is about: after [`resume`](Self::resume), batches are told

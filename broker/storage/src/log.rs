@@ -9,6 +9,8 @@
 
 mod active;
 mod append;
+mod lookup;
+mod mend;
 mod read;
 mod retain;
 mod roll;
@@ -94,7 +96,7 @@ pub struct Log<F: Files> {
     epochs: Epochs,
     options: ArcSwap<LogOptions>,
     /// Oldest first; the last one is appended to. Changed only under the writer's lock.
-    view: ArcSwap<Vec<Arc<Segment<F>>>>,
+    view: ArcSwap<Vec<Arc<Segment>>>,
     next_offset: AtomicI64,
     log_start: AtomicI64,
     durable: ArcSwap<Tail>,
@@ -133,8 +135,8 @@ impl<F: Files> Log<F> {
         recovered: RecoveredLog,
     ) -> io::Result<Self> {
         let RecoveredLog { segments, indexer, log_start, log_end, epochs } = recovered;
-        let mut view: Vec<Arc<Segment<F>>> =
-            segments.iter().map(|segment| Arc::new(Segment::closed(segment))).collect();
+        let mut view: Vec<Arc<Segment>> =
+            segments.iter().map(|segment| Arc::new(Segment::closed(id, segment))).collect();
         let mut writer = Writer::new();
         if let (Some(last), Some(indexer)) = (segments.last(), indexer) {
             let active = Active::reopen(&*files, &dir, id, last, indexer, &options)?;

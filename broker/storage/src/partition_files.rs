@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use folio_record::Offset;
 
+use crate::index::IndexKind;
+
 /// What a name in a partition's directory means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartitionFile {
@@ -65,6 +67,14 @@ impl PartitionFile {
 }
 
 impl SegmentFile {
+    /// The file of an index.
+    pub const fn index(kind: IndexKind) -> Self {
+        match kind {
+            IndexKind::Offset => Self::OffsetIndex,
+            IndexKind::Time => Self::TimeIndex,
+        }
+    }
+
     /// The path of this file of the segment at `base` in the partition's directory.
     pub fn path(self, dir: &Path, base: Offset) -> PathBuf {
         dir.join(format!("{:020}.{}", base.get(), self.extension()))

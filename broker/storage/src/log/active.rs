@@ -31,7 +31,7 @@ use crate::recovery::RecoveredSegment;
 /// The segment that is appended to.
 #[derive(Debug)]
 pub(super) struct Active<F: Files> {
-    pub(super) segment: Arc<Segment<F>>,
+    pub(super) segment: Arc<Segment>,
     uid: SegmentUid,
     pub(super) log: F::Appender,
     offsets: F::Appender,
@@ -163,7 +163,7 @@ impl<F: Files> Active<F> {
         sync: SyncHandles<F>,
     ) -> Self {
         let maps = [&log, &offsets, &times].map(|appender| Arc::clone(appender.map()));
-        let segment = Arc::new(Segment::active(base, maps));
+        let segment = Arc::new(Segment::active(base, uid, maps, indexer.interval()));
         let begun = indexer.max_timestamp().map(|max| max.timestamp);
         if let Some(timestamp) = begun {
             segment.set_max_timestamp(timestamp);
@@ -191,6 +191,9 @@ impl<F: Files> Active<F> {
     /// Adds what the batches at `start` add to the indexes, with one write to each however many there are: with small
     /// batches a write for each entry would cost as much as that of the log. An index that cannot be written goes
     /// without: it may lag behind its log, and never leads.
+    ///
+    /// The time index goes first: whoever finds an offset entry finds the maximum before it recorded, too, wherever
+    /// the process may have died.
     pub(super) fn index(&mut self, start: u64, batches: &[(u64, BatchHeader)]) {
         let (offsets, times) = (self.indexer.offset_entries(), self.indexer.time_entries());
         let recorded = self.indexer.recorded();
@@ -201,10 +204,10 @@ impl<F: Files> Active<F> {
             offset_bytes.extend(indexed.offset.iter().flat_map(|entry| entry.encode(self.uid, offset)));
             time_bytes.extend(indexed.time.iter().flat_map(|entry| entry.encode(self.uid, time)));
         }
-        if !write(&mut self.offsets, &offset_bytes) {
+        if !write(&mut self.times, &time_bytes) {
             self.indexer.went_without(offsets, times, recorded);
-        } else if !write(&mut self.times, &time_bytes) {
-            self.indexer.went_without(self.indexer.offset_entries(), times, recorded);
+        } else if !write(&mut self.offsets, &offset_bytes) {
+            self.indexer.went_without(offsets, self.indexer.time_entries(), self.indexer.recorded());
         }
         if let Some(max) = self.indexer.max_timestamp() {
             self.segment.set_max_timestamp(max.timestamp);

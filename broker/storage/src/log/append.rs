@@ -278,7 +278,7 @@ impl<F: Files> Writer<F> {
         let Some(active) = &self.active else { return true };
         let end = active.segment.end();
         let delta = next.get() - active.segment.base().get();
-        let is_out_of_room = end + size > active.segment.mapped().map_or(0, |map| map.capacity());
+        let is_out_of_room = end + size > active.segment.log().map_or(0, |map| map.capacity());
         end > 0 && (end + size > u64::from(options.segment_bytes) || delta > i64::from(i32::MAX))
             || is_out_of_room
     }

@@ -1,17 +1,18 @@
 //! Reading: from an offset to a range of mapped bytes, whole batches only.
 
+use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
 
 use folio_mapped::{MapSlice, SegmentMap};
-use folio_record::{BatchHeader, DecompressLimit, HEADER_SIZE, Offset, Timestamp, UnverifiedBatch};
+use folio_record::{DecompressLimit, HEADER_SIZE, Offset, Timestamp, UnverifiedBatch};
 use thiserror::Error;
 
+use super::lookup::{Index, Window};
 use super::segment::Segment;
 use super::{Log, Tail};
 use crate::files::Files;
-use crate::index::{INDEX_ENTRY_SIZE, OffsetEntry, SegmentUid, TimeEntry, entries_in, entry_position};
-use crate::partition_files::SegmentFile;
+use crate::index::IndexKind;
 
 /// Whether a read may wait for a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,40 +123,40 @@ impl<F: Files> Log<F> {
         let Some(segment) = number.checked_sub(1).and_then(|number| view.get(number)) else {
             return Err(ReadError::OffsetOutOfRange { offset, log_start, log_end });
         };
-        let end = visible_end(segment, &visible);
-        if touch == Touch::Warm && segment.mapped().is_none() {
-            return Ok(Read::Cold);
-        }
-        let map = segment.log(&self.files, &self.dir).map_err(|source| self.unreadable(source))?;
-        let durable = **self.durable.load();
+        let is_active = number == view.len();
         let known =
             cursor.place.filter(|place| (place.0, place.1) == (segment.base(), offset)).map(|place| place.2);
-        let warm_from = end.saturating_sub(NEAR_TAIL);
-        let is_active = number == view.len();
-        if touch == Touch::Warm && !is_active && known.is_none() {
+        // Where a closed segment has to be searched, or even mapped, there is little hope for memory.
+        if touch == Touch::Warm && (segment.log().is_none() || !is_active && known.is_none()) {
             return Ok(Read::Cold);
         }
+        let map = self.log_of(segment)?;
+        let end = visible_end(segment, &visible);
+        let warm_from = if is_active { self.warm_from(segment, end) } else { u64::MAX };
+        let window = Window { map, end, warm_from, touch };
         let pos = match known {
             Some(pos) => pos,
-            None => self.locate(segment, map, offset, end).map_err(|source| self.unreadable(source))?,
+            None => match self.position(segment, &window, offset, is_active)? {
+                Some(pos) => pos,
+                None => return Ok(Read::Cold),
+            },
         };
-        let is_near_tail =
-            is_active && (pos >= warm_from || durable.segment_base == segment.base() && pos >= durable.pos);
-        let window = end.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64));
-        if touch == Touch::Warm && !is_near_tail {
-            let slice =
-                map.slice(pos..window).ok_or_else(|| self.unreadable(io::ErrorKind::UnexpectedEof.into()))?;
-            if !slice.resident().unwrap_or(false) {
-                return Ok(Read::Cold);
-            }
+        let upto = end.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64));
+        if !window.may_touch(pos..upto) {
+            return Ok(Read::Cold);
         }
-        let (to, next) = whole_batches(map, pos, window, end).map_err(|source| self.unreadable(source))?;
+        let (to, next) = window.whole_batches(pos, upto).map_err(|source| self.unreadable(source))?;
+        // The first batch goes whole, however long it is.
+        if to > upto && !window.may_touch(upto..to) {
+            return Ok(Read::Cold);
+        }
         let slice = map.slice(pos..to).ok_or_else(|| self.unreadable(io::ErrorKind::UnexpectedEof.into()))?;
         let next_base = view.get(number).map(|next| next.base());
         cursor.place = Some(match next_base {
             Some(base) if base == next => (base, next, 0),
             _ => (segment.base(), next, to),
         });
+        let is_near_tail = pos >= warm_from;
         Ok(Read::Ready(Fetched { slice: Some(slice), next_offset: next, is_near_tail, ..nothing }))
     }
 
@@ -169,7 +170,8 @@ impl<F: Files> Log<F> {
         }
         let visible = **self.visible.load();
         let log_start = self.log_start();
-        for segment in self.view.load().iter() {
+        let view = self.view.load();
+        for (number, segment) in view.iter().enumerate() {
             if segment.base() >= visible.next_offset {
                 break;
             }
@@ -177,9 +179,13 @@ impl<F: Files> Log<F> {
             if segment.max_timestamp().is_some_and(|max| max < timestamp) {
                 continue;
             }
+            let map = self.log_of(segment)?;
             let end = visible_end(segment, &visible);
-            let found =
-                self.search(segment, end, timestamp, log_start).map_err(|source| self.unreadable(source))?;
+            let window = Window { map, end, warm_from: u64::MAX, touch: Touch::Any };
+            let is_active = number + 1 == view.len();
+            let found = self
+                .search(segment, &window, timestamp, log_start, is_active)
+                .map_err(|source| self.unreadable(source))?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -187,84 +193,126 @@ impl<F: Files> Log<F> {
         Ok(None)
     }
 
+    /// Where in `segment` the batch begins that holds `offset`; `None`: it would have to wait for a disk.
+    fn position(
+        &self,
+        segment: &Segment,
+        window: &Window<'_>,
+        offset: Offset,
+        is_active: bool,
+    ) -> Result<Option<u64>, ReadError> {
+        let index = match window.touch {
+            Touch::Warm => segment.index(IndexKind::Offset),
+            Touch::Any => self.index_of(segment, IndexKind::Offset),
+        };
+        let located = window.locate(index.as_deref(), segment.base(), offset);
+        let Some(located) = located.map_err(|source| self.unreadable(source))? else { return Ok(None) };
+        // The index of the active segment comes a moment after its log.
+        if !located.is_sound && !is_active {
+            segment.suspect();
+        }
+        Ok(Some(located.what))
+    }
+
     fn search(
         &self,
-        segment: &Segment<F>,
-        end: u64,
+        segment: &Segment,
+        window: &Window<'_>,
         timestamp: Timestamp,
         log_start: Offset,
+        is_active: bool,
     ) -> io::Result<Option<TimeHit>> {
-        let map = segment.log(&self.files, &self.dir)?;
-        let times = segment.index(&self.files, &self.dir, SegmentFile::TimeIndex).ok();
-        let uid = SegmentUid::new(self.id, segment.base(), 0);
-        let decode = |bytes: &_, number| TimeEntry::decode(bytes, uid, number);
-        let earlier = times.and_then(|times| floor(times, decode, |entry| entry.max_timestamp < timestamp));
-        let start = earlier.map_or(segment.base(), |entry| {
-            Offset::new(segment.base().get() + i64::from(entry.rel_offset) + 1)
-        });
-        let mut pos = if start == segment.base() { 0 } else { self.locate(segment, map, start, end)? };
-        while pos < end {
-            let header = header_at(map, pos, end)?;
-            let size = header.total_size() as u64;
+        let indexes = self.indexes_of(segment);
+        let located =
+            window.locate_time(indexes.each_ref().map(Option::as_deref), segment.base(), |entry| {
+                entry.max_timestamp < timestamp
+            })?;
+        if !is_active && located.is_some_and(|located| !located.is_sound) {
+            segment.suspect();
+        }
+        let mut pos = located.map_or(0, |located| located.what);
+        while pos < window.end {
+            let header = window.header(pos)?;
+            let size = header.total_size();
             if header.max_timestamp >= timestamp && header.last_offset() >= log_start {
-                let mut bytes = vec![0; header.total_size()];
-                copy(map, pos..pos + size, &mut bytes)?;
+                let bytes = window.batch(pos, size)?;
                 if let Some(hit) = first_in_batch(&bytes, timestamp, log_start)? {
                     return Ok(Some(hit));
                 }
             }
-            pos += size;
+            pos += size as u64;
         }
         Ok(None)
     }
 
-    /// The latest timestamp of a closed segment: the last word of its time index, or else of its batches.
-    pub(super) fn last_timestamp(&self, segment: &Segment<F>) -> io::Result<Option<Timestamp>> {
-        let map = segment.log(&self.files, &self.dir)?;
-        let uid = SegmentUid::new(self.id, segment.base(), 0);
-        let decode = |bytes: &_, number| TimeEntry::decode(bytes, uid, number);
-        let times = segment.index(&self.files, &self.dir, SegmentFile::TimeIndex).ok();
-        let last = times.and_then(|times| floor(times, decode, |_| true)).map(|entry| entry.max_timestamp);
-        if last.is_some() {
-            return Ok(last);
-        }
-        let (mut pos, end) = (0, segment.end());
-        let mut latest = None;
-        while pos < end {
-            let header = header_at(map, pos, end)?;
-            latest = latest.max(Some(header.max_timestamp));
-            pos += header.total_size() as u64;
+    /// The latest timestamp of a closed segment: what its time index says of its beginning, and its batches of the
+    /// rest. There is no rest where timestamps grow, for the index has its last word when the segment is full.
+    pub(super) fn last_timestamp(&self, segment: &Segment) -> Result<Option<Timestamp>, ReadError> {
+        let map = self.log_of(segment)?;
+        let window = Window { map, end: segment.end(), warm_from: u64::MAX, touch: Touch::Any };
+        let indexes = self.indexes_of(segment);
+        let last = indexes[1].as_ref().map(|times| times.last_time());
+        let known = last.and_then(|last| last.what).map(|entry| entry.max_timestamp);
+        let indexes = indexes.each_ref().map(|index| index.as_deref().filter(|_| known.is_some()));
+        let latest = || -> io::Result<(Option<Timestamp>, bool)> {
+            let located = window.locate_time(indexes, segment.base(), |_| true)?;
+            let (mut pos, mut is_sound) =
+                located.map_or((0, true), |located| (located.what, located.is_sound));
+            let mut latest = known.filter(|_| is_sound);
+            while pos < window.end {
+                let header = window.header(pos)?;
+                // Had the maximum grown, there would be an entry.
+                is_sound &= known.is_some_and(|known| header.max_timestamp <= known);
+                latest = latest.max(Some(header.max_timestamp));
+                pos += header.total_size() as u64;
+            }
+            Ok((latest, is_sound))
+        };
+        let (latest, is_sound) = latest().map_err(|source| self.unreadable(source))?;
+        if last.is_some_and(|last| !is_sound || !last.is_sound) {
+            segment.suspect();
         }
         Ok(latest)
     }
 
-    /// Where the batch begins that holds `offset`.
-    fn locate(
-        &self,
-        segment: &Segment<F>,
-        map: &Arc<SegmentMap>,
-        offset: Offset,
-        end: u64,
-    ) -> io::Result<u64> {
-        let relative = u32::try_from(offset.get() - segment.base().get()).unwrap_or(u32::MAX);
-        let uid = SegmentUid::new(self.id, segment.base(), 0);
-        let decode = |bytes: &_, number| OffsetEntry::decode(bytes, uid, number);
-        let index = segment.index(&self.files, &self.dir, SegmentFile::OffsetIndex).ok();
-        let entry = index.and_then(|index| floor(index, decode, |entry| entry.rel_offset <= relative));
-        // An index is verified by its use: where it does not lead to the batch that it names, the log is asked.
-        if let Some(entry) = entry.filter(|entry| u64::from(entry.pos) < end) {
-            let named = segment.base().get() + i64::from(entry.rel_offset);
-            let header = header_at(map, u64::from(entry.pos), end);
-            if header.is_ok_and(|header| header.base_offset.get() == named)
-                && let Ok(pos) = walk_to(map, u64::from(entry.pos), end, offset)
-            {
-                return Ok(pos);
-            }
+    /// The log of a segment; maps it if need be.
+    pub(super) fn log_of<'s>(&self, segment: &'s Segment) -> Result<&'s Arc<SegmentMap>, ReadError> {
+        if let Some(map) = segment.log() {
+            return Ok(map);
         }
-        walk_to(map, 0, end, offset)
+        let _names = self.names();
+        if self.is_retired() {
+            return Err(ReadError::Retired);
+        }
+        segment.map_log(&*self.files, &self.dir).map_err(|source| self.unreadable(source))
     }
 
-    fn unreadable(&self, source: io::Error) -> ReadError {
+    /// An index of a segment, mapped if need be; `None`: do without.
+    fn index_of(&self, segment: &Segment, kind: IndexKind) -> Option<Arc<Index>> {
+        if let Some(index) = segment.index(kind) {
+            return Some(index);
+        }
+        let _names = self.names();
+        if self.is_retired() { None } else { segment.map_index(&*self.files, &self.dir, kind) }
+    }
+
+    /// Offset index and time index.
+    pub(super) fn indexes_of(&self, segment: &Segment) -> [Option<Arc<Index>>; 2] {
+        [IndexKind::Offset, IndexKind::Time].map(|kind| self.index_of(segment, kind))
+    }
+
+    /// From where on the active segment is in memory for certain: it was just written, or is not on disk yet.
+    fn warm_from(&self, segment: &Segment, end: u64) -> u64 {
+        let durable = self.durable.load();
+        let unflushed = match durable.segment_base.cmp(&segment.base()) {
+            Ordering::Less => 0,
+            Ordering::Equal => durable.pos,
+            Ordering::Greater => u64::MAX,
+        };
+        unflushed.min(end.saturating_sub(NEAR_TAIL))
+    }
+
+    pub(super) fn unreadable(&self, source: io::Error) -> ReadError {
         ReadError::Io { dir: self.dir.clone(), source }
     }
 }
@@ -274,79 +322,8 @@ const NEAR_TAIL: u64 = 1024 * 1024;
 /// The records of a batch take no more than this, decompressed.
 const DECOMPRESSED_MAX: usize = 128 * 1024 * 1024;
 
-fn visible_end<F: Files>(segment: &Segment<F>, visible: &Tail) -> u64 {
+fn visible_end(segment: &Segment, visible: &Tail) -> u64 {
     if segment.base() == visible.segment_base { visible.pos.min(segment.end()) } else { segment.end() }
-}
-
-/// The end of the last whole batch that lies within `window`, but at least of the first; and the offset after it.
-fn whole_batches(map: &Arc<SegmentMap>, pos: u64, window: u64, end: u64) -> io::Result<(u64, Offset)> {
-    let first = header_at(map, pos, end)?;
-    let (mut to, mut next) = (pos + first.total_size() as u64, first.next_offset());
-    while to < window {
-        let header = header_at(map, to, end)?;
-        let after = to + header.total_size() as u64;
-        if after > window {
-            break;
-        }
-        (to, next) = (after, header.next_offset());
-    }
-    Ok((to, next))
-}
-
-fn walk_to(map: &Arc<SegmentMap>, mut pos: u64, end: u64, offset: Offset) -> io::Result<u64> {
-    loop {
-        let header = header_at(map, pos, end)?;
-        if header.next_offset() > offset {
-            return Ok(pos);
-        }
-        pos += header.total_size() as u64;
-    }
-}
-
-fn header_at(map: &Arc<SegmentMap>, pos: u64, end: u64) -> io::Result<BatchHeader> {
-    let mut bytes = [0; HEADER_SIZE];
-    copy(map, pos..pos + HEADER_SIZE as u64, &mut bytes)?;
-    let header = BatchHeader::parse(&bytes).map_err(|error| broken(pos, &error.to_string()))?;
-    if header.total_size() as u64 > end.saturating_sub(pos) {
-        return Err(broken(pos, "a batch ends behind the segment"));
-    }
-    Ok(header)
-}
-
-fn copy(map: &Arc<SegmentMap>, range: std::ops::Range<u64>, out: &mut [u8]) -> io::Result<()> {
-    let slice = map.slice(range).ok_or(io::ErrorKind::UnexpectedEof)?;
-    slice.copy_to(0, out).map_err(io::Error::other)
-}
-
-fn broken(pos: u64, what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("byte {pos}: {what}"))
-}
-
-/// The last entry of an index that `is_wanted`; entries are wanted up to some place. A damaged entry ends the index.
-fn floor<E>(
-    map: &Arc<SegmentMap>,
-    decode: impl Fn(&[u8; INDEX_ENTRY_SIZE], u32) -> Option<E>,
-    is_wanted: impl Fn(&E) -> bool,
-) -> Option<E> {
-    let entry = |number: u32| {
-        let mut bytes = [0; INDEX_ENTRY_SIZE];
-        let at = entry_position(number);
-        copy(map, at..at + INDEX_ENTRY_SIZE as u64, &mut bytes).ok()?;
-        decode(&bytes, number)
-    };
-    let (mut low, mut high) = (0, entries_in(map.end()));
-    let mut found = None;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match entry(middle).filter(&is_wanted) {
-            Some(wanted) => {
-                found = Some(wanted);
-                low = middle + 1;
-            }
-            None => high = middle,
-        }
-    }
-    found
 }
 
 fn first_in_batch(bytes: &[u8], timestamp: Timestamp, log_start: Offset) -> io::Result<Option<TimeHit>> {

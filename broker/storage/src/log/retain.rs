@@ -11,6 +11,7 @@ use folio_record::{Offset, Timestamp};
 
 use super::Log;
 use super::append::AppendError;
+use super::read::ReadError;
 use crate::files::Files;
 use crate::partition_files::SegmentFile;
 use crate::trash::Trash;
@@ -60,6 +61,7 @@ impl<F: Files> Log<F> {
     /// Moves segments that lie wholly below the start of the log into the trash. Gives their maps, so that the
     /// caller decides where they are unmapped.
     pub fn drop_below_start(&self, trash: &Trash) -> io::Result<Vec<Arc<SegmentMap>>> {
+        let _names = self.names();
         let _writer = self.lock();
         if self.is_retired() {
             return Ok(Vec::new());
@@ -86,11 +88,14 @@ impl<F: Files> Log<F> {
     }
 
     /// Looks up the latest timestamp of segments that nobody has read since the start; for retention by time.
-    pub fn learn_timestamps(&self) -> io::Result<()> {
-        if self.is_retired() {
-            return Ok(());
-        }
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn learn_timestamps(&self) -> Result<(), ReadError> {
         for segment in self.view.load().iter().filter(|segment| segment.max_timestamp().is_none()) {
+            if self.is_retired() {
+                return Ok(());
+            }
             if let Some(timestamp) = self.last_timestamp(segment)? {
                 segment.set_max_timestamp(timestamp);
             }

@@ -1,56 +1,72 @@
 //! One segment as readers see it.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use folio_mapped::SegmentMap;
 use folio_record::{Offset, Timestamp};
 
+use super::lookup::Index;
 use crate::files::{FileHandle, Files, OpenMode};
+use crate::index::{IndexKind, SegmentUid};
+use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::recovery::RecoveredSegment;
 
 /// A segment. Its maps are made when they are first needed, and stay.
-pub(super) struct Segment<F: Files> {
+#[derive(Debug)]
+pub(super) struct Segment {
     base: Offset,
+    uid: SegmentUid,
     len: AtomicU64,
     max_timestamp: AtomicI64,
     log: OnceLock<Arc<SegmentMap>>,
-    offsets: OnceLock<Arc<SegmentMap>>,
-    times: OnceLock<Arc<SegmentMap>>,
-    _files: std::marker::PhantomData<fn() -> F>,
+    offsets: ArcSwapOption<Index>,
+    times: ArcSwapOption<Index>,
+    /// An index did not lead where it should have.
+    is_suspect: AtomicBool,
 }
 
-impl<F: Files> Segment<F> {
+impl Segment {
     /// One that is not mapped yet.
-    pub(super) fn closed(recovered: &RecoveredSegment) -> Self {
+    pub(super) fn closed(id: PartitionId, recovered: &RecoveredSegment) -> Self {
         Self {
             base: recovered.base,
+            uid: SegmentUid::new(id, recovered.base, 0),
             len: AtomicU64::new(recovered.len),
             max_timestamp: AtomicI64::new(recovered.max_timestamp.map_or(UNKNOWN, Timestamp::get)),
             log: OnceLock::new(),
-            offsets: OnceLock::new(),
-            times: OnceLock::new(),
-            _files: std::marker::PhantomData,
+            offsets: ArcSwapOption::empty(),
+            times: ArcSwapOption::empty(),
+            is_suspect: AtomicBool::new(false),
         }
     }
 
     /// One with the maps that its appenders publish to: log, offset index, time index.
-    pub(super) fn active(base: Offset, maps: [Arc<SegmentMap>; 3]) -> Self {
-        let recovered = RecoveredSegment { base, len: 0, next_offset: base, max_timestamp: None };
-        let segment = Self::closed(&recovered);
+    pub(super) fn active(base: Offset, uid: SegmentUid, maps: [Arc<SegmentMap>; 3], interval: u32) -> Self {
         let [log, offsets, times] = maps;
-        for (cell, map) in [(&segment.log, log), (&segment.offsets, offsets), (&segment.times, times)] {
-            let _ = cell.set(map);
+        let index = |map| ArcSwapOption::from_pointee(Index::new(map, uid, interval));
+        Self {
+            base,
+            uid,
+            len: AtomicU64::new(log.end()),
+            max_timestamp: AtomicI64::new(UNKNOWN),
+            log: OnceLock::from(log),
+            offsets: index(offsets),
+            times: index(times),
+            is_suspect: AtomicBool::new(false),
         }
-        segment
     }
 
     pub(super) fn base(&self) -> Offset {
         self.base
+    }
+
+    pub(super) fn uid(&self) -> SegmentUid {
+        self.uid
     }
 
     /// Bytes of its log that are published.
@@ -69,51 +85,91 @@ impl<F: Files> Segment<F> {
     }
 
     /// Its log, if it is mapped.
-    pub(super) fn mapped(&self) -> Option<&Arc<SegmentMap>> {
+    pub(super) fn log(&self) -> Option<&Arc<SegmentMap>> {
         self.log.get()
     }
 
-    /// Its log; maps it, which may wait for a disk.
-    pub(super) fn log(&self, files: &F, dir: &Path) -> io::Result<&Arc<SegmentMap>> {
-        self.map(files, dir, SegmentFile::Log, &self.log)
+    /// One of its indexes, if it is mapped.
+    pub(super) fn index(&self, kind: IndexKind) -> Option<Arc<Index>> {
+        self.cell(kind).load_full()
     }
 
-    /// One of its indexes; maps it, which may wait for a disk.
-    pub(super) fn index(&self, files: &F, dir: &Path, file: SegmentFile) -> io::Result<&Arc<SegmentMap>> {
-        let cell = if file == SegmentFile::TimeIndex { &self.times } else { &self.offsets };
-        self.map(files, dir, file, cell)
+    /// Maps its log, which may wait for a disk.
+    pub(super) fn map_log<F: Files>(&self, files: &F, dir: &Path) -> io::Result<&Arc<SegmentMap>> {
+        if let Some(map) = self.log.get() {
+            return Ok(map);
+        }
+        let end = self.len.load(Ordering::Acquire);
+        let handle = files.open(&SegmentFile::Log.path(dir, self.base), OpenMode::Read)?;
+        if handle.len()? < end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let map = files.map(handle, end)?;
+        Ok(self.log.get_or_init(|| map))
+    }
+
+    /// Maps one of its indexes, which may wait for a disk. `None`: do without.
+    pub(super) fn map_index<F: Files>(&self, files: &F, dir: &Path, kind: IndexKind) -> Option<Arc<Index>> {
+        if let Some(index) = self.index(kind) {
+            return Some(index);
+        }
+        // One that is known to be unusable is not looked at again and again.
+        if self.is_suspect() {
+            return None;
+        }
+        let file = SegmentFile::index(kind);
+        let opened = files
+            .open(&file.path(dir, self.base), OpenMode::Read)
+            .and_then(|handle| handle.len().and_then(|len| files.map(handle, len)));
+        match opened.map(|map| Index::open(map, kind, self.uid)) {
+            Ok(Some(index)) => {
+                let index = Arc::new(index);
+                self.cell(kind).store(Some(Arc::clone(&index)));
+                Some(index)
+            }
+            Ok(None) => {
+                self.suspect();
+                None
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.suspect();
+                }
+                None
+            }
+        }
+    }
+
+    /// An index did not lead where it should have. Lookups do without what it lacks until it is built anew.
+    pub(super) fn suspect(&self) {
+        self.is_suspect.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
+        self.is_suspect.load(Ordering::Acquire)
+    }
+
+    /// Its indexes are built anew, or cannot be.
+    pub(super) fn trust(&self) {
+        self.is_suspect.store(false, Ordering::Release);
+    }
+
+    /// Puts a new index in the place of an old one.
+    pub(super) fn replace(&self, kind: IndexKind, index: Index) {
+        self.cell(kind).store(Some(Arc::new(index)));
     }
 
     /// Its maps, given up by a segment that is deleted.
     pub(super) fn maps(&self) -> Vec<Arc<SegmentMap>> {
-        [&self.log, &self.offsets, &self.times].into_iter().filter_map(|cell| cell.get().cloned()).collect()
+        let indexes = [&self.offsets, &self.times].into_iter().filter_map(ArcSwapOption::load_full);
+        self.log.get().cloned().into_iter().chain(indexes.map(|index| Arc::clone(index.map()))).collect()
     }
 
-    fn map<'a>(
-        &'a self,
-        files: &F,
-        dir: &Path,
-        file: SegmentFile,
-        cell: &'a OnceLock<Arc<SegmentMap>>,
-    ) -> io::Result<&'a Arc<SegmentMap>> {
-        if let Some(map) = cell.get() {
-            return Ok(map);
+    fn cell(&self, kind: IndexKind) -> &ArcSwapOption<Index> {
+        match kind {
+            IndexKind::Offset => &self.offsets,
+            IndexKind::Time => &self.times,
         }
-        let handle = files.open(&file.path(dir, self.base), OpenMode::Read)?;
-        let len = handle.len()?;
-        // A log that is longer or shorter than it was is not this segment any more.
-        let end = if file == SegmentFile::Log { self.len.load(Ordering::Acquire) } else { len };
-        if len < end {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let map = files.map(handle, end)?;
-        Ok(cell.get_or_init(|| map))
-    }
-}
-
-impl<F: Files> fmt::Debug for Segment<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Segment").field("base", &self.base).field("end", &self.end()).finish_non_exhaustive()
     }
 }
 

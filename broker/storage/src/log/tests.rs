@@ -1,4 +1,6 @@
-use std::collections::BTreeSet;
+mod lookups;
+mod model;
+
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -407,106 +409,5 @@ fn a_damaged_or_missing_index_changes_no_answer() {
         assert_eq!(values(&log, Offset::new(*offset), 1)[0], (*offset, value.clone()));
         let hit = log.offset_for_time(Timestamp::new(1000 + offset)).unwrap().unwrap();
         assert_eq!(hit.offset, Offset::new(*offset));
-    }
-}
-
-/// What a model does to a log.
-#[derive(Debug, Clone)]
-enum Step {
-    Append(usize),
-    Flush,
-    Roll,
-    Prepare,
-    Retain,
-    Crash(u64),
-    Kill,
-    Restart,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        8 => (1_usize..700).prop_map(Step::Append),
-        3 => Just(Step::Flush),
-        1 => Just(Step::Roll),
-        2 => Just(Step::Prepare),
-        1 => Just(Step::Retain),
-        2 => any::<u64>().prop_map(Step::Crash),
-        1 => Just(Step::Kill),
-        1 => Just(Step::Restart),
-    ];
-    prop::collection::vec(step, 1..60)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
-
-    /// Whatever happens, a log is a prefix of what was appended, holds all that was flushed, and goes on.
-    #[test]
-    fn a_log_keeps_what_it_has_flushed_through_any_number_of_crashes(steps in steps()) {
-        let files = Arc::new(SimFiles::new());
-        let options = LogOptions { retention_bytes: Some(6000), ..small() };
-        let (mut dir, mut log) = open(&files, &options);
-        // What the log may hold, from offset 0 on, and how much of it it has to.
-        let mut model: Vec<String> = Vec::new();
-        let mut flushed = 0;
-        let mut epochs = BTreeSet::new();
-        for (number, step) in steps.into_iter().enumerate() {
-            let epoch = log.leader_epoch();
-            match step {
-                Step::Append(size) => {
-                    let value = format!("{number} {}", "x".repeat(size));
-                    let range = append(&log, &[&value]).unwrap();
-                    prop_assert_eq!(range.base_offset.get() as usize, model.len());
-                    model.push(value);
-                }
-                Step::Flush => {
-                    flush(&dir, &log);
-                    flushed = model.len();
-                }
-                Step::Roll => {
-                    // Records from 1970 have always expired.
-                    log.roll_if_expired(NOW).unwrap();
-                }
-                Step::Prepare => log.prepare_next().unwrap(),
-                Step::Retain => {
-                    if let Some(start) = log.expired(Timestamp::new(0)) {
-                        dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap();
-                        log.drop_below_start(dir.trash()).unwrap();
-                        flushed = model.len();
-                    }
-                }
-                Step::Restart => {
-                    drop(log);
-                    dir.close_clean(NOW, Instant::now()).unwrap();
-                    flushed = model.len();
-                    (dir, log) = open(&files, &options);
-                    prop_assert_eq!(log.leader_epoch(), epoch, "a clean stop keeps the epoch");
-                }
-                Step::Kill | Step::Crash(_) => {
-                    let start = log.log_start();
-                    drop((dir, log));
-                    match step {
-                        Step::Crash(seed) => files.crash(seed),
-                        _ => {
-                            files.kill();
-                            flushed = model.len();
-                        }
-                    }
-                    (dir, log) = open(&files, &options);
-                    let end = log.log_end().get() as usize;
-                    prop_assert!((flushed..=model.len()).contains(&end), "{flushed} <= {end} <= {}", model.len());
-                    prop_assert_eq!(log.log_start(), start);
-                    model.truncate(end);
-                    flushed = end;
-                    prop_assert!(epochs.insert(log.leader_epoch().get()), "an epoch is used once");
-                }
-            }
-            let start = log.log_start().get() as usize;
-            let seen = values(&log, log.log_start(), 900);
-            prop_assert!(seen.len() + start >= flushed);
-            for (offset, value) in seen {
-                prop_assert_eq!(&value, &model[offset as usize]);
-            }
-        }
     }
 }

@@ -145,6 +145,14 @@ impl IndexPlan {
         }
     }
 
+    /// Waits until both files are on stable storage.
+    pub(super) fn sync<F: Files>(&self, files: &F, dir: &Path) -> io::Result<()> {
+        for kind in [IndexKind::Offset, IndexKind::Time] {
+            files.open(&SegmentFile::index(kind).path(dir, self.base), OpenMode::Write)?.sync()?;
+        }
+        Ok(())
+    }
+
     fn try_write<F: Files>(&self, files: &F, dir: &Path) -> io::Result<bool> {
         let header =
             |kind| IndexHeader { kind, base: self.base, uid: self.uid, interval: self.interval }.encode();
@@ -180,6 +188,7 @@ impl<E> Planned<E> {
             }
         }
         let file = files.open(path, OpenMode::Create)?;
+        let takes_back = file.len()? > at;
         if self.keep > 0 {
             file.set_len(at)?;
         } else {
@@ -187,6 +196,11 @@ impl<E> Planned<E> {
             file.write_at(&header, 0)?;
         }
         file.write_at(&entries, at)?;
+        // Entries about batches that were lost look like those about the batches that will have their offsets. They
+        // must not come back with the next crash.
+        if takes_back {
+            file.sync()?;
+        }
         Ok(true)
     }
 }
@@ -196,7 +210,12 @@ struct Stored<H> {
     file: H,
     count: u32,
     interval: u32,
+    /// It ends where an entry ends.
+    is_whole: bool,
 }
+
+/// An entry is not what was written.
+struct Damaged;
 
 impl<H: FileHandle> Stored<H> {
     fn open<F: Files<File = H>>(
@@ -206,11 +225,7 @@ impl<H: FileHandle> Stored<H> {
         base: Offset,
         uid: SegmentUid,
     ) -> io::Result<Option<Self>> {
-        let file_kind = match kind {
-            IndexKind::Offset => SegmentFile::OffsetIndex,
-            IndexKind::Time => SegmentFile::TimeIndex,
-        };
-        let file = match files.open(&file_kind.path(dir, base), OpenMode::Read) {
+        let file = match files.open(&SegmentFile::index(kind).path(dir, base), OpenMode::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -220,22 +235,29 @@ impl<H: FileHandle> Stored<H> {
         let Ok(header) = IndexHeader::decode(&header[..read], kind, uid) else {
             return Ok(None);
         };
-        let count = entries_in(file.len()?);
-        Ok(Some(Self { file, count, interval: header.interval }))
+        let len = file.len()?;
+        let count = entries_in(len);
+        Ok(Some(Self { file, count, interval: header.interval, is_whole: len == entry_position(count) }))
     }
 
-    /// The last entry that is good and wanted, and how many entries that makes.
+    /// The last entry that is wanted, and how many entries that makes; `Err` if one behind it is damaged.
     fn last<E>(
         &self,
         decode: impl Fn(&[u8; INDEX_ENTRY_SIZE], u32) -> Option<E>,
         is_wanted: impl Fn(&E) -> bool,
-    ) -> Option<(E, u32)> {
-        (0..self.count).rev().find_map(|number| {
+    ) -> Result<Option<(E, u32)>, Damaged> {
+        if !self.is_whole {
+            return Err(Damaged);
+        }
+        for number in (0..self.count).rev() {
             let mut bytes = [0; INDEX_ENTRY_SIZE];
-            let read = self.file.read_at(&mut bytes, entry_position(number)).ok()?;
-            let entry = decode(&bytes, number).filter(|_| read == INDEX_ENTRY_SIZE)?;
-            is_wanted(&entry).then_some((entry, number + 1))
-        })
+            let read = self.file.read_at(&mut bytes, entry_position(number)).map_err(|_| Damaged)?;
+            let entry = decode(&bytes, number).filter(|_| read == INDEX_ENTRY_SIZE).ok_or(Damaged)?;
+            if is_wanted(&entry) {
+                return Ok(Some((entry, number + 1)));
+            }
+        }
+        Ok(None)
     }
 
     /// All entries up to the first that is not good or does not follow the one before it.
@@ -270,27 +292,29 @@ fn trusted<H: FileHandle>(
     let is_below = |entry: &OffsetEntry| u64::from(entry.pos) < upto;
     let offset_entry = |bytes: &_, number| OffsetEntry::decode(bytes, uid, number);
     let time_entry = |bytes: &_, number| TimeEntry::decode(bytes, uid, number);
-    match trust {
-        Trust::LastEntry => {
-            let offset = offsets.last(offset_entry, is_below)?;
+    if trust == Trust::LastEntry {
+        let last = || -> Result<_, Damaged> {
+            let Some(offset) = offsets.last(offset_entry, is_below)? else { return Ok(None) };
             let time = times.last(time_entry, |entry| entry.rel_offset < offset.0.rel_offset)?;
-            Some((offset, time))
-        }
-        Trust::EveryEntry => {
-            let mut known = offsets.prefix(offset_entry, |a, b| a.pos < b.pos && a.rel_offset < b.rel_offset);
-            known.retain(is_below);
-            let last = known.last()?.rel_offset;
-            let mut timed = times
-                .prefix(time_entry, |a, b| a.max_timestamp < b.max_timestamp && a.rel_offset < b.rel_offset);
-            timed.retain(|entry| entry.rel_offset < last);
-            // The end of the time index may be lost. What is left of it was complete when its last entry was made,
-            // together with an offset entry about the next batch; from there on the batches have to be asked again.
-            let time = *timed.last()?;
-            let next = time.rel_offset.checked_add(1)?;
-            let made_at = known.iter().position(|entry| entry.rel_offset == next)?;
-            Some(((known[made_at], made_at as u32 + 1), (time, timed.len() as u32)))
+            Ok(time.map(|time| (offset, time)))
+        };
+        // Where the last entries are damaged, every one is suspected.
+        if let Ok(last) = last() {
+            return last;
         }
     }
+    let mut known = offsets.prefix(offset_entry, |a, b| a.pos < b.pos && a.rel_offset < b.rel_offset);
+    known.retain(is_below);
+    let last = known.last()?.rel_offset;
+    let mut timed =
+        times.prefix(time_entry, |a, b| a.max_timestamp < b.max_timestamp && a.rel_offset < b.rel_offset);
+    timed.retain(|entry| entry.rel_offset < last);
+    // The end of the time index may be lost. What is left of it was complete when its last entry was made, together
+    // with an offset entry about the next batch; from there on the batches have to be asked again.
+    let time = *timed.last()?;
+    let next = time.rel_offset.checked_add(1)?;
+    let made_at = known.iter().position(|entry| entry.rel_offset == next)?;
+    Some(((known[made_at], made_at as u32 + 1), (time, timed.len() as u32)))
 }
 
 fn holds<H: FileHandle>(file: &H, bytes: &[u8], at: u64) -> io::Result<bool> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::examine::{Examined, FoundFault};
 use super::{Cut, RecoveryError, Survey, Task};
 use crate::files::{FileHandle, Files, OpenMode};
-use crate::partition_files::SegmentFile;
+use crate::partition_files::{PartitionFile, SegmentFile};
 use crate::quarantine::{self, Note};
 use crate::scan::intact_batches_behind;
 
@@ -58,18 +58,24 @@ pub(super) fn cut<F: Files>(
 }
 
 /// Writes every index that is not what it should be; returns of how many segments.
+///
+/// The durable point will be in the last segment. Those that it passes, it passes with their indexes.
 pub(super) fn write_indexes<F: Files>(
     files: &F,
     survey: &Survey,
     examined: &mut Examined,
 ) -> Result<u64, RecoveryError> {
     let mut mended = 0;
-    for segment in &mut examined.segments {
+    let (durable, last) = (examined.durable_segment, examined.segments.len().saturating_sub(1));
+    for (number, segment) in examined.segments.iter_mut().enumerate() {
         let path = SegmentFile::OffsetIndex.path(&survey.dir, segment.recovered.base);
+        let io = |source| RecoveryError::Io { path: path.clone(), source };
         if let Some(mut plan) = segment.indexes.take() {
-            let changed =
-                plan.write(files, &survey.dir).map_err(|source| RecoveryError::Io { path, source })?;
-            mended += u64::from(changed);
+            let is_changed = plan.write(files, &survey.dir).map_err(io)?;
+            if number < last && (is_changed || number >= durable) {
+                plan.sync(files, &survey.dir).map_err(io)?;
+            }
+            mended += u64::from(is_changed);
             segment.indexer = Some(plan.into_indexer());
         }
     }
@@ -78,6 +84,7 @@ pub(super) fn write_indexes<F: Files>(
 
 /// Removes what something left unfinished, and what lies below the start of the log.
 pub(super) fn remove_garbage<F: Files>(files: &F, survey: &Survey) -> Result<(), RecoveryError> {
+    let mut may_come_back = false;
     for path in &survey.garbage {
         match files.remove_file(path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -85,6 +92,13 @@ pub(super) fn remove_garbage<F: Files>(files: &F, survey: &Survey) -> Result<(),
             }
             _ => {}
         }
+        let name = path.file_name().and_then(|name| name.to_str());
+        may_come_back |= name.and_then(PartitionFile::parse) != Some(PartitionFile::Unfinished);
+    }
+    // An index that comes back with a crash would pass for that of a later segment of its name.
+    if may_come_back {
+        let io = |source| RecoveryError::Io { path: survey.dir.clone(), source };
+        files.sync_dir(&survey.dir).map_err(io)?;
     }
     Ok(())
 }

@@ -1,0 +1,285 @@
+//! Whatever becomes of an index, every question has the answer that a scan of the log gives.
+
+use super::*;
+use crate::files::{FileHandle, OpenMode};
+use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE};
+
+/// A log over several segments, of batches with these records: size and timestamp each. All of it is flushed.
+fn filled<F: Files>(files: &Arc<F>, batches: &[Vec<(usize, i64)>]) -> (DataDir<F>, Arc<Log<F>>) {
+    let (dir, log) = open(files, &small());
+    for records in batches {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+        for (size, timestamp) in records {
+            let value = vec![b'x'; *size];
+            let timestamp = Timestamp::new(*timestamp);
+            builder
+                .append(&NewRecord { timestamp, key: None, value: Some(value.as_slice()), headers: &[] })
+                .unwrap();
+        }
+        let batch = BytesMut::from(builder.build().unwrap().as_slice());
+        log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap();
+    }
+    flush(&dir, &log);
+    (dir, log)
+}
+
+/// Batches whose timestamps grow by one a record.
+fn growing(count: usize) -> Vec<Vec<(usize, i64)>> {
+    (0..count).map(|number| vec![(200 + number % 50, 1000 + number as i64)]).collect()
+}
+
+/// Compares every answer to that of a scan.
+fn check<F: Files>(log: &Log<F>, batches: &[Vec<(usize, i64)>]) -> Result<(), TestCaseError> {
+    let records: Vec<(i64, i64)> =
+        batches.iter().flatten().zip(0..).map(|((_, timestamp), offset)| (offset, *timestamp)).collect();
+    let mut first = 0;
+    for batch in batches {
+        for offset in first..first + batch.len() as i64 {
+            let read = log.read(Offset::new(offset), 1, &mut Cursor::default(), Touch::Any).unwrap();
+            let Read::Ready(Fetched { slice: Some(slice), next_offset, .. }) = read else {
+                return Err(TestCaseError::fail("nothing there"));
+            };
+            let mut bytes = vec![0; slice.len()];
+            slice.copy_to(0, &mut bytes).unwrap();
+            let (found, rest) = UnverifiedBatch::split_first(&bytes).unwrap();
+            let found = found.verify().unwrap();
+            prop_assert_eq!(found.header().base_offset, Offset::new(first));
+            prop_assert!(rest.is_empty());
+            prop_assert_eq!(next_offset, Offset::new(first + batch.len() as i64));
+        }
+        first += batch.len() as i64;
+    }
+    let mut times: Vec<i64> = records.iter().flat_map(|(_, time)| [time - 1, *time, time + 1]).collect();
+    times.sort_unstable();
+    times.dedup();
+    for time in times {
+        let expected = records.iter().find(|(_, timestamp)| *timestamp >= time);
+        let found = log.offset_for_time(Timestamp::new(time)).unwrap();
+        let found = found.map(|hit| (hit.offset.get(), hit.timestamp.get()));
+        prop_assert_eq!(found, expected.copied(), "time {}", time);
+    }
+    Ok(())
+}
+
+fn indexes(files: &SimFiles) -> Vec<PathBuf> {
+    let is_index =
+        |path: &PathBuf| path.extension().is_some_and(|name| name == "index" || name == "timeindex");
+    files.snapshot().into_keys().filter(is_index).collect()
+}
+
+/// Starts again after a clean stop, with `harm` done to the index files meanwhile.
+fn restarted(
+    files: &SimFiles,
+    (dir, log): (DataDir<SimFiles>, Arc<Log<SimFiles>>),
+    harm: impl FnOnce(&[PathBuf]),
+) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+    drop(log);
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    harm(&indexes(files));
+    open(&Arc::new(files.clone()), &small())
+}
+
+/// What a foreign hand does to an index file.
+#[derive(Debug, Clone)]
+enum Harm {
+    Remove,
+    Truncate(usize),
+    Flip(usize),
+    Zero(usize),
+    Extend(usize),
+    Swap(usize),
+}
+
+fn harms() -> impl Strategy<Value = Vec<(usize, Harm)>> {
+    let harm = prop_oneof![
+        Just(Harm::Remove),
+        any::<usize>().prop_map(Harm::Truncate),
+        any::<usize>().prop_map(Harm::Flip),
+        any::<usize>().prop_map(Harm::Zero),
+        (1_usize..100).prop_map(Harm::Extend),
+        any::<usize>().prop_map(Harm::Swap),
+    ];
+    prop::collection::vec((any::<usize>(), harm), 0..6)
+}
+
+fn inflict(files: &SimFiles, paths: &[PathBuf], which: usize, harm: &Harm) {
+    let path = &paths[which % paths.len()];
+    if files.entry(path).unwrap().is_none() {
+        return;
+    }
+    match harm {
+        Harm::Remove => files.remove_file(path).unwrap(),
+        // After a clean stop the last segment is not scanned, so a time index that ends too early cannot be told
+        // from one that is whole; unless it ends within an entry.
+        Harm::Truncate(to) => files.tamper(path, |bytes| {
+            let to = to % (bytes.len() + 1);
+            let is_last = which % paths.len() + 1 == paths.len();
+            let is_boundary = to >= INDEX_HEADER_SIZE && to.is_multiple_of(INDEX_ENTRY_SIZE);
+            bytes.truncate(if is_last && is_boundary { to + 1 } else { to });
+        }),
+        Harm::Flip(bit) => files.tamper(path, |bytes| {
+            if !bytes.is_empty() {
+                let bit = bit % (bytes.len() * 8);
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            }
+        }),
+        Harm::Zero(from) => files.tamper(path, |bytes| {
+            let from = from % (bytes.len() + 1);
+            bytes[from..].fill(0);
+        }),
+        Harm::Extend(by) => files.tamper(path, |bytes| bytes.extend(std::iter::repeat_n(0x5a, *by))),
+        Harm::Swap(other) => {
+            let other = files.snapshot().remove(&paths[other % paths.len()]);
+            if let Some(other) = other {
+                files.tamper(path, |bytes| *bytes = other);
+            }
+        }
+    }
+}
+
+fn batches() -> impl Strategy<Value = Vec<Vec<(usize, i64)>>> {
+    let timestamp = prop_oneof![3 => 1000_i64..1100, 1 => -10_i64..5000];
+    prop::collection::vec(prop::collection::vec((0_usize..300, timestamp), 1..5), 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn an_index_gives_the_answers_of_a_scan_whatever_was_done_to_it(batches in batches(), harms in harms()) {
+        let files = SimFiles::new();
+        let filled = filled(&Arc::new(files.clone()), &batches);
+        check(&filled.1, &batches)?;
+        let (_dir, log) = restarted(&files, filled, |paths| {
+            for (which, harm) in &harms {
+                inflict(&files, paths, *which, harm);
+            }
+        });
+        check(&log, &batches)?;
+        log.learn_timestamps().unwrap();
+        check(&log, &batches)?;
+        log.mend_indexes().unwrap();
+        check(&log, &batches)?;
+    }
+}
+
+#[test]
+fn an_index_found_wrong_is_built_anew_byte_for_byte_and_believed_again() {
+    let harms = [
+        Harm::Remove,
+        Harm::Truncate(0),
+        Harm::Truncate(INDEX_HEADER_SIZE + INDEX_ENTRY_SIZE),
+        Harm::Flip(8 * 5),
+        Harm::Flip(8 * (INDEX_HEADER_SIZE + INDEX_ENTRY_SIZE * 3)),
+        Harm::Zero(INDEX_HEADER_SIZE),
+    ];
+    let batches = growing(40);
+    for harm in harms {
+        // The second of three or more segments, each of its indexes.
+        for which in [2, 3] {
+            let files = SimFiles::new();
+            let before = filled(&Arc::new(files.clone()), &batches);
+            let good = files.snapshot();
+            let (_dir, log) = restarted(&files, before, |paths| inflict(&files, paths, which, &harm));
+            let harmed = indexes(&files).len();
+            log.learn_timestamps().unwrap();
+            check(&log, &batches).unwrap();
+            assert_eq!(log.mend_indexes().unwrap(), 1, "{harm:?} of {which}, {harmed} left");
+            let mended = files.snapshot();
+            for path in indexes(&files) {
+                assert_eq!(mended[&path], good[&path], "{harm:?} of {}", path.display());
+            }
+            check(&log, &batches).unwrap();
+            assert_eq!(log.mend_indexes().unwrap(), 0, "{harm:?}: nothing is left to mend");
+        }
+    }
+}
+
+#[test]
+fn a_time_index_that_was_cut_short_lets_nothing_expire_early() {
+    let batches = growing(40);
+    for entries in 0..4 {
+        let files = SimFiles::new();
+        let before = filled(&Arc::new(files.clone()), &batches);
+        let last_of_first = before.1.view.load()[1].base().get() - 1;
+        let cut = |paths: &[PathBuf]| {
+            let path = paths.iter().find(|path| path.extension().is_some_and(|name| name == "timeindex"));
+            files.tamper(path.unwrap(), |bytes| {
+                bytes.truncate(INDEX_HEADER_SIZE + entries * INDEX_ENTRY_SIZE);
+            });
+        };
+        let (_dir, log) = restarted(&files, before, cut);
+        log.learn_timestamps().unwrap();
+        let known = log.view.load()[0].max_timestamp().unwrap();
+        assert_eq!(known.get(), 1000 + last_of_first, "{entries} entries left");
+        assert_eq!(log.mend_indexes().unwrap(), 1);
+    }
+}
+
+#[test]
+fn an_index_that_cannot_be_written_is_mended_later() {
+    let files = SimFiles::new();
+    let batches = growing(40);
+    let before = filled(&Arc::new(files.clone()), &batches);
+    let (_dir, log) = restarted(&files, before, |paths| files.remove_file(&paths[0]).unwrap());
+    check(&log, &batches).unwrap();
+    files.set_full(true);
+    assert!(matches!(log.mend_indexes(), Err(AppendError::Full { .. })));
+    check(&log, &batches).unwrap();
+    files.set_full(false);
+    assert_eq!(log.mend_indexes().unwrap(), 1);
+}
+
+#[test]
+fn nothing_is_mended_for_a_deleted_topic() {
+    let files = SimFiles::new();
+    let batches = growing(40);
+    let before = filled(&Arc::new(files.clone()), &batches);
+    let (_dir, log) = restarted(&files, before, |paths| files.remove_file(&paths[0]).unwrap());
+    check(&log, &batches).unwrap();
+    log.retire();
+    let operations = files.operations();
+    assert_eq!(log.mend_indexes().unwrap(), 0);
+    assert_eq!(files.operations(), operations);
+}
+
+#[test]
+fn a_search_for_a_time_that_nobody_may_see_yet_finds_nothing() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, log) = filled(&files, &growing(3));
+    // Enough for the time index to speak of what is not flushed yet.
+    for number in 0..10 {
+        log.writer()
+            .append(&mut [batch(&["y", &"z".repeat(300)], 2000 + number)], Mode::MayBlock, NOW)
+            .unwrap();
+    }
+    assert_eq!(log.offset_for_time(Timestamp::new(2005)).unwrap(), None);
+    assert_eq!(log.offset_for_time(Timestamp::new(3000)).unwrap(), None);
+    flush(&dir, &log);
+    assert_eq!(log.offset_for_time(Timestamp::new(2005)).unwrap().unwrap().timestamp.get(), 2005);
+    assert_eq!(log.offset_for_time(Timestamp::new(3000)).unwrap(), None);
+}
+
+#[test]
+fn a_read_that_must_not_wait_gives_up_before_it_touches_what_is_not_in_memory() {
+    let temporary = tempfile::tempdir().unwrap();
+    let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
+    let options = LogOptions { segment_bytes: 16 << 20, batch_size_max: 1 << 20, ..LogOptions::default() };
+    let (dir, log) = open(&files, &options);
+    for _ in 0..40 {
+        append(&log, &[&"x".repeat(100_000)]).unwrap();
+    }
+    flush(&dir, &log);
+    let read = |offset, touch| log.read(Offset::new(offset), 1000, &mut Cursor::default(), touch).unwrap();
+    assert!(matches!(read(3, Touch::Warm), Read::Ready(_)), "it was just written");
+    let path = crate::partition_files::SegmentFile::Log.path(log.dir(), Offset::ZERO);
+    files.open(&path, OpenMode::Read).unwrap().drop_cache().unwrap();
+    let view = log.view.load();
+    let is_cold = !view[0].log().unwrap().slice(0..4096).unwrap().resident().unwrap();
+    // A file system that lives in memory drops nothing.
+    assert_eq!(matches!(read(3, Touch::Warm), Read::Cold), is_cold);
+    assert!(matches!(read(39, Touch::Warm), Read::Ready(Fetched { is_near_tail: true, .. })));
+    let Read::Ready(Fetched { slice: Some(slice), .. }) = read(3, Touch::Any) else { panic!("it may wait") };
+    slice.populate().unwrap();
+    assert!(matches!(read(3, Touch::Warm), Read::Ready(Fetched { is_near_tail: false, .. })));
+}
