@@ -187,7 +187,8 @@ impl Driver {
         let (request, waits) = if let Some(lookup) = fetcher.next_lookup(now) {
             if let Err(error) = protocol::encode_lookup(correlation, &lookup, &mut self.head) {
                 self.head.clear();
-                fetcher.lookup_failed(lookup, &error, now);
+                fetcher.lookup_failed(lookup);
+                fetcher.nothing_comes(&error);
                 self.turn_due = Some(now);
                 return None;
             }
@@ -196,7 +197,8 @@ impl Driver {
             let fetch = fetcher.next_fetch(now)?;
             if let Err(error) = protocol::encode_fetch(correlation, &fetch, &mut self.head) {
                 self.head.clear();
-                fetcher.fetch_failed(fetch, &error, now);
+                fetcher.fetch_failed(fetch);
+                fetcher.nothing_comes(&error);
                 self.turn_due = Some(now);
                 return None;
             }
@@ -244,7 +246,7 @@ impl Driver {
                         Ok(())
                     }
                     Err(malformed) => {
-                        fetcher.fetch_failed(fetch, &malformed.error(frame.broker()), now);
+                        fetcher.fetch_failed(fetch);
                         Err(malformed)
                     }
                 }
@@ -257,7 +259,7 @@ impl Driver {
                         Ok(())
                     }
                     Err(malformed) => {
-                        fetcher.lookup_failed(lookup, &malformed.error(frame.broker()), now);
+                        fetcher.lookup_failed(lookup);
                         Err(malformed)
                     }
                 }
@@ -334,11 +336,11 @@ impl Driver {
                 }
                 Request::Fetch { fetcher, fetch } => {
                     let Some(fetcher) = self.fetchers.get_mut(&fetcher) else { continue };
-                    fetcher.fetch_failed(fetch, error, now);
+                    fetcher.fetch_failed(fetch);
                 }
                 Request::Lookup { fetcher, lookup } => {
                     let Some(fetcher) = self.fetchers.get_mut(&fetcher) else { continue };
-                    fetcher.lookup_failed(lookup, error, now);
+                    fetcher.lookup_failed(lookup);
                 }
             }
         }
@@ -423,7 +425,7 @@ impl Driver {
             }
             Message::FetcherSignalled(id) => {
                 if let Some(fetcher) = self.fetchers.get_mut(&id) {
-                    fetcher.signalled(now);
+                    fetcher.signalled();
                 }
             }
             Message::DropFetcher(id) => {
@@ -486,7 +488,7 @@ impl Driver {
         for fetcher in self.fetchers.values_mut() {
             fetcher.turn(now);
             if down.is_some() {
-                fetcher.broker_is_away(&trouble);
+                fetcher.nothing_comes(&trouble);
             }
         }
     }

@@ -143,11 +143,6 @@ impl<'a> Frame<'a> {
         Ok(refusal(code, message).map_or(Ok(answer), |refusal| Err(CallError::Refused(refusal))))
     }
 
-    /// Of which broker it is.
-    pub(crate) fn broker(&self) -> &Arc<str> {
-        self.broker
-    }
-
     fn read<T: Deserialize<'a>>(&self) -> Result<T, Malformed> {
         folio_wire::native::header::decode(self.header).map_err(|error| Malformed::new(error.to_string()))
     }

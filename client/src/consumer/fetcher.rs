@@ -75,7 +75,7 @@ impl Fetcher {
     }
 
     /// The consumer has changed something.
-    pub(crate) fn signalled(&mut self, _now: Instant) {
+    pub(crate) fn signalled(&mut self) {
         self.look = true;
     }
 
@@ -240,13 +240,12 @@ impl Fetcher {
         self.shared.notify();
     }
 
-    /// A fetch has no answer.
-    pub(crate) fn fetch_failed(&mut self, fetch: Fetch, _error: &CallError, _now: Instant) {
+    /// A fetch has no answer. The connection has its own pauses: as soon as it is back, the partitions are asked again.
+    pub(crate) fn fetch_failed(&mut self, fetch: Fetch) {
         self.landed();
         let mut state = self.shared.lock();
         state.promised -= fetch.bytes_max;
         for part in fetch.parts {
-            // The connection has its own pauses: as soon as it is back, it is asked again.
             if let Some(slot) = state.current(part.slot, part.generation) {
                 slot.asked = false;
             }
@@ -287,7 +286,7 @@ impl Fetcher {
     }
 
     /// A lookup has no answer.
-    pub(crate) fn lookup_failed(&mut self, lookup: Lookup, _error: &CallError, _now: Instant) {
+    pub(crate) fn lookup_failed(&mut self, lookup: Lookup) {
         self.landed();
         let mut state = self.shared.lock();
         for part in lookup.parts {
@@ -297,8 +296,8 @@ impl Fetcher {
         }
     }
 
-    /// Nobody could be reached for a long time: whoever polls is told, once.
-    pub(crate) fn broker_is_away(&mut self, trouble: &CallError) {
+    /// Nothing can be asked, or nobody could be reached for a long time: whoever polls is told, once.
+    pub(crate) fn nothing_comes(&mut self, trouble: &CallError) {
         let mut state = self.shared.lock();
         if state.slots.is_empty() {
             return;

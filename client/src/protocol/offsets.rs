@@ -15,6 +15,9 @@ use crate::{CallError, ListedOffset, OffsetSpec, Refusal, TopicPartition};
 
 answers!(ListOffsetsAnswerV1);
 
+/// One for each place that was asked for, in order; `None` if there is no such record.
+type Listed = Vec<Result<Option<ListedOffset>, Refusal>>;
+
 pub(crate) fn encode_lookup(correlation: u32, lookup: &Lookup, out: &mut BytesMut) -> Result<(), CallError> {
     let entries = lookup.parts.iter().map(|part| entry(&part.topic_partition, part.spec));
     encode(correlation, &ListOffsetsRequestV1 { entries: entries.collect() }, out)
@@ -40,7 +43,7 @@ pub(crate) fn decode_lookup(
 pub(crate) fn list_offsets(
     wanted: Vec<(TopicPartition, OffsetSpec)>,
     deadline: Instant,
-    then: Then<Vec<Result<Option<ListedOffset>, Refusal>>>,
+    then: Then<Listed>,
 ) -> QueuedCall {
     let asked = wanted.len();
     let request = move |correlation, out: &mut BytesMut| {
@@ -49,8 +52,6 @@ pub(crate) fn list_offsets(
     };
     call(deadline, true, request, move |answer| read(answer, asked).map(Ok), then)
 }
-
-type Listed = Vec<Result<Option<ListedOffset>, Refusal>>;
 
 fn read(answer: ListOffsetsAnswerV1, asked: usize) -> Result<Listed, Malformed> {
     expect_parts(answer.entries.len(), asked)?;
