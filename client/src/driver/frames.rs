@@ -1,0 +1,179 @@
+//! Requests out and answers in: whose turn it is to send, and whose an answer is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Driver, OutFrame, Request};
+use crate::Acks;
+use crate::producer::sender::Failure;
+use crate::protocol::{self, Frame, Malformed};
+
+impl Driver {
+    /// The next frame to be sent, if there is something to send and the broker may be asked more.
+    pub(crate) fn next_frame(&mut self, now: Instant) -> Option<OutFrame> {
+        if self.link.ready().is_none() || self.in_flight.len() >= self.config.requests_in_flight_max {
+            return None;
+        }
+        if let Some(frame) = self.next_call(now) {
+            return Some(frame);
+        }
+        let after = self.served_last.wrapping_add(1)..;
+        let turn = self.ids(after).chain(self.ids(0..=self.served_last)).collect::<Vec<_>>();
+        for id in turn {
+            let frame = if self.senders.contains_key(&id) {
+                self.next_produce(id, now)
+            } else {
+                self.next_fetch(id, now)
+            };
+            if frame.is_some() {
+                self.served_last = id;
+                return frame;
+            }
+        }
+        None
+    }
+
+    pub(super) fn ids(&self, range: impl std::ops::RangeBounds<u64> + Clone) -> impl Iterator<Item = u64> {
+        let senders = self.senders.range(range.clone()).filter(|(_, sender)| sender.wants_to_send());
+        let fetchers = self.fetchers.range(range).filter(|(_, fetcher)| fetcher.wants_to_send());
+        senders.map(|(id, _)| *id).chain(fetchers.map(|(id, _)| *id))
+    }
+
+    fn next_call(&mut self, now: Instant) -> Option<OutFrame> {
+        while let Some(call) = self.calls.pop_front() {
+            let id = self.in_flight.next_id();
+            match (call.encode)(id, &mut self.head) {
+                Ok(()) => {
+                    self.in_flight.insert(id, now + self.config.request_timeout, Request::Call(call));
+                    return Some(OutFrame { head: self.head.split().freeze(), records: Vec::new() });
+                }
+                Err(error) => {
+                    self.head.clear();
+                    call.fail(error);
+                }
+            }
+        }
+        None
+    }
+
+    fn next_produce(&mut self, id: u64, now: Instant) -> Option<OutFrame> {
+        let frame_bytes_max = self.link.ready()?.1.frame_bytes_max.saturating_sub(FRAME_HEAD_ROOM);
+        let sender = self.senders.get_mut(&id)?;
+        let shipments = sender.next_request(now, frame_bytes_max)?;
+        let (acks, timeout) = (sender.acks(), self.config.request_timeout);
+        let correlation = self.in_flight.next_id();
+        match protocol::encode_produce(correlation, acks, timeout, &shipments, &mut self.head) {
+            Ok(()) => {
+                let head = self.head.split().freeze();
+                let records = shipments.iter().flat_map(|shipment| &shipment.batches).cloned().collect();
+                if acks == Acks::None {
+                    sender.landed();
+                    shipments.into_iter().for_each(|shipment| sender.delivered(shipment, None));
+                } else {
+                    let request = Request::Produce { sender: id, shipments };
+                    self.in_flight.insert(correlation, now + timeout, request);
+                }
+                Some(OutFrame { head, records })
+            }
+            Err(error) => {
+                self.head.clear();
+                sender.landed();
+                let failure = Failure::Failed(error);
+                shipments.into_iter().for_each(|shipment| sender.failed(shipment, &failure, now));
+                self.turn_due = Some(now); // what becomes of them
+                None
+            }
+        }
+    }
+
+    fn next_fetch(&mut self, id: u64, now: Instant) -> Option<OutFrame> {
+        let fetcher = self.fetchers.get_mut(&id)?;
+        let correlation = self.in_flight.next_id();
+        let (request, waits) = if let Some(lookup) = fetcher.next_lookup(now) {
+            if let Err(error) = protocol::encode_lookup(correlation, &lookup, &mut self.head) {
+                self.head.clear();
+                fetcher.lookup_failed(lookup);
+                fetcher.nothing_comes(&error);
+                self.turn_due = Some(now);
+                return None;
+            }
+            (Request::Lookup { fetcher: id, lookup }, Duration::ZERO)
+        } else {
+            let fetch = fetcher.next_fetch(now)?;
+            if let Err(error) = protocol::encode_fetch(correlation, &fetch, &mut self.head) {
+                self.head.clear();
+                fetcher.fetch_failed(fetch);
+                fetcher.nothing_comes(&error);
+                self.turn_due = Some(now);
+                return None;
+            }
+            let waits = fetch.wait_max;
+            (Request::Fetch { fetcher: id, fetch }, waits)
+        };
+        self.in_flight.insert(correlation, now + self.config.request_timeout + waits, request);
+        Some(OutFrame { head: self.head.split().freeze(), records: Vec::new() })
+    }
+
+    /// An answer has come. An error closes the connection.
+    pub(crate) fn answered(&mut self, now: Instant, bytes: &Bytes) -> Result<(), Malformed> {
+        let broker = Arc::clone(self.link.broker());
+        let frame = &protocol::read_frame(bytes, self.config.frame_bytes_max, &broker)?;
+        let request = self.in_flight.take(frame.correlation).ok_or_else(|| {
+            Malformed::new(format!("an answer to request {}, which was not asked", frame.correlation))
+        })?;
+        let result = self.hand_out(now, frame, request);
+        if result.is_ok() {
+            self.link.answered();
+        }
+        result
+    }
+
+    fn hand_out(&mut self, now: Instant, frame: &Frame<'_>, request: Request) -> Result<(), Malformed> {
+        match request {
+            Request::Call(call) => (call.complete)(Ok(frame)),
+            Request::Produce { sender, shipments } => {
+                let Some(sender) = self.senders.get_mut(&sender) else { return Ok(()) };
+                sender.landed();
+                let (answers, malformed) = protocol::decode_produce(frame, shipments.len());
+                for (shipment, answer) in shipments.into_iter().zip(answers) {
+                    match answer {
+                        Ok(base) => sender.delivered(shipment, Some(base)),
+                        Err(failure) => sender.failed(shipment, &failure, now),
+                    }
+                }
+                malformed
+            }
+            Request::Fetch { fetcher, fetch } => {
+                let Some(fetcher) = self.fetchers.get_mut(&fetcher) else { return Ok(()) };
+                match protocol::decode_fetch(frame, &fetch) {
+                    Ok(answers) => {
+                        fetcher.fetched(fetch, answers, now);
+                        Ok(())
+                    }
+                    Err(malformed) => {
+                        fetcher.fetch_failed(fetch);
+                        Err(malformed)
+                    }
+                }
+            }
+            Request::Lookup { fetcher, lookup } => {
+                let Some(fetcher) = self.fetchers.get_mut(&fetcher) else { return Ok(()) };
+                match protocol::decode_lookup(frame, &lookup) {
+                    Ok(answers) => {
+                        fetcher.looked_up(lookup, answers, now);
+                        Ok(())
+                    }
+                    Err(malformed) => {
+                        fetcher.lookup_failed(lookup);
+                        Err(malformed)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of a frame that are left to what is not record bytes.
+const FRAME_HEAD_ROOM: usize = 64 << 10;
