@@ -56,6 +56,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// `frame.max.bytes`: the largest request.
     pub frame_max_bytes: usize,
+    /// `queued.max.bytes`: bytes of requests that have not arrived whole, of all connections together.
+    pub queued_max_bytes: usize,
     /// `connections.max`: connections beyond it are closed at once.
     pub connections_max: usize,
     /// `connection.requests.max`: requests in flight above which a connection is not read.
@@ -97,6 +99,7 @@ impl Config {
             disk_min_free: None,
             shutdown_timeout: Duration::from_secs(5),
             frame_max_bytes: 100 * MIB,
+            queued_max_bytes: 64 * MIB,
             connections_max: 10_000,
             connection_requests_max: 1024,
             connection_idle: Duration::from_secs(600),

@@ -33,11 +33,13 @@ fn peers_that_break_the_protocol_cost_a_connection_and_nothing_else() {
     std::thread::scope(|scope| {
         let others = scope.spawn(|| {
             let mut served = 0;
-            while !done.load(Ordering::Relaxed) {
+            loop {
                 send(&records);
                 served += 1;
+                if done.load(Ordering::Relaxed) {
+                    return served;
+                }
             }
-            served
         });
         for (what, bytes) in attacks() {
             let mut stream = TcpStream::connect(daemon.address()).unwrap();
@@ -152,6 +154,62 @@ fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
     frame.resize(4 + length, 0);
     stream.read_exact(&mut frame[4..]).unwrap();
     frame
+}
+
+#[test]
+fn a_crowd_in_the_middle_of_large_requests_is_bounded_together_and_others_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &["--set", "queued.max.bytes=8000000"]);
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    client.admin().create_topic(NewTopic::new("t", 1).setting("durability", "os")).wait().unwrap();
+    let records = client.producer(ProducerConfig::new()).unwrap();
+    send(&records);
+    let before = rss_anon(&daemon);
+    let mut crowd = Vec::new();
+    let piece = vec![7; 1 << 20];
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(daemon.address()).unwrap();
+        stream.write_all(&preface()).unwrap();
+        stream.write_all(&(90_u32 << 20).to_le_bytes()).unwrap();
+        // A header's length that may be, so that only the length of the whole is in its way.
+        stream.write_all(&[0; 16]).unwrap();
+        crowd.push(stream);
+    }
+    for _ in 0..20 {
+        for stream in &mut crowd {
+            stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+            let _ = stream.write_all(&piece);
+        }
+        send(&records);
+    }
+    let grown = rss_anon(&daemon).saturating_sub(before);
+    assert!(grown < RSS_GROWTH_MAX, "{grown} bytes for requests that never end");
+    assert!(daemon.said().contains("no whole unit among them"), "{}", daemon.said());
+    drop(crowd);
+    send(&records);
+    drop((records, client));
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn a_peer_that_leaves_in_the_middle_of_a_request_is_a_line_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    for (number, cut) in [3, PREFACE_SIZE + 3, PREFACE_SIZE + 30].into_iter().enumerate() {
+        let mut stream = TcpStream::connect(daemon.address()).unwrap();
+        let whole = [&preface()[..], &produce(&batch(), batch().len())].concat();
+        stream.write_all(&whole[..cut]).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        let line = "the peer ended in the middle of a unit";
+        let deadline = Instant::now() + LIMIT;
+        while daemon.said().matches(line).count() <= number {
+            assert!(Instant::now() < deadline, "cut at {cut}: {}", daemon.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    daemon.stop();
 }
 
 /// What a peer sends, and what it is.

@@ -53,6 +53,7 @@ effects! {
     "disk.min.free" a_disk_below_its_bound_takes_no_records
     "shutdown.timeout.ms" a_shutdown_ends_in_time
     "frame.max.bytes" the_preface_says_how_large_a_frame_may_be
+    "queued.max.bytes" who_holds_the_most_of_too_much_is_closed
     "connections.max" one_connection_too_many_is_closed
     "connection.requests.max" one_request_too_many_waits
     "connection.idle.ms" an_idle_connection_is_closed
@@ -364,6 +365,20 @@ fn the_preface_says_how_large_a_frame_may_be() {
     let frame = peer.produce_frame("t", 200_000);
     peer.push(&frame, frame.len(), LIMIT);
     assert!(peer.is_closed(LIMIT), "a larger frame closes the connection");
+}
+
+fn who_holds_the_most_of_too_much_is_closed() {
+    let rig = Rig::with_topic(&[("queued.max.bytes", "1000000"), ("loop.threads", "1")]);
+    let mut hungry = rig.peer();
+    let frame = hungry.produce_frame("t", 10_000_000);
+    hungry.push(&frame[..2_000_000], 2_000_000, WHILE);
+    assert!(hungry.is_closed(LIMIT));
+    // With room for both, a small one and a large one may take their time.
+    let rig = Rig::with_topic(&[("queued.max.bytes", "10000000"), ("loop.threads", "1")]);
+    let (mut large, mut small) = (rig.peer(), rig.peer());
+    large.push(&frame[..2_000_000], 2_000_000, WHILE);
+    small.push(&frame[..1000], 1000, WHILE);
+    assert!(!large.is_closed(WHILE) && !small.is_closed(WHILE));
 }
 
 fn one_connection_too_many_is_closed() {

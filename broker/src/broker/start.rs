@@ -131,6 +131,7 @@ pub(super) fn describe(report: &OpenReport<Disk>) -> String {
 pub(super) fn loops(engine: &Arc<Engine>) -> io::Result<EventLoopGroup<Shard>> {
     let limits = ChannelLimits {
         unfinished_bytes_max: engine.config.frame_max_bytes + FRAME_START_SIZE_MAX,
+        unfinished_bytes_total_max: engine.config.queued_max_bytes,
         connections_max: engine.config.connections_max.min(descriptors() / 2),
         in_flight_max: engine.config.connection_requests_max,
         ..ChannelLimits::default()

@@ -145,6 +145,11 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         |&bytes: &usize| (1024..=100 << 20).contains(&bytes),
         "1024 to 104857600 bytes"
     ),
+    key!(
+        "queued.max.bytes",
+        queued_max_bytes,
+        "Bytes of requests that are still arriving, of all connections; above it those that hold the most are closed."
+    ),
     key!("connections.max", connections_max, "Connections at once; the next one is closed as it arrives."),
     key!(
         "connection.requests.max",

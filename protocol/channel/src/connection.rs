@@ -42,6 +42,8 @@ pub(crate) struct Connection<L: LoopLocal> {
     /// With auto-read off: one read was asked for.
     read_granted: bool,
     close_requested: bool,
+    /// Bytes of a unit that is not complete, as they are counted in the group's total.
+    unfinished: usize,
     /// Counted among the open connections while this lives.
     _permit: Option<Permit>,
 }
@@ -96,6 +98,7 @@ impl<L: LoopLocal> Connection<L> {
             has_end_of_input: false,
             read_granted: false,
             close_requested: false,
+            unfinished: 0,
             _permit: permit,
         };
         connection.attempt(host, |connection, host| {
@@ -227,6 +230,7 @@ impl<L: LoopLocal> Connection<L> {
         let (stages, mut around) = self.split(host);
         stages.tell_inactive(&cause, &mut around);
         self.stages.return_buffers(host, false);
+        host.unfinished.change(self.unfinished, 0);
         if matches!(cause, CloseCause::Local | CloseCause::Failed(_)) {
             self.discard_input(host);
         }
@@ -269,6 +273,11 @@ impl<L: LoopLocal> Connection<L> {
 
     /// The peer has finished sending. It still gets what it is owed.
     fn input_ended(&mut self, host: &Host<L>) {
+        let unfinished = self.stages.unfinished_len();
+        if unfinished > 0 {
+            let (id, peer) = (self.channel.id(), self.channel.remote_address());
+            tracing::warn!(channel = %id, ?peer, bytes = unfinished, "the peer ended in the middle of a unit");
+        }
         let linger = host.limits.half_close_linger;
         self.begin_closing(Closing {
             cause: CloseCause::Peer,

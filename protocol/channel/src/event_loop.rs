@@ -91,7 +91,13 @@ impl<L: LoopLocal> EventLoop<L> {
         local: L,
         now: Instant,
     ) -> Self {
-        let host = Host::new(local, now, Arc::clone(&group.limits), Arc::clone(&shared.counters));
+        let host = Host::new(
+            local,
+            now,
+            Arc::clone(&group.limits),
+            Arc::clone(&shared.counters),
+            Arc::clone(&group.unfinished),
+        );
         Self {
             group,
             shared,

@@ -7,6 +7,7 @@ use crate::counters::LoopCounters;
 use crate::outbound::OutboundQueue;
 use crate::pipeline::Edit;
 use crate::receive::ReceiveBuffers;
+use crate::unfinished::Unfinished;
 use crate::{ChannelLimits, LoopLocal, ReadBuf};
 
 /// One per loop. A channel has no buffers of its own while it is idle: it works in these.
@@ -17,6 +18,7 @@ pub(crate) struct Host<L: LoopLocal> {
     pub(crate) limits: Arc<ChannelLimits>,
     pub(crate) counters: Arc<LoopCounters>,
     pub(crate) buffers: ReceiveBuffers,
+    pub(crate) unfinished: Arc<Unfinished>,
     pub(crate) scratch: Scratch<L>,
 }
 
@@ -33,6 +35,7 @@ impl<L: LoopLocal> Host<L> {
         now: Instant,
         limits: Arc<ChannelLimits>,
         counters: Arc<LoopCounters>,
+        unfinished: Arc<Unfinished>,
     ) -> Self {
         let buffers = ReceiveBuffers::new(limits.read_buffer_bytes);
         let scratch = Scratch {
@@ -40,7 +43,7 @@ impl<L: LoopLocal> Host<L> {
             forwarded: ReadBuf::default(),
             edits: Vec::new(),
         };
-        Self { local, now, limits, counters, buffers, scratch }
+        Self { local, now, limits, counters, buffers, unfinished, scratch }
     }
 }
 

@@ -88,6 +88,7 @@ mod read_buf;
 mod receive;
 mod request;
 mod transport;
+mod unfinished;
 mod wake;
 
 pub use channel::{Channel, ChannelConfig, ChannelId, ChannelMetadata, TransportKind};

@@ -17,6 +17,9 @@ pub struct ChannelLimits {
     /// Bytes of a unit that is not complete, of one stage. Beyond, the channel closes. A codec's own limit on the
     /// size of a unit should be lower and say more. Default 101 MiB (Kafka's largest request is 100 MiB).
     pub unfinished_bytes_max: usize,
+    /// The same for all channels of a group together. Above it, a channel that holds more than an even part of it
+    /// closes as it receives more; the others go on, so that all together stay below twice the bound. Default 64 MiB.
+    pub unfinished_bytes_total_max: usize,
 
     /// Outbound bytes, heap and mapped, above which the channel is not writable: it is not read from any more, and
     /// its requests are not decoded any more. Default 1 MiB.
@@ -58,6 +61,7 @@ impl Default for ChannelLimits {
             read_buffer_bytes: 256 * KIB,
             read_bytes_per_turn: 512 * KIB,
             unfinished_bytes_max: 101 * MIB,
+            unfinished_bytes_total_max: 64 * MIB,
             outbound_bytes_high: MIB,
             outbound_bytes_low: 256 * KIB,
             outbound_heap_bytes_high: 128 * KIB,

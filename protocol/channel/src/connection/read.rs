@@ -19,6 +19,19 @@ impl<L: LoopLocal> Connection<L> {
     pub(crate) fn run(&mut self, host: &mut Host<L>) {
         self.attempt(host, Self::receive_all);
         self.stages.return_buffers(host, false);
+        self.attempt(host, Self::count_unfinished);
+    }
+
+    fn count_unfinished(&mut self, host: &mut Host<L>) -> Result<(), ChannelError> {
+        let unfinished = self.stages.unfinished_len();
+        host.unfinished.change(self.unfinished, unfinished);
+        self.unfinished = unfinished;
+        if unfinished > 0 && !host.unfinished.admits(unfinished, host.limits.unfinished_bytes_total_max) {
+            return Err(ChannelError::peer(format!(
+                "{unfinished} bytes received, and no whole unit among them, while too many others are as far"
+            )));
+        }
+        Ok(())
     }
 
     /// Whether the socket may be read.

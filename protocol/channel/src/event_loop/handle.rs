@@ -13,6 +13,7 @@ use crate::counters::LoopCounters;
 use crate::future::Promise;
 use crate::permit::{OpenCount, Permit};
 use crate::transport::ServerSocketChannel;
+use crate::unfinished::Unfinished;
 use crate::wake::LoopCore;
 use crate::{BindError, Channel, ChannelId, ChannelInitializer, ChannelLimits, ConnectError, LoopLocal};
 
@@ -137,13 +138,19 @@ impl<L: LoopLocal> LoopShared<L> {
 pub(crate) struct GroupShared<L: LoopLocal> {
     pub(crate) limits: Arc<ChannelLimits>,
     pub(crate) open: Arc<OpenCount>,
+    pub(crate) unfinished: Arc<Unfinished>,
     /// Set once, before any loop runs.
     loops: OnceLock<Vec<LoopHandle<L>>>,
 }
 
 impl<L: LoopLocal> GroupShared<L> {
     pub(crate) fn new(limits: ChannelLimits) -> Self {
-        Self { limits: Arc::new(limits), open: Arc::default(), loops: OnceLock::new() }
+        Self {
+            limits: Arc::new(limits),
+            open: Arc::default(),
+            unfinished: Arc::default(),
+            loops: OnceLock::new(),
+        }
     }
 
     pub(crate) fn set_loops(&self, loops: Vec<LoopHandle<L>>) {

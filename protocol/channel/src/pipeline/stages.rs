@@ -150,6 +150,11 @@ impl<L: LoopLocal> Stages<L> {
         Ok(())
     }
 
+    /// Bytes of units that are not complete.
+    pub(crate) fn unfinished_len(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.takes_input).map(Slot::unfinished_len).sum()
+    }
+
     /// Gives memory of the loop back to it. What the first stage has not consumed may stay where it is while more is
     /// received behind it (`and_read_on`); what others have not is copied into memory of the channel's own.
     pub(crate) fn return_buffers(&mut self, host: &mut Host<L>, and_read_on: bool) {
