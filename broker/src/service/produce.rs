@@ -110,7 +110,7 @@ impl Checks<'_> {
         let after = limit(self.settings.timestamp_after_max);
         let wrong = if max.get() > now.saturating_add(after) {
             max
-        } else if min.get() < now.saturating_sub(before) {
+        } else if min != Timestamp::NONE && min.get() < now.saturating_sub(before) {
             min
         } else {
             return Ok(());

@@ -31,7 +31,7 @@ pub struct Batch<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckedRecords {
-    /// The smallest timestamp, [`Timestamp::NONE`] if there are no records.
+    /// The smallest timestamp of the records that have one, [`Timestamp::NONE`] if none has.
     pub min_timestamp: Timestamp,
     /// The largest timestamp: the header's.
     pub max_timestamp: Timestamp,
@@ -111,6 +111,7 @@ impl<'a> Batch<'a> {
     /// [`MaxTimestamp`](BatchError::MaxTimestamp), and those of [`records`](Self::records).
     pub fn check_records(&self, limit: DecompressLimit) -> Result<CheckedRecords, BatchError> {
         let records = self.records(limit)?;
+        const NO_TIME: i64 = Timestamp::NONE.get();
         let (mut min, mut max) = (i64::MAX, i64::MIN);
         let mut rest = records.bytes();
         let mut places = Places::new(&self.header);
@@ -118,7 +119,7 @@ impl<'a> Batch<'a> {
             let record = RawRecord::take(&mut rest)
                 .and_then(|raw| places.place(raw))
                 .map_err(|fault| BatchError::Record { index, fault })?;
-            min = min.min(record.timestamp.get());
+            min = min.min(if record.timestamp.get() == NO_TIME { i64::MAX } else { record.timestamp.get() });
             max = max.max(record.timestamp.get());
         }
         if !rest.is_empty() {
@@ -129,7 +130,7 @@ impl<'a> Batch<'a> {
             return Err(BatchError::MaxTimestamp { header: self.header.max_timestamp.get(), records: max });
         }
         Ok(CheckedRecords {
-            min_timestamp: if has_records { Timestamp::new(min) } else { Timestamp::NONE },
+            min_timestamp: if min < i64::MAX { Timestamp::new(min) } else { Timestamp::NONE },
             max_timestamp: self.header.max_timestamp,
             uncompressed_bytes: records.bytes().len(),
         })
