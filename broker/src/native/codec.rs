@@ -26,13 +26,17 @@ pub(crate) struct NativeResponse {
 }
 
 impl NativeResponse {
-    /// The answer to the request with `head`, with these record bytes behind its header.
+    /// The answer to the request with `head`, with these record bytes behind its header; no bytes at all if that
+    /// request wants none.
     pub(crate) fn new<T: Serialize>(
         head: Head,
         header: &T,
         records: Vec<MapSlice>,
     ) -> Result<Self, ChannelError> {
         let mut front = BytesMut::new();
+        if head.flags.contains(Flags::NO_ANSWER) {
+            return Ok(Self { front, records: Vec::new() });
+        }
         let record_bytes = records.iter().map(MapSlice::len).sum();
         encode_frame(&mut front, head.answer(), header, record_bytes)
             .map_err(|e| ChannelError::internal(e.to_string()))?;
