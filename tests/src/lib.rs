@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod native;
+pub mod rig;
 pub mod strace;
 
 use std::path::{Path, PathBuf};

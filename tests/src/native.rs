@@ -1,16 +1,20 @@
 //! A peer that speaks the native protocol by hand, so that a claim decides what stands on the wire and when.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
-use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
+use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1, FetchedV1};
 use folio_wire::native::preface::PREFACE_SIZE;
-use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1};
+use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1, ProducedV1};
 use folio_wire::native::status::StatusRequestV1;
-use folio_wire::native::{Head, Message, Preface, encode_frame};
+use folio_wire::native::topics::{PartitionDescriptionV1, TopicCreateRequestV1, TopicDescribeRequestV1};
+use folio_wire::native::{Flags, Head, Message, Preface, Request, decode_frame, encode_frame};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// One connection; prefaces have gone both ways.
 #[derive(Debug)]
@@ -19,7 +23,13 @@ pub struct Peer {
     preface: Preface,
     received: Vec<u8>,
     correlation: u32,
+    /// Answers that have overtaken the one that was waited for.
+    overtaking: BTreeMap<u32, Vec<u8>>,
 }
+
+/// The names of a request that was sent: its answer is asked for with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent(u32);
 
 /// How long a broker may take to answer when nothing is in its way.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -30,14 +40,22 @@ impl Peer {
     /// # Panics
     /// When nobody answers with a preface.
     pub fn connect(address: &str) -> Self {
+        Self::connect_as(address, Preface::ours(100 << 20))
+    }
+
+    /// Connects, and says this of itself.
+    ///
+    /// # Panics
+    /// When nobody answers with a preface.
+    pub fn connect_as(address: &str, preface: Preface) -> Self {
         let mut stream = TcpStream::connect(address).expect("somebody listens");
         stream.set_nodelay(true).expect("an option of every socket");
         stream.set_read_timeout(Some(LIMIT)).expect("an option of every socket");
-        stream.write_all(&Preface::ours(100 << 20).encode()).expect("the preface is taken");
+        stream.write_all(&preface.encode()).expect("the preface is taken");
         let mut preface = [0; PREFACE_SIZE];
         stream.read_exact(&mut preface).expect("a preface comes");
         let preface = Preface::decode(&preface).expect("it is one").expect("it is whole");
-        Self { stream, preface, received: Vec::new(), correlation: 0 }
+        Self { stream, preface, received: Vec::new(), correlation: 0, overtaking: BTreeMap::new() }
     }
 
     /// What the other side said of itself.
@@ -49,13 +67,166 @@ impl Peer {
     ///
     /// # Panics
     /// When there is no such frame.
-    pub fn frame<T: Message + serde::Serialize>(&mut self, message: &T, records: &[u8]) -> Vec<u8> {
+    pub fn frame<T: Message + Serialize>(&mut self, message: &T, records: &[u8]) -> Vec<u8> {
         self.correlation += 1;
         let mut frame = BytesMut::new();
         let head = Head::request::<T>(self.correlation);
         encode_frame(&mut frame, head, message, records.len()).expect("it fits a frame");
         frame.extend_from_slice(records);
         frame.to_vec()
+    }
+
+    /// Sends a request and takes its answer, with the record bytes behind it.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn call<T>(&mut self, request: &T, records: &[u8]) -> (T::Answer, Vec<u8>)
+    where
+        T: Request + Serialize,
+        T::Answer: DeserializeOwned,
+    {
+        let sent = self.submit(request, records);
+        self.answer_to::<T>(sent)
+    }
+
+    /// Sends a request, whose answer is taken later.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub fn submit<T: Request + Serialize>(&mut self, request: &T, records: &[u8]) -> Sent {
+        let frame = self.frame(request, records);
+        self.stream.write_all(&frame).expect("the request is taken");
+        Sent(self.correlation)
+    }
+
+    /// Sends a request that says that it wants no answer.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub fn submit_without_answer<T: Request + Serialize>(&mut self, request: &T, records: &[u8]) -> Sent {
+        self.correlation += 1;
+        let mut frame = BytesMut::new();
+        let head = Head { flags: Flags::NO_ANSWER, ..Head::request::<T>(self.correlation) };
+        encode_frame(&mut frame, head, request, records.len()).expect("it fits a frame");
+        frame.extend_from_slice(records);
+        self.stream.write_all(&frame).expect("the request is taken");
+        Sent(self.correlation)
+    }
+
+    /// The answer to a request, with the record bytes behind it; what overtakes it is kept.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn answer_to<T>(&mut self, sent: Sent) -> (T::Answer, Vec<u8>)
+    where
+        T: Request,
+        T::Answer: DeserializeOwned,
+    {
+        let frame = loop {
+            if let Some(frame) = self.overtaking.remove(&sent.0) {
+                break frame;
+            }
+            let frame = self.answer(LIMIT).expect("an answer comes");
+            let correlation =
+                decode_frame(&frame, u32::MAX).ok().flatten().expect("a frame").head.correlation;
+            assert!(self.overtaking.insert(correlation, frame).is_none(), "{correlation} is answered twice");
+        };
+        let frame = decode_frame(&frame, u32::MAX).ok().flatten().expect("it was one just now");
+        assert_eq!(frame.head, Head::request::<T>(sent.0).answer());
+        (decoded(frame.header), frame.records.to_vec())
+    }
+
+    /// Whether the answer to this request is among what has come so far.
+    pub fn has_answer_to(&self, sent: Sent) -> bool {
+        self.overtaking.contains_key(&sent.0)
+    }
+
+    /// Appends batches to one partition.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn produce(&mut self, topic: &str, partition: u32, acks: Acks, batches: &[u8]) -> ProducedV1 {
+        let sent = self.submit_produce(topic, partition, acks, batches);
+        self.produced(sent)
+    }
+
+    /// As [`produce`](Self::produce); the answer is taken later.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub fn submit_produce(&mut self, topic: &str, partition: u32, acks: Acks, batches: &[u8]) -> Sent {
+        let record_bytes = u32::try_from(batches.len()).expect("they fit a frame");
+        let entries = vec![ProduceEntryV1 { topic, partition, record_bytes }];
+        self.submit(&ProduceRequestV1 { acks, timeout_ms: 30_000, entries }, batches)
+    }
+
+    /// What became of the one entry of a produce.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn produced(&mut self, sent: Sent) -> ProducedV1 {
+        let (answer, _) = self.answer_to::<ProduceRequestV1<'_>>(sent);
+        assert!(answer.error.is_none());
+        assert_eq!(answer.entries.len(), 1);
+        answer.entries.into_iter().next().expect("it is one")
+    }
+
+    /// The outcomes of a fetch, with the record bytes of each.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn fetched(&mut self, sent: Sent) -> Vec<(FetchedV1, Vec<u8>)> {
+        let (answer, records) = self.answer_to::<FetchRequestV1<'_>>(sent);
+        assert!(answer.error.is_none());
+        let mut rest = &records[..];
+        let mut cut = |entry: FetchedV1| {
+            let (own, behind) = rest.split_at(entry.record_bytes as usize);
+            rest = behind;
+            (entry, own.to_vec())
+        };
+        let entries = answer.entries.into_iter().map(&mut cut).collect();
+        assert!(rest.is_empty(), "the entries say less than there is");
+        entries
+    }
+
+    /// What partition 0 has from `offset` on, right now.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn fetch_now(&mut self, topic: &str, offset: i64) -> (FetchedV1, Vec<u8>) {
+        let entry = FetchEntryV1 { topic, partition: 0, offset, max_bytes: 64 << 20, leader_epoch: -1 };
+        let fetch =
+            FetchRequestV1 { max_wait_ms: 0, min_bytes: 1, max_bytes: 64 << 20, entries: vec![entry] };
+        let sent = self.submit(&fetch, &[]);
+        self.fetched(sent).swap_remove(0)
+    }
+
+    /// Makes a topic.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn create(&mut self, name: &str, partitions: u32, configs: &[(&str, &str)]) {
+        let request = TopicCreateRequestV1 { name, partitions, configs: configs.to_vec() };
+        let (answer, _) = self.call(&request, &[]);
+        assert!(answer.error.is_none(), "{:?}", answer.message);
+    }
+
+    /// How partition 0 of a topic is.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn describe(&mut self, name: &str) -> PartitionDescriptionV1 {
+        let (answer, _) = self.call(&TopicDescribeRequestV1 { name }, &[]);
+        answer.partitions.into_iter().next().expect("there is such a topic")
+    }
+
+    /// One of the broker's counters.
+    ///
+    /// # Panics
+    /// When it has none of that name.
+    pub fn counter(&mut self, name: &str) -> u64 {
+        let (answer, _) = self.call(&StatusRequestV1 { counters: true }, &[]);
+        answer.counters.into_iter().find(|(known, _)| known == name).expect("a counter of that name").1
     }
 
     /// A produce with acks=1 of one batch of about `size` bytes to partition 0.
@@ -83,7 +254,7 @@ impl Peer {
     ///
     /// # Panics
     /// When it is not taken.
-    pub fn send<T: Message + serde::Serialize>(&mut self, message: &T) {
+    pub fn send<T: Message + Serialize>(&mut self, message: &T) {
         let frame = self.frame(message, &[]);
         self.stream.write_all(&frame).expect("the request is taken");
     }
@@ -155,6 +326,10 @@ impl Peer {
             Err(_) => Some(false),
         }
     }
+}
+
+fn decoded<T: DeserializeOwned>(header: &[u8]) -> T {
+    folio_wire::native::header::decode(header).expect("a header of its kind")
 }
 
 /// A batch of one record, stamped now.

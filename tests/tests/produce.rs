@@ -1,0 +1,310 @@
+//! Appends as producers see them: their order, what an acknowledgement says, and what holds them back.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use folio_record::{
+    BatchBuilder, Compression, DecompressLimit, HEADER_SIZE, NewRecord, Timestamp, UnverifiedBatch,
+};
+use folio_tests::native::{Peer, batch};
+use folio_tests::rig::{Rig, until};
+use folio_wire::native::ErrorCode;
+use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1};
+use folio_wire::native::status::StatusRequestV1;
+use folio_wire::native::topics::TopicDeleteRequestV1;
+
+/// A flush that lingers so long has not happened by the time that anything else has.
+const FLUSH_NEVER: (&str, &str) = ("flush.linger.us", "3600000000");
+/// A flush that lingers so long leaves time to look at what holds before it.
+const FLUSH_LATE: (&str, &str) = ("flush.linger.us", "3000000");
+
+#[test]
+fn producers_keep_their_order_while_appends_move_between_loops_and_lanes() {
+    // A segment holds a few dozen of these batches, so that every few turns an append has to roll, in a lane, while
+    // the ones behind it could be done at once.
+    let rig = Rig::new(&[("topic.durability", "os"), ("topic.segment.bytes", "8192"), ("loop.threads", "3")]);
+    rig.peer().create("t", 1, &[]);
+    const PRODUCERS: u32 = 4;
+    const EACH: u32 = 3000;
+    std::thread::scope(|scope| {
+        for producer in 0..PRODUCERS {
+            let mut peer = rig.peer();
+            scope.spawn(move || {
+                let (mut sent, mut last) = (Vec::new(), -1);
+                for number in 0..EACH {
+                    let value = [producer.to_be_bytes(), number.to_be_bytes()].concat();
+                    sent.push(peer.submit_produce("t", 0, Acks::One, &batch(&value)));
+                    if sent.len() == 50 || number + 1 == EACH {
+                        for sent in sent.drain(..) {
+                            let produced = peer.produced(sent);
+                            assert_eq!(produced.error, ErrorCode::NONE, "{:?}", produced.message);
+                            assert!(produced.base_offset > last, "acknowledged out of order");
+                            last = produced.base_offset;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert!(rig.peer().describe("t").segments > 20, "appends had to roll");
+    let mut next = BTreeMap::new();
+    for value in values(&mut rig.peer(), "t") {
+        let field = |at: usize| u32::from_be_bytes(value[at..at + 4].try_into().unwrap());
+        let due = next.entry(field(0)).or_insert(0);
+        assert_eq!(field(4), *due, "of producer {}", field(0));
+        *due += 1;
+    }
+    assert_eq!(next, (0..PRODUCERS).map(|producer| (producer, EACH)).collect());
+}
+
+#[test]
+fn an_fsync_topic_acknowledges_all_and_shows_consumers_only_what_the_disk_has() {
+    let rig = Rig::new(&[FLUSH_LATE]);
+    let mut peer = rig.peer();
+    peer.create("t", 1, &[("durability", "fsync")]);
+    let all = peer.submit_produce("t", 0, Acks::All, &batch(b"a"));
+    assert_eq!(peer.produce("t", 0, Acks::One, &batch(b"b")).base_offset, 1, "the leader has it");
+    let described = peer.describe("t");
+    assert_eq!((described.log_end, described.durable, described.high_watermark), (2, 0, 0));
+    let (nothing, records) = peer.fetch_now("t", 0);
+    assert_eq!((nothing.error, nothing.high_watermark, records.len()), (ErrorCode::NONE, 0, 0));
+    assert!(!peer.has_answer_to(all), "nobody has flushed it yet");
+
+    assert_eq!(peer.produced(all).base_offset, 0);
+    assert!(peer.describe("t").durable >= 1);
+    until("the other one is flushed too", || peer.describe("t").durable == 2);
+    assert_eq!(values(&mut peer, "t"), [b"a", b"b"]);
+}
+
+#[test]
+fn topics_that_trust_the_page_cache_acknowledge_and_show_what_it_has() {
+    let rig = Rig::new(&[FLUSH_NEVER, ("shutdown.timeout.ms", "1")]);
+    for (durability, acks) in [("os", Acks::All), ("interval", Acks::All), ("os", Acks::One)] {
+        let name = format!("{durability}-{acks:?}");
+        let mut peer = rig.peer();
+        peer.create(&name, 1, &[("durability", durability)]);
+        assert_eq!(peer.produce(&name, 0, acks, &batch(b"x")).base_offset, 0);
+        let described = peer.describe(&name);
+        assert_eq!((described.high_watermark, described.durable), (1, 0), "{name}");
+        assert_eq!(values(&mut peer, &name), [b"x"], "{name}");
+    }
+}
+
+#[test]
+fn who_wants_no_answer_gets_none_and_the_records_are_stored() {
+    let rig = Rig::new(&[]);
+    let mut peer = rig.peer();
+    peer.create("t", 1, &[("durability", "os")]);
+    let batch = batch(b"x");
+    let record_bytes = u32::try_from(batch.len()).unwrap();
+    let entries = vec![ProduceEntryV1 { topic: "t", partition: 0, record_bytes }];
+    let produce = |acks| ProduceRequestV1 { acks, timeout_ms: 1000, entries: entries.clone() };
+    let silent = [
+        peer.submit_without_answer(&produce(Acks::None), &batch),
+        // The flag holds for every request, whatever it asks.
+        peer.submit_without_answer(&produce(Acks::One), &batch),
+        peer.submit_without_answer(&StatusRequestV1 { counters: false }, &[]),
+    ];
+    // An answer would have come before this one.
+    assert_eq!(peer.produce("t", 0, Acks::One, &batch).base_offset, 2);
+    peer.counter("appends");
+    assert!(silent.iter().all(|&sent| !peer.has_answer_to(sent)));
+    assert_eq!(peer.describe("t").log_end, 3);
+}
+
+#[test]
+fn what_is_not_acknowledged_in_time_is_said_to_be_late_and_may_be_stored_all_the_same() {
+    let rig = Rig::new(&[FLUSH_LATE]);
+    let mut peer = rig.peer();
+    peer.create("t", 1, &[("durability", "fsync")]);
+    let batch = batch(b"x");
+    let record_bytes = u32::try_from(batch.len()).unwrap();
+    let entries = vec![ProduceEntryV1 { topic: "t", partition: 0, record_bytes }];
+    let sent = peer.submit(&ProduceRequestV1 { acks: Acks::All, timeout_ms: 20, entries }, &batch);
+    let late = peer.produced(sent);
+    assert_eq!((late.error, late.base_offset), (ErrorCode::TIMED_OUT, -1));
+    assert!(late.message.unwrap().contains("may still be stored"));
+    until("it is stored", || peer.describe("t").high_watermark == 1);
+}
+
+#[test]
+fn each_entry_of_a_produce_has_an_outcome_of_its_own() {
+    let rig = Rig::new(&[]);
+    let mut peer = rig.peer();
+    peer.create("t", 2, &[("durability", "os")]);
+    let good = batch(b"x");
+    let mut corrupt = good.clone();
+    *corrupt.last_mut().unwrap() ^= 1;
+    let double = [&good[..], &good].concat();
+    let entries: [(&str, u32, &[u8], ErrorCode, i64); 6] = [
+        ("t", 0, &good, ErrorCode::NONE, 0),
+        ("gone", 0, &good, ErrorCode::UNKNOWN_TOPIC, -1),
+        ("t", 1, &double, ErrorCode::NONE, 0),
+        ("t", 2, &good, ErrorCode::UNKNOWN_PARTITION, -1),
+        ("t", 0, &corrupt, ErrorCode::CORRUPT_BATCH, -1),
+        ("t", 0, &good, ErrorCode::NONE, 1),
+    ];
+    let records: Vec<u8> = entries.iter().flat_map(|(_, _, bytes, ..)| bytes.to_vec()).collect();
+    let mut request = ProduceRequestV1 {
+        acks: Acks::All,
+        timeout_ms: 30_000,
+        entries: entries
+            .iter()
+            .map(|&(topic, partition, bytes, ..)| ProduceEntryV1 {
+                topic,
+                partition,
+                record_bytes: u32::try_from(bytes.len()).unwrap(),
+            })
+            .collect(),
+    };
+    let (answer, _) = peer.call(&request, &records);
+    let outcomes: Vec<_> = answer.entries.iter().map(|entry| (entry.error, entry.base_offset)).collect();
+    assert_eq!(outcomes, entries.map(|(.., error, offset)| (error, offset)));
+
+    // Entries that claim another number of bytes than there are cannot be told apart: none is stored.
+    request.entries[0].record_bytes += 1;
+    let (answer, _) = peer.call(&request, &records);
+    assert!(answer.entries.iter().all(|entry| entry.error == ErrorCode::INVALID_REQUEST), "{answer:?}");
+    assert_eq!(peer.describe("t").log_end, 2);
+}
+
+#[test]
+fn stored_bytes_are_those_that_were_sent_but_for_their_place() {
+    let rig = Rig::new(&[]);
+    let mut peer = rig.peer();
+    peer.create("t", 1, &[("durability", "os")]);
+    let mut sent = Vec::new();
+    for compression in [Compression::None, Compression::Lz4] {
+        let mut builder = BatchBuilder::new(compression, 1 << 20).unwrap();
+        for number in 0..3 {
+            // Out of order, with one that has no time at all: a producer may.
+            let timestamp = Timestamp::new([1_700_000_000_007, -1, 1_600_000_000_000][number]);
+            let record = NewRecord { timestamp, key: Some(b"k"), value: Some(&[b'v'; 400]), headers: &[] };
+            builder.append(&record).unwrap();
+        }
+        sent.extend(builder.build().unwrap());
+    }
+    assert_eq!(peer.produce("t", 0, Acks::One, &sent).base_offset, 0);
+    // The same again, so that offsets are not what they were sent as.
+    assert_eq!(peer.produce("t", 0, Acks::One, &sent).base_offset, 6);
+    let (fetched, stored) = peer.fetch_now("t", 0);
+    assert_eq!(fetched.error, ErrorCode::NONE);
+    let (mut stored, mut base) = (&stored[..], 0_i64);
+    for sent in [&sent, &sent] {
+        let mut sent = &sent[..];
+        while !sent.is_empty() {
+            let (ours, behind) = UnverifiedBatch::split_first(sent).unwrap();
+            let (theirs, stored_behind) = UnverifiedBatch::split_first(stored).unwrap();
+            (sent, stored) = (behind, stored_behind);
+            let (ours, theirs) = (ours.bytes(), theirs.bytes());
+            assert_eq!(theirs[..8], base.to_be_bytes());
+            assert_eq!(theirs[12..16], fetched.leader_epoch.to_be_bytes());
+            assert_eq!((&theirs[8..12], &theirs[16..]), (&ours[8..12], &ours[16..]));
+            base += 3;
+        }
+    }
+    assert!(stored.is_empty());
+}
+
+#[test]
+fn a_record_without_a_time_is_never_too_old_and_hides_none_that_is() {
+    let rig = Rig::new(&[("topic.message.timestamp.before.max.ms", "60000")]);
+    let mut peer = rig.peer();
+    peer.create("t", 1, &[("durability", "os")]);
+    for (times, code) in
+        [(&[-1, -1][..], ErrorCode::NONE), (&[-1, 1_600_000_000_000], ErrorCode::INVALID_TIMESTAMP)]
+    {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+        for &time in times {
+            builder.append(&NewRecord::at(Timestamp::new(time))).unwrap();
+        }
+        assert_eq!(peer.produce("t", 0, Acks::One, &builder.build().unwrap()).error, code, "{times:?}");
+    }
+}
+
+#[test]
+fn records_of_many_producers_share_a_flush_and_status_says_how_many() {
+    let rig = Rig::new(&[("flush.linger.us", "20000")]);
+    rig.peer().create("t", 4, &[("durability", "fsync")]);
+    const PRODUCERS: u32 = 16;
+    const EACH: u64 = 20;
+    std::thread::scope(|scope| {
+        for producer in 0..PRODUCERS {
+            let mut peer = rig.peer();
+            scope.spawn(move || {
+                for _ in 0..EACH {
+                    let produced = peer.produce("t", producer % 4, Acks::All, &batch(b"x"));
+                    assert_eq!(produced.error, ErrorCode::NONE);
+                }
+            });
+        }
+    });
+    let mut peer = rig.peer();
+    let (records, flushes) = (peer.counter("records.flushed"), peer.counter("flushes"));
+    assert_eq!(records, u64::from(PRODUCERS) * EACH);
+    assert!(flushes >= EACH && flushes < records / 4, "{records} records in {flushes} flushes");
+}
+
+#[test]
+fn producers_wait_while_too_much_is_unflushed_and_consumers_do_not() {
+    let rig = Rig::new(&[FLUSH_LATE, ("writeback.max.bytes", "1000000")]);
+    let mut consumer = rig.peer();
+    consumer.create("full", 1, &[("durability", "os")]);
+    let mut producer = rig.peer();
+    let frame = producer.produce_frame("full", 100_000);
+    // Twice the bound is unflushed, and what the sockets hold is under way.
+    let all = 200 * frame.len();
+    let taken = producer.push(&frame, all, Duration::from_millis(1000));
+    assert!(taken < all, "nothing held the producer back");
+    let (fetched, records) = consumer.fetch_now("full", 0);
+    assert_eq!(fetched.error, ErrorCode::NONE);
+    assert!(!records.is_empty(), "consumers read on");
+    let end = consumer.describe("full").log_end;
+    assert!((20..40).contains(&end), "{end} batches of 100 kB were taken, with 2 MB allowed");
+    // The flush lets on what waits, and the rest of the frame that was cut off.
+    let rest = &frame[taken % frame.len()..];
+    assert_eq!(producer.push(rest, rest.len(), Duration::from_secs(20)), rest.len());
+    let sent = i64::try_from(taken / frame.len() + 1).unwrap();
+    until("everything that was sent is stored", || consumer.describe("full").log_end == sent);
+}
+
+#[test]
+fn a_produce_that_waits_on_a_deleted_topic_is_told_so() {
+    let rig = Rig::new(&[FLUSH_LATE]);
+    let mut peer = rig.peer();
+    peer.create("t", 1, &[("durability", "fsync")]);
+    let sent = peer.submit_produce("t", 0, Acks::All, &batch(b"x"));
+    until("it is appended", || peer.describe("t").log_end == 1);
+    let (deleted, _) = peer.call(&TopicDeleteRequestV1 { name: "t" }, &[]);
+    assert_eq!(deleted.error, ErrorCode::NONE);
+    assert_eq!(peer.produced(sent).error, ErrorCode::UNKNOWN_TOPIC);
+}
+
+/// The value of every record of partition 0 that a consumer may see, in the order of their offsets.
+fn values(peer: &mut Peer, topic: &str) -> Vec<Vec<u8>> {
+    let mut values = Vec::new();
+    loop {
+        let next = i64::try_from(values.len()).unwrap();
+        let (fetched, bytes) = peer.fetch_now(topic, next);
+        assert_eq!(fetched.error, ErrorCode::NONE, "{:?}", fetched.message);
+        if bytes.is_empty() {
+            assert_eq!(fetched.high_watermark, next);
+            return values;
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            assert!(rest.len() > HEADER_SIZE);
+            let (batch, behind) = UnverifiedBatch::split_first(rest).unwrap();
+            rest = behind;
+            let batch = batch.verify().unwrap();
+            let records = batch.records(DecompressLimit::new(1 << 20)).unwrap();
+            for record in &records {
+                let record = record.unwrap();
+                assert_eq!(record.offset.get(), i64::try_from(values.len()).unwrap());
+                values.push(record.value.unwrap().to_vec());
+            }
+        }
+    }
+}
