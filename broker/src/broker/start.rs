@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -48,6 +49,8 @@ pub fn data_dir_options(config: &Config) -> DataDirOptions {
         host: host.trim().to_owned(),
         allow_incoherent_fs: config.allow_incoherent_fs,
         slots_sync: config.slots_sync,
+        // One for each core, but no setting: nothing else runs yet.
+        recovery_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
     }
 }
 

@@ -23,6 +23,7 @@
 mod flush;
 mod open;
 mod reconcile;
+mod recover;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -94,6 +95,8 @@ pub struct DataDirOptions {
     pub allow_incoherent_fs: bool,
     /// `slots.sync.ms`.
     pub slots_sync: Duration,
+    /// How many threads recover partitions side by side.
+    pub recovery_threads: usize,
 }
 
 /// What opening found and did.

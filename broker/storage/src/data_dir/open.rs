@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use folio_record::Timestamp;
 
-use super::reconcile::{Directories, Found, Wanted};
+use super::reconcile::Directories;
+use super::recover::Recovering;
 use super::{DataDir, DataDirOptions, DurablePoints, OpenError, OpenReport, OpenedPartition, TOPICS_NAME};
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
 use crate::envelope::{ENVELOPE_SIZE_MAX, replace, replace_many};
@@ -19,10 +20,8 @@ use crate::lock::{Holder, LOCK_NAME, LOCK_SIZE_MAX};
 use crate::log::{Log, LogOptions};
 use crate::metadata::{METADATA_LOG_NAME, MetadataLog, MetadataOpenError, Topic};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
-use crate::partition::PartitionId;
 use crate::quarantine::{QUARANTINE_NAME, is_full};
-use crate::recovery::{Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, recover, survey};
-use crate::slots::{SLOTS_NAME, Slot, SlotUpdate, SlotsDeadline, SlotsFile};
+use crate::slots::{SLOTS_NAME, SlotUpdate, SlotsDeadline, SlotsFile};
 use crate::trash::{TRASH_NAME, Trash, purge};
 
 impl<F: Files> DataDir<F> {
@@ -118,17 +117,10 @@ impl<F: Files> DataDir<F> {
     }
 }
 
-struct Opening<'a, F> {
-    files: &'a F,
-    options: &'a DataDirOptions,
-    now: Timestamp,
-}
-
-/// A partition on its way from directory to log.
-struct Recovering {
-    wanted: Wanted,
-    slot: Option<u32>,
-    outcome: Result<(RecoveredLog, PartitionReport), Damage>,
+pub(super) struct Opening<'a, F> {
+    pub(super) files: &'a F,
+    pub(super) options: &'a DataDirOptions,
+    pub(super) now: Timestamp,
 }
 
 impl<F: Files> Opening<'_, F> {
@@ -255,70 +247,6 @@ impl<F: Files> Opening<'_, F> {
         Ok(marker)
     }
 
-    fn recover_all(
-        &self,
-        found: Vec<Found>,
-        clean: Option<&CleanMarker>,
-        slots: &SlotsFile<F>,
-        topic_options: &impl Fn(&Topic) -> LogOptions,
-        has_syncfs: bool,
-    ) -> Result<Vec<Recovering>, OpenError> {
-        let rows: HashMap<PartitionId, _> =
-            clean.iter().flat_map(|marker| &marker.partitions).map(|row| (row.partition, row)).collect();
-        let task = |found: &Found, slot: Option<&Slot>| -> (LogOptions, Option<Slot>) {
-            (topic_options(&found.wanted.topic), slot.copied())
-        };
-        let mut surveys: Vec<(Found, Result<Survey, Damage>)> = Vec::new();
-        let mut unclean = Vec::new();
-        for found in found {
-            let surveyed = match &found.slot {
-                Ok(_) => survey(self.files, &found.wanted.dir),
-                Err(damage) => Err(damage.clone()),
-            };
-            if let (Ok(survey), Ok(slot)) = (&surveyed, &found.slot) {
-                let (options, slot) = task(&found, slots.last(*slot));
-                let task =
-                    self.task(&found.wanted, slot.as_ref(), rows.get(&found.wanted.id).copied(), &options);
-                if !survey.is_clean(&task) {
-                    unclean.extend((0..survey.segments.len()).map(|number| survey.log_path(number)));
-                }
-            }
-            surveys.push((found, surveyed));
-        }
-        // What is read back has to be what the disk has: everything still in the cache goes there first.
-        if has_syncfs && unclean.len() > 2 {
-            self.files.sync_everything().map_err(|source| self.io("", source))?;
-        } else {
-            for path in unclean {
-                let file = self.files.open(&path, OpenMode::Write);
-                file.and_then(|file| file.sync()).map_err(|source| self.io(path, source))?;
-            }
-        }
-        let mut recovering = Vec::new();
-        for (found, surveyed) in surveys {
-            let number = found.slot.as_ref().ok().copied();
-            let outcome = match surveyed {
-                Err(damage) => Err(damage),
-                Ok(survey) => {
-                    let (options, slot) = task(&found, number.and_then(|number| slots.last(number)));
-                    let task = self.task(
-                        &found.wanted,
-                        slot.as_ref(),
-                        rows.get(&found.wanted.id).copied(),
-                        &options,
-                    );
-                    match recover(self.files, &survey, &task) {
-                        Ok(recovered) => Ok(recovered),
-                        Err(RecoveryError::Offline(damage)) => Err(damage),
-                        Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
-                    }
-                }
-            };
-            recovering.push(Recovering { wanted: found.wanted, slot: number, outcome });
-        }
-        Ok(recovering)
-    }
-
     /// Writes the epochs that changed; `true` if the disk was too full for it.
     fn write_epochs(&self, recovered: &[Recovering], has_syncfs: bool) -> Result<bool, OpenError> {
         let changed = recovered.iter().filter_map(|partition| {
@@ -357,23 +285,6 @@ impl<F: Files> Opening<'_, F> {
         if is_written { slots.sync().map_err(|source| self.io(SLOTS_NAME, source)) } else { Ok(()) }
     }
 
-    fn task<'t>(
-        &self,
-        wanted: &Wanted,
-        slot: Option<&'t Slot>,
-        clean: Option<&'t crate::clean::CleanPartition>,
-        options: &LogOptions,
-    ) -> Task<'t> {
-        Task {
-            id: wanted.id,
-            slot,
-            clean,
-            batch_size_max: u64::from(options.batch_size_max),
-            index_interval: options.index_interval,
-            now: self.now,
-        }
-    }
-
     fn make_dir(&self, name: &str) -> Result<(), OpenError> {
         match self.files.entry(Path::new(name)).map_err(|source| self.io(name, source))? {
             Some(entry) if entry.kind == EntryKind::Directory => Ok(()),
@@ -389,7 +300,7 @@ impl<F: Files> Opening<'_, F> {
         self.files.root().join(name)
     }
 
-    fn io(&self, name: impl AsRef<Path>, source: io::Error) -> OpenError {
+    pub(super) fn io(&self, name: impl AsRef<Path>, source: io::Error) -> OpenError {
         OpenError::Io { path: self.path(name), source }
     }
 }

@@ -29,6 +29,7 @@ fn options(run_id: u64) -> DataDirOptions {
         host: "box".to_owned(),
         allow_incoherent_fs: false,
         slots_sync: Duration::from_millis(100),
+        recovery_threads: 1,
     }
 }
 
@@ -422,6 +423,70 @@ fn the_log_of_a_deleted_topic_leaves_a_new_topic_of_its_name_alone() {
     let segments =
         made.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "log")).count();
     assert_eq!((segments, new.log_end()), (0, Offset::ZERO), "the new topic has nothing yet");
+}
+
+#[test]
+fn partitions_recovered_side_by_side_come_out_as_one_after_the_other() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    let many = NewTopic { partitions: 23, ..topic(1) };
+    let logs = dir.create_topic(many, &LogOptions::default(), NOW).unwrap();
+    for (number, log) in logs.iter().enumerate() {
+        for _ in 0..number {
+            log.writer().append(&mut [batch(100)], Mode::MayBlock, NOW).unwrap();
+        }
+    }
+    drop((dir, logs));
+    files.kill();
+    let reopen = |recovery_threads| {
+        let options = DataDirOptions { recovery_threads, ..options(7) };
+        let opened =
+            DataDir::open(Arc::new(files.clone()), &options, |_| LogOptions::default(), NOW).unwrap();
+        let partitions = opened.1.partitions.iter();
+        let ends: Vec<_> = partitions
+            .map(|partition| (partition.id, partition.state.as_ref().unwrap().0.log_end()))
+            .collect();
+        drop(opened);
+        files.kill();
+        ends
+    };
+    let ends = reopen(1);
+    let mut lengths: Vec<i64> = ends.iter().map(|(_, end)| end.get()).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, (0..23).collect::<Vec<_>>());
+    for threads in [2, 5, 100] {
+        assert_eq!(reopen(threads), ends, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_disk_that_breaks_under_one_recovery_stops_the_start_however_many_there_are() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    let many = NewTopic { partitions: 5, ..topic(1) };
+    for log in dir.create_topic(many, &LogOptions::default(), NOW).unwrap() {
+        log.writer().append(&mut [batch(100)], Mode::MayBlock, NOW).unwrap();
+        let index = crate::partition_files::SegmentFile::OffsetIndex.path(log.dir(), Offset::ZERO);
+        files.tamper(&index, |bytes| bytes.extend([0; 7]));
+    }
+    drop(dir);
+    files.kill();
+    let options = DataDirOptions { recovery_threads: 3, ..options(7) };
+    let open = || DataDir::open(Arc::new(files.clone()), &options, |_| LogOptions::default(), NOW);
+    let before = files.operations();
+    drop(open().unwrap());
+    let operations = files.operations() - before;
+    let mut refused = 0;
+    for operation in 0..operations {
+        files.kill();
+        for path in files.snapshot().into_keys().filter(|path| path.extension().is_some_and(|e| e == "index"))
+        {
+            files.tamper(&path, |bytes| bytes.extend([0; 7]));
+        }
+        files.fail_at(files.operations() + operation, Fault::Broken);
+        refused += usize::from(matches!(open(), Err(OpenError::Io { .. } | OpenError::NotWritable { .. })));
+    }
+    assert!(refused >= 5, "{refused} of {operations}");
 }
 
 fn batch(size: usize) -> bytes::BytesMut {

@@ -1,0 +1,131 @@
+//! All partitions of a directory, each recovered by itself, several at a time.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::OpenError;
+use super::open::Opening;
+use super::reconcile::{Found, Wanted};
+use crate::clean::{CleanMarker, CleanPartition};
+use crate::files::{FileHandle, Files, OpenMode};
+use crate::log::LogOptions;
+use crate::metadata::Topic;
+use crate::partition::PartitionId;
+use crate::recovery::{Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, recover, survey};
+use crate::slots::{Slot, SlotsFile};
+
+/// A partition on its way from directory to log.
+pub(super) struct Recovering {
+    pub(super) wanted: Wanted,
+    pub(super) slot: Option<u32>,
+    pub(super) outcome: Result<(RecoveredLog, PartitionReport), Damage>,
+}
+
+/// A partition of which everything is known that can be known without reading its log.
+struct Surveyed<'a> {
+    found: Found,
+    survey: Result<Survey, Damage>,
+    slot: Option<Slot>,
+    clean: Option<&'a CleanPartition>,
+    options: LogOptions,
+}
+
+impl Surveyed<'_> {
+    fn task<F: Files>(&self, opening: &Opening<'_, F>) -> Task<'_> {
+        Task {
+            id: self.found.wanted.id,
+            slot: self.slot.as_ref(),
+            clean: self.clean,
+            batch_size_max: u64::from(self.options.batch_size_max),
+            index_interval: self.options.index_interval,
+            now: opening.now,
+        }
+    }
+}
+
+impl<F: Files> Opening<'_, F> {
+    /// Recovers what was found, in that order.
+    pub(super) fn recover_all(
+        &self,
+        found: Vec<Found>,
+        clean: Option<&CleanMarker>,
+        slots: &SlotsFile<F>,
+        topic_options: &impl Fn(&Topic) -> LogOptions,
+        has_syncfs: bool,
+    ) -> Result<Vec<Recovering>, OpenError> {
+        let rows: HashMap<PartitionId, _> =
+            clean.iter().flat_map(|marker| &marker.partitions).map(|row| (row.partition, row)).collect();
+        let surveyed: Vec<Surveyed<'_>> = found
+            .into_iter()
+            .map(|found| {
+                let survey = match &found.slot {
+                    Ok(_) => survey(self.files, &found.wanted.dir),
+                    Err(damage) => Err(damage.clone()),
+                };
+                let slot = found.slot.as_ref().ok().and_then(|number| slots.last(*number)).copied();
+                let clean = rows.get(&found.wanted.id).copied();
+                let options = topic_options(&found.wanted.topic);
+                Surveyed { found, survey, slot, clean, options }
+            })
+            .collect();
+        self.sync_unclean(&surveyed, has_syncfs)?;
+
+        let workers = self.options.recovery_threads.clamp(1, surveyed.len().max(1));
+        let queue = Mutex::new(surveyed.into_iter().enumerate());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> Result<Vec<(usize, Recovering)>, OpenError> {
+            let mut done = Vec::new();
+            while let Some((number, surveyed)) = next() {
+                done.push((number, self.recover_one(surveyed)?));
+            }
+            Ok(done)
+        };
+        let mut all = Vec::new();
+        thread::scope(|scope| {
+            let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+            let mut outcomes = vec![work()];
+            for other in others {
+                let died = |_| Err(self.io("", io::Error::other("a thread that recovered partitions died")));
+                outcomes.push(other.join().unwrap_or_else(died));
+            }
+            outcomes.into_iter().try_for_each(|outcome| outcome.map(|done| all.extend(done)))
+        })?;
+        all.sort_by_key(|(number, _)| *number);
+        Ok(all.into_iter().map(|(_, recovering)| recovering).collect())
+    }
+
+    /// What is read back has to be what the disk has: everything still in the cache goes there first.
+    fn sync_unclean(&self, surveyed: &[Surveyed<'_>], has_syncfs: bool) -> Result<(), OpenError> {
+        let mut unclean = Vec::new();
+        for partition in surveyed {
+            if let Ok(survey) = &partition.survey
+                && !survey.is_clean(&partition.task(self))
+            {
+                unclean.extend((0..survey.segments.len()).map(|number| survey.log_path(number)));
+            }
+        }
+        if has_syncfs && unclean.len() > 2 {
+            return self.files.sync_everything().map_err(|source| self.io("", source));
+        }
+        for path in unclean {
+            let file = self.files.open(&path, OpenMode::Write);
+            file.and_then(|file| file.sync()).map_err(|source| self.io(path, source))?;
+        }
+        Ok(())
+    }
+
+    fn recover_one(&self, surveyed: Surveyed<'_>) -> Result<Recovering, OpenError> {
+        let outcome = match &surveyed.survey {
+            Err(damage) => Err(damage.clone()),
+            Ok(survey) => match recover(self.files, survey, &surveyed.task(self)) {
+                Ok(recovered) => Ok(recovered),
+                Err(RecoveryError::Offline(damage)) => Err(damage),
+                Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
+            },
+        };
+        let Found { wanted, slot, .. } = surveyed.found;
+        Ok(Recovering { wanted, slot: slot.ok(), outcome })
+    }
+}
