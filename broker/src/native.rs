@@ -86,6 +86,25 @@ fn header<'a, 'r, T: Request + Deserialize<'a>>(
     }
 }
 
+/// As [`header`], of a request about many things; more of them than [`ENTRIES_MAX`] are refused.
+fn header_of_many<'a, 'r, T: Request + Deserialize<'a>>(
+    request: &'a NativeRequest,
+    reply: Responder<'r, NativeResponse>,
+    count: impl Fn(&T) -> usize,
+) -> Option<(T, Responder<'r, NativeResponse>)> {
+    let (message, reply) = header::<T>(request, reply)?;
+    let count = count(&message);
+    if count > ENTRIES_MAX {
+        let text = format!("{count} entries in one request; {ENTRIES_MAX} are the limit");
+        respond(request.head, &T::Answer::refused(ErrorCode::INVALID_REQUEST, text), reply);
+        return None;
+    }
+    Some((message, reply))
+}
+
+/// Entries of one request: a few bytes of it can ask for a hundred times as many of an answer.
+const ENTRIES_MAX: usize = 10_000;
+
 /// Answers now.
 fn respond<T: Serialize>(head: Head, header: &T, reply: Responder<'_, NativeResponse>) {
     send(reply, encoded(head, header, Vec::new()));

@@ -12,7 +12,10 @@ use bytes::BytesMut;
 use folio_client::{Client, ClientConfig, ErrorCode, NewTopic, Producer, ProducerConfig, ProducerRecord};
 use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
 use folio_tests::daemon::Daemon;
+use folio_tests::native::Peer;
 use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
+use folio_wire::native::metadata::MetadataRequestV1;
+use folio_wire::native::offsets::{ListOffsetsEntryV1, ListOffsetsRequestV1, OffsetSpec};
 use folio_wire::native::preface::PREFACE_SIZE;
 use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1};
 use folio_wire::native::{Flags, Head, Kind, Message, Preface, UnsupportedV1, decode_frame, encode_frame};
@@ -144,6 +147,31 @@ fn a_header_that_is_not_of_its_kind_is_refused_by_name_and_the_connection_stays(
     let answer = decode_frame(&answer, 64 << 20).unwrap().unwrap();
     assert_eq!((answer.head.kind, answer.head.correlation), (Kind::Unsupported.number(), 8));
     assert_eq!(answer.header::<UnsupportedV1>().unwrap().kind, 999);
+    daemon.stop();
+}
+
+#[test]
+fn a_request_about_too_many_things_is_refused_before_they_are_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    let before = rss_anon(&daemon);
+    let refused = |answer: Vec<u8>| {
+        let answer = decode_frame(&answer, 64 << 20).unwrap().unwrap();
+        ErrorCode::new(u16::from_le_bytes([answer.header[0], answer.header[1]]))
+    };
+    for _ in 0..5 {
+        peer.send(&MetadataRequestV1 { topics: Some(vec![""; 400_000]) });
+        assert_eq!(refused(peer.answer(LIMIT).unwrap()), ErrorCode::INVALID_REQUEST);
+        let entry = ListOffsetsEntryV1 { topic: "", partition: 0, spec: OffsetSpec::Latest };
+        peer.send(&ListOffsetsRequestV1 { entries: vec![entry; 100_000] });
+        assert_eq!(refused(peer.answer(LIMIT).unwrap()), ErrorCode::INVALID_REQUEST);
+        let entry = ProduceEntryV1 { topic: "", partition: 0, record_bytes: 0 };
+        peer.send(&ProduceRequestV1 { acks: Acks::One, timeout_ms: 1, entries: vec![entry; 100_000] });
+        assert_eq!(refused(peer.answer(LIMIT).unwrap()), ErrorCode::INVALID_REQUEST);
+    }
+    let grown = rss_anon(&daemon).saturating_sub(before);
+    assert!(grown < RSS_GROWTH_MAX, "{grown} bytes");
     daemon.stop();
 }
 

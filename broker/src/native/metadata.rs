@@ -5,13 +5,14 @@ use folio_wire::native::ErrorCode;
 use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1, TopicMetadataV1};
 
 use super::codec::{NativeRequest, NativeResponse};
-use super::{header, respond};
+use super::{header_of_many, respond};
 use crate::engine::{Disk, Engine};
 use crate::service::topics;
 use crate::view::{Served, Topic};
 
 pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some((message, reply)) = header::<MetadataRequestV1<'_>>(request, reply) else { return };
+    let count = |message: &MetadataRequestV1<'_>| message.topics.as_ref().map_or(0, Vec::len);
+    let Some((message, reply)) = header_of_many(request, reply, count) else { return };
     let topics = match message.topics {
         None => topics::list(engine).values().map(|topic| found(topic)).collect(),
         Some(names) => names

@@ -6,13 +6,14 @@ use folio_wire::native::ErrorCode;
 use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1, ListedOffsetV1, OffsetSpec};
 
 use super::codec::{NativeRequest, NativeResponse};
-use super::{code, header, respond, respond_later};
+use super::{code, header_of_many, respond, respond_later};
 use crate::engine::Engine;
 use crate::error::ServiceError;
 use crate::service::topics;
 
 pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some((message, reply)) = header::<ListOffsetsRequestV1<'_>>(request, reply) else { return };
+    let count = |message: &ListOffsetsRequestV1<'_>| message.entries.len();
+    let Some((message, reply)) = header_of_many(request, reply, count) else { return };
     let head = request.head;
     let wants: Vec<(String, u32, OffsetSpec)> =
         message.entries.iter().map(|entry| (entry.topic.to_owned(), entry.partition, entry.spec)).collect();

@@ -7,7 +7,7 @@ use folio_wire::native::ErrorCode;
 use folio_wire::native::produce::{Acks, ProduceAnswerV1, ProduceRequestV1, ProducedV1};
 
 use super::codec::{NativeRequest, NativeResponse};
-use super::{code, header, respond_later};
+use super::{code, header_of_many, respond_later};
 use crate::error::{Fault, ServiceError};
 use crate::service::produce;
 use crate::shard::{AnswerProduce, Produced, Shard};
@@ -15,7 +15,8 @@ use crate::shard::{AnswerProduce, Produced, Shard};
 pub(super) fn call(shard: &mut Shard, mut request: NativeRequest, reply: Responder<'_, NativeResponse>) {
     let mut records = std::mem::take(&mut request.records);
     let head = request.head;
-    let Some((message, reply)) = header::<ProduceRequestV1<'_>>(&request, reply) else { return };
+    let count = |message: &ProduceRequestV1<'_>| message.entries.len();
+    let Some((message, reply)) = header_of_many(&request, reply, count) else { return };
     let claimed: u64 = message.entries.iter().map(|entry| u64::from(entry.record_bytes)).sum();
     let has = records.len();
     let entries = message.entries.iter().map(|entry| {
