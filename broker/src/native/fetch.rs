@@ -7,13 +7,13 @@ use folio_channel::{Reply, Responder};
 use folio_mapped::MapSlice;
 use folio_record::{LeaderEpoch, Offset};
 use folio_wire::native::fetch::{FetchAnswerV1, FetchRequestV1, FetchedV1};
-use folio_wire::native::{ErrorCode, Head};
+use folio_wire::native::{Answer, ErrorCode, Head};
 
 use super::codec::{NativeRequest, NativeResponse};
-use super::{encoded, header, send, send_later};
+use super::{encoded, header, respond, send, send_later};
 use crate::error::ServiceError;
 use crate::partition::PartitionKey;
-use crate::service::fetch::{AnswerFetch, Collected, Fetch, Outcome, Place, Want, cold_job};
+use crate::service::fetch::{AnswerFetch, Collected, Fetch, Outcome, Place, Want, check_entries, cold_job};
 use crate::service::topics;
 use crate::shard::{Shard, WaitingFetch};
 
@@ -32,6 +32,10 @@ pub(super) fn call(
 ) {
     let Some((message, reply)) = header::<FetchRequestV1<'_>>(request, reply) else { return };
     let head = request.head;
+    let named = message.entries.iter().map(|entry| (entry.topic, entry.partition));
+    if let Err(error) = check_entries(named) {
+        return respond(head, &FetchAnswerV1::refused(error.native(), error.text), reply);
+    }
     if places.len() > PLACES_MAX {
         places.clear();
     }

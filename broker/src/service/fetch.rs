@@ -1,5 +1,6 @@
 //! Fetch: whole batches up to the high watermark, waiting for them when there are too few.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use folio_mapped::MapSlice;
@@ -9,6 +10,32 @@ use folio_storage::{Cursor, Read, Touch};
 use crate::engine::{Disk, Engine};
 use crate::error::{Fault, ServiceError};
 use crate::partition::Partition;
+
+/// So many partitions may be read with one fetch: it is kept while it waits, and looked at whenever one of them moves.
+pub(crate) const ENTRIES_MAX: usize = 10_000;
+
+/// Whether these partitions may be read with one fetch.
+///
+/// # Errors
+/// They are too many, or one is named twice.
+pub(crate) fn check_entries<'a>(
+    entries: impl ExactSizeIterator<Item = (&'a str, u32)>,
+) -> Result<(), ServiceError> {
+    let invalid = |text| Err(ServiceError::new(Fault::InvalidRequest, text));
+    if entries.len() > ENTRIES_MAX {
+        return invalid(format!("a fetch of {} partitions; at most {ENTRIES_MAX}", entries.len()));
+    }
+    if entries.len() < 2 {
+        return Ok(());
+    }
+    let mut seen = HashSet::with_capacity(entries.len());
+    for (topic, partition) in entries {
+        if !seen.insert((topic, partition)) {
+            return invalid(format!("a fetch names partition {partition} of topic {topic:?} twice"));
+        }
+    }
+    Ok(())
+}
 
 /// A fetch, in house words.
 pub(crate) struct Fetch {
@@ -195,4 +222,23 @@ pub(crate) fn cold_job(fetch: Fetch, answer: AnswerFetch) -> impl FnOnce(&Engine
 
 fn bytes_of(found: &[Outcome]) -> usize {
     found.iter().flatten().filter_map(|one| one.slice.as_ref()).map(MapSlice::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fetch_of_too_many_partitions_or_of_one_twice_is_refused() {
+        let many = |count: usize| (0..count).map(|number| ("t", number as u32));
+        assert_eq!(check_entries(many(0)), Ok(()));
+        assert_eq!(check_entries(many(1)), Ok(()));
+        assert_eq!(check_entries(many(ENTRIES_MAX)), Ok(()));
+        let refused = check_entries(many(ENTRIES_MAX + 1)).unwrap_err();
+        assert_eq!(refused.fault, Fault::InvalidRequest);
+
+        assert_eq!(check_entries([("t", 1), ("u", 1), ("t", 2)].into_iter()), Ok(()));
+        let refused = check_entries([("t", 1), ("u", 1), ("t", 1)].into_iter()).unwrap_err();
+        assert_eq!(refused.text, "a fetch names partition 1 of topic \"t\" twice");
+    }
 }

@@ -144,6 +144,9 @@ impl Fetcher {
         let mut parts = Vec::new();
         let mut retry = self.next_retry;
         for (at, slot) in state.slots.iter_mut().enumerate() {
+            if parts.len() == PARTS_MAX {
+                break; // the others go into the next fetch
+            }
             if let Some(at) = slot.not_before.filter(|at| *at > now) {
                 retry = Some(retry.map_or(at, |other| other.min(at)));
                 continue;
@@ -361,6 +364,8 @@ fn owned(bytes: Bytes) -> Bytes {
 
 /// Fetches of one consumer on their way at the same time.
 const FETCHES_MAX: usize = 4;
+/// Partitions of one fetch; a broker refuses more.
+const PARTS_MAX: usize = 10_000;
 /// Answers of one partition that wait to be handed out; then it is not asked for.
 const WAITING_MAX: usize = 2;
 /// See [`owned`].

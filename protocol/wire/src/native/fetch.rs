@@ -15,7 +15,7 @@ pub struct FetchRequestV1<'a> {
     /// Record bytes of the whole answer. The first batch of the first partition that has one goes whole,
     /// however large, so that a reader never stands still.
     pub max_bytes: u32,
-    /// A partition each, served in this order.
+    /// A partition each and no partition twice, served in this order. A broker refuses more than 10,000.
     #[serde(borrow, deserialize_with = "list::deserialize")]
     pub entries: Vec<FetchEntryV1<'a>>,
 }
