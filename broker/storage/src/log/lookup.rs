@@ -75,9 +75,9 @@ impl Window<'_> {
         Ok(bytes)
     }
 
-    /// Where the batch begins that holds `offset`, or else the end; from a batch at `pos` on. `None`: it would have
-    /// to wait for a disk, or to walk so far that it had better.
-    pub(super) fn walk_to(&self, mut pos: u64, offset: Offset) -> io::Result<Option<u64>> {
+    /// Where the batch begins that holds `offset`, or else the end; from the batch at `pos` on, which begins with
+    /// `due`. `None`: it would have to wait for a disk, or to walk so far that it had better.
+    fn walk_to(&self, mut pos: u64, mut due: Offset, offset: Offset) -> io::Result<Option<u64>> {
         let (mut may_touch_upto, limit) = (pos, pos.saturating_add(WARM_WALK));
         while pos < self.end {
             if self.touch == Touch::Warm && pos + HEADER_SIZE as u64 > may_touch_upto {
@@ -87,7 +87,14 @@ impl Window<'_> {
                 }
             }
             let header = self.header(pos)?;
-            if header.next_offset() > offset {
+            if header.base_offset != due {
+                return Err(broken(
+                    pos,
+                    &format!("a batch at offset {} where {due} is due", header.base_offset),
+                ));
+            }
+            due = header.next_offset();
+            if due > offset {
                 return Ok(Some(pos));
             }
             pos += header.total_size() as u64;
@@ -95,15 +102,21 @@ impl Window<'_> {
         Ok(Some(self.end))
     }
 
-    /// The end of the last whole batch that lies before `upto`, but at least of the one at `pos`; and the offset
-    /// after it.
-    pub(super) fn whole_batches(&self, pos: u64, upto: u64) -> io::Result<(u64, Offset)> {
+    /// The end of the last whole batch that lies before `upto`, but at least of the one at `pos`, which holds
+    /// `offset`; and the offset after it.
+    ///
+    /// No checksum of the batches covers their offsets; so every one has to follow on the one before it.
+    pub(super) fn whole_batches(&self, pos: u64, upto: u64, offset: Offset) -> io::Result<(u64, Offset)> {
         let first = self.header(pos)?;
         let (mut to, mut next) = (pos + first.total_size() as u64, first.next_offset());
+        if !(first.base_offset..next).contains(&offset) {
+            return Err(broken(pos, &format!("the batch does not hold offset {offset}")));
+        }
         while to < upto {
             let header = self.header(to)?;
             let after = to + header.total_size() as u64;
-            if after > upto {
+            // What does not follow is found by whoever wants it: what lies before it is good.
+            if after > upto || header.base_offset != next {
                 break;
             }
             (to, next) = (after, header.next_offset());
@@ -120,7 +133,7 @@ impl Window<'_> {
         offset: Offset,
     ) -> io::Result<Option<Found<u64>>> {
         let relative = u32::try_from(offset.get() - base.get()).unwrap_or(u32::MAX);
-        let (mut start, mut silent_upto, mut is_sound) = (0, u64::MAX, true);
+        let (mut start, mut due, mut silent_upto, mut is_sound) = (0, base, u64::MAX, true);
         if let Some(index) = index {
             let floor = index.floor(OffsetEntry::decode, |entry| entry.rel_offset <= relative, self.touch);
             let Some(floor) = floor else { return Ok(None) };
@@ -131,15 +144,16 @@ impl Window<'_> {
                     return Ok(None);
                 }
                 // The batch has to be the one that the entry names, or nothing is believed.
-                if pos < self.end && self.header(pos).is_ok_and(|header| entry.names(base, &header)) {
-                    start = pos;
-                } else {
-                    is_sound = false;
+                match (pos < self.end).then(|| self.header(pos)) {
+                    Some(Ok(header)) if entry.names(base, &header) => {
+                        (start, due) = (pos, header.base_offset);
+                    }
+                    _ => is_sound = false,
                 }
             }
             silent_upto = start.saturating_add(u64::from(index.interval));
         }
-        let Some(pos) = self.walk_to(start, offset)? else { return Ok(None) };
+        let Some(pos) = self.walk_to(start, due, offset)? else { return Ok(None) };
         // From there on there should have been a nearer entry.
         is_sound &= pos < silent_upto || pos == self.end;
         Ok(Some(Found { what: pos, is_sound }))

@@ -145,7 +145,7 @@ impl<F: Files> Log<F> {
         if !window.may_touch(pos..upto) {
             return Ok(Read::Cold);
         }
-        let (to, next) = window.whole_batches(pos, upto).map_err(|source| self.unreadable(source))?;
+        let (to, next) = window.whole_batches(pos, upto, offset).map_err(|source| self.unreadable(source))?;
         // The first batch goes whole, however long it is.
         if to > upto && !window.may_touch(upto..to) {
             return Ok(Read::Cold);
