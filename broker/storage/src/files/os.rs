@@ -80,13 +80,13 @@ impl Files for OsFiles {
 
     fn appender(&self, file: OsFile, capacity: u64, end: u64) -> io::Result<Appender> {
         SegmentMap::open(file.file, capacity, end)
-            .map_err(io::Error::other)?
+            .map_err(io::Error::from)?
             .appender()
-            .map_err(io::Error::other)
+            .map_err(io::Error::from)
     }
 
     fn map(&self, file: OsFile, end: u64) -> io::Result<Arc<SegmentMap>> {
-        SegmentMap::open(file.file, end.max(1), end).map_err(io::Error::other)
+        SegmentMap::open(file.file, end.max(1), end).map_err(io::Error::from)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -300,6 +300,15 @@ mod tests {
         assert!(!second.try_lock().unwrap());
         drop(first);
         assert!(second.try_lock().unwrap());
+    }
+
+    #[test]
+    fn a_map_that_finds_no_room_in_memory_is_told_apart_from_a_failed_disk() {
+        let (_dir, files) = fresh();
+        let file = files.open(Path::new("log"), OpenMode::CreateNew).unwrap();
+        // More than any process can address.
+        let error = files.appender(file, 1 << 56, 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory, "{error}");
     }
 
     #[test]
