@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::binary;
@@ -17,12 +18,16 @@ pub struct Daemon {
     address: String,
     /// Everything it has said on stderr so far.
     said: Arc<Mutex<String>>,
+    /// Reads what it says.
+    listener: JoinHandle<()>,
     /// How to start it again: the directory above its data, and its arguments.
     origin: Option<(PathBuf, Vec<String>)>,
 }
 
 /// How long a daemon that is built may take to listen, and to end.
 const LIMIT: Duration = Duration::from_secs(30);
+
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Daemon {
     /// Starts `command`, which is or becomes a `foliod` that listens on port 0 and was given a directory, and waits
@@ -39,7 +44,7 @@ impl Daemon {
         let heard = Arc::clone(&said);
         let (sender, addresses) = channel();
         // Read to its end, or a daemon with much to say would wait for ever.
-        std::thread::spawn(move || {
+        let listener = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let address = line.split_once("listening on ").map(|(_, rest)| rest.to_owned());
                 heard.lock().unwrap_or_else(PoisonError::into_inner).push_str(&(line + "\n"));
@@ -48,7 +53,7 @@ impl Daemon {
                 }
             }
         });
-        let mut daemon = Self { child, address: String::new(), said, origin: None };
+        let mut daemon = Self { child, address: String::new(), said, listener, origin: None };
         match addresses.recv_timeout(limit) {
             Ok(address) => {
                 daemon.address = address;
@@ -153,11 +158,21 @@ impl Daemon {
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                self.hear_the_last_words();
                 return status;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
         panic!("foliod did not end within {} s; it said: {}", LIMIT.as_secs(), self.said());
+    }
+
+    /// What an ended process wrote may still be on its way through the pipe. One that it started may hold the pipe
+    /// open for longer than anybody wants to wait.
+    fn hear_the_last_words(&self) {
+        let deadline = Instant::now() + LAST_WORDS;
+        while !self.listener.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits for its death by a signal, and starts it again on the same data.
