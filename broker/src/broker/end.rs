@@ -5,6 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use folio_storage::data_dir::Closed;
+
 use super::Outcome;
 use crate::engine::{Engine, now};
 use crate::health::Failure;
@@ -54,15 +56,22 @@ pub(super) fn close(engine: Arc<Engine>, end: &End, deadline: Instant) -> Outcom
     let result = Arc::new(OnceLock::new());
     let closing = {
         let result = Arc::clone(&result);
-        std::thread::spawn(move || {
+        std::thread::Builder::new().name("folio-close".to_owned()).spawn(move || {
             let _ = result.set(engine.dir.close_clean(now(), Instant::now()));
         })
+    };
+    let closing = match closing {
+        Ok(closing) => closing,
+        Err(error) => return Outcome::Unclean { reason: format!("no thread for the last flush: {error}") },
     };
     if !end.join_until(closing, deadline) {
         return Outcome::Unclean { reason: "the last flush did not finish in time".to_owned() };
     }
     match Arc::into_inner(result).and_then(OnceLock::into_inner) {
-        Some(Ok(())) => Outcome::Clean,
+        Some(Ok(Closed::Clean)) => Outcome::Clean,
+        Some(Ok(Closed::Unmarked { source })) => {
+            Outcome::Unclean { reason: format!("no room for the clean mark: {source}") }
+        }
         Some(Err(error)) => Outcome::Failed { file: Some(error.path), error: error.source.to_string() },
         None => Outcome::Unclean { reason: "the last flush did not finish".to_owned() },
     }

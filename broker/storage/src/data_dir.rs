@@ -49,7 +49,7 @@ use crate::recovery::{Damage, PartitionReport};
 use crate::slots::{SlotsDeadline, SlotsError, SlotsFile, SlotsReport};
 use crate::trash::Trash;
 
-pub use flush::{Advanced, FlushError};
+pub use flush::{Advanced, Closed, FlushError};
 pub use topics::{NewTopic, TopicError};
 
 /// An open data directory.

@@ -21,6 +21,7 @@ use crate::envelope::replace;
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::log::{Log, Tail, ToFlush};
 use crate::partition::PartitionId;
+use crate::quarantine::{is_exhausted, is_full};
 use crate::slots::{SLOTS_NAME, SlotUpdate};
 
 /// One partition after a flush round.
@@ -32,6 +33,18 @@ pub struct Advanced {
     pub durable: Offset,
     /// Every offset below may be consumed.
     pub visible: Offset,
+}
+
+/// How a directory was closed. Everything in it is flushed either way.
+#[derive(Debug)]
+pub enum Closed {
+    /// The clean marker stands: the next start scans nothing.
+    Clean,
+    /// There was no room for it.
+    Unmarked {
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 /// A flush failed. The directory takes no more writes in this run, and nothing that was not durable before may be
@@ -103,7 +116,11 @@ impl<F: Files> DataDir<F> {
     }
 
     /// Flushes everything and leaves the clean marker. The caller appends nothing any more.
-    pub fn close_clean(self, now: Timestamp, at: Instant) -> Result<(), FlushError> {
+    ///
+    /// # Errors
+    /// A flush failed. That there is no room for the marker is no error: everything is flushed, and the next start looks
+    /// at the tails.
+    pub fn close_clean(self, now: Timestamp, at: Instant) -> Result<Closed, FlushError> {
         self.check()?;
         let logs = self.logs();
         for log in &logs {
@@ -115,8 +132,11 @@ impl<F: Files> DataDir<F> {
         partitions.sort_by_key(|row| row.partition);
         let marker =
             CleanMarker { dir: self.node.dir, run_id: self.run_id, boot_id: self.boot.id, partitions };
-        replace(&*self.files, Path::new(CLEAN_NAME), &marker.encode())
-            .map_err(|source| self.failed(self.error(CLEAN_NAME, source)))
+        match replace(&*self.files, Path::new(CLEAN_NAME), &marker.encode()) {
+            Ok(()) => Ok(Closed::Clean),
+            Err(source) if is_full(&source) || is_exhausted(&source) => Ok(Closed::Unmarked { source }),
+            Err(source) => Err(self.failed(self.error(CLEAN_NAME, source))),
+        }
     }
 
     fn flush_all(

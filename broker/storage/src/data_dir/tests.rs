@@ -495,3 +495,21 @@ fn batch(size: usize) -> bytes::BytesMut {
     builder.append(&NewRecord { timestamp: NOW, key: None, value: Some(&value), headers: &[] }).unwrap();
     builder.build().unwrap().as_slice().into()
 }
+
+#[test]
+fn a_full_disk_at_the_stop_costs_the_clean_marker_and_nothing_else() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    let log = dir.create_topic(topic(1), &LogOptions::default(), NOW).unwrap().swap_remove(0);
+    log.writer().append(&mut [batch(100)], Mode::MayBlock, NOW).unwrap();
+    drop(log);
+    files.set_full(true);
+    let closed = dir.close_clean(NOW, Instant::now()).unwrap();
+    assert!(matches!(closed, Closed::Unmarked { .. }), "{closed:?}");
+    files.crash(3);
+    files.set_full(false);
+    let (_, report) = open(&files);
+    assert!(!report.was_clean);
+    let (log, _) = report.partitions[0].state.as_ref().unwrap();
+    assert_eq!(log.log_end(), Offset::new(1), "it was flushed");
+}
