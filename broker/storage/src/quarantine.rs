@@ -50,7 +50,7 @@ pub(crate) fn keep_tail<F: Files>(files: &F, file: &F::File, mut note: Note) -> 
         Ok(path) => Ok(Some(path)),
         Err(error) if is_full(&error) => {
             // Removing what was copied so far gives the room back; if that fails too, the next start tries again.
-            let _ = files.remove_file(&staging());
+            let _ = files.remove_file(&staging(&note));
             Ok(None)
         }
         Err(error) => Err(error),
@@ -82,7 +82,7 @@ const NAMES_MAX: u32 = 10_000;
 const COPY_STEP: usize = 1024 * 1024;
 
 fn copy_tail<F: Files>(files: &F, file: &F::File, note: &mut Note) -> io::Result<PathBuf> {
-    let copy = files.open(&staging(), OpenMode::Create)?;
+    let copy = files.open(&staging(note), OpenMode::Create)?;
     copy.set_len(0)?;
     let mut buf = vec![0; COPY_STEP];
     let mut crc = crc32fast::Hasher::new();
@@ -101,7 +101,7 @@ fn copy_tail<F: Files>(files: &F, file: &F::File, note: &mut Note) -> io::Result
     let name = format!("{}@{}.{:08x}", label(Path::new(&note.file)), note.position, crc.finalize());
     let path = Path::new(QUARANTINE_NAME).join(name);
     write_note(files, &path, note)?;
-    files.rename(&staging(), &path)?;
+    files.rename(&staging(note), &path)?;
     files.sync_dir(Path::new(QUARANTINE_NAME))?;
     Ok(path)
 }
@@ -113,8 +113,9 @@ fn write_note<F: Files>(files: &F, about: &Path, note: &Note) -> io::Result<()> 
     envelope::replace(files, Path::new(&path), &json)
 }
 
-fn staging() -> PathBuf {
-    Path::new(QUARANTINE_NAME).join("incoming.tmp")
+/// Where the bytes that `note` is about are collected. Others may be kept at the same time.
+fn staging(note: &Note) -> PathBuf {
+    Path::new(QUARANTINE_NAME).join(format!("{}.tmp", label(Path::new(&note.file))))
 }
 
 /// One name for a whole path.
@@ -178,6 +179,26 @@ mod tests {
             files.crash(seed);
             assert_eq!(files.snapshot()[&path], b"torn");
         }
+    }
+
+    #[test]
+    fn tails_that_are_kept_at_the_same_time_do_not_mix() {
+        let files = SimFiles::new();
+        files.create_dir(Path::new(QUARANTINE_NAME)).unwrap();
+        let names = ["a.log", "b.log", "c.log", "d.log"];
+        let content = |name: &str| vec![name.as_bytes()[0]; COPY_STEP * 2 + 7];
+        let keep = |name: &str| {
+            let file = files.open(Path::new(name), OpenMode::Create).unwrap();
+            file.write_at(&content(name), 0).unwrap();
+            keep_tail(&files, &file, Note::new(Path::new(name), 0, String::new(), Timestamp::new(1)))
+        };
+        std::thread::scope(|scope| {
+            let keeping = names.map(|name| (name, scope.spawn(move || keep(name))));
+            for (name, kept) in keeping {
+                let path = kept.join().unwrap().unwrap().unwrap();
+                assert!(files.snapshot()[&path] == content(name), "{name}");
+            }
+        });
     }
 
     #[test]
