@@ -218,3 +218,18 @@ pub fn tmp_path(path: &Path) -> PathBuf {
 pub fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
+
+/// Whether the process has no descriptors, mappings or memory left: nobody's disk is at fault, and later is better.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    let is_descriptors = error.raw_os_error().is_some_and(|number| {
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+            .map(rustix::io::Errno::raw_os_error)
+            .contains(&number)
+    });
+    is_descriptors || error.kind() == io::ErrorKind::OutOfMemory
+}
+
+/// Whether the disk, or what this user may have of it, is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -67,6 +67,9 @@ impl PartitionFile {
 }
 
 impl SegmentFile {
+    /// All of them. The log is the first to be made and the last to be given its name.
+    pub const ALL: [Self; 3] = [Self::Log, Self::OffsetIndex, Self::TimeIndex];
+
     /// The file of an index.
     pub const fn index(kind: IndexKind) -> Self {
         match kind {
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn every_name_is_read_as_it_is_written() {
-        for file in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+        for file in SegmentFile::ALL {
             for base in [0, 123_456, i64::MAX] {
                 let path = file.path(Path::new("t-0"), Offset::new(base));
                 let name = path.file_name().unwrap().to_str().unwrap();

@@ -8,7 +8,7 @@ use folio_record::{Offset, Timestamp};
 use serde::Serialize;
 
 use crate::envelope;
-use crate::files::{FileHandle, Files, OpenMode, parent};
+use crate::files::{FileHandle, Files, OpenMode, is_full, parent};
 
 /// What the `.json` beside a quarantined file says.
 #[derive(Debug, Clone, Serialize)]
@@ -121,20 +121,6 @@ fn staging(note: &Note) -> PathBuf {
 /// One name for a whole path.
 fn label(path: &Path) -> String {
     path.display().to_string().replace('/', "_")
-}
-
-/// Whether the process has no descriptors, mappings or memory left: nobody's disk is at fault, and later is better.
-pub(crate) fn is_exhausted(error: &io::Error) -> bool {
-    let is_descriptors = error.raw_os_error().is_some_and(|number| {
-        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
-            .map(rustix::io::Errno::raw_os_error)
-            .contains(&number)
-    });
-    is_descriptors || error.kind() == io::ErrorKind::OutOfMemory
-}
-
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

@@ -18,10 +18,9 @@ use thiserror::Error;
 use super::{DataDir, DurablePoints};
 use crate::clean::{CLEAN_NAME, CleanMarker, CleanPartition};
 use crate::envelope::replace;
-use crate::files::{FileHandle, Files, OpenMode};
+use crate::files::{FileHandle, Files, OpenMode, is_exhausted, is_full};
 use crate::log::{Log, Tail, ToFlush};
 use crate::partition::PartitionId;
-use crate::quarantine::{is_exhausted, is_full};
 use crate::slots::{SLOTS_NAME, SlotUpdate};
 
 /// One partition after a flush round.

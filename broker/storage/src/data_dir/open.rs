@@ -14,13 +14,13 @@ use super::{DataDir, DataDirOptions, DurablePoints, OpenError, OpenReport, Opene
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
 use crate::envelope::{ENVELOPE_SIZE_MAX, replace, replace_many};
 use crate::epochs::EPOCHS_NAME;
-use crate::files::{EntryKind, FileHandle, Files, OpenMode, read_file};
+use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_full, read_file};
 use crate::filesystem::{Filesystem, Policy};
 use crate::lock::{Holder, LOCK_NAME, LOCK_SIZE_MAX};
 use crate::log::{Log, LogOptions};
 use crate::metadata::{METADATA_LOG_NAME, MetadataLog, MetadataOpenError, Topic};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
-use crate::quarantine::{QUARANTINE_NAME, is_full};
+use crate::quarantine::QUARANTINE_NAME;
 use crate::slots::{SLOTS_NAME, SlotUpdate, SlotsDeadline, SlotsFile};
 use crate::trash::{TRASH_NAME, Trash, purge};
 

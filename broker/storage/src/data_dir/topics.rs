@@ -16,13 +16,12 @@ use uuid::Uuid;
 use super::reconcile::topics;
 use super::{DataDir, TOPICS_NAME, partition_dir};
 use crate::epochs::{EPOCHS_NAME, Epochs};
-use crate::files::{EntryKind, FileHandle, Files, OpenMode, parent, tmp_path};
+use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_exhausted, is_full, parent, tmp_path};
 use crate::log::{Log, LogOptions};
 use crate::metadata::{
     CommitError, Compare, Event, Key, Operation, Revision, Topic, TopicPhase, Transaction, Value,
 };
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
-use crate::quarantine::{is_exhausted, is_full};
 use crate::recovery::RecoveredLog;
 use crate::trash::{TRASH_NAME, remove};
 

@@ -19,13 +19,12 @@ use folio_record::{BatchHeader, Offset, Timestamp};
 
 use super::LogOptions;
 use super::segment::Segment;
-use crate::files::{FileAppender, FileHandle, Files, OpenMode, tmp_path};
+use crate::files::{FileAppender, FileHandle, Files, OpenMode, is_full, tmp_path};
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, SegmentUid, entry_position,
 };
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
-use crate::quarantine::is_full;
 use crate::recovery::RecoveredSegment;
 
 /// The segment that is appended to.
@@ -84,12 +83,12 @@ impl<F: Files> Prepared<F> {
     /// Makes the files of a segment under the passing names that `stem` tells apart.
     pub(super) fn make(files: &F, dir: &Path, stem: &str, options: &LogOptions) -> io::Result<Self> {
         let shape = Shape::of(options);
-        let paths = FILES.map(|file| tmp_path(&dir.join(stem).with_extension(file.extension())));
+        let paths = SegmentFile::ALL.map(|file| tmp_path(&dir.join(stem).with_extension(file.extension())));
         let make = |number: usize| -> io::Result<(F::Appender, Arc<F::File>)> {
             let handle = files.open(&paths[number], OpenMode::Create)?;
             handle.set_len(0)?;
             let sync = Arc::new(files.open(&paths[number], OpenMode::Write)?);
-            Ok((files.appender(handle, shape.capacity(FILES[number]), 0)?, sync))
+            Ok((files.appender(handle, shape.capacity(SegmentFile::ALL[number]), 0)?, sync))
         };
         let ((log, log_sync), (offsets, offsets_sync), (times, times_sync)) = (make(0)?, make(1)?, make(2)?);
         let sync = [log_sync, offsets_sync, times_sync];
@@ -115,7 +114,7 @@ impl<F: Files> Prepared<F> {
         for (kind, index) in [(IndexKind::Offset, &mut offsets), (IndexKind::Time, &mut times)] {
             index.append(&[IoSlice::new(&IndexHeader { kind, base, uid, interval }.encode())])?;
         }
-        for (file, path) in FILES.iter().zip(&self.paths).rev() {
+        for (file, path) in SegmentFile::ALL.iter().zip(&self.paths).rev() {
             files.rename(path, &file.path(dir, base))?;
         }
         let indexer = Indexer::new(base, interval);
@@ -233,7 +232,6 @@ impl<F: Files> Active<F> {
     }
 }
 
-const FILES: [SegmentFile; 3] = [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex];
 const ALLOCATE_MIN: u64 = 64 * 1024;
 const ALLOCATE_MAX: u64 = 32 * 1024 * 1024;
 

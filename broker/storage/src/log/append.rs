@@ -11,9 +11,8 @@ use thiserror::Error;
 
 use super::active::{Active, Prepared};
 use super::{Log, LogOptions, Tail, Visibility};
-use crate::files::{FileAppender, Files};
+use crate::files::{FileAppender, Files, is_exhausted, is_full};
 use crate::partition_files::SegmentFile;
-use crate::quarantine::{is_exhausted, is_full};
 
 /// The right to append to a log.
 #[derive(Debug)]

@@ -76,7 +76,7 @@ impl<F: Files> Log<F> {
         self.view.store(Arc::new(view[gone..].to_vec()));
         let mut maps = Vec::new();
         for segment in &view[..gone] {
-            for file in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            for file in SegmentFile::ALL {
                 match trash.take(&*self.files, &file.path(&self.dir, segment.base())) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}

@@ -9,9 +9,8 @@ use folio_record::Offset;
 use super::active::{Active, Prepared};
 use super::append::{AppendError, Writer, failed};
 use super::{Log, LogOptions};
-use crate::files::Files;
+use crate::files::{Files, is_exhausted};
 use crate::partition_files::SegmentFile;
-use crate::quarantine::is_exhausted;
 
 impl<F: Files> Log<F> {
     /// Closes the active segment, if there is one, and begins the next.
@@ -86,7 +85,7 @@ impl<F: Files> Log<F> {
     /// Removes what a failed creation left. A smaller batch may still fit into the old segment, and the next start
     /// would find two segments that overlap.
     fn take_back(&self, base: Offset) -> io::Result<()> {
-        for file in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+        for file in SegmentFile::ALL {
             match self.files.remove_file(&file.path(&self.dir, base)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

@@ -13,8 +13,8 @@ use super::replay::{
     EPOCH, MetadataDamage, ReplayError, Replayed, TRANSACTION_SIZE_MAX, TornTransaction, build, replay,
 };
 use super::state::{Conflict, Operation, Revision, State, Transaction};
-use crate::files::{FileHandle, Files, OpenMode, parent, tmp_path};
-use crate::quarantine::{self, Note, is_full};
+use crate::files::{FileHandle, Files, OpenMode, is_full, parent, tmp_path};
+use crate::quarantine::{self, Note};
 
 /// The open log.
 #[derive(Debug)]

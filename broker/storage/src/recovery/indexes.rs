@@ -8,13 +8,12 @@ use std::path::Path;
 
 use folio_record::{BatchHeader, Offset, Timestamp};
 
-use crate::files::{FileHandle, Files, OpenMode};
+use crate::files::{FileHandle, Files, OpenMode, is_full};
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
 };
 use crate::partition_files::SegmentFile;
-use crate::quarantine::is_full;
 
 /// How much of an index file is looked at before it is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,7 @@ pub(super) fn cut<F: Files>(
     let io = |source| RecoveryError::Io { path: path.clone(), source };
     let mut segments_moved = Vec::new();
     for segment in survey.segments[found.segment + 1..].iter().rev() {
-        for file in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+        for file in SegmentFile::ALL {
             let path = file.path(&survey.dir, segment.base);
             if files.entry(&path).map_err(io)?.is_none() {
                 continue;
