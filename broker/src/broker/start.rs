@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -36,6 +36,18 @@ use crate::threads::inbox::Inbox;
 use crate::threads::{self, flusher, jobs, lane, maintenance, reaper};
 use crate::view::View;
 
+/// Recovers partitions on every core.
+fn side_by_side(partitions: usize, work: &(dyn Fn() + Sync)) {
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    thread::scope(|scope| {
+        for number in 1..cores.min(partitions) {
+            // Without it, the others do its share.
+            let _ = thread::Builder::new().name(format!("folio-recover-{number}")).spawn_scoped(scope, work);
+        }
+        work();
+    });
+}
+
 /// What a data directory is opened with by a broker of this configuration.
 #[must_use]
 pub fn data_dir_options(config: &Config) -> DataDirOptions {
@@ -50,7 +62,7 @@ pub fn data_dir_options(config: &Config) -> DataDirOptions {
         allow_incoherent_fs: config.allow_incoherent_fs,
         slots_sync: config.slots_sync,
         // One for each core, but no setting: nothing else runs yet.
-        recovery_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        side_by_side,
     }
 }
 

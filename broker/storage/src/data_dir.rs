@@ -76,6 +76,11 @@ struct DurablePoints<F: Files> {
     deadline: SlotsDeadline,
 }
 
+/// Lends threads to a recovery of so many partitions: runs the given work on each of them, and returns when all have
+/// returned. Whoever runs it takes one partition after the other until none is left, so one thread, the caller's own,
+/// will do: `|_, work| work()`.
+pub type SideBySide = fn(partitions: usize, work: &(dyn Fn() + Sync));
+
 /// What opening needs to be told.
 #[derive(Debug, Clone)]
 pub struct DataDirOptions {
@@ -95,8 +100,8 @@ pub struct DataDirOptions {
     pub allow_incoherent_fs: bool,
     /// `slots.sync.ms`.
     pub slots_sync: Duration,
-    /// How many threads recover partitions side by side.
-    pub recovery_threads: usize,
+    /// How partitions are recovered.
+    pub side_by_side: SideBySide,
 }
 
 /// What opening found and did.

@@ -160,7 +160,7 @@ fn open<F: Files>(files: &Arc<F>) -> (DataDir<F>, folio_storage::OpenReport<F>) 
         host: "golden".to_owned(),
         allow_incoherent_fs: true,
         slots_sync: Duration::from_millis(100),
-        recovery_threads: 1,
+        side_by_side: |_, work| work(),
     };
     DataDir::open(Arc::clone(files), &dir_options, |_| options(), NOW).unwrap()
 }

@@ -229,7 +229,7 @@ fn open(files: &Arc<SimFiles>) -> Result<(DataDir<SimFiles>, OpenReport<SimFiles
         host: "box".to_owned(),
         allow_incoherent_fs: false,
         slots_sync: Duration::from_millis(100),
-        recovery_threads: 1,
+        side_by_side: |_, work| work(),
     };
     DataDir::open(Arc::clone(files), &dir_options, |_| options(), NOW)
 }

@@ -1,9 +1,7 @@
-//! All partitions of a directory, each recovered by itself, several at a time.
+//! All partitions of a directory, each recovered by itself, as many at a time as the caller has threads for.
 
 use std::collections::HashMap;
-use std::io;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::OpenError;
 use super::open::Opening;
@@ -72,28 +70,23 @@ impl<F: Files> Opening<'_, F> {
             .collect();
         self.sync_unclean(&surveyed, has_syncfs)?;
 
-        let workers = self.options.recovery_threads.clamp(1, surveyed.len().max(1));
+        let count = surveyed.len();
         let queue = Mutex::new(surveyed.into_iter().enumerate());
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = || -> Result<Vec<(usize, Recovering)>, OpenError> {
-            let mut done = Vec::new();
-            while let Some((number, surveyed)) = next() {
-                done.push((number, self.recover_one(surveyed)?));
+        let done = Mutex::new(Vec::with_capacity(count));
+        (self.options.side_by_side)(count, &|| {
+            loop {
+                let Some((number, partition)) = lock(&queue).next() else { return };
+                let outcome = self.recover_one(partition);
+                if outcome.is_err() {
+                    // The disk's fault: nothing more is begun.
+                    lock(&queue).by_ref().for_each(drop);
+                }
+                lock(&done).push((number, outcome));
             }
-            Ok(done)
-        };
-        let mut all = Vec::new();
-        thread::scope(|scope| {
-            let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
-            let mut outcomes = vec![work()];
-            for other in others {
-                let died = |_| Err(self.io("", io::Error::other("a thread that recovered partitions died")));
-                outcomes.push(other.join().unwrap_or_else(died));
-            }
-            outcomes.into_iter().try_for_each(|outcome| outcome.map(|done| all.extend(done)))
-        })?;
-        all.sort_by_key(|(number, _)| *number);
-        Ok(all.into_iter().map(|(_, recovering)| recovering).collect())
+        });
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(number, _)| *number);
+        done.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     /// What is read back has to be what the disk has: everything still in the cache goes there first.
@@ -128,4 +121,9 @@ impl<F: Files> Opening<'_, F> {
         let Found { wanted, slot, .. } = surveyed.found;
         Ok(Recovering { wanted, slot: slot.ok(), outcome })
     }
+}
+
+// Whoever panics under one of these locks ends the recovery.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

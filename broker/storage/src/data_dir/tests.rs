@@ -29,7 +29,7 @@ fn options(run_id: u64) -> DataDirOptions {
         host: "box".to_owned(),
         allow_incoherent_fs: false,
         slots_sync: Duration::from_millis(100),
-        recovery_threads: 1,
+        side_by_side: |_, work| work(),
     }
 }
 
@@ -438,8 +438,8 @@ fn partitions_recovered_side_by_side_come_out_as_one_after_the_other() {
     }
     drop((dir, logs));
     files.kill();
-    let reopen = |recovery_threads| {
-        let options = DataDirOptions { recovery_threads, ..options(7) };
+    let reopen = |side_by_side| {
+        let options = DataDirOptions { side_by_side, ..options(7) };
         let opened =
             DataDir::open(Arc::new(files.clone()), &options, |_| LogOptions::default(), NOW).unwrap();
         let partitions = opened.1.partitions.iter();
@@ -450,12 +450,12 @@ fn partitions_recovered_side_by_side_come_out_as_one_after_the_other() {
         files.kill();
         ends
     };
-    let ends = reopen(1);
+    let ends = reopen(on::<1>);
     let mut lengths: Vec<i64> = ends.iter().map(|(_, end)| end.get()).collect();
     lengths.sort_unstable();
     assert_eq!(lengths, (0..23).collect::<Vec<_>>());
-    for threads in [2, 5, 100] {
-        assert_eq!(reopen(threads), ends, "{threads} threads");
+    for threads in [on::<2>, on::<5>, on::<100>] as [SideBySide; 3] {
+        assert_eq!(reopen(threads), ends);
     }
 }
 
@@ -471,7 +471,7 @@ fn a_disk_that_breaks_under_one_recovery_stops_the_start_however_many_there_are(
     }
     drop(dir);
     files.kill();
-    let options = DataDirOptions { recovery_threads: 3, ..options(7) };
+    let options = DataDirOptions { side_by_side: on::<3>, ..options(7) };
     let open = || DataDir::open(Arc::new(files.clone()), &options, |_| LogOptions::default(), NOW);
     let before = files.operations();
     drop(open().unwrap());
@@ -487,6 +487,11 @@ fn a_disk_that_breaks_under_one_recovery_stops_the_start_however_many_there_are(
         refused += usize::from(matches!(open(), Err(OpenError::Io { .. } | OpenError::NotWritable { .. })));
     }
     assert!(refused >= 5, "{refused} of {operations}");
+}
+
+/// Recovers on so many threads.
+fn on<const THREADS: usize>(_partitions: usize, work: &(dyn Fn() + Sync)) {
+    std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(work))));
 }
 
 fn batch(size: usize) -> bytes::BytesMut {

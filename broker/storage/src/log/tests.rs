@@ -25,7 +25,7 @@ fn open<F: Files>(files: &Arc<F>, options: &LogOptions) -> (DataDir<F>, Arc<Log<
         host: "box".to_owned(),
         allow_incoherent_fs: false,
         slots_sync: Duration::from_millis(100),
-        recovery_threads: 1,
+        side_by_side: |_, work| work(),
     };
     let (dir, report) = DataDir::open(Arc::clone(files), &dir_options, |_| options.clone(), NOW).unwrap();
     let log = match report.partitions.into_iter().next() {
