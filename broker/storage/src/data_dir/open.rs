@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use folio_record::Timestamp;
 
-use super::reconcile::Directories;
+use super::reconcile::{Directories, Wanted};
 use super::recover::Recovering;
 use super::{DataDir, DataDirOptions, DurablePoints, OpenError, OpenReport, OpenedPartition, TOPICS_NAME};
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
@@ -42,72 +42,47 @@ impl<F: Files> DataDir<F> {
         let clean = opening.take_clean_marker(&node)?;
         let (mut slots, slots_report) = SlotsFile::open(&*files, node.dir)
             .map_err(|source| OpenError::Slots { file: opening.path(SLOTS_NAME), source })?;
-        let metadata = MetadataLog::open(Arc::clone(&files), options.build.clone(), now);
-        let (mut metadata, torn_transaction) = metadata.map_err(|error| match error {
-            MetadataOpenError::Damage(damage) => {
-                OpenError::Metadata { file: opening.path(METADATA_LOG_NAME), damage }
-            }
-            MetadataOpenError::Io(source) => OpenError::Io { path: opening.path(METADATA_LOG_NAME), source },
-        })?;
+        let (mut metadata, torn_transaction) =
+            MetadataLog::open(Arc::clone(&files), options.build.clone(), now)
+                .map_err(|error| opening.metadata_error(error))?;
+        let has_syncfs = filesystem.has_syncfs();
 
         let trash = Trash::new(options.run_id);
         let directories = Directories::reconcile(&*files, &mut metadata, &mut slots, &trash, now)
-            .map_err(|(path, source)| OpenError::Io { path: opening.path(&path), source })?;
-        let mut report = OpenReport {
+            .map_err(|(path, source)| opening.io(path, source))?;
+        let found = directories.found;
+        let recovered = opening.recover_all(found, clean.as_ref(), &slots, &topic_options, has_syncfs)?;
+        let epochs_unsaved = opening.write_epochs(&recovered, has_syncfs)?;
+        opening.write_slots(&recovered, &mut slots)?;
+        let deadline = SlotsDeadline::new(options.slots_sync);
+        let mut durable = DurablePoints { slots, numbers: HashMap::new(), logs: HashMap::new(), deadline };
+        let partitions = recovered
+            .into_iter()
+            .map(|partition| {
+                let options = topic_options(&partition.wanted.topic);
+                opening.open_log(&files, partition, options, &mut durable)
+            })
+            .collect::<Result<_, _>>()?;
+        let purged = purge(&*files).map_err(|source| opening.io(TRASH_NAME, source))?;
+        let report = OpenReport {
             created,
             was_clean: clean.is_some(),
             filesystem,
             warning,
             slots: slots_report,
             torn_transaction,
-            partitions: Vec::new(),
+            partitions,
             quarantined: directories.quarantined,
-            purged: 0,
-            epochs_unsaved: false,
+            purged,
+            epochs_unsaved,
         };
-        let recovered = opening.recover_all(
-            directories.found,
-            clean.as_ref(),
-            &slots,
-            &topic_options,
-            filesystem.has_syncfs(),
-        )?;
-        report.epochs_unsaved = opening.write_epochs(&recovered, filesystem.has_syncfs())?;
-        opening.write_slots(&recovered, &mut slots)?;
-
-        let mut durable = DurablePoints {
-            slots,
-            numbers: HashMap::new(),
-            logs: HashMap::new(),
-            deadline: SlotsDeadline::new(options.slots_sync),
-        };
-        for partition in recovered {
-            let id = partition.wanted.id;
-            durable.numbers.extend(partition.slot.map(|number| (id, number)));
-            let state = match partition.outcome {
-                Ok((log, partition_report)) => {
-                    let dir = partition.wanted.dir.clone();
-                    let options = topic_options(&partition.wanted.topic);
-                    let log = Log::open(Arc::clone(&files), dir, id, options, log).map_err(|source| {
-                        OpenError::Io { path: files.root().join(&partition.wanted.dir), source }
-                    })?;
-                    let log = Arc::new(log);
-                    durable.logs.insert(id, Arc::clone(&log));
-                    Ok((log, partition_report))
-                }
-                Err(damage) => Err(damage),
-            };
-            report.partitions.push(OpenedPartition { id, topic: partition.wanted.topic.name.clone(), state });
-        }
-        report.purged =
-            purge(&*files).map_err(|source| OpenError::Io { path: opening.path(TRASH_NAME), source })?;
         let dir = Self {
             boot: files.boot(),
             files,
             _lock: lock,
             node,
             run_id: options.run_id,
-            has_syncfs: filesystem.has_syncfs(),
+            has_syncfs,
             trash,
             metadata: Mutex::new(metadata),
             durable: Mutex::new(durable),
@@ -285,6 +260,37 @@ impl<F: Files> Opening<'_, F> {
         if is_written { slots.sync().map_err(|source| self.io(SLOTS_NAME, source)) } else { Ok(()) }
     }
 
+    /// Opens the log of a partition that was recovered, and notes whose slot is whose.
+    fn open_log(
+        &self,
+        files: &Arc<F>,
+        partition: Recovering,
+        options: LogOptions,
+        durable: &mut DurablePoints<F>,
+    ) -> Result<OpenedPartition<F>, OpenError> {
+        let Recovering { wanted: Wanted { id, topic, dir }, slot, outcome } = partition;
+        durable.numbers.extend(slot.map(|number| (id, number)));
+        let state = match outcome {
+            Ok((recovered, report)) => {
+                let log = Log::open(Arc::clone(files), dir.clone(), id, options, recovered);
+                let log = Arc::new(log.map_err(|source| self.io(&dir, source))?);
+                durable.logs.insert(id, Arc::clone(&log));
+                Ok((log, report))
+            }
+            Err(damage) => Err(damage),
+        };
+        Ok(OpenedPartition { id, topic: topic.name, state })
+    }
+
+    fn metadata_error(&self, error: MetadataOpenError) -> OpenError {
+        match error {
+            MetadataOpenError::Damage(damage) => {
+                OpenError::Metadata { file: self.path(METADATA_LOG_NAME), damage }
+            }
+            MetadataOpenError::Io(source) => self.io(METADATA_LOG_NAME, source),
+        }
+    }
+
     fn make_dir(&self, name: &str) -> Result<(), OpenError> {
         match self.files.entry(Path::new(name)).map_err(|source| self.io(name, source))? {
             Some(entry) if entry.kind == EntryKind::Directory => Ok(()),
@@ -296,7 +302,7 @@ impl<F: Files> Opening<'_, F> {
         Ok(self.files.entry(Path::new(name)).map_err(|source| self.io(name, source))?.is_some())
     }
 
-    fn path(&self, name: impl AsRef<Path>) -> std::path::PathBuf {
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.files.root().join(name)
     }
 

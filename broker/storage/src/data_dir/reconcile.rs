@@ -24,7 +24,7 @@ use crate::metadata::{
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::quarantine::{Note, move_here};
 use crate::recovery::Damage;
-use crate::slots::{AdoptError, SlotsFile};
+use crate::slots::{AdoptError, SLOTS_NAME, SlotsFile};
 use crate::trash::{TRASH_NAME, Trash, remove};
 
 /// What `topics/` holds, once it agrees with the metadata log.
@@ -208,7 +208,7 @@ fn adopt<F: Files>(
 ) -> Result<Result<u32, Damage>, PathError> {
     match slots.adopt(meta.slot, meta.id) {
         Ok(_) => Ok(Ok(meta.slot)),
-        Err(AdoptError::Io(error)) => Err((PathBuf::from(crate::slots::SLOTS_NAME), error)),
+        Err(AdoptError::Io(error)) => Err((PathBuf::from(SLOTS_NAME), error)),
         Err(error) => {
             Ok(Err(Damage::Slot { file: dir.join(PARTITION_META_NAME), reason: error.to_string() }))
         }
@@ -223,8 +223,7 @@ fn make_missing<F: Files>(
 ) -> Result<Vec<Found>, PathError> {
     let mut metas = Vec::new();
     for wanted in &missing {
-        let slot =
-            slots.claim(wanted.id).map_err(|source| (PathBuf::from(crate::slots::SLOTS_NAME), source))?;
+        let slot = slots.claim(wanted.id).map_err(|source| (PathBuf::from(SLOTS_NAME), source))?;
         metas.push((wanted.dir.clone(), PartitionMeta { id: wanted.id, slot, created: now }));
     }
     make_directories(files, &metas).map_err(|source| (PathBuf::from(TOPICS_NAME), source))?;

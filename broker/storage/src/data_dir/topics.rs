@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use folio_record::Timestamp;
+use folio_record::{Offset, Timestamp};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -19,7 +19,8 @@ use crate::epochs::{EPOCHS_NAME, Epochs};
 use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_exhausted, is_full, parent, tmp_path};
 use crate::log::{Log, LogOptions};
 use crate::metadata::{
-    CommitError, Compare, Event, Key, Operation, Revision, Topic, TopicPhase, Transaction, Value,
+    CommitError, Compacted, Compare, Event, Key, Operation, Revision, State, Topic, TopicPhase, Transaction,
+    Value,
 };
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::recovery::RecoveredLog;
@@ -117,12 +118,12 @@ impl<F: Files> DataDir<F> {
     }
 
     /// What changed in the metadata after `revision`, in order.
-    pub fn events_since(&self, revision: Revision) -> Result<Vec<Event>, crate::metadata::Compacted> {
+    pub fn events_since(&self, revision: Revision) -> Result<Vec<Event>, Compacted> {
         self.metadata().state().events_since(revision).map(<[Event]>::to_vec)
     }
 
     /// Reads the metadata with `read`; no transaction is made meanwhile.
-    pub fn with_metadata<T>(&self, read: impl FnOnce(&crate::metadata::State) -> T) -> T {
+    pub fn with_metadata<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(self.metadata().state())
     }
 
@@ -220,12 +221,11 @@ impl<F: Files> DataDir<F> {
         self.commit(ready_transaction(uuid, &topic), now).map_err(|error| self.metadata_error(error))?;
         let mut logs = Vec::new();
         for (dir, meta) in metas {
-            let start = folio_record::Offset::ZERO;
             let recovered = RecoveredLog {
                 segments: Vec::new(),
                 indexer: None,
-                log_start: start,
-                log_end: start,
+                log_start: Offset::ZERO,
+                log_end: Offset::ZERO,
                 epochs: Epochs::new(),
             };
             let log = Log::open(Arc::clone(&self.files), dir, meta.id, options.clone(), recovered);
