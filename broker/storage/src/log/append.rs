@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
 use bytes::BytesMut;
-use folio_record::{BatchHeader, HEADER_SIZE, Offset, Timestamp, stamp};
+use folio_record::{BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, Timestamp, stamp};
 use thiserror::Error;
 
 use super::active::{Active, Prepared};
@@ -142,6 +142,7 @@ impl<'a, F: Files> LogWriter<'a, F> {
         Ok(Appended { ranges, stopped: None })
     }
 
+    /// Appends all of `buffers` with one write, or nothing.
     fn append_together(
         &mut self,
         buffers: &mut [BytesMut],
@@ -150,38 +151,8 @@ impl<'a, F: Files> LogWriter<'a, F> {
         now: Timestamp,
         options: &LogOptions,
     ) -> Result<Vec<AppendedRange>, AppendError> {
-        let mut next = self.log.log_end();
-        let (mut ranges, mut batches) = (Vec::with_capacity(buffers.len()), Vec::new());
-        let epoch = self.log.leader_epoch();
-        let mut at = 0;
-        for buffer in buffers.iter_mut() {
-            let base_offset = next;
-            let mut from = 0;
-            while from < buffer.len() {
-                let header = buffer[from..].first_chunk::<HEADER_SIZE>().ok_or(AppendError::NotABatch)?;
-                let header = BatchHeader::parse(header).map_err(|_| AppendError::NotABatch)?;
-                let size = header.total_size();
-                if size > options.batch_size_max as usize {
-                    return Err(AppendError::TooLarge {
-                        size: size as u64,
-                        max: u64::from(options.batch_size_max),
-                    });
-                }
-                let batch = buffer.get_mut(from..from + size).ok_or(AppendError::NotABatch)?;
-                stamp(batch, next, epoch);
-                let stamped =
-                    batch.first_chunk::<HEADER_SIZE>().and_then(|header| BatchHeader::parse(header).ok());
-                let stamped = stamped.ok_or(AppendError::NotABatch)?;
-                next = stamped.next_offset();
-                batches.push((at, stamped));
-                from += size;
-                at += size as u64;
-            }
-            if next == base_offset {
-                return Err(AppendError::NotABatch);
-            }
-            ranges.push(AppendedRange { base_offset, last_offset: Offset::new(next.get() - 1) });
-        }
+        let Stamped { ranges, batches, next } =
+            stamp_all(buffers, self.log.log_end(), self.log.leader_epoch(), options.batch_size_max)?;
         if self.writer.must_roll(size, next, options) {
             if mode == Mode::Inline {
                 return Err(AppendError::NeedsLane);
@@ -281,6 +252,53 @@ impl<F: Files> Writer<F> {
         end > 0 && (end + size > u64::from(options.segment_bytes) || delta > i64::from(i32::MAX))
             || is_out_of_room
     }
+}
+
+/// Buffers that have their offsets.
+struct Stamped {
+    /// Of each buffer.
+    ranges: Vec<AppendedRange>,
+    /// Each batch, and where it begins among all bytes.
+    batches: Vec<(u64, BatchHeader)>,
+    /// The offset after the last.
+    next: Offset,
+}
+
+/// Gives every batch of `buffers` its place, from `next` on.
+fn stamp_all(
+    buffers: &mut [BytesMut],
+    mut next: Offset,
+    epoch: LeaderEpoch,
+    batch_size_max: u32,
+) -> Result<Stamped, AppendError> {
+    let (mut ranges, mut batches) = (Vec::with_capacity(buffers.len()), Vec::new());
+    let mut at = 0;
+    for buffer in buffers {
+        let base_offset = next;
+        let mut from = 0;
+        while from < buffer.len() {
+            let header = buffer[from..].first_chunk::<HEADER_SIZE>().ok_or(AppendError::NotABatch)?;
+            let header = BatchHeader::parse(header).map_err(|_| AppendError::NotABatch)?;
+            let size = header.total_size();
+            if size > batch_size_max as usize {
+                return Err(AppendError::TooLarge { size: size as u64, max: u64::from(batch_size_max) });
+            }
+            let batch = buffer.get_mut(from..from + size).ok_or(AppendError::NotABatch)?;
+            stamp(batch, next, epoch);
+            let stamped =
+                batch.first_chunk::<HEADER_SIZE>().and_then(|header| BatchHeader::parse(header).ok());
+            let stamped = stamped.ok_or(AppendError::NotABatch)?;
+            next = stamped.next_offset();
+            batches.push((at, stamped));
+            from += size;
+            at += size as u64;
+        }
+        if next == base_offset {
+            return Err(AppendError::NotABatch);
+        }
+        ranges.push(AppendedRange { base_offset, last_offset: Offset::new(next.get() - 1) });
+    }
+    Ok(Stamped { ranges, batches, next })
 }
 
 /// What the disk refused, by whether it was full.
