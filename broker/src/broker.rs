@@ -24,6 +24,7 @@ use folio_storage::files::SyncTotals;
 
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::health::Failure;
 use crate::service::topics;
 use crate::shard::{LoopMessage, Shard};
 use end::End;
@@ -138,6 +139,8 @@ impl Broker {
         let engine = Arc::new(start::engine(config, dir, offline, recovered.clone(), &end));
         topics::follow(&engine).map_err(|error| StartError::Topics(error.text))?;
         let group = start::loops(&engine).map_err(StartError::Threads)?;
+        let without_loops = Arc::clone(&end);
+        group.ended().on_done(move |_| without_loops.give_up());
         let (threads, flusher) = start::threads(&engine).map_err(StartError::Threads)?;
         let addresses = start::listen(&engine, &group)?;
         let started = StartReport { took: begun.elapsed(), syncs, recovered };
@@ -170,38 +173,53 @@ impl Broker {
     /// Waits until the broker has ended, and says how.
     #[must_use]
     pub fn wait(self) -> Outcome {
-        self.end.wait_until_asked();
-        let deadline = Instant::now() + self.engine.config.shutdown_timeout;
-        if let Some(failure) = self.engine.health.failure().cloned() {
-            // Everybody who waits is told before the connections go.
-            for index in 0..self.engine.loops().len() {
-                self.engine.tell(index, LoopMessage::Failed);
-            }
-            drop(self.group.shutdown(FAREWELL));
-            let _ = self.group.join();
-            return Outcome::Failed { file: failure.file, error: failure.error };
+        self.end.wait();
+        let health = Arc::clone(&self.engine.health);
+        let outcome = self.wind_down();
+        // The first failure is the reason for whatever else did not go well.
+        match health.failure().cloned() {
+            Some(Failure { file, error }) => Outcome::Failed { file, error },
+            None => outcome,
         }
-        for index in 0..self.engine.loops().len() {
-            self.engine.tell(index, LoopMessage::Drain);
-        }
+    }
+
+    fn wind_down(self) -> Outcome {
+        let Self { engine, end, group, threads, flusher, .. } = self;
+        let unclean = |reason: &str| Outcome::Unclean { reason: reason.to_owned() };
+        let timeout = engine.config.shutdown_timeout;
+        let deadline = Instant::now() + timeout;
+
+        engine.tell_all(|| LoopMessage::Drain);
         // Requests that wait for the disk are answered while the connections drain.
-        let drained = self.group.shutdown(self.engine.config.shutdown_timeout / 2);
-        let loops = self.group.join();
-        drop(drained);
-        if let Err(panic) = loops {
+        let drained = group.shutdown(timeout / 2);
+        if !end.wait_for(deadline, || drained.is_done() || engine.health.has_failed()) {
+            return unclean("connections were still waiting for answers");
+        }
+        if engine.health.has_failed() {
+            // Everybody who waits is told before the connections go.
+            engine.tell_all(|| LoopMessage::Failed);
+            drop(group.shutdown(FAREWELL));
+        }
+        if let Err(panic) = group.join() {
             return Outcome::Failed { file: None, error: panic.to_string() };
         }
-        self.engine.close_inboxes();
-        for thread in self.threads {
-            if !self.end.join_until(thread, deadline) {
-                return Outcome::Unclean { reason: "a storage thread did not finish in time".to_owned() };
+        if engine.health.has_failed() {
+            return unclean("the data directory failed");
+        }
+        engine.close_inboxes();
+        for thread in threads {
+            if !end.join(thread, deadline) {
+                return unclean("a storage thread did not finish in time");
             }
         }
-        self.engine.flusher.close();
-        if !self.end.join_until(self.flusher, deadline) {
-            return Outcome::Unclean { reason: "the last flush did not finish in time".to_owned() };
+        engine.flusher.close();
+        if !end.join(flusher, deadline) {
+            return unclean("the last flush did not finish in time");
         }
-        end::close(self.engine, &self.end, deadline)
+        if engine.health.has_failed() {
+            return unclean("the data directory failed");
+        }
+        end::close(engine, &end, deadline)
     }
 }
 

@@ -75,6 +75,13 @@ impl Engine {
         }
     }
 
+    /// Sends a message to every loop.
+    pub(crate) fn tell_all(&self, message: impl Fn() -> LoopMessage) {
+        for index in 0..self.loops().len() {
+            self.tell(index, message());
+        }
+    }
+
     /// A write failed: nothing is acknowledged any more.
     pub(crate) fn fail(&self, file: &Path, error: &dyn fmt::Display) {
         self.dir.fail();

@@ -171,6 +171,23 @@ impl Peer {
         answer.entries.into_iter().next().expect("it is one")
     }
 
+    /// Asks for (topic, partition, offset) each; the answer is taken later.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub fn submit_fetch(&mut self, wants: &[(&str, u32, i64)], min_bytes: u32, wait: Duration) -> Sent {
+        let want = |&(topic, partition, offset)| FetchEntryV1 {
+            topic,
+            partition,
+            offset,
+            max_bytes: 64 << 20,
+            leader_epoch: -1,
+        };
+        let max_wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        let entries = wants.iter().map(want).collect();
+        self.submit(&FetchRequestV1 { max_wait_ms, min_bytes, max_bytes: 64 << 20, entries }, &[])
+    }
+
     /// The outcomes of a fetch, with the record bytes of each.
     ///
     /// # Panics

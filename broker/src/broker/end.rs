@@ -1,7 +1,6 @@
 //! How a broker ends: who asks for it, and what is waited for.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -9,47 +8,73 @@ use folio_storage::data_dir::Closed;
 
 use super::Outcome;
 use crate::engine::{Engine, now};
-use crate::health::Failure;
 
-/// Whether, and how urgently, the end was asked for.
+/// Whether the broker has to end, and how urgently.
 #[derive(Debug, Default)]
 pub(super) struct End {
-    asked: AtomicUsize,
-    lock: Mutex<()>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    /// How often somebody asked.
+    asked: usize,
+    /// The broker cannot go on, whether or not anybody asked.
+    is_over: bool,
+}
+
 impl End {
+    /// Somebody wants the end; asked again, at once.
     pub(super) fn ask(&self) {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock().asked += 1;
         self.changed.notify_all();
     }
 
-    pub(super) fn wait_until_asked(&self) {
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.asked.load(Ordering::SeqCst) == 0 {
-            guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+    /// Something without which there is no broker has failed.
+    pub(super) fn give_up(&self) {
+        self.lock().is_over = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until there is a reason to end.
+    pub(super) fn wait(&self) {
+        let mut state = self.lock();
+        while state.asked == 0 && !state.is_over {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Whether `thread` ended before the deadline, and before the end was asked for twice.
-    pub(super) fn join_until(&self, thread: JoinHandle<()>, deadline: Instant) -> bool {
-        while !thread.is_finished() {
-            if Instant::now() >= deadline || self.asked.load(Ordering::SeqCst) > 1 {
+    /// Whether something has come true before the deadline, and before the end was asked for twice.
+    pub(super) fn wait_for(&self, deadline: Instant, is_true: impl Fn() -> bool) -> bool {
+        let mut state = self.lock();
+        loop {
+            if is_true() {
+                return true;
+            }
+            if state.asked > 1 || Instant::now() >= deadline {
                 return false;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            state = self.changed.wait_timeout(state, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner).0;
         }
-        thread.join().is_ok()
+    }
+
+    /// As [`wait_for`](Self::wait_for), for a thread's end.
+    pub(super) fn join(&self, thread: JoinHandle<()>, deadline: Instant) -> bool {
+        self.wait_for(deadline, || thread.is_finished()) && thread.join().is_ok()
+    }
+
+    // Nothing panics under this lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A thread's end wakes nobody.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
 /// Writes the clean mark, once nobody else has the data directory.
 pub(super) fn close(engine: Arc<Engine>, end: &End, deadline: Instant) -> Outcome {
-    if let Some(Failure { file, error }) = engine.health.failure().cloned() {
-        return Outcome::Failed { file, error };
-    }
     let Some(engine) = Arc::into_inner(engine) else {
         return Outcome::Unclean { reason: "a thread still holds the data directory".to_owned() };
     };
@@ -64,7 +89,7 @@ pub(super) fn close(engine: Arc<Engine>, end: &End, deadline: Instant) -> Outcom
         Ok(closing) => closing,
         Err(error) => return Outcome::Unclean { reason: format!("no thread for the last flush: {error}") },
     };
-    if !end.join_until(closing, deadline) {
+    if !end.join(closing, deadline) {
         return Outcome::Unclean { reason: "the last flush did not finish in time".to_owned() };
     }
     match Arc::into_inner(result).and_then(OnceLock::into_inner) {

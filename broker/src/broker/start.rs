@@ -88,7 +88,7 @@ pub(super) fn engine(
 ) -> Engine {
     let announce = {
         let end = Arc::clone(end);
-        move || end.ask()
+        move || end.give_up()
     };
     Engine {
         dir,
