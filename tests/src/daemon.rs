@@ -134,6 +134,30 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Bytes of memory that it has for itself: no mapped files.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn anonymous_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it lives");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux says so");
+        let kib = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
+        kib.expect("a number") * 1024
+    }
+
+    /// CPU time of its living threads.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it lives");
+        let of_task = |task: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        };
+        Duration::from_nanos(tasks.flatten().filter_map(of_task).sum())
+    }
+
     /// Everything it has said on stderr so far.
     pub fn said(&self) -> String {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()

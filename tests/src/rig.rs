@@ -36,7 +36,15 @@ impl Rig {
         Self { broker: Some(broker), address, dir }
     }
 
-    /// Where it listens.
+    /// The broker itself.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn broker(&self) -> &Broker {
+        self.broker.as_ref().expect("it runs")
+    }
+
+    /// Where it listens; with more than one address, the first of them.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -56,7 +64,7 @@ impl Rig {
     /// # Panics
     /// When it has ended.
     pub fn shut_down(&self) {
-        self.broker.as_ref().expect("it runs").shutdown();
+        self.broker().shutdown();
     }
 
     /// Asks it to end, waits, and says how it did.

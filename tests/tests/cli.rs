@@ -5,31 +5,23 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use folio_broker::{Broker, Config};
+use folio_tests::rig::Rig;
 
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/access.log");
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden/v1");
 
-struct Rig {
-    broker: Option<Broker>,
-    address: String,
-    _dir: tempfile::TempDir,
-}
+/// A broker in this process, and `folio` to talk to it.
+struct Terminal(Rig);
 
-impl Rig {
+impl Terminal {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = Config::new(dir.path().join("data"));
-        config.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let broker = Broker::start(config).unwrap();
-        let address = broker.local_addrs()[0].to_string();
-        Self { broker: Some(broker), address, _dir: dir }
+        Self(Rig::new(&[]))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(folio_tests::binary("folio"));
-        command.args(arguments).env("FOLIO_BROKER", &self.address).stdin(Stdio::null());
+        command.args(arguments).env("FOLIO_BROKER", self.0.address()).stdin(Stdio::null());
         command
     }
 
@@ -53,7 +45,7 @@ impl Rig {
         let folio = folio_tests::binary("folio");
         let script = format!("set -m; folio() {{ {} \"$@\"; }}; {script}", folio.display());
         let mut command = Command::new("timeout");
-        command.args(["60", "bash", "-c", &script]).env("FOLIO_BROKER", &self.address);
+        command.args(["60", "bash", "-c", &script]).env("FOLIO_BROKER", self.0.address());
         command.current_dir(dir.path()).stdin(Stdio::null()).output().unwrap()
     }
 
@@ -64,57 +56,56 @@ impl Rig {
     }
 }
 
-impl Drop for Rig {
-    fn drop(&mut self) {
-        if let Some(broker) = self.broker.take() {
-            broker.shutdown();
-            let _ = broker.wait();
-        }
-    }
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[test]
 fn a_file_goes_in_and_comes_out_byte_for_byte() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "access", "-p", "3"]);
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "access", "-p", "3"]);
     let log = std::fs::read(LOG).unwrap();
-    let fed = rig.feed(&["produce", "access", "-p", "0"], &log);
+    let fed = terminal.feed(&["produce", "access", "-p", "0"], &log);
     assert!(fed.status.success() && fed.stdout.is_empty());
     assert!(text(&fed.stderr).starts_with("10000 records, "), "{}", text(&fed.stderr));
-    let out = rig.done(&["consume", "access", "-p", "0", "--from", "earliest", "--until", "end"]);
+    let out = terminal.done(&["consume", "access", "-p", "0", "--from", "earliest", "--until", "end"]);
     assert!(out == log);
     // The files of the command line are read as standard input is.
-    rig.done(&["produce", "access", "-p", "1", "--compression", "lz4", LOG]);
-    assert!(rig.done(&["consume", "access", "-p", "1", "--until", "end"]) == log);
+    terminal.done(&["produce", "access", "-p", "1", "--compression", "lz4", LOG]);
+    assert!(terminal.done(&["consume", "access", "-p", "1", "--until", "end"]) == log);
 }
 
 #[test]
 fn a_large_input_comes_out_byte_for_byte_through_many_segments() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t", "--config", "segment.bytes=4194304", "--config", "durability=os"]);
+    let terminal = Terminal::new();
+    terminal.done(&[
+        "topic",
+        "create",
+        "t",
+        "--config",
+        "segment.bytes=4194304",
+        "--config",
+        "durability=os",
+    ]);
     let log = std::fs::read(LOG).unwrap();
     let input = log.repeat((64 << 20) / log.len() + 1);
-    let fed = rig.feed(&["produce", "t"], &input);
+    let fed = terminal.feed(&["produce", "t"], &input);
     assert!(fed.status.success(), "{}", text(&fed.stderr));
-    assert!(rig.done(&["consume", "t", "--until", "end"]) == input);
+    assert!(terminal.done(&["consume", "t", "--until", "end"]) == input);
 }
 
 #[test]
 fn keys_headers_and_formats_come_out_as_they_went_in() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t"]);
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
     let produce = ["produce", "t", "--key-separator", ":", "--header", "h=1", "--header", "h=2"];
-    assert!(rig.feed(&produce, b"k:v\nplain\n:empty key\n").status.success());
+    assert!(terminal.feed(&produce, b"k:v\nplain\n:empty key\n").status.success());
     let format = "%t %p %o [%k] %K [%s] %S %h\\n";
-    let out = rig.done(&["consume", "t", "--until", "end", "--format", format]);
+    let out = terminal.done(&["consume", "t", "--until", "end", "--format", format]);
     let expected =
         "t 0 0 [k] 1 [v] 1 h=1,h=2\nt 0 1 [] -1 [plain] 5 h=1,h=2\nt 0 2 [] 0 [empty key] 9 h=1,h=2\n";
     assert_eq!(text(&out), expected);
-    let out = rig.done(&["consume", "t", "--until", "end", "--output", "json"]);
+    let out = terminal.done(&["consume", "t", "--until", "end", "--output", "json"]);
     let lines: Vec<serde_json::Value> =
         text(&out).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&lines[0]["key"], &lines[1]["key"]), (&"k".into(), &serde_json::Value::Null));
@@ -123,9 +114,9 @@ fn keys_headers_and_formats_come_out_as_they_went_in() {
 
 #[test]
 fn consuming_begins_and_stops_where_it_is_told() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t"]);
-    assert!(rig.feed(&["produce", "t"], b"a\nb\nc\nd\ne").status.success());
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
+    assert!(terminal.feed(&["produce", "t"], b"a\nb\nc\nd\ne").status.success());
     for (arguments, expected) in [
         (&["--until", "end"][..], "a\nb\nc\nd\ne\n"),
         (&["--from", "-2", "--until", "end"], "d\ne\n"),
@@ -137,36 +128,36 @@ fn consuming_begins_and_stops_where_it_is_told() {
         (&["--until", "@1970-01-02"], ""),
         (&["--count", "0"], ""),
     ] {
-        let out = rig.done(&[&["consume", "t"], arguments].concat());
+        let out = terminal.done(&[&["consume", "t"], arguments].concat());
         assert_eq!(text(&out), expected, "{arguments:?}");
     }
 }
 
 #[test]
 fn topics_are_listed_described_and_deleted_for_people_and_for_programs() {
-    let rig = Rig::new();
-    assert!(rig.done(&["topic", "list"]).is_empty(), "an empty broker prints nothing");
-    rig.done(&["topic", "create", "b", "-p", "2", "--config", "retention.ms=1000"]);
-    rig.done(&["topic", "create", "a"]);
-    let list = text(&rig.done(&["topic", "list"]));
+    let terminal = Terminal::new();
+    assert!(terminal.done(&["topic", "list"]).is_empty(), "an empty broker prints nothing");
+    terminal.done(&["topic", "create", "b", "-p", "2", "--config", "retention.ms=1000"]);
+    terminal.done(&["topic", "create", "a"]);
+    let list = text(&terminal.done(&["topic", "list"]));
     assert_eq!(list.split_whitespace().collect::<Vec<_>>(), ["TOPIC", "PARTITIONS", "a", "1", "b", "2"]);
-    let described = text(&rig.done(&["topic", "describe", "b", "--output", "json"]));
+    let described = text(&terminal.done(&["topic", "describe", "b", "--output", "json"]));
     let described: serde_json::Value = serde_json::from_str(&described).unwrap();
     assert_eq!(described["partitions"].as_array().unwrap().len(), 2);
     let settings = described["settings"].as_array().unwrap();
     let retention = settings.iter().find(|setting| setting["key"] == "retention.ms").unwrap();
     assert_eq!((&retention["value"], &retention["is_own"]), (&"1000".into(), &true.into()));
-    rig.done(&["topic", "delete", "b"]);
-    assert_eq!(rig.run(&["topic", "describe", "b"]).status.code(), Some(4));
+    terminal.done(&["topic", "delete", "b"]);
+    assert_eq!(terminal.run(&["topic", "describe", "b"]).status.code(), Some(4));
     let status: serde_json::Value =
-        serde_json::from_slice(&rig.done(&["status", "--output", "json"])).unwrap();
+        serde_json::from_slice(&terminal.done(&["status", "--output", "json"])).unwrap();
     assert_eq!((&status["topics"], &status["partitions"]), (&1.into(), &1.into()));
 }
 
 #[test]
 fn mistakes_end_with_their_code_and_say_what_to_do() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t"]);
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
     for (arguments, code, says) in [
         (&["consume", "nosuch"][..], 4, "`folio topic create nosuch` makes it"),
         (&["produce", "nosuch"], 4, "`folio topic create nosuch` makes it"),
@@ -186,7 +177,7 @@ fn mistakes_end_with_their_code_and_say_what_to_do() {
         (&["log", "dump", "/nowhere"], 1, "cannot read /nowhere"),
         (&["log", "dump", GOLDEN, "--partition", "plain-7"], 4, "has no partition plain-7"),
     ] {
-        let output = rig.run(arguments);
+        let output = terminal.run(arguments);
         let (code_got, said) = (output.status.code(), text(&output.stderr));
         assert!(code_got == Some(code) && said.contains(says), "{arguments:?}: {code_got:?} {said}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
@@ -195,65 +186,65 @@ fn mistakes_end_with_their_code_and_say_what_to_do() {
 
 #[test]
 fn a_line_that_is_too_long_is_named_and_what_stands_before_it_is_stored() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t"]);
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
     let mut input = b"first\n".to_vec();
     input.resize(input.len() + 1_100_000, b'x');
     input.extend_from_slice(b"\nnever\n");
-    let output = rig.feed(&["produce", "t"], &input);
+    let output = terminal.feed(&["produce", "t"], &input);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("line 2: longer than"), "{}", text(&output.stderr));
-    assert_eq!(text(&rig.done(&["consume", "t", "--until", "end"])), "first\n");
+    assert_eq!(text(&terminal.done(&["consume", "t", "--until", "end"])), "first\n");
 }
 
 #[test]
 fn a_line_that_cannot_be_sent_is_found_in_its_file() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t", "--config", "max.message.bytes=1000"]);
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t", "--config", "max.message.bytes=1000"]);
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("one"), dir.path().join("two"));
     std::fs::write(&one, "a\nb").unwrap();
     std::fs::write(&two, format!("c\n{}\nd\n", "x".repeat(1000))).unwrap();
-    let output = rig.run(&["produce", "t", one.to_str().unwrap(), two.to_str().unwrap()]);
+    let output = terminal.run(&["produce", "t", one.to_str().unwrap(), two.to_str().unwrap()]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains(&format!("{}, line 2: longer than", two.display())), "{said}");
     assert!(said.starts_with("3 records, 3 B to t "), "{said}");
-    assert_eq!(text(&rig.done(&["consume", "t", "--until", "end"])), "a\nb\nc\n");
+    assert_eq!(text(&terminal.done(&["consume", "t", "--until", "end"])), "a\nb\nc\n");
 }
 
 #[test]
 fn a_topic_that_takes_large_records_gets_large_lines() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t", "--config", "max.message.bytes=8000000"]);
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t", "--config", "max.message.bytes=8000000"]);
     let line = [vec![b'x'; 7_999_000], b"\n".to_vec()].concat();
-    let produced = rig.feed(&["produce", "t"], &line);
+    let produced = terminal.feed(&["produce", "t"], &line);
     assert!(produced.status.success(), "{}", text(&produced.stderr));
-    assert!(rig.done(&["consume", "t", "--until", "end"]) == line);
+    assert!(terminal.done(&["consume", "t", "--until", "end"]) == line);
 }
 
 #[test]
 fn a_missing_topic_is_made_on_demand_with_the_partition_that_is_asked_for() {
-    let rig = Rig::new();
-    let produced = rig.feed(&["produce", "t", "--create", "-p", "2", "--output", "json"], b"a\n");
+    let terminal = Terminal::new();
+    let produced = terminal.feed(&["produce", "t", "--create", "-p", "2", "--output", "json"], b"a\n");
     let summary: serde_json::Value = serde_json::from_slice(&produced.stdout).unwrap();
     assert_eq!((&summary["records"], &summary["bytes"]), (&1.into(), &1.into()));
-    assert_eq!(text(&rig.done(&["consume", "t", "--until", "end", "--format", "%p %s"])), "2 a");
+    assert_eq!(text(&terminal.done(&["consume", "t", "--until", "end", "--format", "%p %s"])), "2 a");
     // It is there now, and stays as it is.
-    assert!(rig.feed(&["produce", "t", "--create", "-p", "1"], b"b\n").status.success());
-    assert_eq!(rig.feed(&["produce", "t", "--create", "-p", "3"], b"c\n").status.code(), Some(4));
+    assert!(terminal.feed(&["produce", "t", "--create", "-p", "1"], b"b\n").status.success());
+    assert_eq!(terminal.feed(&["produce", "t", "--create", "-p", "3"], b"c\n").status.code(), Some(4));
 }
 
 #[test]
 fn a_reader_that_has_seen_enough_ends_the_program_quietly() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t"]);
-    rig.done(&["produce", "t", LOG]);
-    rig.done(&["topic", "create", "short"]);
-    assert!(rig.feed(&["produce", "short"], b"a\n").status.success());
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
+    terminal.done(&["produce", "t", LOG]);
+    terminal.done(&["topic", "create", "short"]);
+    assert!(terminal.feed(&["produce", "short"], b"a\n").status.success());
     // Of the second one nothing more comes that a write could fail with.
     for topic in ["t", "short"] {
-        let output = rig.shell(&format!("folio consume {topic} | head -1; echo ${{PIPESTATUS[0]}}"));
+        let output = terminal.shell(&format!("folio consume {topic} | head -1; echo ${{PIPESTATUS[0]}}"));
         let lines = text(&output.stdout);
         assert!(lines.ends_with("\n0\n") && output.stderr.is_empty(), "{lines}{}", text(&output.stderr));
     }
@@ -261,9 +252,9 @@ fn a_reader_that_has_seen_enough_ends_the_program_quietly() {
 
 #[test]
 fn nobody_to_tell_things_to_changes_nothing_about_the_work() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t"]);
-    let output = rig.shell(
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
+    let output = terminal.shell(
         "echo a | folio produce t 2> /dev/full; echo $?; folio consume nosuch 2> /dev/full; echo $?
          folio topic list > /dev/full; echo $?",
     );
@@ -273,10 +264,10 @@ fn nobody_to_tell_things_to_changes_nothing_about_the_work() {
 
 #[test]
 fn an_interrupted_consumer_ends_with_130_and_has_printed_what_came() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t"]);
-    assert!(rig.feed(&["produce", "t"], b"a\n").status.success());
-    let output = rig.shell(
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
+    assert!(terminal.feed(&["produce", "t"], b"a\n").status.success());
+    let output = terminal.shell(
         "folio consume t > out & until grep -q a out; do sleep 0.02; done; kill -INT -$!; wait $!; echo $?; cat out",
     );
     assert_eq!(text(&output.stdout), "130\na\n", "{}", text(&output.stderr));
@@ -284,10 +275,10 @@ fn an_interrupted_consumer_ends_with_130_and_has_printed_what_came() {
 
 #[test]
 fn an_interrupted_producer_ends_with_130_and_what_it_says_is_stored_is_stored() {
-    let rig = Rig::new();
-    rig.done(&["topic", "create", "t"]);
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
     // The input stays open: it is the interruption that ends the program.
-    let output = rig.shell(
+    let output = terminal.shell(
         "mkfifo pipe; folio produce t < pipe 2> said & exec 3> pipe; seq 100000 >&3
          until folio consume t --until end | grep -q .; do sleep 0.02; done
          kill -INT -$!; wait $!; echo $?; cut -d' ' -f1 said; folio consume t --until end | wc -l",
@@ -338,12 +329,12 @@ fn shells_are_given_completions() {
 
 #[test]
 fn every_bench_measures_something_and_cleans_up() {
-    let rig = Rig::new();
+    let terminal = Terminal::new();
     for bench in ["produce", "consume", "latency"] {
-        let out = rig.done(&["bench", bench, "--records", "2000", "--size", "100", "--output", "json"]);
+        let out = terminal.done(&["bench", bench, "--records", "2000", "--size", "100", "--output", "json"]);
         let measured: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert!(measured["records"].as_u64() >= Some(2000), "{measured}");
         assert!(measured["latency_us"]["max"].as_f64() > Some(0.0), "{measured}");
     }
-    assert!(rig.done(&["topic", "list"]).is_empty());
+    assert!(terminal.done(&["topic", "list"]).is_empty());
 }

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use folio_client::{Client, ClientConfig, ErrorCode, NewTopic, Producer, ProducerConfig, ProducerRecord};
-use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
 use folio_tests::daemon::Daemon;
-use folio_tests::native::Peer;
+use folio_tests::native::{Peer, batch};
 use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
 use folio_wire::native::metadata::MetadataRequestV1;
 use folio_wire::native::offsets::{ListOffsetsEntryV1, ListOffsetsRequestV1, OffsetSpec};
@@ -31,7 +30,7 @@ fn peers_that_break_the_protocol_cost_a_connection_and_nothing_else() {
     client.admin().create_topic(NewTopic::new("t", 1).setting("durability", "os")).wait().unwrap();
     let records = client.producer(ProducerConfig::new()).unwrap();
     send(&records);
-    let before = rss_anon(&daemon);
+    let before = daemon.anonymous_bytes();
     let (done, mut most) = (AtomicBool::new(false), 0);
     std::thread::scope(|scope| {
         let others = scope.spawn(|| {
@@ -52,7 +51,7 @@ fn peers_that_break_the_protocol_cost_a_connection_and_nothing_else() {
             let mut answer = Vec::new();
             let end = stream.read_to_end(&mut answer);
             assert!(!matches!(&end, Err(error) if is_timeout(error)), "{what}: the connection stays open");
-            most = most.max(rss_anon(&daemon));
+            most = most.max(daemon.anonymous_bytes());
         }
         done.store(true, Ordering::Relaxed);
         assert!(others.join().unwrap() > 0, "others are served meanwhile");
@@ -79,7 +78,7 @@ fn a_crowd_that_sends_nothing_or_half_and_reads_nothing_is_no_burden() {
         drop(records.send(ProducerRecord::to("t").partition(0).value(&vec![7; 60_000])).unwrap());
     }
     send(&records);
-    let before = rss_anon(&daemon);
+    let before = daemon.anonymous_bytes();
     let mut crowd = Vec::new();
     for number in 0..900 {
         let mut stream = TcpStream::connect(daemon.address()).unwrap();
@@ -110,7 +109,7 @@ fn a_crowd_that_sends_nothing_or_half_and_reads_nothing_is_no_burden() {
     for _ in 0..20 {
         send(&records);
     }
-    let grown = rss_anon(&daemon).saturating_sub(before);
+    let grown = daemon.anonymous_bytes().saturating_sub(before);
     assert!(grown < RSS_GROWTH_MAX, "{} connections cost {grown} bytes", crowd.len());
     drop(crowd);
     send(&records);
@@ -122,17 +121,14 @@ fn a_crowd_that_sends_nothing_or_half_and_reads_nothing_is_no_burden() {
 fn a_header_that_is_not_of_its_kind_is_refused_by_name_and_the_connection_stays() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::on(dir.path(), &[]);
-    let mut stream = TcpStream::connect(daemon.address()).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.write_all(&preface()).unwrap();
-    stream.read_exact(&mut [0; PREFACE_SIZE]).unwrap();
+    let mut peer = Peer::connect(daemon.address());
     for kind in Kind::ALL.iter().map(|(kind, ..)| *kind).filter(|kind| *kind != Kind::Unsupported) {
         // No request's header is 300 bytes of ones.
         let mut frame = BytesMut::new();
         let head = Head { kind: kind.number(), version: 1, flags: Flags::NONE, correlation: 7 };
         encode_frame(&mut frame, head, &[u64::MAX; 30], 0).unwrap();
-        stream.write_all(&frame).unwrap();
-        let answer = read_frame(&mut stream);
+        peer.push(&frame, frame.len(), LIMIT);
+        let answer = peer.answer(LIMIT).unwrap();
         let answer = decode_frame(&answer, 64 << 20).unwrap().unwrap();
         assert_eq!(answer.head, head.answer(), "{kind:?}");
         let error = u16::from_le_bytes([answer.header[0], answer.header[1]]);
@@ -142,8 +138,8 @@ fn a_header_that_is_not_of_its_kind_is_refused_by_name_and_the_connection_stays(
     let mut frame = BytesMut::new();
     let head = Head { kind: 999, version: 1, flags: Flags::NONE, correlation: 8 };
     encode_frame(&mut frame, head, &0_u8, 0).unwrap();
-    stream.write_all(&frame).unwrap();
-    let answer = read_frame(&mut stream);
+    peer.push(&frame, frame.len(), LIMIT);
+    let answer = peer.answer(LIMIT).unwrap();
     let answer = decode_frame(&answer, 64 << 20).unwrap().unwrap();
     assert_eq!((answer.head.kind, answer.head.correlation), (Kind::Unsupported.number(), 8));
     assert_eq!(answer.header::<UnsupportedV1>().unwrap().kind, 999);
@@ -155,7 +151,7 @@ fn a_request_about_too_many_things_is_refused_before_they_are_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::on(dir.path(), &[]);
     let mut peer = Peer::connect(daemon.address());
-    let before = rss_anon(&daemon);
+    let before = daemon.anonymous_bytes();
     let refused = |answer: Vec<u8>| {
         let answer = decode_frame(&answer, 64 << 20).unwrap().unwrap();
         ErrorCode::new(u16::from_le_bytes([answer.header[0], answer.header[1]]))
@@ -170,18 +166,9 @@ fn a_request_about_too_many_things_is_refused_before_they_are_looked_at() {
         peer.send(&ProduceRequestV1 { acks: Acks::One, timeout_ms: 1, entries: vec![entry; 100_000] });
         assert_eq!(refused(peer.answer(LIMIT).unwrap()), ErrorCode::INVALID_REQUEST);
     }
-    let grown = rss_anon(&daemon).saturating_sub(before);
+    let grown = daemon.anonymous_bytes().saturating_sub(before);
     assert!(grown < RSS_GROWTH_MAX, "{grown} bytes");
     daemon.stop();
-}
-
-fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
-    let mut frame = vec![0; 4];
-    stream.read_exact(&mut frame).unwrap();
-    let length = u32::from_le_bytes(frame[..4].try_into().unwrap()) as usize;
-    frame.resize(4 + length, 0);
-    stream.read_exact(&mut frame[4..]).unwrap();
-    frame
 }
 
 #[test]
@@ -192,7 +179,7 @@ fn a_crowd_in_the_middle_of_large_requests_is_bounded_together_and_others_are_se
     client.admin().create_topic(NewTopic::new("t", 1).setting("durability", "os")).wait().unwrap();
     let records = client.producer(ProducerConfig::new()).unwrap();
     send(&records);
-    let before = rss_anon(&daemon);
+    let before = daemon.anonymous_bytes();
     let mut crowd = Vec::new();
     let piece = vec![7; 1 << 20];
     for _ in 0..20 {
@@ -210,7 +197,7 @@ fn a_crowd_in_the_middle_of_large_requests_is_bounded_together_and_others_are_se
         }
         send(&records);
     }
-    let grown = rss_anon(&daemon).saturating_sub(before);
+    let grown = daemon.anonymous_bytes().saturating_sub(before);
     assert!(grown < RSS_GROWTH_MAX, "{grown} bytes for requests that never end");
     assert!(daemon.said().contains("no whole unit among them"), "{}", daemon.said());
     drop(crowd);
@@ -225,7 +212,7 @@ fn a_peer_that_leaves_in_the_middle_of_a_request_is_a_line_in_the_log() {
     let daemon = Daemon::on(dir.path(), &[]);
     for (number, cut) in [3, PREFACE_SIZE + 3, PREFACE_SIZE + 30].into_iter().enumerate() {
         let mut stream = TcpStream::connect(daemon.address()).unwrap();
-        let whole = [&preface()[..], &produce(&batch(), batch().len())].concat();
+        let whole = [&preface()[..], &produce(&batch(b"value"))].concat();
         stream.write_all(&whole[..cut]).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
@@ -242,7 +229,7 @@ fn a_peer_that_leaves_in_the_middle_of_a_request_is_a_line_in_the_log() {
 
 /// What a peer sends, and what it is.
 fn attacks() -> Vec<(String, Vec<u8>)> {
-    let good = produce(&batch(), batch().len());
+    let good = produce(&batch(b"value"));
     let mut attacks: Vec<(String, Vec<u8>)> = Vec::new();
     let mut attack = |what: String, bytes: Vec<u8>| attacks.push((what, bytes));
     let behind_preface = |frame: &[u8]| [&preface()[..], frame].concat();
@@ -282,7 +269,7 @@ fn attacks() -> Vec<(String, Vec<u8>)> {
         attack(format!("a client that answers ({:#x})", flag.bits()), behind_preface(&frame));
     }
     // One flip anywhere in what the checksum covers.
-    let covered = good.len() - batch().len();
+    let covered = good.len() - batch(b"value").len();
     for at in (8..covered).step_by(3) {
         let mut frame = good.clone();
         frame[at] ^= 0x10;
@@ -295,15 +282,8 @@ fn preface() -> [u8; PREFACE_SIZE] {
     Preface::ours(64 << 20).encode()
 }
 
-fn batch() -> Vec<u8> {
-    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
-    let record = NewRecord { timestamp: Timestamp::new(0), key: None, value: Some(b"value"), headers: &[] };
-    builder.append(&record).unwrap();
-    builder.build().unwrap().to_vec()
-}
-
-fn produce(records: &[u8], claimed: usize) -> Vec<u8> {
-    let record_bytes = u32::try_from(claimed).unwrap();
+fn produce(records: &[u8]) -> Vec<u8> {
+    let record_bytes = u32::try_from(records.len()).unwrap();
     let entries = vec![ProduceEntryV1 { topic: "t", partition: 0, record_bytes }];
     frame(&ProduceRequestV1 { acks: Acks::One, timeout_ms: 1000, entries }, records)
 }
@@ -324,12 +304,6 @@ fn send(producer: &Producer) {
     let since = Instant::now();
     producer.send(ProducerRecord::to("t").partition(0).value(b"served")).unwrap().wait().unwrap();
     assert!(since.elapsed() < Duration::from_secs(5), "others wait");
-}
-
-fn rss_anon(daemon: &Daemon) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("the daemon lives");
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {

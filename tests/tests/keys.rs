@@ -6,14 +6,15 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use folio_broker::Config;
 use folio_broker::config::keys;
-use folio_broker::{Broker, Config};
 use folio_client::{
     Acks, Client, ClientConfig, Compression, DeliveryError, ErrorCode, NewTopic, PartitionDescription,
     ProducerConfig, ProducerRecord, Timestamp,
 };
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::native::Peer;
+use folio_tests::rig::{Rig, until};
 use folio_tests::strace::Strace;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -84,33 +85,27 @@ fn every_key_has_a_test_that_sees_its_effect() {
 }
 
 /// A broker in this process with some keys set, and a client of it.
-struct Rig {
-    broker: Option<Broker>,
+struct Served {
+    rig: Rig,
     client: Client,
-    dir: tempfile::TempDir,
 }
 
-impl Rig {
+impl Served {
     fn new(settings: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = Config::new(dir.path().join("data"));
-        for (key, value) in [&[("listen", "127.0.0.1:0")], settings].concat() {
-            keys::set(&mut config, key, value).unwrap();
-        }
-        let broker = Broker::start(config).unwrap();
-        let client = Client::connect(ClientConfig::new(&broker.local_addrs()[0].to_string())).unwrap();
-        Self { broker: Some(broker), client, dir }
+        let rig = Rig::new(settings);
+        let client = Client::connect(ClientConfig::new(rig.address())).unwrap();
+        Self { rig, client }
     }
 
     /// With a topic `t` of one partition.
     fn with_topic(settings: &[(&str, &str)]) -> Self {
-        let rig = Self::new(settings);
-        rig.client.admin().create_topic(NewTopic::new("t", 1)).wait().unwrap();
-        rig
+        let served = Self::new(settings);
+        served.client.admin().create_topic(NewTopic::new("t", 1)).wait().unwrap();
+        served
     }
 
     fn peer(&self) -> Peer {
-        Peer::connect(&self.broker.as_ref().unwrap().local_addrs()[0].to_string())
+        self.rig.peer()
     }
 
     fn send(&self, value: &[u8]) -> Result<(), DeliveryError> {
@@ -130,23 +125,6 @@ impl Rig {
         let status = self.client.admin().status(true).wait().unwrap();
         status.counters.into_iter().find(|(known, _)| known == name).unwrap().1
     }
-
-    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + LIMIT;
-        while !holds(self) {
-            assert!(Instant::now() < deadline, "{what}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        if let Some(broker) = self.broker.take() {
-            broker.shutdown();
-            let _ = broker.wait();
-        }
-    }
 }
 
 fn code(refused: Result<(), DeliveryError>) -> ErrorCode {
@@ -158,7 +136,7 @@ fn code(refused: Result<(), DeliveryError>) -> ErrorCode {
 
 fn every_address_is_listened_on() {
     let rig = Rig::new(&[("listen", "127.0.0.1:0,127.0.0.2:0")]);
-    let addresses = rig.broker.as_ref().unwrap().local_addrs().to_vec();
+    let addresses = rig.broker().local_addrs();
     assert_eq!(
         addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>(),
         ["127.0.0.1", "127.0.0.2"]
@@ -225,9 +203,9 @@ fn a_spinning_loop_uses_its_core() {
         let dir = tempfile::tempdir().unwrap();
         let daemon = Daemon::on(dir.path(), &["--set", spin]);
         let _peer = Peer::connect(daemon.address());
-        let (before, deadline) = (cpu(daemon.pid()), Instant::now() + within);
+        let (before, deadline) = (daemon.cpu(), Instant::now() + within);
         loop {
-            if cpu(daemon.pid()) - before > WHILE / 3 {
+            if daemon.cpu() - before > WHILE / 3 {
                 return true;
             }
             if Instant::now() >= deadline {
@@ -239,15 +217,6 @@ fn a_spinning_loop_uses_its_core() {
     // On a busy machine a spinning loop gets its core late.
     assert!(uses_a_third("loop.spin.us=30000000", Duration::from_secs(30)), "a spinning loop polls on");
     assert!(!uses_a_third("loop.spin.us=0", WHILE), "one that does not spin sleeps");
-}
-
-fn cpu(pid: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let of_task = |task: std::io::Result<std::fs::DirEntry>| {
-        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
-        text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
-    };
-    Duration::from_nanos(tasks.map(of_task).sum())
 }
 
 /// How much a daemon takes of a producer that does not wait for answers, while each of these calls takes a second.
@@ -274,7 +243,7 @@ fn producers_wait_for_full_lanes() {
 
 fn a_flush_waits_for_company() {
     let took = |linger: &str| {
-        let rig = Rig::with_topic(&[("flush.linger.us", linger)]);
+        let rig = Served::with_topic(&[("flush.linger.us", linger)]);
         let since = Instant::now();
         rig.send(b"x").unwrap();
         since.elapsed()
@@ -309,12 +278,12 @@ fn write_back_begins_in_steps() {
 
 fn unflushed_bytes_force_a_flush() {
     let flushes = |max: &str| {
-        let rig = Rig::with_topic(&[("topic.durability", "os"), ("writeback.max.bytes", max)]);
+        let rig = Served::with_topic(&[("topic.durability", "os"), ("writeback.max.bytes", max)]);
         for _ in 0..10 {
             rig.send(&vec![7; 100_000]).unwrap();
         }
         if max == "300000" {
-            rig.until("it is flushed", |rig| rig.partition().durable.get() > 0);
+            until("it is flushed", || rig.partition().durable.get() > 0);
         }
         rig.counter("flushes")
     };
@@ -330,20 +299,20 @@ fn retention_is_looked_at_in_intervals() {
             ("topic.segment.bytes", "4096"),
         ]
     };
-    let rig = Rig::with_topic(&settings("20"));
+    let rig = Served::with_topic(&settings("20"));
     (0..10).for_each(|_| rig.send(&[7; 3000]).unwrap());
-    rig.until("retention takes the old segments", |rig| rig.partition().log_start.get() > 5);
-    let rig = Rig::with_topic(&settings("3600000"));
+    until("retention takes the old segments", || rig.partition().log_start.get() > 5);
+    let rig = Served::with_topic(&settings("3600000"));
     (0..10).for_each(|_| rig.send(&[7; 3000]).unwrap());
     std::thread::sleep(WHILE);
     assert_eq!(rig.partition().log_start.get(), 0);
 }
 
 fn a_disk_below_its_bound_takes_no_records() {
-    let rig = Rig::with_topic(&[("disk.min.free", "1000000000000000")]);
-    rig.until("the disk counts as full", |rig| rig.send(b"x").is_err());
+    let rig = Served::with_topic(&[("disk.min.free", "1000000000000000")]);
+    until("the disk counts as full", || rig.send(b"x").is_err());
     assert_eq!(code(rig.send(b"x")), ErrorCode::STORAGE_FULL);
-    Rig::with_topic(&[("disk.min.free", "0")]).send(b"x").unwrap();
+    Served::with_topic(&[("disk.min.free", "0")]).send(b"x").unwrap();
 }
 
 fn a_shutdown_ends_in_time() {
@@ -367,7 +336,7 @@ fn a_shutdown_ends_in_time() {
 }
 
 fn the_preface_says_how_large_a_frame_may_be() {
-    let rig = Rig::with_topic(&[("frame.max.bytes", "100000")]);
+    let rig = Served::with_topic(&[("frame.max.bytes", "100000")]);
     let mut peer = rig.peer();
     assert_eq!(peer.preface().frame_max, 100_000);
     let frame = peer.produce_frame("t", 200_000);
@@ -376,13 +345,13 @@ fn the_preface_says_how_large_a_frame_may_be() {
 }
 
 fn who_holds_the_most_of_too_much_is_closed() {
-    let rig = Rig::with_topic(&[("queued.max.bytes", "1000000"), ("loop.threads", "1")]);
+    let rig = Served::with_topic(&[("queued.max.bytes", "1000000"), ("loop.threads", "1")]);
     let mut hungry = rig.peer();
     let frame = hungry.produce_frame("t", 10_000_000);
     hungry.push(&frame[..2_000_000], 2_000_000, WHILE);
     assert!(hungry.is_closed(LIMIT));
     // With room for both, a small one and a large one may take their time.
-    let rig = Rig::with_topic(&[("queued.max.bytes", "10000000"), ("loop.threads", "1")]);
+    let rig = Served::with_topic(&[("queued.max.bytes", "10000000"), ("loop.threads", "1")]);
     let (mut large, mut small) = (rig.peer(), rig.peer());
     large.push(&frame[..2_000_000], 2_000_000, WHILE);
     small.push(&frame[..1000], 1000, WHILE);
@@ -390,11 +359,9 @@ fn who_holds_the_most_of_too_much_is_closed() {
 }
 
 fn one_connection_too_many_is_closed() {
-    // The client of the rig is the first one.
     let rig = Rig::new(&[("connections.max", "2"), ("loop.threads", "1")]);
-    let _second = rig.peer();
-    let address = rig.broker.as_ref().unwrap().local_addrs()[0];
-    let mut third = TcpStream::connect(address).unwrap();
+    let _two = (rig.peer(), rig.peer());
+    let mut third = TcpStream::connect(rig.address()).unwrap();
     third.set_read_timeout(Some(LIMIT)).unwrap();
     let _ = third.write_all(&[0x89]);
     assert!(matches!(third.read(&mut [0; 16]), Ok(0) | Err(_)));
@@ -402,7 +369,7 @@ fn one_connection_too_many_is_closed() {
 
 fn one_request_too_many_waits() {
     let answered_behind_a_long_poll = |most: &str| {
-        let rig = Rig::with_topic(&[("connection.requests.max", most)]);
+        let rig = Served::with_topic(&[("connection.requests.max", most)]);
         let mut peer = rig.peer();
         peer.send_fetch("t", 0, 1 << 20, Duration::from_secs(5));
         peer.send_status();
@@ -413,25 +380,13 @@ fn one_request_too_many_waits() {
 }
 
 fn an_idle_connection_is_closed() {
-    let rig = Rig::new(&[("connection.idle.ms", "200")]);
-    let mut peer = rig.peer();
-    assert!(peer.is_closed(LIMIT));
-    let mut peer = Rig::new(&[]).peer_kept();
-    assert!(!peer.is_closed(WHILE));
-}
-
-impl Rig {
-    /// A peer whose broker lives on until the test ends.
-    fn peer_kept(self) -> Peer {
-        let peer = self.peer();
-        std::mem::forget(self);
-        peer
-    }
+    assert!(Rig::new(&[("connection.idle.ms", "200")]).peer().is_closed(LIMIT));
+    assert!(!Rig::new(&[]).peer().is_closed(WHILE));
 }
 
 fn an_answer_holds_no_more_records() {
     let fetched = |most: &str| {
-        let rig = Rig::with_topic(&[("fetch.max.bytes", most)]);
+        let rig = Served::with_topic(&[("fetch.max.bytes", most)]);
         (0..20).for_each(|_| rig.send(&[7; 1000]).unwrap());
         let mut peer = rig.peer();
         peer.send_fetch("t", 0, 1 << 20, Duration::ZERO);
@@ -443,7 +398,7 @@ fn an_answer_holds_no_more_records() {
 
 fn one_fetch_too_many_does_not_wait() {
     let waits = |most: &str| {
-        let rig = Rig::with_topic(&[("fetch.waiting.max", most)]);
+        let rig = Served::with_topic(&[("fetch.waiting.max", most)]);
         let mut peer = rig.peer();
         peer.send_fetch("t", 0, 1 << 20, Duration::from_secs(5));
         peer.answer(WHILE).is_none()
@@ -454,7 +409,7 @@ fn one_fetch_too_many_does_not_wait() {
 
 fn a_batch_that_unpacks_to_more_is_refused() {
     let compressed = |most: &str| {
-        let rig = Rig::with_topic(&[("decompress.max.bytes", most)]);
+        let rig = Served::with_topic(&[("decompress.max.bytes", most)]);
         let config = ProducerConfig::new().compression(Compression::Lz4);
         rig.send_with(config, ProducerRecord::to("t").partition(0).value(&vec![0; 500_000]))
     };
@@ -464,7 +419,7 @@ fn a_batch_that_unpacks_to_more_is_refused() {
 
 fn durability_decides_about_flushes() {
     for (durability, is_flushed) in [("fsync", true), ("os", false)] {
-        let rig = Rig::with_topic(&[("topic.durability", durability)]);
+        let rig = Served::with_topic(&[("topic.durability", durability)]);
         rig.send(b"x").unwrap();
         assert_eq!(rig.counter("flushes") > 0, is_flushed, "{durability}");
         assert_eq!(rig.partition().durable.get() > 0, is_flushed, "{durability}");
@@ -473,10 +428,10 @@ fn durability_decides_about_flushes() {
 
 fn old_records_go() {
     let settings = |age| [("maintenance.interval.ms", "20"), ("topic.retention.ms", age)];
-    let rig = Rig::with_topic(&settings("50"));
+    let rig = Served::with_topic(&settings("50"));
     rig.send(b"x").unwrap();
-    rig.until("the record goes", |rig| rig.partition().log_start.get() == 1);
-    let rig = Rig::with_topic(&settings("-1"));
+    until("the record goes", || rig.partition().log_start.get() == 1);
+    let rig = Served::with_topic(&settings("-1"));
     rig.send(b"x").unwrap();
     std::thread::sleep(WHILE);
     assert_eq!(rig.partition().log_start.get(), 0);
@@ -489,10 +444,10 @@ fn too_many_bytes_go() {
             ("topic.retention.bytes", most),
             ("topic.segment.bytes", "4096"),
         ];
-        let rig = Rig::with_topic(&settings);
+        let rig = Served::with_topic(&settings);
         (0..20).for_each(|_| rig.send(&[7; 3000]).unwrap());
         if most == "10000" {
-            rig.until("old segments go", |rig| rig.partition().log_start.get() >= 15);
+            until("old segments go", || rig.partition().log_start.get() >= 15);
         } else {
             std::thread::sleep(WHILE);
         }
@@ -504,7 +459,7 @@ fn too_many_bytes_go() {
 
 fn segments_are_no_larger() {
     let segments = |bytes: &str| {
-        let rig = Rig::with_topic(&[("topic.segment.bytes", bytes)]);
+        let rig = Served::with_topic(&[("topic.segment.bytes", bytes)]);
         (0..10).for_each(|_| rig.send(&[7; 3000]).unwrap());
         rig.partition().segments
     };
@@ -514,10 +469,10 @@ fn segments_are_no_larger() {
 
 fn segments_are_no_older() {
     let settings = |age| [("maintenance.interval.ms", "20"), ("topic.segment.ms", age)];
-    let rig = Rig::with_topic(&settings("50"));
+    let rig = Served::with_topic(&settings("50"));
     rig.send(b"x").unwrap();
-    rig.until("a new segment begins", |rig| rig.partition().segments == 2);
-    let rig = Rig::with_topic(&settings("3600000"));
+    until("a new segment begins", || rig.partition().segments == 2);
+    let rig = Served::with_topic(&settings("3600000"));
     rig.send(b"x").unwrap();
     std::thread::sleep(WHILE);
     assert_eq!(rig.partition().segments, 1);
@@ -525,9 +480,9 @@ fn segments_are_no_older() {
 
 fn index_entries_are_so_far_apart() {
     let entries = |interval: &str| {
-        let rig = Rig::with_topic(&[("topic.index.interval.bytes", interval)]);
-        (0..20).for_each(|_| rig.send(&[7; 1000]).unwrap());
-        let index = rig.dir.path().join("data/topics/t-0/00000000000000000000.index");
+        let served = Served::with_topic(&[("topic.index.interval.bytes", interval)]);
+        (0..20).for_each(|_| served.send(&[7; 1000]).unwrap());
+        let index = served.rig.dir().join("data/topics/t-0/00000000000000000000.index");
         (std::fs::metadata(index).unwrap().len() - 32) / 16
     };
     assert!(entries("500") > 15);
@@ -535,17 +490,17 @@ fn index_entries_are_so_far_apart() {
 }
 
 fn a_larger_batch_is_refused() {
-    let rig = Rig::with_topic(&[("topic.max.message.bytes", "1000")]);
+    let rig = Served::with_topic(&[("topic.max.message.bytes", "1000")]);
     assert_eq!(code(rig.send(&[7; 1000])), ErrorCode::MESSAGE_TOO_LARGE);
     rig.send(&[7; 800]).unwrap();
 }
 
 fn an_interval_topic_is_flushed_in_time() {
     let settings = |age| [("topic.durability", "interval"), ("topic.flush.ms", age)];
-    let rig = Rig::with_topic(&settings("20"));
+    let rig = Served::with_topic(&settings("20"));
     rig.send(b"x").unwrap();
-    rig.until("it is flushed", |rig| rig.partition().durable.get() == 1);
-    let rig = Rig::with_topic(&settings("3600000"));
+    until("it is flushed", || rig.partition().durable.get() == 1);
+    let rig = Served::with_topic(&settings("3600000"));
     rig.send(b"x").unwrap();
     std::thread::sleep(WHILE);
     assert_eq!(rig.partition().durable.get(), 0);
@@ -555,17 +510,17 @@ fn an_interval_topic_is_flushed_by_size() {
     let settings = |bytes| {
         [("topic.durability", "interval"), ("topic.flush.ms", "3600000"), ("topic.flush.bytes", bytes)]
     };
-    let rig = Rig::with_topic(&settings("5000"));
+    let rig = Served::with_topic(&settings("5000"));
     (0..10).for_each(|_| rig.send(&[7; 1000]).unwrap());
-    rig.until("it is flushed", |rig| rig.partition().durable.get() > 0);
-    let rig = Rig::with_topic(&settings("1000000"));
+    until("it is flushed", || rig.partition().durable.get() > 0);
+    let rig = Served::with_topic(&settings("1000000"));
     (0..10).for_each(|_| rig.send(&[7; 1000]).unwrap());
     std::thread::sleep(WHILE);
     assert_eq!(rig.partition().durable.get(), 0);
 }
 
 /// A record stamped so many milliseconds after now.
-fn stamped(rig: &Rig, ms: i64) -> Result<(), DeliveryError> {
+fn stamped(rig: &Served, ms: i64) -> Result<(), DeliveryError> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let timestamp = Timestamp::new(i64::try_from(now.as_millis()).unwrap() + ms);
     rig.send_with(
@@ -575,15 +530,15 @@ fn stamped(rig: &Rig, ms: i64) -> Result<(), DeliveryError> {
 }
 
 fn a_record_from_the_past_is_refused() {
-    let rig = Rig::with_topic(&[("topic.message.timestamp.before.max.ms", "60000")]);
+    let rig = Served::with_topic(&[("topic.message.timestamp.before.max.ms", "60000")]);
     assert_eq!(code(stamped(&rig, -120_000)), ErrorCode::INVALID_TIMESTAMP);
     stamped(&rig, -30_000).unwrap();
-    stamped(&Rig::with_topic(&[]), -120_000).unwrap();
+    stamped(&Served::with_topic(&[]), -120_000).unwrap();
 }
 
 fn a_record_from_the_future_is_refused() {
-    let rig = Rig::with_topic(&[("topic.message.timestamp.after.max.ms", "60000")]);
+    let rig = Served::with_topic(&[("topic.message.timestamp.after.max.ms", "60000")]);
     assert_eq!(code(stamped(&rig, 120_000)), ErrorCode::INVALID_TIMESTAMP);
     stamped(&rig, 30_000).unwrap();
-    stamped(&Rig::with_topic(&[]), 120_000).unwrap();
+    stamped(&Served::with_topic(&[]), 120_000).unwrap();
 }
