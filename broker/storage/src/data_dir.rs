@@ -64,6 +64,9 @@ pub struct DataDir<F: Files> {
     trash: Trash,
     metadata: Mutex<MetadataLog<F>>,
     durable: Mutex<DurablePoints<F>>,
+    /// Held through a whole flush round. A round takes from each log what is not synced, and a log counts as synced
+    /// from then on: another round beside it would find nothing to sync, and publish what is still on its way.
+    round: Mutex<()>,
     has_failed: AtomicBool,
 }
 

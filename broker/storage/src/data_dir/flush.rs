@@ -8,8 +8,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use folio_record::{Offset, Timestamp};
@@ -58,13 +58,15 @@ pub struct FlushError {
 }
 
 impl<F: Files> DataDir<F> {
-    /// One flush round over `logs`. Only one thread calls this, and everything else here.
+    /// One flush round over `logs`. Rounds of several threads follow one another.
     pub fn flush(
         &self,
         logs: &[Arc<Log<F>>],
         now: Timestamp,
         at: Instant,
     ) -> Result<Vec<Advanced>, FlushError> {
+        let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked under the lock: what a failed round took counts as synced, and is not.
         self.check()?;
         self.flush_all(logs, now, at).map_err(|error| self.failed(error))
     }
@@ -103,7 +105,9 @@ impl<F: Files> DataDir<F> {
         if to <= log.log_start() {
             return Ok(log.log_start());
         }
-        self.flush(std::slice::from_ref(log), now, at)?;
+        if to > log.durable() {
+            self.flush(std::slice::from_ref(log), now, at)?;
+        }
         let mut durable = self.durable();
         let tail = log.durable_tail();
         let to = to.min(tail.next_offset);
@@ -125,7 +129,7 @@ impl<F: Files> DataDir<F> {
         for log in &logs {
             log.close().map_err(|source| self.failed(self.error(log.dir(), source)))?;
         }
-        self.flush_all(&logs, now, at).map_err(|error| self.failed(error))?;
+        self.flush(&logs, now, at)?;
         self.sync_the_rest(&logs).map_err(|error| self.failed(error))?;
         let mut partitions: Vec<CleanPartition> = logs.iter().map(|log| row(log)).collect();
         partitions.sort_by_key(|row| row.partition);
@@ -171,10 +175,7 @@ impl<F: Files> DataDir<F> {
         }
         let mut advanced = Vec::with_capacity(captured.len());
         for (log, flush) in captured {
-            // Another round may have begun later and ended sooner; a durable point never moves back.
-            let known = log.durable_tail();
-            let tail = if known.next_offset > flush.tail.next_offset { known } else { flush.tail };
-            self.write_slot(&mut durable, log, &tail, log.log_start(), now)?;
+            self.write_slot(&mut durable, log, &flush.tail, log.log_start(), now)?;
             durable.deadline.wrote(at);
             log.flushed(&flush.tail);
             let visible = log.high_watermark();

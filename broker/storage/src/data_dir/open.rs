@@ -86,6 +86,7 @@ impl<F: Files> DataDir<F> {
             trash,
             metadata: Mutex::new(metadata),
             durable: Mutex::new(durable),
+            round: Mutex::new(()),
             has_failed: AtomicBool::new(false),
         };
         Ok((dir, report))

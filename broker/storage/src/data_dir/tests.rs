@@ -494,6 +494,29 @@ fn on<const THREADS: usize>(_partitions: usize, work: &(dyn Fn() + Sync)) {
     std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(work))));
 }
 
+#[test]
+fn a_flush_round_waits_for_another_that_has_taken_what_is_to_be_synced() {
+    let temporary = tempfile::tempdir().unwrap();
+    let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
+    let (dir, _) = open(&files);
+    let log = dir.create_topic(topic(1), &LogOptions::default(), NOW).unwrap().swap_remove(0);
+    log.writer().append(&mut [batch(3000)], Mode::MayBlock, NOW).unwrap();
+
+    // One that has captured the log, and is on its way to the disk.
+    let round = dir.round.lock().unwrap();
+    assert_eq!(log.to_flush().files.len(), 1);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| dir.flush(&[Arc::clone(&log)], NOW, Instant::now()).is_ok());
+        let raise = scope.spawn(|| dir.raise_log_start(&log, Offset::new(1), NOW, Instant::now()).is_ok());
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(log.high_watermark(), Offset::ZERO, "nothing was synced yet");
+        dir.fail();
+        drop(round);
+        assert!(!other.join().unwrap() && !raise.join().unwrap(), "the other has failed");
+    });
+    assert_eq!(log.high_watermark(), Offset::ZERO);
+}
+
 fn batch(size: usize) -> bytes::BytesMut {
     let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
     let value = vec![7; size];

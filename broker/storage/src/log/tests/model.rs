@@ -136,7 +136,6 @@ impl Model {
                 if let Some(start) = self.log.expired(Timestamp::new(0)) {
                     self.dir.raise_log_start(&self.log, start, NOW, Instant::now()).unwrap();
                     self.log.drop_below_start(self.dir.trash()).unwrap();
-                    self.flushed = self.records.len();
                 }
             }
             Step::Restart => return self.restart(),
