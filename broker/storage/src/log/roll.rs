@@ -47,7 +47,7 @@ impl<F: Files> Log<F> {
     pub fn wants_next_segment(&self) -> bool {
         let limit = u64::from(self.options.load().segment_bytes);
         let is_nearly_full = self.view.load().last().is_some_and(|last| last.end() >= limit / 4 * 3);
-        is_nearly_full && !self.is_prepared.load(Ordering::Relaxed)
+        is_nearly_full && !self.is_prepared.load(Ordering::Acquire)
     }
 
     /// Makes the next segment ready, so that whoever rolls need not wait for its files. For the maintenance thread.
@@ -62,17 +62,21 @@ impl<F: Files> Log<F> {
         let made = Prepared::make(&*self.files, &self.dir, "next", &self.options.load());
         let made = made.and_then(|mut prepared| prepared.reserve().map(|()| prepared));
         let prepared = made.map_err(|source| failed(&self.dir, self.log_end(), source))?;
-        self.lock().prepared = Some(prepared);
+        let mut writer = self.lock();
+        writer.prepared = Some(prepared);
         self.is_prepared.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     fn begin(&self, writer: &mut Writer<F>, base: Offset, options: &LogOptions) -> io::Result<Active<F>> {
-        let prepared = writer.prepared.take();
-        self.is_prepared.store(false, Ordering::Relaxed);
-        if let Some(prepared) = prepared.filter(|prepared| prepared.fits(options)) {
+        let prepared = writer.prepared.take().filter(|prepared| prepared.fits(options));
+        let begun = prepared.map(|prepared| prepared.begin(&*self.files, &self.dir, self.id, base));
+        // Only now that its files have other names, or nobody has them: the next one is made under the same names by
+        // a thread that does not have the writer's lock.
+        self.is_prepared.store(false, Ordering::Release);
+        if let Some(begun) = begun {
             writer.new_names = true;
-            return prepared.begin(&*self.files, &self.dir, self.id, base);
+            return begun;
         }
         let made = Prepared::make(&*self.files, &self.dir, &format!("{:020}", base.get()), options)?;
         let active = made.begin(&*self.files, &self.dir, self.id, base)?;
