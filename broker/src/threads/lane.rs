@@ -100,7 +100,7 @@ fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) 
     let fault = match error {
         AppendError::NeedsLane | AppendError::NotABatch => Fault::InvalidRecord,
         AppendError::Retired => Fault::UnknownTopic,
-        AppendError::TooLarge { .. } => Fault::MessageTooLarge,
+        AppendError::TooLarge { .. } | AppendError::TooMany { .. } => Fault::MessageTooLarge,
         AppendError::Full { .. } => Fault::StorageFull,
         AppendError::Exhausted { .. } => Fault::TooBusy,
         // The directory was renamed away under the append.

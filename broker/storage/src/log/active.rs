@@ -79,6 +79,11 @@ impl Shape {
     }
 }
 
+/// The most that a segment takes, and hence one append.
+pub(super) fn log_capacity(options: &LogOptions) -> u64 {
+    Shape::of(options).log
+}
+
 impl<F: Files> Prepared<F> {
     /// Makes the files of a segment under the passing names that `stem` tells apart.
     pub(super) fn make(files: &F, dir: &Path, stem: &str, options: &LogOptions) -> io::Result<Self> {

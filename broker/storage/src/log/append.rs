@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use folio_record::{BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, Timestamp, stamp};
 use thiserror::Error;
 
-use super::active::{Active, Prepared};
+use super::active::{Active, Prepared, log_capacity};
 use super::{Log, LogOptions, Tail, Visibility};
 use crate::files::{FileAppender, Files, is_exhausted, is_full};
 use crate::partition_files::SegmentFile;
@@ -66,6 +66,14 @@ pub enum AppendError {
         /// Its size.
         size: u64,
         /// The largest allowed.
+        max: u64,
+    },
+    /// The caller's fault: batches that are to be appended together and do not fit into one segment.
+    #[error("batches of {size} bytes together where a segment takes {max}")]
+    TooMany {
+        /// Their size.
+        size: u64,
+        /// The largest possible.
         max: u64,
     },
     /// The disk is full. Nothing has changed; try again when there is room.
@@ -151,6 +159,10 @@ impl<'a, F: Files> LogWriter<'a, F> {
         now: Timestamp,
         options: &LogOptions,
     ) -> Result<Vec<AppendedRange>, AppendError> {
+        let max = log_capacity(options);
+        if size > max {
+            return Err(AppendError::TooMany { size, max });
+        }
         let Stamped { ranges, batches, next } =
             stamp_all(buffers, self.log.log_end(), self.log.leader_epoch(), options.batch_size_max)?;
         if self.writer.must_roll(size, next, options) {

@@ -313,6 +313,17 @@ fn what_is_not_a_batch_or_too_large_is_refused() {
 }
 
 #[test]
+fn more_batches_than_a_segment_takes_are_refused_together_and_harm_nothing() {
+    let files = Arc::new(SimFiles::new());
+    let (_dir, log) = open(&files, &small());
+    let mut many = BytesMut::new();
+    (0..10).for_each(|_| many.extend_from_slice(&batch(&[&"x".repeat(1000)], 1000)));
+    let refused = log.writer().append(&mut [many], Mode::MayBlock, NOW);
+    assert!(matches!(refused, Err(AppendError::TooMany { max: 8192, .. })), "{refused:?}");
+    assert_eq!(append(&log, &["next"]).unwrap().base_offset, Offset::ZERO);
+}
+
+#[test]
 fn offsets_outside_the_log_are_refused_and_the_end_is_an_empty_read() {
     let files = Arc::new(SimFiles::new());
     let (dir, log) = open(&files, &small());
