@@ -44,7 +44,9 @@ pub(crate) fn run(engine: &Engine) {
             return;
         }
         let due = take_due(engine, &mut dirty, at);
-        let done = if due.is_empty() { slots(engine, at) } else { flush(engine, &due) };
+        let is_idle = due.is_empty();
+        let done = if is_idle { Ok(()) } else { flush(engine, &due) };
+        let done = done.and_then(|()| slots(engine, is_idle));
         if let Err(error) = done {
             engine.fail(&error.path, &error.source);
             return;
@@ -120,6 +122,7 @@ fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<(), FlushError
     Ok(())
 }
 
-fn slots(engine: &Engine, at: Instant) -> Result<(), FlushError> {
-    if engine.dir.slots_are_due(at, true) { engine.dir.sync_slots() } else { Ok(()) }
+/// A flusher that is never idle syncs the slots all the same, when they have waited long enough.
+fn slots(engine: &Engine, is_idle: bool) -> Result<(), FlushError> {
+    if engine.dir.slots_are_due(Instant::now(), is_idle) { engine.dir.sync_slots() } else { Ok(()) }
 }
