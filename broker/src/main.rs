@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 ///
 /// Without any option it listens on 127.0.0.1:9092 and keeps its data in ./folio-data.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(name = "foliod", version, after_help = EXAMPLES)]
 struct Arguments {
     /// Addresses to accept connections on, separated by commas
     #[arg(long, value_name = "ADDR:PORT")]
