@@ -316,6 +316,12 @@ fn a_data_directory_is_told_without_a_broker() {
         dump.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let offsets = items.iter().filter(|item| item["item"] == "record").map(|item| item["offset"].as_u64());
     assert!(offsets.eq((0..items.iter().filter(|item| item["item"] == "record").count() as u64).map(Some)));
+    let all = folio(&["log", "dump", GOLDEN, "--output", "json"]);
+    let says = |line: &str| {
+        let item: serde_json::Value = serde_json::from_str(line).unwrap();
+        item["item"] == "metadata" && item["about"] == "topic" && item["name"] == "plain"
+    };
+    assert!(all.lines().any(says), "the metadata log is told field by field");
     assert!(folio(&["log", "dump", GOLDEN]).lines().any(|line| line.starts_with("batch ")));
 }
 

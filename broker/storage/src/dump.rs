@@ -3,6 +3,7 @@
 //! Nothing is written and nothing locked. Beside a running daemon the end of a log may be a batch that is just being
 //! written; it shows as what does not parse at the end, and the next look has it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
 };
-use crate::metadata::{Key, METADATA_LOG_NAME, Value};
+use crate::metadata::{Key, METADATA_LOG_NAME, Topic, TopicPhase, Value};
 use crate::node::{NODE_META_NAME, NodeMeta};
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::partition_files::{PartitionFile, SegmentFile};
@@ -62,7 +63,11 @@ pub enum Item {
         run_id: u64,
     },
     /// A record of the metadata log.
-    Metadata { offset: i64, key: String, value: Option<String> },
+    Metadata {
+        offset: i64,
+        #[serde(flatten)]
+        entry: MetadataEntry,
+    },
     /// A partition's directory.
     Partition { dir: PathBuf, partition: String, slot: u32, created_ms: i64 },
     /// A leader epoch of a partition.
@@ -82,13 +87,13 @@ pub enum Item {
         max_timestamp: i64,
         crc: u32,
     },
-    /// A record of a batch. Bytes that are not UTF-8 are shown as replacement characters.
+    /// A record of a batch. Whoever shows it decides how bytes look.
     Record {
         offset: i64,
         timestamp: i64,
-        key: Option<String>,
-        value: Option<String>,
-        headers: Vec<(String, Option<String>)>,
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+        headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     },
     /// An entry of an offset index.
     OffsetEntry { file: PathBuf, number: u32, offset: i64, position: u32 },
@@ -96,6 +101,42 @@ pub enum Item {
     TimeEntry { file: PathBuf, number: u32, max_timestamp: i64, offset: i64 },
     /// Something that could not be read, or is not what it should be.
     Broken { file: PathBuf, position: u64, reason: String },
+}
+
+/// What a record of the metadata log says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "about", rename_all = "snake_case")]
+#[allow(missing_docs)] // As above.
+pub enum MetadataEntry {
+    Build {
+        build: Option<String>,
+    },
+    /// Which topic has this name; none any more, once it is deleted.
+    TopicName {
+        name: String,
+        topic: Option<String>,
+    },
+    Topic {
+        topic: String,
+        #[serde(flatten)]
+        state: Option<TopicState>,
+    },
+    /// Written by a build that knows more, or damaged.
+    Unknown {
+        reason: String,
+    },
+}
+
+/// A topic as the metadata log knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // As above.
+pub struct TopicState {
+    pub name: String,
+    pub partitions: u32,
+    pub partitions_ready: u32,
+    pub settings: BTreeMap<String, String>,
+    pub created_ms: i64,
+    pub is_deleted: bool,
 }
 
 /// Shows everything in the directory to `show`, in a fixed order.
@@ -206,16 +247,8 @@ impl<F: Files> Dump<'_, F> {
         self.batches(Path::new(METADATA_LOG_NAME), Offset::ZERO, true, |dump, _, batch| {
             let Ok(records) = batch.records(DecompressLimit::new(DECOMPRESSED_MAX)) else { return };
             for record in records.iter().flatten() {
-                let key = Key::decode(record.key.unwrap_or_default());
-                let value = record.value.map(|bytes| match &key {
-                    Ok(key) => match Value::decode(key, bytes) {
-                        Ok(value) => format!("{value:?}"),
-                        Err(error) => error.to_string(),
-                    },
-                    Err(_) => format!("{} bytes", bytes.len()),
-                });
-                let key = key.map_or_else(|error| error.to_string(), |key| format!("{key:?}"));
-                (dump.show)(Item::Metadata { offset: record.offset.get(), key, value });
+                let entry = MetadataEntry::decode(record.key.unwrap_or_default(), record.value);
+                (dump.show)(Item::Metadata { offset: record.offset.get(), entry });
             }
         });
     }
@@ -310,17 +343,16 @@ impl<F: Files> Dump<'_, F> {
             Ok(records) => records,
             Err(error) => return self.broken(file, position, error),
         };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         for record in &records {
             match record {
                 Ok(record) => (self.show)(Item::Record {
                     offset: record.offset.get(),
                     timestamp: record.timestamp.get(),
-                    key: record.key.map(text),
-                    value: record.value.map(text),
+                    key: record.key.map(<[u8]>::to_vec),
+                    value: record.value.map(<[u8]>::to_vec),
                     headers: record
                         .headers
-                        .map(|header| (text(header.key), header.value.map(text)))
+                        .map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec)))
                         .collect(),
                 }),
                 Err(error) => return self.broken(file, position, error),
@@ -384,6 +416,43 @@ impl<F: Files> Dump<'_, F> {
 
     fn broken(&mut self, file: &Path, position: u64, reason: impl fmt::Display) {
         (self.show)(Item::Broken { file: file.to_owned(), position, reason: reason.to_string() });
+    }
+}
+
+impl MetadataEntry {
+    fn decode(key: &[u8], value: Option<&[u8]>) -> Self {
+        let decoded = Key::decode(key).and_then(|key| {
+            let value = value.map(|value| Value::decode(&key, value)).transpose()?;
+            Ok((key, value))
+        });
+        match decoded {
+            Ok((Key::Build, Some(Value::Build(build)))) => Self::Build { build: Some(build) },
+            Ok((Key::Build, _)) => Self::Build { build: None },
+            Ok((Key::TopicName(name), value)) => {
+                let topic = match value {
+                    Some(Value::TopicName(topic)) => Some(topic.to_string()),
+                    _ => None,
+                };
+                Self::TopicName { name, topic }
+            }
+            Ok((Key::Topic(topic), value)) => {
+                let state = match value {
+                    Some(Value::Topic(topic)) => Some(topic.into()),
+                    _ => None,
+                };
+                Self::Topic { topic: topic.to_string(), state }
+            }
+            Err(error) => Self::Unknown { reason: error.to_string() },
+        }
+    }
+}
+
+impl From<Topic> for TopicState {
+    fn from(topic: Topic) -> Self {
+        let Topic { name, partitions, partitions_ready, settings, created_ms, phase } = topic;
+        let is_deleted = phase == TopicPhase::Deleted;
+        let settings = settings.into_iter().collect();
+        Self { name, partitions, partitions_ready, settings, created_ms, is_deleted }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
-use folio_storage::dump::{DumpOptions, dump};
+use folio_storage::dump::{DumpOptions, Item, dump};
 use folio_storage::files::OsFiles;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::arguments::{LogCommand, Output};
+use crate::bytes_as_text::json_bytes;
 use crate::exit::Failure;
 use crate::output::stdout;
 
@@ -21,9 +22,8 @@ pub(crate) fn run(output: Output, command: &LogCommand) -> Result<(), Failure> {
     let dumped = dump(&files, &options, &mut |item| {
         if written.is_ok() {
             shown += 1;
-            let is_broken = matches!(item, folio_storage::dump::Item::Broken { .. });
-            broken += u64::from(is_broken);
-            written = serde_json::to_value(&item).map_err(io::Error::other).and_then(|item| match output {
+            broken += u64::from(matches!(item, Item::Broken { .. }));
+            written = as_json(&item).and_then(|item| match output {
                 Output::Text => writeln!(out, "{}", line(&item)),
                 Output::Json => writeln!(out, "{item}"),
             });
@@ -41,6 +41,23 @@ pub(crate) fn run(output: Output, command: &LogCommand) -> Result<(), Failure> {
     Ok(())
 }
 
+fn as_json(item: &Item) -> io::Result<Value> {
+    let Item::Record { offset, timestamp, key, value, headers } = item else {
+        return serde_json::to_value(item).map_err(io::Error::other);
+    };
+    let headers = headers.iter().map(
+        |(key, value)| json!({ "key": String::from_utf8_lossy(key), "value": json_bytes(value.as_deref()) }),
+    );
+    Ok(json!({
+        "item": "record",
+        "offset": offset,
+        "timestamp": timestamp,
+        "key": json_bytes(key.as_deref()),
+        "value": json_bytes(value.as_deref()),
+        "headers": headers.collect::<Vec<_>>(),
+    }))
+}
+
 /// `kind field=value field=value`.
 fn line(item: &Value) -> String {
     let Some(fields) = item.as_object() else { return item.to_string() };
@@ -56,8 +73,6 @@ fn line(item: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -234,7 +234,9 @@ impl Sending<'_> {
         let mut stop = ended.is_err().then(|| Instant::now() + LAST_WAIT);
         while !self.on_their_way.is_empty() && stop.is_none_or(|stop| Instant::now() < stop) {
             self.wait_a_moment();
-            self.progress.show(self.stored.records, self.stored.bytes, self.on_their_way.len());
+            if stop.is_none() {
+                self.progress.show(self.stored.records, self.stored.bytes, self.on_their_way.len());
+            }
             if ended.is_ok() && self.interrupt.is_asked() {
                 ended = Err(Failure::interrupted());
                 stop = Some(Instant::now() + LAST_WAIT);
