@@ -5,7 +5,9 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use folio_tests::daemon::Daemon;
 use folio_tests::rig::Rig;
+use folio_tests::strace::Strace;
 
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/access.log");
 
@@ -302,6 +304,34 @@ fn whoever_listens_and_is_no_broker_counts_as_no_broker() {
     server.join().unwrap();
     let said = text(&output.stderr);
     assert!(output.status.code() == Some(3) && said.contains("does not speak Folio's protocol"), "{said}");
+}
+
+#[test]
+fn a_broker_whose_disk_has_failed_is_told_from_one_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::on(dir.path(), &[]);
+    let folio = || {
+        let mut command = Command::new(folio_tests::binary("folio"));
+        command.env("FOLIO_BROKER", daemon.address());
+        command
+    };
+    assert!(folio().args(["topic", "create", "t"]).status().unwrap().success());
+    let mut command = folio();
+    command.args(["produce", "t"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut produce = command.spawn().unwrap();
+    let mut gone = folio();
+    gone.args(["topic", "list"]);
+
+    let strace = Strace::attach(daemon.pid(), "inject=fdatasync,fsync,syncfs:error=EIO");
+    produce.stdin.take().unwrap().write_all(b"a\n").unwrap();
+    let output = produce.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(70) && said.contains("line 1: "), "{:?} {said}", output.status);
+    assert!(said.starts_with("0 records, 0 B to t "), "{said}");
+
+    assert_eq!(daemon.wait().code(), Some(70));
+    drop(strace);
+    assert_eq!(gone.output().unwrap().status.code(), Some(3));
 }
 
 #[test]
