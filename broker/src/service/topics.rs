@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use folio_storage::data_dir::{NewTopic, TopicError};
-use folio_storage::metadata::{self, CommitError};
+use folio_storage::metadata::{self, CommitError, PARTITIONS_MAX, TOPIC_NAME_LEN_MAX, is_topic_name};
 use folio_storage::partition::PartitionId;
 use uuid::Uuid;
 
@@ -17,11 +17,6 @@ use crate::metadata::{MetadataStore, Wanted};
 use crate::partition::Partition;
 use crate::threads::reaper::Retired;
 use crate::view::{Served, Topic};
-
-/// The longest name.
-const NAME_LEN_MAX: usize = 249;
-/// The most partitions that one topic may be made with.
-const PARTITIONS_MAX: u32 = 10_000;
 
 /// Makes a topic and serves it.
 ///
@@ -213,15 +208,10 @@ pub(crate) fn settings(
 }
 
 fn check_name(name: &str) -> Result<(), ServiceError> {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty()
-        || name.len() > NAME_LEN_MAX
-        || name == "."
-        || name == ".."
-        || !name.chars().all(is_allowed)
-    {
-        let text =
-            format!("{name:?} is no topic name: 1 to {NAME_LEN_MAX} of A-Z a-z 0-9 . _ -, and not . or ..");
+    if !is_topic_name(name) {
+        let text = format!(
+            "{name:?} is no topic name: 1 to {TOPIC_NAME_LEN_MAX} of A-Z a-z 0-9 . _ -, and not . or .."
+        );
         return Err(ServiceError::new(Fault::InvalidTopicName, text));
     }
     Ok(())
@@ -256,7 +246,7 @@ fn of_topic(engine: &Engine, error: &TopicError) -> ServiceError {
 
 fn of_commit(engine: &Engine, error: &CommitError) -> ServiceError {
     let fault = match error {
-        CommitError::Conflict(_) | CommitError::TooLarge => Fault::InvalidRequest,
+        CommitError::Conflict(_) | CommitError::TooLarge | CommitError::Impossible => Fault::InvalidRequest,
         CommitError::Full { .. } => Fault::StorageFull,
         CommitError::Io { path, source } => {
             engine.fail(path, source);

@@ -20,6 +20,9 @@ mod state;
 
 pub(crate) use log::MetadataOpenError;
 pub use log::{CommitError, METADATA_LOG_NAME, MetadataLog};
-pub use record::{Key, RecordError, Topic, TopicPhase, VALUE_SIZE_MAX, Value, ValueTooLarge};
+pub use record::{
+    Key, PARTITIONS_MAX, RecordError, TOPIC_NAME_LEN_MAX, Topic, TopicPhase, VALUE_SIZE_MAX, Value,
+    ValueTooLarge, is_topic_name,
+};
 pub use replay::{MetadataDamage, TornTransaction};
 pub use state::{Compacted, Compare, Conflict, Entry, Event, Operation, Range, Revision, State, Transaction};

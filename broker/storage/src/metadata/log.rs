@@ -8,7 +8,7 @@ use std::sync::Arc;
 use folio_record::{BatchBuilder, Compression, NewRecord, Offset, Timestamp, stamp};
 use thiserror::Error;
 
-use super::record::{Key, Value};
+use super::record::{Key, Value, is_topic_name};
 use super::replay::{
     EPOCH, MetadataDamage, ReplayError, Replayed, TRANSACTION_SIZE_MAX, TornTransaction, build, replay,
 };
@@ -40,6 +40,9 @@ pub enum CommitError {
     /// More than one transaction can hold.
     #[error("a metadata transaction above {TRANSACTION_SIZE_MAX} bytes")]
     TooLarge,
+    /// The caller's fault: the next start would not read it.
+    #[error("a topic whose name or number of partitions cannot be")]
+    Impossible,
     /// The disk is full. Nothing has changed; try again when there is room.
     #[error("no room for a metadata transaction in {}", path.display())]
     Full {
@@ -136,6 +139,9 @@ impl<F: Files> MetadataLog<F> {
             return Err(self.io(io::Error::other("an earlier write failed; nothing is written any more")));
         }
         let mut operations = transaction.operations;
+        if !operations.iter().all(is_possible) {
+            return Err(CommitError::Impossible);
+        }
         if build(&self.state).as_ref() != Some(&self.build) {
             operations.insert(0, Operation::Put(Key::Build, Value::Build(self.build.clone())));
         }
@@ -259,6 +265,14 @@ pub const METADATA_LOG_NAME: &str = "metadata/00000000000000000000.log";
 const REWRITE_SIZE_MIN: u64 = 256 * 1024;
 /// How many times shorter a log has to become for a rewrite.
 const REWRITE_GAIN: u64 = 4;
+
+fn is_possible(operation: &Operation) -> bool {
+    match operation {
+        Operation::Put(Key::TopicName(name), _) => is_topic_name(name),
+        Operation::Put(_, Value::Topic(topic)) => topic.is_possible(),
+        _ => true,
+    }
+}
 
 fn batch(operations: &[Operation], base: Offset, now: Timestamp) -> Result<Vec<u8>, CommitError> {
     let mut builder =

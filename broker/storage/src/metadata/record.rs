@@ -98,6 +98,24 @@ pub enum RecordError {
 #[error("a metadata record above {VALUE_SIZE_MAX} bytes")]
 pub struct ValueTooLarge;
 
+impl Topic {
+    /// Whether there can be such a topic: its name becomes a directory, its partitions are counted to.
+    pub fn is_possible(&self) -> bool {
+        is_topic_name(&self.name)
+            && (1..=PARTITIONS_MAX).contains(&self.partitions)
+            && self.partitions_ready <= self.partitions
+    }
+}
+
+/// Whether a topic may have this name: Kafka's rules, none of which leads out of a directory.
+pub fn is_topic_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=TOPIC_NAME_LEN_MAX).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.bytes().all(is_allowed)
+}
+
 impl Key {
     /// The bytes of the key.
     pub fn encode(&self) -> Vec<u8> {
@@ -118,8 +136,8 @@ impl Key {
         match kind {
             KIND_BUILD if id.is_empty() => Ok(Self::Build),
             KIND_TOPIC_NAME => match std::str::from_utf8(id) {
-                Ok(name) => Ok(Self::TopicName(name.to_owned())),
-                Err(_) => Err(malformed),
+                Ok(name) if is_topic_name(name) => Ok(Self::TopicName(name.to_owned())),
+                _ => Err(malformed),
             },
             KIND_TOPIC => Uuid::from_slice(id).map(Self::Topic).map_err(|_| malformed),
             KIND_BUILD => Err(malformed),
@@ -160,7 +178,9 @@ impl Value {
             Key::TopicName(_) => {
                 from_bytes::<TopicNameV1>(body).map(|record| Self::TopicName(Uuid::from_bytes(record.topic)))
             }
-            Key::Topic(_) => from_bytes::<TopicV1>(body).map(|record| Self::Topic(record.into())),
+            Key::Topic(_) => {
+                from_bytes::<TopicV1>(body).map(Topic::from).filter(Topic::is_possible).map(Self::Topic)
+            }
         }
         .ok_or(malformed)
     }
@@ -176,6 +196,10 @@ impl Value {
     }
 }
 
+/// The longest name of a topic.
+pub const TOPIC_NAME_LEN_MAX: usize = 249;
+/// The most partitions of a topic.
+pub const PARTITIONS_MAX: u32 = 10_000;
 /// The largest value; a larger one is neither written nor read.
 pub const VALUE_SIZE_MAX: usize = 1024 * 1024;
 
@@ -319,6 +343,23 @@ mod tests {
     fn a_value_above_the_limit_is_not_written() {
         let settings = vec![("x".to_owned(), "y".repeat(VALUE_SIZE_MAX))];
         assert_eq!(Value::Topic(Topic { settings, ..topic() }).encode(), Err(ValueTooLarge));
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_is_not_read() {
+        let read = |topic: Topic| {
+            let bytes = Value::Topic(topic).encode().unwrap();
+            Value::decode(&Key::Topic(Uuid::nil()), &bytes)
+        };
+        assert!(read(topic()).is_ok());
+        let long = "x".repeat(250);
+        for name in ["", ".", "..", "../t", "a/b", "a b", "ü", &long] {
+            assert!(read(Topic { name: name.to_owned(), ..topic() }).is_err(), "{name}");
+            assert!(Key::decode(&Key::TopicName(name.to_owned()).encode()).is_err(), "{name}");
+        }
+        for (partitions, partitions_ready) in [(0, 0), (2, 3), (10_001, 0), (u32::MAX, 0)] {
+            assert!(read(Topic { partitions, partitions_ready, ..topic() }).is_err(), "{partitions}");
+        }
     }
 
     #[test]

@@ -276,6 +276,32 @@ fn after_a_failed_sync_nothing_is_written_any_more() {
 }
 
 #[test]
+fn a_topic_that_the_next_start_would_not_read_is_refused_before_anything_is_written() {
+    let files = fresh();
+    let mut log = open(&files);
+    let uuid = Uuid::from_u128(1);
+    let topic = Topic {
+        name: "t".to_owned(),
+        partitions: 1,
+        partitions_ready: 0,
+        settings: Vec::new(),
+        created_ms: 0,
+        phase: TopicPhase::Live,
+    };
+    let too_many = Topic { partitions: 10_001, ..topic.clone() };
+    let misnamed = Topic { name: "../t".to_owned(), ..topic };
+    for operation in [
+        Operation::Put(Key::TopicName("../t".to_owned()), Value::TopicName(uuid)),
+        Operation::Put(Key::Topic(uuid), Value::Topic(too_many)),
+        Operation::Put(Key::Topic(uuid), Value::Topic(misnamed)),
+    ] {
+        let transaction = Transaction { compares: Vec::new(), operations: vec![operation] };
+        assert!(matches!(log.commit(transaction, NOW), Err(CommitError::Impossible)));
+    }
+    assert_eq!(bytes(&files), b"");
+}
+
+#[test]
 fn a_transaction_above_the_limit_is_refused_before_anything_is_written() {
     let files = fresh();
     let mut log = open(&files);
