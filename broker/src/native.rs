@@ -26,11 +26,12 @@ pub(crate) struct NativeService {
     /// Only who produces is held back when too much waits for the disk.
     has_produced: bool,
     places: fetch::Places,
+    waiting: fetch::Waiting,
 }
 
 impl NativeService {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, has_produced: false, places: fetch::Places::new() }
+        Self { engine, has_produced: false, places: fetch::Places::new(), waiting: fetch::Waiting::default() }
     }
 }
 
@@ -59,7 +60,7 @@ impl Service<Shard> for NativeService {
                 self.has_produced = true;
                 produce::call(shard, request, reply);
             }
-            Kind::Fetch => fetch::call(shard, &mut self.places, request.answer_max, &request, reply),
+            Kind::Fetch => fetch::call(shard, &mut self.places, &mut self.waiting, &request, reply),
             Kind::ListOffsets => offsets::call(&self.engine, &request, reply),
             Kind::Status => status::call(&self.engine, &request, reply),
         }
@@ -67,6 +68,10 @@ impl Service<Shard> for NativeService {
 
     fn poll_ready(&mut self, _shard: &mut Shard) -> bool {
         !(self.has_produced && self.engine.pressure.is_on())
+    }
+
+    fn closed(&mut self, shard: &mut Shard) {
+        self.waiting.forget(shard);
     }
 }
 

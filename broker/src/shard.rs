@@ -177,12 +177,12 @@ impl Shard {
     }
 
     /// Parks a fetch until it has enough, unless too many wait: then it is answered with what there is.
-    pub(crate) fn park_fetch(&mut self, deadline: Instant, waiting: WaitingFetch) {
+    pub(crate) fn park_fetch(&mut self, deadline: Instant, waiting: WaitingFetch) -> Option<Ticket> {
         let partitions: Vec<_> = waiting.fetch.partitions().cloned().collect();
         let too_many = self.fetches.len() >= self.engine.config.fetch_waiting_max;
         if too_many || self.is_draining || partitions.is_empty() {
             self.answer_fetch(waiting);
-            return;
+            return None;
         }
         partitions.iter().for_each(|partition| partition.register_waiter(self.index));
         let watches = partitions.iter().map(|partition| partition.key).collect();
@@ -192,7 +192,19 @@ impl Shard {
             && let Some(waiting) = self.fetches.remove(ticket)
         {
             self.answer_fetch(waiting);
+            return None;
         }
+        Some(ticket)
+    }
+
+    /// Whether this fetch still waits.
+    pub(crate) fn has_fetch(&mut self, ticket: Ticket) -> bool {
+        self.fetches.get_mut(ticket).is_some()
+    }
+
+    /// Nobody waits for this fetch's answer any more.
+    pub(crate) fn forget_fetch(&mut self, ticket: Ticket) {
+        drop(self.fetches.remove(ticket));
     }
 
     fn answer_fetch(&self, waiting: WaitingFetch) {

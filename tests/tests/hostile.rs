@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use folio_client::{Client, ClientConfig, ErrorCode, NewTopic, Producer, ProducerConfig, ProducerRecord};
 use folio_tests::daemon::Daemon;
 use folio_tests::native::{Peer, batch};
+use folio_tests::rig::{Rig, until};
 use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
 use folio_wire::native::metadata::MetadataRequestV1;
 use folio_wire::native::offsets::{ListOffsetsEntryV1, ListOffsetsRequestV1, OffsetSpec};
@@ -65,6 +66,26 @@ fn peers_that_break_the_protocol_cost_a_connection_and_nothing_else() {
     send(&records);
     drop((records, client));
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn fetches_of_connections_that_are_gone_take_nobodys_place() {
+    let rig = Rig::new(&[("loop.threads", "1"), ("fetch.waiting.max", "3")]);
+    rig.peer().create("t", 1, &[("durability", "os")]);
+    for _ in 0..5 {
+        let mut goes = rig.peer();
+        for _ in 0..3 {
+            goes.submit_fetch(&[("t", 0, 0)], 1, Duration::from_secs(3600));
+        }
+        assert_eq!(goes.counter("bytes.out"), 0, "what was sent before has been taken");
+    }
+    let (mut stays, wait) = (rig.peer(), Duration::from_millis(200));
+    until("a fetch has a place to wait in", || {
+        let asked = Instant::now();
+        let sent = stays.submit_fetch(&[("t", 0, 0)], 1, wait);
+        stays.fetched(sent);
+        asked.elapsed() >= wait
+    });
 }
 
 #[test]

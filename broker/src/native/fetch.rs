@@ -13,6 +13,7 @@ use super::codec::{NativeRequest, NativeResponse};
 use super::{encoded, header, respond, send, send_later};
 use crate::error::ServiceError;
 use crate::partition::PartitionKey;
+use crate::purgatory::Ticket;
 use crate::service::fetch::{AnswerFetch, Collected, Fetch, Outcome, Place, Want, check_entries, cold_job};
 use crate::service::topics;
 use crate::shard::{Shard, WaitingFetch};
@@ -23,10 +24,30 @@ const PLACES_MAX: usize = 4096;
 /// Where a connection's last fetches ended.
 pub(super) type Places = HashMap<PartitionKey, Place>;
 
+/// The fetches of a connection that wait. They go with it: how long a fetch waits is for the peer to say, and one that
+/// comes and goes would leave behind more and more of them.
+#[derive(Default)]
+pub(super) struct Waiting(Vec<Ticket>);
+
+impl Waiting {
+    fn add(&mut self, shard: &mut Shard, ticket: Ticket) {
+        if self.0.len() == self.0.capacity() {
+            self.0.retain(|ticket| shard.has_fetch(*ticket));
+            // Half of it free, or this would be the next thing to do again.
+            self.0.reserve(self.0.len() + 1);
+        }
+        self.0.push(ticket);
+    }
+
+    pub(super) fn forget(&mut self, shard: &mut Shard) {
+        self.0.drain(..).for_each(|ticket| shard.forget_fetch(ticket));
+    }
+}
+
 pub(super) fn call(
     shard: &mut Shard,
     places: &mut Places,
-    frame_max: usize,
+    waiting: &mut Waiting,
     request: &NativeRequest,
     reply: Responder<'_, NativeResponse>,
 ) {
@@ -49,7 +70,7 @@ pub(super) fn call(
         let (offset, max_bytes) = (Offset::new(entry.offset), entry.max_bytes as usize);
         Want { partition, offset, max_bytes, leader_epoch, place }
     });
-    let bytes_max = shard.engine.config.fetch_max_bytes.min(frame_max);
+    let bytes_max = shard.engine.config.fetch_max_bytes.min(request.answer_max);
     let fetch = Fetch {
         min_bytes: (message.min_bytes as usize).min(bytes_max),
         max_bytes: (message.max_bytes as usize).min(bytes_max),
@@ -65,7 +86,9 @@ pub(super) fn call(
     let collected = fetch.collect_warm();
     if message.max_wait_ms > 0 && !fetch.is_enough(&collected) {
         let deadline = Instant::now() + Duration::from_millis(u64::from(message.max_wait_ms));
-        shard.park_fetch(deadline, WaitingFetch::new(fetch, later(reply.later())));
+        if let Some(ticket) = shard.park_fetch(deadline, WaitingFetch::new(fetch, later(reply.later()))) {
+            waiting.add(shard, ticket);
+        }
         return;
     }
     match collected {
