@@ -11,5 +11,7 @@ mod loopback;
 mod pipeline;
 mod properties;
 mod requests;
+mod stages;
+mod turns;
 mod wake_ups;
 mod water_marks;
