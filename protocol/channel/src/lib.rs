@@ -54,17 +54,9 @@
 //! # }
 //! ```
 //!
-//! # Invariants
+//! # The room
 //!
-//! 1. A channel belongs to one loop for all its life; no other thread touches its pipeline. Handles
-//!    ([`Channel`], [`LoopHandle`], [`Reply`]) post.
-//! 2. A handler never runs inside of another, nor inside of itself: what it makes is queued and moved when it returns.
-//! 3. No loop waits for anything but its own `epoll_wait`, and does not sleep while a channel has work left.
-//! 4. Readiness is sticky: no edge is lost while a channel may not be read, or waits for its turn.
-//! 5. Every buffer and queue is bounded by [`ChannelLimits`], or by requests that are; a bound that is reached stops the
-//!    reading of the socket that feeds it, or closes it. No number that a peer sends decides an allocation.
-//! 6. A loop that is awake is not interrupted, and one that sleeps is woken once, however much is posted to it.
-//! 7. A panic of a handler ends the whole group, and is reported: see [`EventLoopGroup`].
+#![doc = include_str!("../README.md")]
 
 mod channel;
 mod connection;

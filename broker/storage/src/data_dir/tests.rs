@@ -1,3 +1,5 @@
+//! Claims about a data directory as a whole: opening, topics, the flush round, crashes anywhere in them.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

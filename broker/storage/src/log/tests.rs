@@ -1,3 +1,5 @@
+//! Claims about one log: appending, reading, rolling, retaining, and what crashes leave of it.
+
 mod lookups;
 mod model;
 

@@ -1,3 +1,5 @@
+//! Claims about the simulated machine: what a crash may take and what it must leave.
+
 use super::*;
 
 fn path(path: &str) -> &Path {
