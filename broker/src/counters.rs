@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One count.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, count: u64) {
@@ -12,30 +12,30 @@ impl Counter {
     }
 
     /// The count so far.
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Record bytes appended.
-    pub bytes_in: Counter,
+    pub(crate) bytes_in: Counter,
     /// Record bytes sent.
-    pub bytes_out: Counter,
+    pub(crate) bytes_out: Counter,
     /// Produce entries appended.
-    pub appends: Counter,
+    pub(crate) appends: Counter,
     /// Flush rounds.
-    pub flushes: Counter,
+    pub(crate) flushes: Counter,
     /// Records that flush rounds made durable.
-    pub records_flushed: Counter,
+    pub(crate) records_flushed: Counter,
 }
 
 impl Counters {
     /// As (name, value).
     #[must_use]
-    pub fn list(&self) -> Vec<(String, u64)> {
+    pub(crate) fn list(&self) -> Vec<(String, u64)> {
         [
             ("bytes.in", &self.bytes_in),
             ("bytes.out", &self.bytes_out),
