@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Config;
-use super::topic::TopicSettings;
+use super::topic::{FLUSH_INTERVAL, TopicSettings};
 use super::value::Value;
 
 /// One key of a `T`: its name, what it is for, and how it is read and written.
@@ -59,6 +59,21 @@ macro_rules! key {
     };
 }
 
+/// A duration whose unit is the microsecond.
+macro_rules! key_us {
+    ($name:literal, $field:ident, $reason:literal) => {
+        Key {
+            name: $name,
+            reason: $reason,
+            get: |of| of.$field.as_micros().to_string(),
+            set: |of, text| {
+                of.$field = Duration::from_micros(u64::read(text)?);
+                Ok(())
+            },
+        }
+    };
+}
+
 /// The broker's own keys.
 pub const BROKER_KEYS: &[Key<Config>] = &[
     key!(
@@ -83,15 +98,11 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "Open a data directory on a file system (network, FUSE) whose mappings may not show what was written."
     ),
     key!("loop.threads", loop_threads, "Event loops; by default one per core. They never wait on a disk."),
-    Key {
-        name: "loop.spin.us",
-        reason: "Microseconds a loop polls on after it had something to do: trades a core for latency.",
-        get: |config| config.loop_spin.as_micros().to_string(),
-        set: |config, text| {
-            config.loop_spin = Duration::from_micros(u64::read(text)?);
-            Ok(())
-        },
-    },
+    key_us!(
+        "loop.spin.us",
+        loop_spin,
+        "Microseconds a loop polls on after it had something to do: trades a core for latency."
+    ),
     key!("lane.threads", lane_threads, "Threads that append to fsync topics and open new segments."),
     key!("read.threads", read_threads, "Threads that read what is not in memory."),
     key!(
@@ -99,15 +110,11 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         lane_queue_bytes,
         "Bytes waiting for the append threads above which producers are not read."
     ),
-    Key {
-        name: "flush.linger.us",
-        reason: "Microseconds a flush waits for company; more records a flush, more delay.",
-        get: |config| config.flush_linger.as_micros().to_string(),
-        set: |config, text| {
-            config.flush_linger = Duration::from_micros(u64::read(text)?);
-            Ok(())
-        },
-    },
+    key_us!(
+        "flush.linger.us",
+        flush_linger,
+        "Microseconds a flush waits for company; more records a flush, more delay."
+    ),
     key!(
         "writeback.step.bytes",
         writeback_step_bytes,
@@ -242,8 +249,6 @@ pub const TOPIC_KEYS: &[Key<TopicSettings>] = &[
         "Milliseconds a record's time may lie ahead of this machine's clock; -1 is no limit."
     ),
 ];
-
-const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Where the defaults of topics stand among the broker's keys.
 pub const TOPIC_PREFIX: &str = "topic.";

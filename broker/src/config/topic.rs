@@ -41,6 +41,9 @@ pub struct TopicSettings {
     pub timestamp_after_max: Option<Duration>,
 }
 
+/// The default of `flush.ms`; Kafka's own, "never", counts as this.
+pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
+
 impl Default for TopicSettings {
     fn default() -> Self {
         Self {
@@ -51,7 +54,7 @@ impl Default for TopicSettings {
             segment_age: Duration::from_secs(7 * 24 * 3600),
             index_interval_bytes: 4096,
             max_message_bytes: 1_048_588,
-            flush_interval: Duration::from_millis(50),
+            flush_interval: FLUSH_INTERVAL,
             flush_bytes: 8 << 20,
             timestamp_before_max: None,
             timestamp_after_max: Some(Duration::from_secs(3600)),

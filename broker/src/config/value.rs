@@ -37,44 +37,26 @@ impl Value for String {
     }
 }
 
-impl Value for u32 {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("a whole number from 0 to {}", Self::MAX))
-    }
+/// What is read and written as a number is.
+macro_rules! numbers {
+    ($($number:ty: $expected:expr;)*) => {
+        $(impl Value for $number {
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|_| $expected)
+            }
 
-    fn write(&self) -> String {
-        self.to_string()
-    }
+            fn write(&self) -> String {
+                self.to_string()
+            }
+        })*
+    };
 }
 
-impl Value for u64 {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "a whole number, 0 or more".to_owned())
-    }
-
-    fn write(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Value for usize {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "a whole number, 0 or more".to_owned())
-    }
-
-    fn write(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Value for NonZeroUsize {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "a whole number, 1 or more".to_owned())
-    }
-
-    fn write(&self) -> String {
-        self.to_string()
-    }
+numbers! {
+    u32: format!("a whole number from 0 to {}", u32::MAX);
+    u64: "a whole number, 0 or more".to_owned();
+    usize: "a whole number, 0 or more".to_owned();
+    NonZeroUsize: "a whole number, 1 or more".to_owned();
 }
 
 /// `-1` is none.
