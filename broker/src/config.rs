@@ -68,7 +68,7 @@ pub struct Config {
     pub fetch_max_bytes: usize,
     /// `fetch.waiting.max`: waiting fetches per loop; the next one is answered at once.
     pub fetch_waiting_max: usize,
-    /// `decompress.max.bytes`: what one compressed batch may unpack to while it is checked.
+    /// `decompress.max.bytes`: what the compressed batches of one request may unpack to while they are checked.
     pub decompress_max_bytes: usize,
     /// `topic.*`: settings of a topic that does not set its own.
     pub topic: TopicSettings,

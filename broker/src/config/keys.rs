@@ -183,7 +183,7 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
     key!(
         "decompress.max.bytes",
         decompress_max_bytes,
-        "Bytes that one compressed batch may unpack to while it is checked; more is refused."
+        "Bytes that the compressed batches of one request may unpack to while they are checked; more is refused."
     ),
 ];
 

@@ -9,7 +9,7 @@ use folio_wire::native::produce::{Acks, ProduceAnswerV1, ProduceRequestV1, Produ
 use super::codec::{NativeRequest, NativeResponse};
 use super::{code, header_of_many, respond_later};
 use crate::error::{Fault, ServiceError};
-use crate::service::produce;
+use crate::service::produce::{self, UnpackBudget};
 use crate::shard::{AnswerProduce, Produced, Shard};
 
 pub(super) fn call(shard: &mut Shard, mut request: NativeRequest, reply: Responder<'_, NativeResponse>) {
@@ -19,13 +19,14 @@ pub(super) fn call(shard: &mut Shard, mut request: NativeRequest, reply: Respond
     let Some((message, reply)) = header_of_many(&request, reply, count) else { return };
     let claimed: u64 = message.entries.iter().map(|entry| u64::from(entry.record_bytes)).sum();
     let has = records.len();
+    let mut budget = UnpackBudget::new(&shard.engine);
     let entries = message.entries.iter().map(|entry| {
         if claimed != has as u64 {
             let text = format!("the entries claim {claimed} record bytes, the frame has {has}");
             return Err(ServiceError::new(Fault::InvalidRequest, text));
         }
         let batches = records.split_to(entry.record_bytes as usize);
-        produce::admit(&shard.engine, entry.topic, entry.partition, batches)
+        produce::admit(&shard.engine, entry.topic, entry.partition, batches, &mut budget)
     });
     let entries: Vec<_> = entries.collect();
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use folio_record::{
-    Batch, BatchError, DecompressLimit, Offset, ProducerId, Timestamp, TimestampType, UnverifiedBatch,
+    Batch, BatchError, Compression, DecompressLimit, Offset, ProducerId, Timestamp, TimestampType,
+    UnverifiedBatch,
 };
 
 use super::topics;
@@ -17,6 +18,19 @@ use crate::partition::Partition;
 /// Batches that were found good, and where they are to be appended.
 pub(crate) type Admitted = (Arc<Partition<Disk>>, BytesMut);
 
+/// What the compressed batches of one request may still unpack to. A loop unpacks them, and serves nobody meanwhile.
+#[derive(Debug)]
+pub(crate) struct UnpackBudget {
+    left: usize,
+}
+
+impl UnpackBudget {
+    /// Of a whole request.
+    pub(crate) fn new(engine: &Engine) -> Self {
+        Self { left: engine.config.decompress_max_bytes }
+    }
+}
+
 /// Takes `batches` for a partition, if all of them may be stored there as they are.
 ///
 /// # Errors
@@ -26,6 +40,7 @@ pub(crate) fn admit(
     topic: &str,
     number: u32,
     batches: BytesMut,
+    budget: &mut UnpackBudget,
 ) -> Result<Admitted, ServiceError> {
     let partition = topics::partition(engine, topic, number)?;
     if engine.health.has_failed() {
@@ -33,19 +48,16 @@ pub(crate) fn admit(
     }
     engine.space.check()?;
     let settings = partition.settings.load();
-    let checks =
-        Checks { settings: &settings, decompress_max: engine.config.decompress_max_bytes, now: now() };
-    checks.all(&batches)?;
+    Checks { settings: &settings, budget, now: now() }.all(&batches)?;
     drop(settings);
     Ok((partition, batches))
 }
 
 /// What the checks need to know besides the bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Checks<'a> {
     settings: &'a TopicSettings,
-    /// What one compressed batch may unpack to.
-    decompress_max: usize,
+    budget: &'a mut UnpackBudget,
     now: Timestamp,
 }
 
@@ -54,7 +66,7 @@ impl Checks<'_> {
     ///
     /// # Errors
     /// The first thing wrong with the first batch that has something wrong; none may be stored then.
-    fn all(&self, bytes: &[u8]) -> Result<(), ServiceError> {
+    fn all(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
         let mut rest = bytes;
         loop {
             let (batch, behind) = UnverifiedBatch::split_first(rest).map_err(|e| refused(&e))?;
@@ -76,7 +88,7 @@ impl Checks<'_> {
         }
     }
 
-    fn one(&self, batch: &Batch<'_>) -> Result<(), ServiceError> {
+    fn one(&mut self, batch: &Batch<'_>) -> Result<(), ServiceError> {
         let header = batch.header();
         let attributes = header.attributes;
         let broken = [
@@ -96,8 +108,11 @@ impl Checks<'_> {
                 "the broker alone gives log append times",
             ));
         }
-        let checked =
-            batch.check_records(DecompressLimit::new(self.decompress_max)).map_err(|e| refused(&e))?;
+        let limit = DecompressLimit::new(self.budget.left);
+        let checked = batch.check_records(limit).map_err(|e| refused(&e))?;
+        if attributes.compression() != Compression::None {
+            self.budget.left = self.budget.left.saturating_sub(checked.uncompressed_bytes);
+        }
         self.timestamps(checked.min_timestamp, checked.max_timestamp)
     }
 
@@ -160,8 +175,8 @@ mod tests {
     }
 
     fn check_with(bytes: &[u8], settings: &TopicSettings) -> Result<(), ErrorCode> {
-        let checks = Checks { settings, decompress_max: 1 << 20, now: NOW };
-        checks.all(bytes).map_err(|error| error.native())
+        let mut budget = UnpackBudget { left: 1 << 20 };
+        Checks { settings, budget: &mut budget, now: NOW }.all(bytes).map_err(|error| error.native())
     }
 
     #[test]
@@ -275,9 +290,22 @@ mod tests {
     #[test]
     fn what_unpacks_to_more_than_the_bound_is_refused_and_not_unpacked() {
         let settings = TopicSettings::default();
-        let checks = Checks { settings: &settings, decompress_max: 500, now: NOW };
+        let mut budget = UnpackBudget { left: 500 };
+        let mut checks = Checks { settings: &settings, budget: &mut budget, now: NOW };
         let refused = checks.all(&batch(Compression::Lz4)).unwrap_err();
         assert_eq!(refused.native(), ErrorCode::INVALID_RECORD);
         assert!(refused.text.contains("500 bytes"), "{}", refused.text);
+    }
+
+    #[test]
+    fn the_batches_of_one_request_share_what_they_may_unpack_to() {
+        let settings = TopicSettings::default();
+        let mut budget = UnpackBudget { left: 3000 };
+        let mut checks = Checks { settings: &settings, budget: &mut budget, now: NOW };
+        // About a thousand bytes each.
+        let batch = batch(Compression::Lz4);
+        checks.all(&[&batch[..], &batch].concat()).unwrap();
+        assert_eq!(checks.all(&batch.repeat(2)).unwrap_err().native(), ErrorCode::INVALID_RECORD);
+        checks.all(&self::batch(Compression::None).repeat(20)).unwrap();
     }
 }
