@@ -34,6 +34,10 @@ pub trait Codec: Send + 'static {
     /// Whether answers leave in the order of their requests, or as they come.
     const IN_ORDER: bool;
 
+    /// How many requests may wait for their answers, if the protocol says so; the limits of the channel hold as well.
+    /// With 1 a request is not even looked at before the one in front of it is answered.
+    const IN_FLIGHT_MAX: usize = usize::MAX;
+
     /// The channel is connected: what is to be sent before anything else (a preface) is put into `out`.
     fn open(&mut self, _out: &mut OutboundQueue) -> Result<(), ChannelError> {
         Ok(())
@@ -128,7 +132,7 @@ impl<C: Codec, S> RequestHandler<C, S> {
     /// Requests and answers that are under way.
     fn has_room<L: LoopLocal>(&self, ctx: &ChannelHandlerContext<'_, L>) -> bool {
         let limits = ctx.limits();
-        self.in_flight < limits.in_flight_max
+        self.in_flight < limits.in_flight_max.min(C::IN_FLIGHT_MAX)
             && self.in_flight_bytes < limits.in_flight_bytes_max
             && ctx.is_writable()
     }

@@ -196,6 +196,39 @@ fn requests_in_flight_are_bounded_in_bytes() {
     });
 }
 
+#[test]
+fn a_protocol_of_one_request_at_a_time_looks_at_the_next_when_the_one_before_is_answered() {
+    struct OneAtATime;
+    impl Codec for OneAtATime {
+        type Request = BytesMut;
+        type Response = Answer;
+        const IN_ORDER: bool = true;
+        const IN_FLIGHT_MAX: usize = 1;
+        fn decode(&mut self, input: &mut ReadBuf) -> Result<Option<BytesMut>, ChannelError> {
+            Frames::<true>.decode(input)
+        }
+        fn encode(&mut self, response: Answer, out: &mut OutboundQueue) -> Result<(), ChannelError> {
+            Frames::<true>.encode(response, out)
+        }
+    }
+    let mut channel = EmbeddedChannel::new(
+        Desk::default(),
+        initializer(|_, pipeline| {
+            let handler = RequestHandler::new(OneAtATime, Handle(park));
+            pipeline.add_last("requests", Stage::inbound(handler));
+            Ok(())
+        }),
+    );
+    channel.write_inbound(&frames(["!now", "a", "!behind", "b"]));
+    assert_eq!(channel.read_outbound(), frames(["!now"]));
+    channel.local().answer("a");
+    channel.run_until_idle();
+    assert_eq!(channel.read_outbound(), frames(["a", "!behind"]));
+    channel.local().answer("b");
+    channel.run_until_idle();
+    assert_eq!(channel.read_outbound(), frames(["b"]));
+}
+
 fn for_both_orders(limits: &ChannelLimits, claim: fn(&mut EmbeddedChannel<Desk>)) {
     claim(&mut parking::<true>(limits.clone()));
     claim(&mut parking::<false>(limits.clone()));
