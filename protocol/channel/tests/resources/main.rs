@@ -8,7 +8,7 @@ mod frames;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -19,9 +19,14 @@ use folio_channel::{
 use frames::{Answer, Frames, Handle, echo, frame, frames, serving};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// The process for one claim: what the one before it left to be closed in the background is closed.
 fn alone() -> MutexGuard<'static, ()> {
     static PROCESS: Mutex<()> = Mutex::new(());
-    PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
+    static AT_FIRST: OnceLock<usize> = OnceLock::new();
+    let process = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    let at_first = *AT_FIRST.get_or_init(descriptors);
+    eventually("the claim before has closed what it opened", || descriptors() <= at_first);
+    process
 }
 
 /// Anonymous memory of this process, in bytes.
