@@ -176,6 +176,7 @@ fn mistakes_end_with_their_code_and_say_what_to_do() {
         (&["consume", "t", "--from", "5", "--until", "end", "--format", "%x"], 2, "%x means nothing"),
         (&["--broker", "127.0.0.1:1", "topic", "list"], 3, "is foliod running there?"),
         (&["consume", "t", "--from", "5"], 1, "offset 5 is out of range"),
+        (&["consume", "t", "--from", "5", "--until", "end"], 1, "offset 5 is out of range"),
         (&["log", "dump", "/nowhere"], 1, "cannot read /nowhere"),
         (&["log", "dump", GOLDEN, "--partition", "plain-7"], 4, "has no partition plain-7"),
     ] {

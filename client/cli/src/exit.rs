@@ -5,7 +5,9 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use folio_client::{BuildError, CallError, DeliveryError, ErrorCode, PollError, SendError, StartError};
+use folio_client::{
+    BuildError, CallError, DeliveryError, ErrorCode, Offset, PollError, SendError, StartError, TopicPartition,
+};
 
 use crate::output::say;
 
@@ -68,6 +70,18 @@ impl Failure {
         let last = partitions.saturating_sub(1);
         let text = format!("topic {topic:?} has no partition {partition}; it has 0 to {last}");
         Self { code: NO_SUCH_TOPIC, text }
+    }
+
+    pub(crate) fn out_of_range(
+        partition: &TopicPartition,
+        offset: Offset,
+        first: Offset,
+        end: Offset,
+    ) -> Self {
+        let (offset, first, end) = (offset.get(), first.get(), end.get());
+        Self::failed(format_args!(
+            "{partition}: offset {offset} is out of range: the log holds {first} to {end}"
+        ))
     }
 
     pub(crate) fn not_in_directory(partition: &str, dir: &Path) -> Self {

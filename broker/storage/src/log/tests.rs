@@ -293,6 +293,29 @@ fn an_empty_segment_too_small_for_a_batch_gives_way_to_a_larger_one() {
 }
 
 #[test]
+fn the_next_segment_is_made_ready_while_others_roll_into_the_last_one() {
+    let root = tempfile::tempdir().unwrap();
+    let files = Arc::new(OsFiles::open_or_create(root.path()).unwrap());
+    let (dir, log) = open(&files, &small());
+    let appends = 800_i64;
+    std::thread::scope(|scope| {
+        let maintenance = scope.spawn(|| {
+            while log.log_end().get() < appends {
+                if log.wants_next_segment() {
+                    log.prepare_next().unwrap();
+                }
+            }
+        });
+        for _ in 0..appends {
+            append(&log, &[&"x".repeat(1700)]).unwrap();
+        }
+        maintenance.join().unwrap();
+    });
+    flush(&dir, &log);
+    assert_eq!(values(&log, Offset::ZERO, 1 << 20).len(), usize::try_from(appends).unwrap());
+}
+
+#[test]
 fn nothing_is_made_ready_for_a_deleted_topic() {
     let files = Arc::new(SimFiles::new());
     let (_dir, log) = open(&files, &small());

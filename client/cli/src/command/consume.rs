@@ -128,7 +128,8 @@ fn places(
         let next = match options.from {
             Start::Earliest => first,
             Start::Latest => end,
-            Start::At(offset) => offset,
+            Start::At(offset) if (first..=end).contains(&offset) => offset,
+            Start::At(offset) => return Err(Failure::out_of_range(partition, offset, first, end)),
             Start::BeforeEnd(count) => Offset::new(end.get().saturating_sub_unsigned(count)).max(first),
             Start::Since(_) => since[number].unwrap_or(end),
         };
