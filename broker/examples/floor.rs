@@ -37,7 +37,7 @@ fn main() -> Outcome<()> {
     let dir = tempfile::tempdir()?;
     let mut config = Config::new(dir.path().join("data"));
     config.listen = vec!["127.0.0.1:0".parse()?];
-    config.topic.durability = DurabilityClass::Os;
+    config.topic.durability_set = DurabilityClass::Os;
     config.topic.retention = None;
     let broker = Broker::start(config)?;
     let address = broker.local_addrs()[0];

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub mod keys;
+pub mod kind;
 pub mod layers;
 pub mod topic;
+pub mod topic_keys;
 mod value;
 
 pub use layers::{ConfigError, Layers, Loaded, Source};
-pub use topic::{DurabilityClass, TopicSettings};
+pub use topic::{CleanupPolicy, DurabilityClass, TopicSettings};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

@@ -138,10 +138,10 @@ impl Engine {
         // The flusher sleeps while it has nothing to do: it is woken at each step, not at each append.
         let crosses = |step: u64, count: u64| step > 0 && count / step != (count - bytes) / step;
         let settings = partition.settings.load();
-        let is_interval = settings.durability == DurabilityClass::Interval;
+        let is_interval = settings.durability() == DurabilityClass::Interval;
         if crosses(self.config.writeback_step_bytes, appended)
             || crosses(self.config.writeback_max_bytes, unflushed)
-            || is_interval && partition.unflushed_bytes() >= settings.flush_bytes
+            || is_interval && partition.has_too_much_unflushed(&settings)
         {
             self.flusher.send([FlushRequest::Look]);
         }
@@ -157,14 +157,17 @@ impl fmt::Debug for Engine {
 /// How a log is kept by these settings.
 pub(crate) fn log_options(settings: &TopicSettings) -> LogOptions {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let deletes = settings.cleanup.deletes;
     LogOptions {
         segment_bytes: settings.segment_bytes,
         segment_ms: Some(millis(settings.segment_age)),
-        retention_bytes: settings.retention_bytes,
-        retention_ms: settings.retention.map(millis),
+        segment_jitter_ms: millis(settings.segment_jitter),
+        segment_index_bytes: settings.segment_index_bytes,
+        retention_bytes: settings.retention_bytes.filter(|_| deletes),
+        retention_ms: settings.retention.filter(|_| deletes).map(millis),
         batch_size_max: settings.max_message_bytes,
-        index_interval: settings.index_interval_bytes,
-        visibility: match settings.durability {
+        index_interval: settings.index_interval_bytes.max(1),
+        visibility: match settings.durability() {
             DurabilityClass::Fsync => Visibility::Flushed,
             DurabilityClass::Interval | DurabilityClass::Os => Visibility::Appended,
         },

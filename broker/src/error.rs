@@ -8,6 +8,9 @@ use folio_wire::native::ErrorCode;
 pub(crate) struct ServiceError {
     pub(crate) fault: Fault,
     pub(crate) text: String,
+    /// Of records that were looked at one by one: the number of each that is to blame within what was sent for its
+    /// partition, and why.
+    pub(crate) records: Vec<(u32, String)>,
 }
 
 /// The kinds of failure, sorted by blame.
@@ -40,7 +43,7 @@ pub(crate) enum Fault {
 
 impl ServiceError {
     pub(crate) fn new(fault: Fault, text: impl Into<String>) -> Self {
-        Self { fault, text: text.into() }
+        Self { fault, text: text.into(), records: Vec::new() }
     }
 
     /// The data directory is not to be trusted any more.

@@ -87,7 +87,7 @@ impl<F: Files> Partition<F> {
     }
 
     pub(crate) fn durability(&self) -> DurabilityClass {
-        self.settings.load().durability
+        self.settings.load().durability()
     }
 
     /// Its topic was deleted. From here on an error of its files is nobody's fault: they are on their way out of the
@@ -161,5 +161,12 @@ impl<F: Files> Partition<F> {
     /// Bytes appended and not known to be flushed.
     pub(crate) fn unflushed_bytes(&self) -> u64 {
         self.appended_bytes.load(Ordering::Relaxed).saturating_sub(self.flushed_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Whether an `interval` topic of these settings has to be flushed for what was appended since the last flush.
+    pub(crate) fn has_too_much_unflushed(&self, settings: &TopicSettings) -> bool {
+        let records = || (self.log.log_end().get() - self.log.durable().get()).unsigned_abs();
+        self.unflushed_bytes() >= settings.flush_bytes
+            || settings.flush_messages.is_some_and(|most| records() >= most)
     }
 }

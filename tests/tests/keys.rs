@@ -62,13 +62,17 @@ effects! {
     "fetch.waiting.max" one_fetch_too_many_does_not_wait
     "decompress.max.bytes" a_batch_that_unpacks_to_more_is_refused
     "topic.durability" durability_decides_about_flushes
+    "topic.cleanup.policy" a_compacted_topic_keeps_old_records_and_takes_none_without_a_key
     "topic.retention.ms" old_records_go
     "topic.retention.bytes" too_many_bytes_go
     "topic.segment.bytes" segments_are_no_larger
     "topic.segment.ms" segments_are_no_older
+    "topic.segment.jitter.ms" some_segments_are_closed_earlier_than_others
+    "topic.segment.index.bytes" a_segment_whose_index_is_full_is_closed
     "topic.index.interval.bytes" index_entries_are_so_far_apart
     "topic.max.message.bytes" a_larger_batch_is_refused
     "topic.flush.ms" an_interval_topic_is_flushed_in_time
+    "topic.flush.messages" a_topic_is_flushed_by_the_number_of_its_records
     "topic.flush.bytes" an_interval_topic_is_flushed_by_size
     "topic.message.timestamp.before.max.ms" a_record_from_the_past_is_refused
     "topic.message.timestamp.after.max.ms" a_record_from_the_future_is_refused
@@ -426,6 +430,27 @@ fn durability_decides_about_flushes() {
     }
 }
 
+fn a_compacted_topic_keeps_old_records_and_takes_none_without_a_key() {
+    let settings = |policy| {
+        [("maintenance.interval.ms", "20"), ("topic.retention.ms", "50"), ("topic.cleanup.policy", policy)]
+    };
+    let keyed = |rig: &Served| {
+        rig.send_with(ProducerConfig::new(), ProducerRecord::to("t").partition(0).key(b"k").value(b"x"))
+    };
+    let rig = Served::with_topic(&settings("compact"));
+    keyed(&rig).unwrap();
+    assert_eq!(code(rig.send(b"x")), ErrorCode::INVALID_RECORD);
+    std::thread::sleep(WHILE);
+    assert_eq!((rig.partition().log_start.get(), rig.partition().log_end.get()), (0, 1));
+    let rig = Served::with_topic(&settings("compact,delete"));
+    keyed(&rig).unwrap();
+    assert_eq!(code(rig.send(b"x")), ErrorCode::INVALID_RECORD);
+    until("the record goes", || rig.partition().log_start.get() == 1);
+    let rig = Served::with_topic(&settings("delete"));
+    rig.send(b"x").unwrap();
+    until("the record goes", || rig.partition().log_start.get() == 1);
+}
+
 fn old_records_go() {
     let settings = |age| [("maintenance.interval.ms", "20"), ("topic.retention.ms", age)];
     let rig = Served::with_topic(&settings("50"));
@@ -478,6 +503,47 @@ fn segments_are_no_older() {
     assert_eq!(rig.partition().segments, 1);
 }
 
+fn some_segments_are_closed_earlier_than_others() {
+    let segments = |jitter| {
+        let settings = [
+            ("maintenance.interval.ms", "20"),
+            ("topic.segment.ms", "60000"),
+            ("topic.segment.jitter.ms", jitter),
+        ];
+        let rig = Served::new(&settings);
+        rig.client.admin().create_topic(NewTopic::new("t", 64)).wait().unwrap();
+        let producer = rig.client.producer(ProducerConfig::new()).unwrap();
+        let sent: Vec<_> = (0..64)
+            .map(|number| producer.send(ProducerRecord::to("t").partition(number).value(b"x")).unwrap())
+            .collect();
+        sent.into_iter().for_each(|one| drop(one.wait().unwrap()));
+        (rig, producer)
+    };
+    let closed = |rig: &Served| {
+        let described = rig.client.admin().describe_topic("t").wait().unwrap();
+        described.partitions.iter().filter(|one| one.segments == 2).count()
+    };
+    // Of 64 the first is due after a second or so.
+    let (rig, _producer) = segments("60000");
+    until("one is closed", || closed(&rig) > 0);
+    assert!(closed(&rig) < 60, "and not all at once");
+    let (rig, _producer) = segments("0");
+    std::thread::sleep(WHILE);
+    assert_eq!(closed(&rig), 0);
+}
+
+fn a_segment_whose_index_is_full_is_closed() {
+    let segments = |bytes: &str| {
+        let settings = [("topic.index.interval.bytes", "500"), ("topic.segment.index.bytes", bytes)];
+        let rig = Served::with_topic(&settings);
+        (0..30).for_each(|_| rig.send(&[7; 1000]).unwrap());
+        rig.partition().segments
+    };
+    // Ten entries, each for a batch.
+    assert!((3..=4).contains(&segments("80")));
+    assert_eq!(segments("800"), 1);
+}
+
 fn index_entries_are_so_far_apart() {
     let entries = |interval: &str| {
         let served = Served::with_topic(&[("topic.index.interval.bytes", interval)]);
@@ -504,6 +570,23 @@ fn an_interval_topic_is_flushed_in_time() {
     rig.send(b"x").unwrap();
     std::thread::sleep(WHILE);
     assert_eq!(rig.partition().durable.get(), 0);
+}
+
+fn a_topic_is_flushed_by_the_number_of_its_records() {
+    let settings = |messages, durability| {
+        [("topic.durability", durability), ("topic.flush.ms", "3600000"), ("topic.flush.messages", messages)]
+    };
+    for durability in ["interval", "os"] {
+        let rig = Served::with_topic(&settings("5", durability));
+        (0..4).for_each(|_| rig.send(b"x").unwrap());
+        std::thread::sleep(WHILE);
+        assert_eq!(rig.partition().durable.get(), 0, "{durability}");
+        rig.send(b"x").unwrap();
+        until("the fifth record makes it due", || rig.partition().durable.get() == 5);
+    }
+    let rig = Served::with_topic(&settings("1", "os"));
+    rig.send(b"x").unwrap();
+    assert_eq!(rig.partition().durable.get(), 1, "1 is fsync");
 }
 
 fn an_interval_topic_is_flushed_by_size() {

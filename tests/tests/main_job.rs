@@ -29,7 +29,7 @@ fn the_access_log_comes_back_byte_for_byte_in_every_durability_class() {
 fn what_one_broker_took_the_next_one_on_the_directory_serves() {
     let dir = tempfile::tempdir().unwrap();
     let (broker, client) = start(dir.path());
-    create(&client, "access", &[("segment.bytes", "300000")]);
+    create(&client, "access", &[("internal.segment.bytes", "300000")]);
     produce(&client, "access", Acks::All, Compression::None);
     stop(broker, client);
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Config;
-use super::topic::{FLUSH_INTERVAL, TopicSettings};
+use super::topic_keys::{self, TopicKey};
 use super::value::Value;
 
 /// One key of a `T`: its name, what it is for, and how it is read and written.
@@ -187,83 +187,20 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
     ),
 ];
 
-/// The settings of a topic; in the broker's configuration they stand under `topic.` and are the defaults of all.
-pub const TOPIC_KEYS: &[Key<TopicSettings>] = &[
-    key!(
-        "durability",
-        durability,
-        "fsync (acks=all waits for the disk), interval (flush.ms, flush.bytes) or os."
-    ),
-    key!("retention.ms", retention, "Milliseconds records are kept; -1 is for ever."),
-    key!(
-        "retention.bytes",
-        retention_bytes,
-        "Bytes a partition keeps, oldest segments go first; -1 is no limit."
-    ),
-    key!(
-        "segment.bytes",
-        segment_bytes,
-        "Bytes of a segment file; retention removes whole segments.",
-        |bytes: &u32| (4096..=1 << 30).contains(bytes),
-        "4096 to 1073741824 bytes"
-    ),
-    key!(
-        "segment.ms",
-        segment_age,
-        "Milliseconds after which a segment is closed though it has room.",
-        |age: &Duration| !age.is_zero(),
-        "1 or more milliseconds"
-    ),
-    key!(
-        "index.interval.bytes",
-        index_interval_bytes,
-        "Log bytes between two index entries: more is a smaller index and a longer walk.",
-        |bytes: &u32| *bytes > 0,
-        "1 or more bytes"
-    ),
-    key!("max.message.bytes", max_message_bytes, "The largest batch, in bytes as stored."),
-    Key {
-        name: "flush.ms",
-        reason: "Milliseconds an interval topic may stay unflushed; Kafka's default, 9223372036854775807, counts as 50.",
-        get: |topic| topic.flush_interval.write(),
-        set: |topic, text| {
-            topic.flush_interval = Option::<Duration>::read(text)?.unwrap_or(FLUSH_INTERVAL);
-            Ok(())
-        },
-    },
-    key!(
-        "flush.bytes",
-        flush_bytes,
-        "Bytes an interval topic may have unflushed.",
-        |&bytes: &u64| bytes > 0,
-        "1 or more bytes"
-    ),
-    key!(
-        "message.timestamp.before.max.ms",
-        timestamp_before_max,
-        "Milliseconds a record's time may lie behind this machine's clock; -1 is no limit."
-    ),
-    key!(
-        "message.timestamp.after.max.ms",
-        timestamp_after_max,
-        "Milliseconds a record's time may lie ahead of this machine's clock; -1 is no limit."
-    ),
-];
-
 /// Where the defaults of topics stand among the broker's keys.
 pub const TOPIC_PREFIX: &str = "topic.";
 
 /// Every full name, in the order of the tables.
 pub fn names() -> impl Iterator<Item = String> {
     let broker = BROKER_KEYS.iter().map(|key| key.name.to_owned());
-    broker.chain(TOPIC_KEYS.iter().map(|key| format!("{TOPIC_PREFIX}{}", key.name)))
+    broker.chain(topic_keys::acting().map(|key| format!("{TOPIC_PREFIX}{}", key.name)))
 }
 
 /// The value of `name`, or `None` when there is no such key.
 #[must_use]
 pub fn get(config: &Config, name: &str) -> Option<String> {
     match name.strip_prefix(TOPIC_PREFIX) {
-        Some(name) => topic_key(name).map(|key| key.get(&config.topic)),
+        Some(name) => acting(name).map(|key| key.get(&config.topic)),
         None => broker_key(name).map(|key| key.get(config)),
     }
 }
@@ -274,7 +211,7 @@ pub fn get(config: &Config, name: &str) -> Option<String> {
 /// See [`SetError`]; nothing is changed.
 pub fn set(config: &mut Config, name: &str, text: &str) -> Result<(), SetError> {
     let set = match name.strip_prefix(TOPIC_PREFIX) {
-        Some(name) => topic_key(name).map(|key| key.set(&mut config.topic, text)),
+        Some(name) => acting(name).map(|key| key.set_default(&mut config.topic, text)),
         None => broker_key(name).map(|key| key.set(config, text)),
     };
     set.ok_or_else(|| SetError::Unknown { nearest: nearest(name, names()) })?
@@ -296,15 +233,22 @@ pub enum SetError {
     },
 }
 
-/// The key of a topic's setting.
+/// What `name` is for: a line for whoever sets it.
 #[must_use]
-pub fn topic_key(name: &str) -> Option<&'static Key<TopicSettings>> {
-    TOPIC_KEYS.iter().find(|key| key.name == name)
+pub fn reason(name: &str) -> Option<&'static str> {
+    match name.strip_prefix(TOPIC_PREFIX) {
+        Some(name) => acting(name).map(|key| key.doc),
+        None => broker_key(name).map(|key| key.reason),
+    }
 }
 
 /// The name most like `name`.
 pub fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
     known.min_by_key(|known| strsim::damerau_levenshtein(name, known)).unwrap_or_default()
+}
+
+fn acting(name: &str) -> Option<&'static TopicKey> {
+    topic_keys::acting().find(|key| key.name == name)
 }
 
 fn broker_key(name: &str) -> Option<&'static Key<Config>> {
@@ -342,6 +286,7 @@ mod tests {
             ("listen", _) => "[::1]:9093,127.0.0.2:0".to_owned(),
             ("data.dir", _) => "/elsewhere".to_owned(),
             ("topic.durability", _) => "os".to_owned(),
+            ("topic.cleanup.policy", _) => "compact".to_owned(),
             (_, "false") => "true".to_owned(),
             (_, "-1") => "7".to_owned(),
             (_, number) => (number.parse::<u64>().unwrap() - 1).max(1).to_string(),
@@ -368,31 +313,16 @@ mod tests {
             ("listen", "", "ADDRESS:PORT, more of them separated by commas, as 127.0.0.1:9092"),
             ("loop.threads", "0", "a whole number, 1 or more"),
             ("topic.durability", "always", "fsync, interval or os"),
-            ("topic.segment.bytes", "100", "4096 to 1073741824 bytes"),
-            (
-                "topic.retention.ms",
-                "soon",
-                "a whole number of milliseconds, -1 or 9223372036854775807 for no limit",
-            ),
-            (
-                "topic.retention.ms",
-                "-2",
-                "a whole number of milliseconds, -1 or 9223372036854775807 for no limit",
-            ),
+            ("topic.segment.bytes", "100", "a whole number from 4096 to 2147483647"),
+            ("topic.retention.ms", "soon", "a whole number, -1 or more"),
+            ("topic.retention.ms", "-2", "a whole number, -1 or more"),
+            ("topic.cleanup.policy", "keep", "any of compact and delete, separated by commas"),
             ("data.dir", "", "a text that is not empty"),
             ("allow.incoherent.fs", "yes", "true or false"),
         ] {
             let refused = set(&mut Config::new("folio-data"), name, value);
             assert_eq!(refused, Err(SetError::Value { expected: expected.to_owned() }), "{name} = {value}");
         }
-    }
-
-    #[test]
-    fn kafkas_default_of_flush_ms_counts_as_fifty() {
-        let mut config = Config::new("folio-data");
-        set(&mut config, "topic.flush.ms", "7").unwrap();
-        set(&mut config, "topic.flush.ms", "9223372036854775807").unwrap();
-        assert_eq!(config.topic.flush_interval, Duration::from_millis(50));
     }
 
     #[test]

@@ -351,17 +351,13 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let (none, _a) = layers(None, &[], &[]);
         let defaults = none.load().unwrap();
-        let reason = |key: &str| match key.strip_prefix(keys::TOPIC_PREFIX) {
-            Some(name) => keys::topic_key(name).unwrap().reason,
-            None => keys::BROKER_KEYS.iter().find(|known| known.name == key).unwrap().reason,
-        };
         for key in keys::names() {
             // The number of cores decides these two.
             let value = match key.as_str() {
                 "loop.threads" | "lane.threads" => String::new(),
                 _ => toml_value(&keys::get(&defaults.config, &key).unwrap()),
             };
-            let expected = format!("# {}\n# {key} = {value}", reason(&key));
+            let expected = format!("# {}\n# {key} = {value}", keys::reason(&key).unwrap());
             assert!(text.contains(&expected), "config/foliod.toml lacks:\n{expected}");
         }
         let uncommented: String = text

@@ -1,4 +1,4 @@
-//! Settings of one topic, under Kafka's names where Kafka has one.
+//! Settings of one topic, as far as they do something, under Kafka's names where Kafka has one.
 
 use std::time::Duration;
 
@@ -8,17 +8,28 @@ pub enum DurabilityClass {
     /// Flushed: acks=all waits for the disk, and consumers see nothing that a power cut could take back.
     #[default]
     Fsync,
-    /// In the page cache, flushed every `flush.ms` or `flush.bytes`.
+    /// In the page cache, flushed every `flush.ms`, `flush.messages` or `flush.bytes`.
     Interval,
     /// In the page cache, written back within the directory's bounds.
     Os,
 }
 
+/// What becomes of old records: `cleanup.policy`. Neither keeps them for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// Segments go by age and size.
+    pub deletes: bool,
+    /// The last record of each key is kept; so every record has to have one.
+    pub compacts: bool,
+}
+
 /// Settings of one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
-    /// `durability`.
-    pub durability: DurabilityClass,
+    /// `durability`, as it is set; [`durability`](Self::durability) is what follows from it.
+    pub durability_set: DurabilityClass,
+    /// `cleanup.policy`.
+    pub cleanup: CleanupPolicy,
     /// `retention.ms`; `None` keeps records for ever.
     pub retention: Option<Duration>,
     /// `retention.bytes`; `None` does not limit by size.
@@ -27,12 +38,18 @@ pub struct TopicSettings {
     pub segment_bytes: u32,
     /// `segment.ms`: a segment older than that is closed and a new one begun.
     pub segment_age: Duration,
+    /// `segment.jitter.ms`: segments are closed earlier by up to this, each by another.
+    pub segment_jitter: Duration,
+    /// `segment.index.bytes`: a segment whose index has grown so far is closed.
+    pub segment_index_bytes: u32,
     /// `index.interval.bytes`: log bytes between two index entries.
     pub index_interval_bytes: u32,
     /// `max.message.bytes`: the largest batch, as stored.
     pub max_message_bytes: u32,
-    /// `flush.ms`, for `interval`.
-    pub flush_interval: Duration,
+    /// `flush.ms`; `None` is never.
+    pub flush_ms: Option<Duration>,
+    /// `flush.messages`; `None` is never.
+    pub flush_messages: Option<u64>,
     /// `flush.bytes`, for `interval`.
     pub flush_bytes: u64,
     /// `message.timestamp.before.max.ms`; `None` takes any age.
@@ -41,20 +58,44 @@ pub struct TopicSettings {
     pub timestamp_after_max: Option<Duration>,
 }
 
-/// The default of `flush.ms`; Kafka's own, "never", counts as this.
-pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
+/// How often an `interval` topic is flushed that does not say so.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
+
+impl TopicSettings {
+    /// When a record counts as safe. Kafka's own settings can ask for more than `durability` says: `flush.messages = 1`
+    /// is `fsync`, and any other `flush.messages` or `flush.ms` makes `interval` of `os`.
+    #[must_use]
+    pub fn durability(&self) -> DurabilityClass {
+        let flushes_by_itself = self.flush_messages.is_some() || self.flush_ms.is_some();
+        match self.durability_set {
+            _ if self.flush_messages == Some(1) => DurabilityClass::Fsync,
+            DurabilityClass::Os if flushes_by_itself => DurabilityClass::Interval,
+            set => set,
+        }
+    }
+
+    /// How long an `interval` topic may stay unflushed.
+    #[must_use]
+    pub fn flush_interval(&self) -> Duration {
+        self.flush_ms.unwrap_or(FLUSH_INTERVAL)
+    }
+}
 
 impl Default for TopicSettings {
     fn default() -> Self {
         Self {
-            durability: DurabilityClass::Fsync,
+            durability_set: DurabilityClass::Fsync,
+            cleanup: CleanupPolicy { deletes: true, compacts: false },
             retention: Some(Duration::from_secs(7 * 24 * 3600)),
             retention_bytes: None,
             segment_bytes: 1 << 30,
             segment_age: Duration::from_secs(7 * 24 * 3600),
+            segment_jitter: Duration::ZERO,
+            segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             max_message_bytes: 1_048_588,
-            flush_interval: FLUSH_INTERVAL,
+            flush_ms: None,
+            flush_messages: None,
             flush_bytes: 8 << 20,
             timestamp_before_max: None,
             timestamp_after_max: Some(Duration::from_secs(3600)),

@@ -4,11 +4,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::topic::DurabilityClass;
-
-/// Kafka's "never" of settings in milliseconds.
-const FOREVER_MS: u64 = i64::MAX as u64;
-
 /// A setting that can be read from text and written as the same text.
 ///
 /// The error of `read` says what was expected; who calls adds the key, the value and where it stood.
@@ -85,21 +80,6 @@ impl Value for Duration {
     }
 }
 
-/// Milliseconds; `-1` and Kafka's largest number are "no limit".
-impl Value for Option<Duration> {
-    fn read(text: &str) -> Result<Self, String> {
-        match text.parse::<i64>() {
-            Ok(-1 | i64::MAX) => Ok(None),
-            Ok(ms @ 0..) => Ok(Some(Duration::from_millis(ms.unsigned_abs()))),
-            _ => Err(format!("a whole number of milliseconds, -1 or {FOREVER_MS} for no limit")),
-        }
-    }
-
-    fn write(&self) -> String {
-        self.map_or_else(|| "-1".to_owned(), |limit| limit.as_millis().to_string())
-    }
-}
-
 /// Comma-separated.
 impl Value for Vec<SocketAddr> {
     fn read(text: &str) -> Result<Self, String> {
@@ -109,25 +89,5 @@ impl Value for Vec<SocketAddr> {
 
     fn write(&self) -> String {
         self.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    }
-}
-
-impl Value for DurabilityClass {
-    fn read(text: &str) -> Result<Self, String> {
-        match text {
-            "fsync" => Ok(Self::Fsync),
-            "interval" => Ok(Self::Interval),
-            "os" => Ok(Self::Os),
-            _ => Err("fsync, interval or os".to_owned()),
-        }
-    }
-
-    fn write(&self) -> String {
-        match self {
-            Self::Fsync => "fsync",
-            Self::Interval => "interval",
-            Self::Os => "os",
-        }
-        .to_owned()
     }
 }

@@ -10,7 +10,7 @@ use folio_wire::native::topics::{
 
 use super::codec::{NativeRequest, NativeResponse};
 use super::{code, header, respond, respond_later};
-use crate::config::keys::TOPIC_KEYS;
+use crate::config::topic_keys::TOPIC_KEYS;
 use crate::engine::{Disk, Engine};
 use crate::service::topics;
 use crate::view::Served;

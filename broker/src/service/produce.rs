@@ -48,7 +48,7 @@ pub(crate) fn admit(
     }
     engine.space.check()?;
     let settings = partition.settings.load();
-    Checks { settings: &settings, budget, now: now() }.all(&batches)?;
+    Checks { settings: &settings, budget, now: now(), records: 0 }.all(&batches)?;
     drop(settings);
     Ok((partition, batches))
 }
@@ -59,6 +59,8 @@ struct Checks<'a> {
     settings: &'a TopicSettings,
     budget: &'a mut UnpackBudget,
     now: Timestamp,
+    /// In the batches before the one that is looked at.
+    records: u32,
 }
 
 impl Checks<'_> {
@@ -113,7 +115,25 @@ impl Checks<'_> {
         if attributes.compression() != Compression::None {
             self.budget.left = self.budget.left.saturating_sub(checked.uncompressed_bytes);
         }
-        self.timestamps(checked.min_timestamp, checked.max_timestamp)
+        self.timestamps(checked.min_timestamp, checked.max_timestamp)?;
+        if self.settings.cleanup.compacts {
+            self.keys(batch, limit)?;
+        }
+        self.records = self.records.saturating_add(header.count);
+        Ok(())
+    }
+
+    /// Whether every record has a key: of a topic that keeps the last one of each key.
+    fn keys(&self, batch: &Batch<'_>, limit: DecompressLimit) -> Result<(), ServiceError> {
+        let records = batch.records(limit).map_err(|e| refused(&e))?;
+        let keyless = (self.records..)
+            .zip(&records)
+            .filter(|(_, record)| record.as_ref().is_ok_and(|record| record.key.is_none()));
+        let why = || "Compacted topic cannot accept message without key.".to_owned();
+        let to_blame: Vec<(u32, String)> = keyless.map(|(number, _)| (number, why())).collect();
+        let Some((number, why)) = to_blame.first() else { return Ok(()) };
+        let text = format!("record {number} of {} that are refused: {why}", to_blame.len());
+        Err(ServiceError { records: to_blame, ..ServiceError::new(Fault::InvalidRecord, text) })
     }
 
     fn timestamps(&self, min: Timestamp, max: Timestamp) -> Result<(), ServiceError> {
@@ -176,7 +196,9 @@ mod tests {
 
     fn check_with(bytes: &[u8], settings: &TopicSettings) -> Result<(), ErrorCode> {
         let mut budget = UnpackBudget { left: 1 << 20 };
-        Checks { settings, budget: &mut budget, now: NOW }.all(bytes).map_err(|error| error.native())
+        Checks { settings, budget: &mut budget, now: NOW, records: 0 }
+            .all(bytes)
+            .map_err(|error| error.native())
     }
 
     #[test]
@@ -291,7 +313,7 @@ mod tests {
     fn what_unpacks_to_more_than_the_bound_is_refused_and_not_unpacked() {
         let settings = TopicSettings::default();
         let mut budget = UnpackBudget { left: 500 };
-        let mut checks = Checks { settings: &settings, budget: &mut budget, now: NOW };
+        let mut checks = Checks { settings: &settings, budget: &mut budget, now: NOW, records: 0 };
         let refused = checks.all(&batch(Compression::Lz4)).unwrap_err();
         assert_eq!(refused.native(), ErrorCode::INVALID_RECORD);
         assert!(refused.text.contains("500 bytes"), "{}", refused.text);
@@ -301,7 +323,7 @@ mod tests {
     fn the_batches_of_one_request_share_what_they_may_unpack_to() {
         let settings = TopicSettings::default();
         let mut budget = UnpackBudget { left: 3000 };
-        let mut checks = Checks { settings: &settings, budget: &mut budget, now: NOW };
+        let mut checks = Checks { settings: &settings, budget: &mut budget, now: NOW, records: 0 };
         // About a thousand bytes each.
         let batch = batch(Compression::Lz4);
         checks.all(&[&batch[..], &batch].concat()).unwrap();

@@ -10,7 +10,7 @@ use folio_storage::partition::PartitionId;
 use uuid::Uuid;
 
 use crate::config::TopicSettings;
-use crate::config::keys::{TOPIC_KEYS, nearest, topic_key};
+use crate::config::topic_keys::{self, Effect};
 use crate::engine::{Disk, Engine, log_options, now};
 use crate::error::{Fault, ServiceError};
 use crate::metadata::{MetadataStore, Wanted};
@@ -105,7 +105,9 @@ fn serve(engine: &Engine, id: Uuid, topic: &metadata::Topic) {
         return;
     }
     let name: Arc<str> = topic.name.as_str().into();
-    let settings = Arc::new(ArcSwap::from_pointee(settings_of(engine, topic)));
+    let settings = settings_of(engine, topic);
+    say_what_does_nothing(topic, &settings);
+    let settings = Arc::new(ArcSwap::from_pointee(settings));
     let partitions = (0..topic.partitions).map(|number| {
         let partition = PartitionId { topic: id, partition: number };
         match engine.dir.log(partition) {
@@ -125,6 +127,18 @@ fn serve(engine: &Engine, id: Uuid, topic: &metadata::Topic) {
     let partitions = partitions.collect();
     let topic = Arc::new(Topic { id, name: Arc::clone(&name), partitions, settings: Arc::clone(&settings) });
     engine.view.rcu(|view| view.with(Arc::clone(&topic)));
+}
+
+/// Settings from which nothing follows, or not yet: whoever set them had better know.
+fn say_what_does_nothing(topic: &metadata::Topic, settings: &TopicSettings) {
+    if settings.cleanup.compacts {
+        tracing::warn!(topic = topic.name, "cleanup.policy has compact: nothing is compacted yet");
+    }
+    for (key, value) in &topic.settings {
+        if let Some(Effect::Kept(why)) = topic_keys::topic_key(key).map(|key| key.effect) {
+            tracing::info!(topic = topic.name, "{key} = {value} is kept and does nothing: {why}");
+        }
+    }
 }
 
 /// Takes a deleted topic out of sight, wakes who waits for it, and moves its files away.
@@ -191,20 +205,7 @@ pub(crate) fn settings(
     defaults: &TopicSettings,
     configs: &[(String, String)],
 ) -> Result<TopicSettings, ServiceError> {
-    let mut settings = defaults.clone();
-    for (key, value) in configs {
-        let known = topic_key(key).ok_or_else(|| {
-            let nearest = nearest(key, TOPIC_KEYS.iter().map(|key| key.name.to_owned()));
-            ServiceError::new(
-                Fault::InvalidConfig,
-                format!("unknown topic setting {key}; did you mean {nearest}?"),
-            )
-        })?;
-        known.set(&mut settings, value).map_err(|expected| {
-            ServiceError::new(Fault::InvalidConfig, format!("{key} = {value}: expected {expected}"))
-        })?;
-    }
-    Ok(settings)
+    topic_keys::settings_of(defaults, configs).map_err(|text| ServiceError::new(Fault::InvalidConfig, text))
 }
 
 fn check_name(name: &str) -> Result<(), ServiceError> {

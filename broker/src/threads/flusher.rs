@@ -62,9 +62,10 @@ struct Dirty {
 fn deadline(engine: &Engine, dirty: &BTreeMap<PartitionKey, Dirty>) -> Option<Instant> {
     let intervals = dirty.values().filter_map(|dirty| {
         let settings = dirty.partition.settings.load();
-        match settings.durability {
+        match settings.durability() {
             DurabilityClass::Fsync => Some(dirty.since),
-            DurabilityClass::Interval => Some(dirty.since + settings.flush_interval),
+            // A time that no clock reaches is none.
+            DurabilityClass::Interval => dirty.since.checked_add(settings.flush_interval()),
             // Who appends says when a bound is reached.
             DurabilityClass::Os => None,
         }
@@ -84,11 +85,11 @@ fn take_due(
         }
         let settings = dirty.partition.settings.load();
         is_over
-            || match settings.durability {
+            || match settings.durability() {
                 DurabilityClass::Fsync => true,
                 DurabilityClass::Interval => {
-                    at >= dirty.since + settings.flush_interval
-                        || dirty.partition.unflushed_bytes() >= settings.flush_bytes
+                    at.duration_since(dirty.since) >= settings.flush_interval()
+                        || dirty.partition.has_too_much_unflushed(&settings)
                 }
                 DurabilityClass::Os => {
                     if dirty.partition.unflushed_bytes() >= engine.config.writeback_step_bytes {

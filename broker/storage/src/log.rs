@@ -75,6 +75,10 @@ pub struct LogOptions {
     pub segment_bytes: u32,
     /// `segment.ms`.
     pub segment_ms: Option<u64>,
+    /// `segment.jitter.ms`: by up to so much less, each segment by another.
+    pub segment_jitter_ms: u64,
+    /// `segment.index.bytes`: eight for an entry, whatever an entry takes.
+    pub segment_index_bytes: u32,
     /// `retention.bytes`.
     pub retention_bytes: Option<u64>,
     /// `retention.ms`.
@@ -116,6 +120,8 @@ impl Default for LogOptions {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: Some(7 * 24 * 3600 * 1000),
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10 << 20,
             retention_bytes: None,
             retention_ms: Some(7 * 24 * 3600 * 1000),
             batch_size_max: 1_048_588,
@@ -182,9 +188,16 @@ impl<F: Files> Log<F> {
         self.options.load_full()
     }
 
-    /// Changes how it is kept; sizes hold from the next segment on.
+    /// Changes how it is kept; the shape of files holds from the next segment on. Waits for whoever appends: an append
+    /// goes by one set of options from its beginning to its end. What consumers see never goes back.
     pub fn set_options(&self, options: LogOptions) {
+        let writer = self.lock();
+        let shows_at_once = options.visibility == Visibility::Appended;
         self.options.store(Arc::new(options));
+        if shows_at_once {
+            // What was appended before waits for a flush that may come late, or not at all.
+            self.visible.store(Arc::new(writer.tail(self.log_end())));
+        }
     }
 
     /// Where it ends, as one value.
@@ -277,8 +290,11 @@ impl<F: Files> Log<F> {
         if tail.next_offset >= self.durable() {
             self.durable.store(Arc::new(*tail));
         }
-        if self.options.load().visibility == Visibility::Flushed && tail.next_offset > self.high_watermark() {
-            self.visible.store(Arc::new(*tail));
+        if self.options.load().visibility == Visibility::Flushed {
+            // Where records have just begun to be seen before they are flushed, an append may be ahead.
+            let tail = Arc::new(*tail);
+            self.visible
+                .rcu(|seen| Arc::clone(if tail.next_offset > seen.next_offset { &tail } else { seen }));
         }
     }
 

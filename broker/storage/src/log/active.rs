@@ -70,6 +70,9 @@ impl Shape {
         let log = u64::from(options.segment_bytes) + u64::from(options.batch_size_max);
         let log = log.min(u64::from(u32::MAX));
         let entries = log / u64::from(options.index_interval.max(1)) + 2;
+        let entries = entries.min(u64::from(options.segment_index_bytes) / COUNTED_ENTRY_SIZE).max(1);
+        // And the last word of the time index.
+        let entries = entries + 1;
         let index = INDEX_HEADER_SIZE as u64 + entries * INDEX_ENTRY_SIZE as u64;
         Self { log, index, interval: options.index_interval }
     }
@@ -176,6 +179,21 @@ impl<F: Files> Active<F> {
         Self { segment, uid, log, offsets, times, indexer, sync, is_dirty: false, written_back, begun }
     }
 
+    /// Whether its indexes may have no room for what so many further batches of so many bytes add.
+    pub(super) fn is_index_full(&self, batches: usize, bytes: u64) -> bool {
+        let more = bytes / u64::from(self.indexer.interval().max(1)) + 1;
+        let more = more.min(batches as u64) * INDEX_ENTRY_SIZE as u64;
+        let has_room =
+            |index: &F::Appender, entries: u32| entry_position(entries) + more <= index.map().capacity();
+        !has_room(&self.offsets, self.indexer.offset_entries())
+            || !has_room(&self.times, self.indexer.time_entries())
+    }
+
+    /// How much earlier than others this segment is closed, at most `most`: the same each time it is asked for.
+    pub(super) fn jitter(&self, most: u64) -> u64 {
+        if most == 0 { 0 } else { self.uid.get() % most }
+    }
+
     /// The handle to sync the log by.
     pub(super) fn log_handle(&self) -> Arc<F::File> {
         Arc::clone(&self.sync[0])
@@ -237,6 +255,8 @@ impl<F: Files> Active<F> {
     }
 }
 
+/// What `segment.index.bytes` counts for an entry.
+const COUNTED_ENTRY_SIZE: u64 = 8;
 const ALLOCATE_MIN: u64 = 64 * 1024;
 const ALLOCATE_MAX: u64 = 32 * 1024 * 1024;
 

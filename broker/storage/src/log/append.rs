@@ -165,7 +165,7 @@ impl<'a, F: Files> LogWriter<'a, F> {
         }
         let Stamped { ranges, batches, next } =
             stamp_all(buffers, self.log.log_end(), self.log.leader_epoch(), options.batch_size_max)?;
-        if self.writer.must_roll(size, next, options) {
+        if self.writer.must_roll(size, batches.len(), next, options) {
             if mode == Mode::Inline {
                 return Err(AppendError::NeedsLane);
             }
@@ -256,13 +256,15 @@ impl<F: Files> Writer<F> {
         Ok(())
     }
 
-    fn must_roll(&self, size: u64, next: Offset, options: &LogOptions) -> bool {
+    fn must_roll(&self, size: u64, batches: usize, next: Offset, options: &LogOptions) -> bool {
         let Some(active) = &self.active else { return true };
         let end = active.segment.end();
         let delta = next.get() - active.segment.base().get();
         let is_out_of_room = end + size > active.segment.log().map_or(0, |map| map.capacity());
-        end > 0 && (end + size > u64::from(options.segment_bytes) || delta > i64::from(i32::MAX))
-            || is_out_of_room
+        let is_full = end + size > u64::from(options.segment_bytes)
+            || delta > i64::from(i32::MAX)
+            || active.is_index_full(batches, size);
+        end > 0 && is_full || is_out_of_room
     }
 }
 

@@ -26,7 +26,9 @@ impl<F: Files> Log<F> {
             return Ok(false);
         };
         let age = |since: Timestamp| u64::try_from(now.get().saturating_sub(since.get())).unwrap_or(0);
-        let is_old = options.segment_ms.zip(active.begun).is_some_and(|(limit, begun)| age(begun) >= limit);
+        let limit =
+            options.segment_ms.map(|limit| limit - active.jitter(options.segment_jitter_ms.min(limit)));
+        let is_old = limit.zip(active.begun).is_some_and(|(limit, begun)| age(begun) >= limit);
         let last = active.segment.max_timestamp();
         let is_expired = options.retention_ms.zip(last).is_some_and(|(limit, last)| age(last) > limit);
         if !is_old && !is_expired {

@@ -2,6 +2,7 @@
 
 mod lookups;
 mod model;
+mod options;
 
 use std::time::{Duration, Instant};
 
