@@ -56,12 +56,32 @@ impl Epochs {
         self.rows.push((epoch, start));
     }
 
-    /// Where `epoch` ended: the epoch asked for or the latest before it, and the first offset of the one after.
-    /// `None` if the log begins later. The end of the current epoch is `log_end`.
-    pub fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+    /// Where `epoch` ended, in a log of these ends: the epoch asked for, or the latest before it that has records, and
+    /// the first offset of the one after. Of an epoch whose records are all gone, as far as anybody knows: the log
+    /// start. `None`: it is later than the current one, or none.
+    pub fn end_of(
+        &self,
+        epoch: LeaderEpoch,
+        log_start: Offset,
+        log_end: Offset,
+    ) -> Option<(LeaderEpoch, Offset)> {
+        if epoch < LeaderEpoch::new(0) || epoch > self.current() {
+            return None;
+        }
+        if epoch == self.current() {
+            return Some((epoch, log_end));
+        }
         let after = self.rows.partition_point(|(each, _)| *each <= epoch);
-        let (found, _) = self.rows.get(after.checked_sub(1)?)?;
-        Some((*found, self.rows.get(after).map_or(log_end, |(_, start)| *start)))
+        let end = self.rows.get(after).map_or(log_end, |(_, start)| *start).max(log_start);
+        // Where nothing is left of an epoch, it is as if the log had begun with the next one.
+        let found = after.checked_sub(1).and_then(|before| self.rows.get(before));
+        Some((found.filter(|_| end > log_start).map_or(epoch, |(found, _)| *found), end))
+    }
+
+    /// The epoch of the record at `offset`, or of the one that will be there.
+    pub fn at(&self, offset: Offset) -> LeaderEpoch {
+        let after = self.rows.partition_point(|(_, start)| *start <= offset);
+        after.checked_sub(1).and_then(|before| self.rows.get(before)).map_or(LeaderEpoch::NONE, |row| row.0)
     }
 
     /// The bytes of the file.
@@ -142,12 +162,32 @@ mod tests {
 
     #[test]
     fn the_end_of_an_epoch_is_the_start_of_the_one_after_it() {
-        let end = |epoch| history().end_of(LeaderEpoch::new(epoch), Offset::new(170));
+        let end = |epoch| history().end_of(LeaderEpoch::new(epoch), Offset::ZERO, Offset::new(170));
         assert_eq!(end(0), Some(row(0, 100)));
         assert_eq!(end(1), Some(row(0, 100)));
         assert_eq!(end(2), Some(row(2, 150)));
-        assert_eq!(end(9), Some(row(5, 170)));
+        assert_eq!(end(4), Some(row(2, 150)));
+        assert_eq!(end(5), Some(row(5, 170)));
+        assert_eq!(end(6), None, "nobody has heard of it");
         assert_eq!(end(-1), None);
+    }
+
+    #[test]
+    fn an_epoch_whose_records_are_gone_never_ends_below_the_log_start() {
+        let end =
+            |epoch, start| history().end_of(LeaderEpoch::new(epoch), Offset::new(start), Offset::new(170));
+        assert_eq!(end(0, 99), Some(row(0, 100)));
+        assert_eq!(end(0, 120), Some(row(0, 120)));
+        assert_eq!(end(1, 120), Some(row(1, 120)), "it is as if the log had begun with epoch 2");
+        assert_eq!(end(2, 120), Some(row(2, 150)));
+        assert_eq!(end(3, 160), Some(row(3, 160)));
+        assert_eq!(end(5, 160), Some(row(5, 170)));
+    }
+
+    #[test]
+    fn an_offset_is_of_the_epoch_that_began_last_before_it() {
+        let at = |offset| history().at(Offset::new(offset)).get();
+        assert_eq!([at(0), at(99), at(100), at(149), at(150), at(1000)], [0, 0, 2, 2, 5, 5]);
     }
 
     #[test]

@@ -240,6 +240,11 @@ impl<F: Files> Log<F> {
         &self.epochs
     }
 
+    /// Where a leader epoch ended; see [`Epochs::end_of`].
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.epochs.end_of(epoch, self.log_start(), self.log_end())
+    }
+
     /// Bytes in all segments.
     pub fn size(&self) -> u64 {
         self.view.load().iter().map(|segment| segment.end()).sum()
