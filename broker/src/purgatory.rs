@@ -6,7 +6,7 @@
 //! Invariants: a parked request is in exactly as many watch entries as it watches partitions and has
 //! exactly one deadline; whatever leaves (woken, expired, removed) leaves all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use slab::Slab;
@@ -24,14 +24,15 @@ pub(crate) struct Ticket {
 #[derive(Debug)]
 pub(crate) struct Purgatory<W> {
     parked: Slab<Parked<W>>,
-    watched: BTreeSet<(PartitionKey, Ticket)>,
+    /// What the partition is to the request: its number there.
+    watched: BTreeMap<(PartitionKey, Ticket), u32>,
     deadlines: BTreeSet<(Instant, Ticket)>,
     next_serial: u64,
 }
 
 impl<W> Purgatory<W> {
     pub(crate) fn new() -> Self {
-        Self { parked: Slab::new(), watched: BTreeSet::new(), deadlines: BTreeSet::new(), next_serial: 0 }
+        Self { parked: Slab::new(), watched: BTreeMap::new(), deadlines: BTreeSet::new(), next_serial: 0 }
     }
 
     /// How many requests wait.
@@ -39,31 +40,38 @@ impl<W> Purgatory<W> {
         self.parked.len()
     }
 
-    /// Parks `waiting` until one of `watches` is woken or `deadline` has come.
-    pub(crate) fn park(&mut self, watches: Vec<PartitionKey>, deadline: Instant, waiting: W) -> Ticket {
+    /// Parks `waiting` until one of `watches` is woken or `deadline` has come. Each has a number, by which the request
+    /// knows the partition.
+    pub(crate) fn park(
+        &mut self,
+        watches: Vec<(PartitionKey, u32)>,
+        deadline: Instant,
+        waiting: W,
+    ) -> Ticket {
         let entry = self.parked.vacant_entry();
         let ticket = Ticket { slot: entry.key(), serial: self.next_serial };
         self.next_serial += 1;
-        for watch in &watches {
-            self.watched.insert((*watch, ticket));
+        for (watch, number) in &watches {
+            self.watched.insert((*watch, ticket), *number);
         }
+        let watches = watches.into_iter().map(|(watch, _)| watch).collect();
         self.deadlines.insert((deadline, ticket));
         entry.insert(Parked { serial: ticket.serial, watches, deadline, waiting });
         ticket
     }
 
-    /// Shows every request that watches `partition` to `is_ready` and moves those that are to `ready`,
-    /// in the order they were parked in.
+    /// Shows every request that watches `partition` to `is_ready`, with its number for it, and moves those that are to
+    /// `ready`, in the order they were parked in.
     pub(crate) fn wake(
         &mut self,
         partition: PartitionKey,
-        mut is_ready: impl FnMut(&mut W) -> bool,
+        mut is_ready: impl FnMut(&mut W, u32) -> bool,
         ready: &mut Vec<W>,
     ) {
-        let mut tickets: Vec<Ticket> = self.watching(partition).collect();
-        tickets.sort_unstable_by_key(|ticket| ticket.serial);
-        for ticket in tickets {
-            if self.get_mut(ticket).is_some_and(&mut is_ready) {
+        let mut watching: Vec<(Ticket, u32)> = self.watching(partition).collect();
+        watching.sort_unstable_by_key(|(ticket, _)| ticket.serial);
+        for (ticket, number) in watching {
+            if self.get_mut(ticket).is_some_and(|waiting| is_ready(waiting, number)) {
                 ready.extend(self.remove(ticket));
             }
         }
@@ -112,10 +120,10 @@ impl<W> Purgatory<W> {
         Some(parked.waiting)
     }
 
-    fn watching(&self, partition: PartitionKey) -> impl Iterator<Item = Ticket> + '_ {
+    fn watching(&self, partition: PartitionKey) -> impl Iterator<Item = (Ticket, u32)> + '_ {
         let first = (partition, Ticket { slot: 0, serial: 0 });
         let last = (partition, Ticket { slot: usize::MAX, serial: u64::MAX });
-        self.watched.range(first..=last).map(|(_, ticket)| *ticket)
+        self.watched.range(first..=last).map(|((_, ticket), number)| (*ticket, *number))
     }
 }
 
@@ -144,24 +152,41 @@ mod tests {
     fn a_wake_takes_only_who_watches_the_partition_and_is_ready() {
         let now = Instant::now();
         let mut purgatory = Purgatory::new();
-        purgatory.park(vec![A], after(now, 10), "a");
-        purgatory.park(vec![A, B], after(now, 10), "ab");
-        purgatory.park(vec![B], after(now, 10), "b");
-        purgatory.park(vec![A], after(now, 10), "not yet");
+        purgatory.park(vec![(A, 0)], after(now, 10), "a");
+        purgatory.park(vec![(A, 0), (B, 1)], after(now, 10), "ab");
+        purgatory.park(vec![(B, 0)], after(now, 10), "b");
+        purgatory.park(vec![(A, 0)], after(now, 10), "not yet");
         let mut ready = Vec::new();
-        purgatory.wake(A, |name| *name != "not yet", &mut ready);
+        purgatory.wake(A, |name, _| *name != "not yet", &mut ready);
         assert_eq!(ready, ["a", "ab"]);
         assert_eq!(purgatory.len(), 2);
         assert!(purgatory.watches(A) && purgatory.watches(B));
     }
 
     #[test]
+    fn who_is_woken_is_told_by_which_of_its_partitions() {
+        let now = Instant::now();
+        let mut purgatory = Purgatory::new();
+        purgatory.park(vec![(A, 7), (B, 8)], after(now, 10), Vec::new());
+        for partition in [B, A, B] {
+            let note = |seen: &mut Vec<u32>, number| {
+                seen.push(number);
+                seen.len() == 3
+            };
+            let mut ready = Vec::new();
+            purgatory.wake(partition, note, &mut ready);
+            assert!(ready.is_empty() || ready == [[8, 7, 8]]);
+        }
+        assert_eq!(purgatory.len(), 0);
+    }
+
+    #[test]
     fn who_was_woken_by_one_partition_no_longer_waits_for_the_other() {
         let now = Instant::now();
         let mut purgatory = Purgatory::new();
-        purgatory.park(vec![A, B], after(now, 10), ());
+        purgatory.park(vec![(A, 0), (B, 1)], after(now, 10), ());
         let mut ready = Vec::new();
-        purgatory.wake(A, |()| true, &mut ready);
+        purgatory.wake(A, |(), _| true, &mut ready);
         assert!(!purgatory.watches(B));
         assert_eq!(purgatory.next_deadline(), None);
     }
@@ -171,7 +196,7 @@ mod tests {
         let now = Instant::now();
         let mut purgatory = Purgatory::new();
         for millis in [30, 10, 20] {
-            purgatory.park(vec![A], after(now, millis), millis);
+            purgatory.park(vec![(A, 0)], after(now, millis), millis);
         }
         let mut expired = Vec::new();
         purgatory.expire(after(now, 9), &mut expired);
@@ -185,9 +210,9 @@ mod tests {
     fn a_ticket_of_one_that_left_never_names_its_successor() {
         let now = Instant::now();
         let mut purgatory = Purgatory::new();
-        let first = purgatory.park(vec![A], now, 1);
+        let first = purgatory.park(vec![(A, 0)], now, 1);
         assert_eq!(purgatory.remove(first), Some(1));
-        let second = purgatory.park(vec![A], now, 2);
+        let second = purgatory.park(vec![(A, 0)], now, 2);
         assert_eq!(purgatory.remove(first), None);
         assert_eq!(purgatory.get_mut(second), Some(&mut 2));
     }
@@ -197,10 +222,10 @@ mod tests {
         let now = Instant::now();
         let mut purgatory = Purgatory::new();
         for i in 0..1000_u64 {
-            purgatory.park(vec![A], after(now, i), i);
+            purgatory.park(vec![(A, 0)], after(now, i), i);
         }
         let mut ready = Vec::new();
-        purgatory.wake(A, |i| *i % 2 == 0, &mut ready);
+        purgatory.wake(A, |i, _| *i % 2 == 0, &mut ready);
         purgatory.expire(after(now, 2000), &mut ready);
         assert_eq!(ready.len(), 1000);
         assert_eq!(purgatory.len(), 0);

@@ -18,7 +18,7 @@ use crate::engine::{Disk, Engine};
 use crate::error::{Fault, ServiceError};
 use crate::partition::{Partition, PartitionKey};
 use crate::purgatory::{Purgatory, Ticket};
-use crate::service::fetch::{AnswerFetch, Collected, Fetch, cold_job};
+use crate::service::fetch::{AnswerFetch, Fetch, Standing, cold_job};
 use crate::service::produce::Admitted;
 use crate::threads::lane::{self, LaneJob};
 
@@ -74,8 +74,6 @@ enum EntryState {
 pub(crate) struct WaitingFetch {
     fetch: Fetch,
     answer: AnswerFetch,
-    /// What the last look found.
-    collected: Option<Collected>,
 }
 
 /// Batches of one partition that are to be appended at the end of a turn.
@@ -157,7 +155,8 @@ impl Shard {
         if waits_for_watermark {
             admitted.iter().for_each(|(_, partition, _)| partition.register_waiter(self.index));
         }
-        let watches = admitted.iter().map(|(_, partition, _)| partition.key).collect();
+        let watches =
+            admitted.iter().zip(0..).map(|((_, partition, _), number)| (partition.key, number)).collect();
         let ticket = self.produces.park(watches, deadline, waiting);
         for (number, partition, batches) in admitted {
             self.collect(&partition, Pending { batches, ticket: Some((ticket, number)) });
@@ -178,17 +177,17 @@ impl Shard {
 
     /// Parks a fetch until it has enough, unless too many wait: then it is answered with what there is.
     pub(crate) fn park_fetch(&mut self, deadline: Instant, waiting: WaitingFetch) -> Option<Ticket> {
-        let partitions: Vec<_> = waiting.fetch.partitions().cloned().collect();
         let too_many = self.fetches.len() >= self.engine.config.fetch_waiting_max;
-        if too_many || self.is_draining || partitions.is_empty() {
+        if too_many || self.is_draining {
             self.answer_fetch(waiting);
             return None;
         }
-        partitions.iter().for_each(|partition| partition.register_waiter(self.index));
-        let watches = partitions.iter().map(|partition| partition.key).collect();
+        waiting.fetch.partitions().for_each(|partition| partition.register_waiter(self.index));
+        let watches = waiting.fetch.watches();
         let ticket = self.fetches.park(watches, deadline, waiting);
         // Whoever moved a high watermark before it saw our bit told nobody: look again, now that the bit is set.
-        if self.fetches.get_mut(ticket).is_some_and(WaitingFetch::has_enough)
+        let looked = self.fetches.get_mut(ticket).map(|waiting| waiting.fetch.look_at_moved());
+        if looked.is_some_and(|standing| standing != Standing::TooLittle)
             && let Some(waiting) = self.fetches.remove(ticket)
         {
             self.answer_fetch(waiting);
@@ -208,16 +207,13 @@ impl Shard {
     }
 
     fn answer_fetch(&self, waiting: WaitingFetch) {
-        let WaitingFetch { fetch, answer, collected } = waiting;
+        let WaitingFetch { fetch, answer } = waiting;
         if self.engine.health.has_failed() {
             return answer(fetch.refused(&ServiceError::storage_failed()));
         }
-        match collected.unwrap_or_else(|| fetch.collect_warm()) {
-            Collected::Ready(found) => {
-                fetch.note_answered(&self.engine, &found);
-                answer(found);
-            }
-            Collected::Cold => self.engine.readers.run(cold_job(fetch, answer)),
+        match fetch.standing() {
+            Standing::Cold => self.engine.readers.run(cold_job(fetch, answer)),
+            Standing::Enough | Standing::TooLittle => answer(fetch.finish_late(&self.engine)),
         }
     }
 
@@ -283,8 +279,8 @@ impl Shard {
     fn advanced(&mut self, partitions: &[Arc<Partition<Disk>>]) {
         let (mut produces, mut fetches) = (Vec::new(), Vec::new());
         for partition in partitions {
-            self.produces.wake(partition.key, |waiting| waiting.is_done(), &mut produces);
-            self.fetches.wake(partition.key, WaitingFetch::has_enough, &mut fetches);
+            self.produces.wake(partition.key, |waiting, _| waiting.is_done(), &mut produces);
+            self.fetches.wake(partition.key, WaitingFetch::is_ready, &mut fetches);
         }
         produces.into_iter().for_each(WaitingProduce::finish);
         for waiting in fetches {
@@ -315,7 +311,7 @@ impl Shard {
             waiting.entries.fill_with(|| EntryState::Refused(ServiceError::storage_failed()));
             waiting.finish();
         }
-        for WaitingFetch { fetch, answer, .. } in fetches {
+        for WaitingFetch { fetch, answer } in fetches {
             answer(fetch.refused(&ServiceError::storage_failed()));
         }
     }
@@ -359,15 +355,12 @@ impl LoopLocal for Shard {
 
 impl WaitingFetch {
     pub(crate) fn new(fetch: Fetch, answer: AnswerFetch) -> Self {
-        Self { fetch, answer, collected: None }
+        Self { fetch, answer }
     }
 
-    /// Looks, and keeps what it sees if that is enough.
-    fn has_enough(&mut self) -> bool {
-        let collected = self.fetch.collect_warm();
-        let is_enough = self.fetch.is_enough(&collected);
-        self.collected = is_enough.then_some(collected);
-        is_enough
+    /// Looks again at the partition of this number.
+    fn is_ready(&mut self, number: u32) -> bool {
+        self.fetch.look_again(number) != Standing::TooLittle
     }
 }
 

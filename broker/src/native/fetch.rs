@@ -14,7 +14,9 @@ use super::{encoded, header, respond, send, send_later};
 use crate::error::ServiceError;
 use crate::partition::PartitionKey;
 use crate::purgatory::Ticket;
-use crate::service::fetch::{AnswerFetch, Collected, Fetch, Outcome, Place, Want, check_entries, cold_job};
+use crate::service::fetch::{
+    AnswerFetch, Fetch, Limits, Outcome, Place, Standing, Want, check_entries, cold_job,
+};
 use crate::service::topics;
 use crate::shard::{Shard, WaitingFetch};
 
@@ -68,14 +70,13 @@ pub(super) fn call(
         };
         let leader_epoch = (entry.leader_epoch >= 0).then(|| LeaderEpoch::new(entry.leader_epoch));
         let (offset, max_bytes) = (Offset::new(entry.offset), entry.max_bytes as usize);
-        Want { partition, offset, max_bytes, leader_epoch, place }
+        Want { partition, offset, max_bytes, leader_epoch, last_epoch: None, place }
     });
     let bytes_max = shard.engine.config.fetch_max_bytes.min(request.answer_max);
-    let fetch = Fetch {
-        min_bytes: (message.min_bytes as usize).min(bytes_max),
-        max_bytes: (message.max_bytes as usize).min(bytes_max),
-        wants: wants.collect(),
-    };
+    let max_bytes = (message.max_bytes as usize).min(bytes_max);
+    let min_bytes = (message.min_bytes as usize).min(max_bytes);
+    let limits = Limits { min_bytes, max_bytes, batch_max: request.answer_max };
+    let mut fetch = Fetch::new(limits, wants.collect());
     if shard.engine.health.has_failed() {
         let refused = fetch.refused(&ServiceError::storage_failed());
         return send(reply, answer_of(head, refused));
@@ -83,20 +84,15 @@ pub(super) fn call(
     let later = |reply: Reply<NativeResponse>| -> AnswerFetch {
         Box::new(move |found| send_later(reply, answer_of(head, found)))
     };
-    let collected = fetch.collect_warm();
-    if message.max_wait_ms > 0 && !fetch.is_enough(&collected) {
-        let deadline = Instant::now() + Duration::from_millis(u64::from(message.max_wait_ms));
-        if let Some(ticket) = shard.park_fetch(deadline, WaitingFetch::new(fetch, later(reply.later()))) {
-            waiting.add(shard, ticket);
+    match fetch.begin(message.max_wait_ms > 0) {
+        Standing::Enough => send(reply, answer_of(head, fetch.finish(&shard.engine))),
+        Standing::Cold => shard.engine.readers.run(cold_job(fetch, later(reply.later()))),
+        Standing::TooLittle => {
+            let deadline = Instant::now() + Duration::from_millis(u64::from(message.max_wait_ms));
+            if let Some(ticket) = shard.park_fetch(deadline, WaitingFetch::new(fetch, later(reply.later()))) {
+                waiting.add(shard, ticket);
+            }
         }
-        return;
-    }
-    match collected {
-        Collected::Ready(found) => {
-            fetch.note_answered(&shard.engine, &found);
-            send(reply, answer_of(head, found));
-        }
-        Collected::Cold => shard.engine.readers.run(cold_job(fetch, later(reply.later()))),
     }
 }
 

@@ -1,17 +1,28 @@
 //! Fetch: whole batches up to the high watermark, waiting for them when there are too few.
+//!
+//! A fetch looks at its partitions once, in their order, and keeps what it found. While it waits, whoever hears that a
+//! partition has moved looks at that one again: waking costs what has moved, not what is asked for.
+//!
+//! Invariants:
+//! * the first batch of the first partition that has one goes whole, whatever the limits say; then they hold;
+//! * a batch that the peer cannot take in at all is an error of its partition, and never sent.
+
+mod want;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use folio_mapped::MapSlice;
-use folio_record::{LeaderEpoch, Offset};
-use folio_storage::{Cursor, Read, Touch};
+use folio_storage::Touch;
 
 use crate::engine::{Disk, Engine};
 use crate::error::{Fault, ServiceError};
-use crate::partition::Partition;
+use crate::partition::{Partition, PartitionKey};
 
-/// So many partitions may be read with one fetch: it is kept while it waits, and looked at whenever one of them moves.
+use want::Room;
+pub(crate) use want::{Found, Outcome, Place, Want};
+
+/// So many partitions may be read with one fetch: it is kept while it waits.
 pub(crate) const ENTRIES_MAX: usize = 10_000;
 
 /// Whether these partitions may be read with one fetch.
@@ -37,88 +48,128 @@ pub(crate) fn check_entries<'a>(
     Ok(())
 }
 
-/// A fetch, in house words.
-pub(crate) struct Fetch {
+/// How much a fetch is about, in record bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Worth answering for.
     pub(crate) min_bytes: usize,
+    /// Of the whole answer, unless its first batch is larger.
     pub(crate) max_bytes: usize,
-    pub(crate) wants: Vec<Want>,
+    /// Of any batch: the peer has no room for a larger one.
+    pub(crate) batch_max: usize,
+}
+
+/// A fetch, in house words, and what it has found so far.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    limits: Limits,
+    wants: Vec<Want>,
+    /// By want; `None`: not looked at yet, or not in memory.
+    found: Vec<Option<Outcome>>,
+    /// Record bytes in `found`.
+    bytes: usize,
+    /// Something was found that cannot be waited away.
+    is_settled: bool,
+    is_cold: bool,
 }
 
 /// Tells whoever asked, in the protocol that asked, what each partition had. Dropped unused, it closes the connection.
 pub(crate) type AnswerFetch = Box<dyn FnOnce(Vec<Outcome>) + Send>;
 
-/// What one partition had, or why it cannot be read from.
-pub(crate) type Outcome = Result<Found, ServiceError>;
-
-/// One partition that is read from.
-pub(crate) struct Want {
-    /// The partition, or why there is none to read from.
-    pub(crate) partition: Result<Arc<Partition<Disk>>, ServiceError>,
-    pub(crate) offset: Offset,
-    pub(crate) max_bytes: usize,
-    pub(crate) leader_epoch: Option<LeaderEpoch>,
-    /// Where this connection's last fetch of the partition ended.
-    pub(crate) place: Place,
-}
-
-/// A sequential reader's place, kept by its connection: whoever reads on finds it without an index. A fetch may be
-/// answered from the read pool, hence the lock; nobody ever waits for it.
-pub(crate) type Place = Arc<Mutex<Cursor>>;
-
-/// What one partition had.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) slice: Option<MapSlice>,
-    /// The reader's place once it has the slice.
-    pub(crate) cursor: Cursor,
-    pub(crate) high_watermark: Offset,
-    pub(crate) log_start: Offset,
-    pub(crate) leader_epoch: LeaderEpoch,
-    /// Why there is nothing, though the partition is there.
-    pub(crate) error: Option<ServiceError>,
-}
-
-/// What a read without waiting for a disk came to.
-pub(crate) enum Collected {
-    /// An outcome for each partition.
-    Ready(Vec<Outcome>),
-    /// Something that was asked for is not in memory.
+/// What a fetch has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has as much as was asked for, or something that cannot be waited away: it is to be answered.
+    Enough,
+    /// Something that was asked for is not in memory: it is to be read where one may wait for a disk.
     Cold,
+    /// It may wait for more.
+    TooLittle,
 }
 
 impl Fetch {
+    /// One that has looked at nothing yet.
+    pub(crate) fn new(limits: Limits, wants: Vec<Want>) -> Self {
+        let found = wants.iter().map(|_| None).collect();
+        Self { limits, wants, found, bytes: 0, is_settled: false, is_cold: false }
+    }
+
+    /// Looks at every partition, as far as they are in memory. One that may not wait, or has nothing to wait for, is
+    /// never [`Standing::TooLittle`].
+    pub(crate) fn begin(&mut self, may_wait: bool) -> Standing {
+        for index in 0..self.wants.len() {
+            // The order decides whose first batch goes whole: what comes later waits for what is cold.
+            if !self.look_at(index, Touch::Warm) {
+                break;
+            }
+        }
+        match self.standing() {
+            Standing::TooLittle if !may_wait || self.wants.is_empty() => Standing::Enough,
+            standing => standing,
+        }
+    }
+
+    /// Looks again at the partition of one want, which has moved.
+    pub(crate) fn look_again(&mut self, index: u32) -> Standing {
+        if (index as usize) < self.wants.len() {
+            self.look_at(index as usize, Touch::Warm);
+        }
+        self.standing()
+    }
+
+    /// Looks again at every partition that has moved since it was looked at, without having been told of one.
+    pub(crate) fn look_at_moved(&mut self) -> Standing {
+        for index in 0..self.wants.len() {
+            if self.found[index].as_ref().is_some_and(|found| self.wants[index].has_moved(found)) {
+                self.look_at(index, Touch::Warm);
+            }
+        }
+        self.standing()
+    }
+
     /// The partitions that can be waited for.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = &Arc<Partition<Disk>>> {
         self.wants.iter().filter_map(|want| want.partition.as_ref().ok())
     }
 
-    /// Whether `collected` is as much as was asked for, or something that cannot be waited away.
-    pub(crate) fn is_enough(&self, collected: &Collected) -> bool {
-        match collected {
-            Collected::Cold => true,
-            Collected::Ready(found) => {
-                let is_wrong = |one: &Outcome| one.as_ref().map_or(true, |one| one.error.is_some());
-                bytes_of(found) >= self.min_bytes || found.iter().any(is_wrong)
-            }
+    /// Which partitions are waited for, each with the number of its want.
+    pub(crate) fn watches(&self) -> Vec<(PartitionKey, u32)> {
+        let numbered = self.wants.iter().zip(0..);
+        numbered.filter_map(|(want, index)| Some((want.partition.as_ref().ok()?.key, index))).collect()
+    }
+
+    /// What it has come to.
+    pub(crate) fn standing(&self) -> Standing {
+        if self.is_cold {
+            Standing::Cold
+        } else if self.is_settled || self.bytes >= self.limits.min_bytes {
+            Standing::Enough
+        } else {
+            Standing::TooLittle
         }
     }
 
-    /// Reads what is in memory.
-    pub(crate) fn collect_warm(&self) -> Collected {
-        match self.collect(Touch::Warm) {
-            Some(found) => Collected::Ready(found),
-            None => Collected::Cold,
-        }
+    /// An outcome for each want, about to be answered: counts it, and moves the reader's places on.
+    pub(crate) fn finish(self, engine: &Engine) -> Vec<Outcome> {
+        engine.counters.bytes_out.add(self.bytes as u64);
+        let outcomes = self.wants.into_iter().zip(self.found).map(|(want, found)| {
+            let outcome = found.unwrap_or_else(|| Err(ServiceError::storage_failed()));
+            if let Ok(found) = &outcome {
+                want.reads_on(found);
+            }
+            outcome
+        });
+        outcomes.collect()
     }
 
-    /// `found` is about to be answered: counts it, and moves the reader's places on.
-    pub(crate) fn note_answered(&self, engine: &Engine, found: &[Outcome]) {
-        engine.counters.bytes_out.add(bytes_of(found) as u64);
-        for (want, found) in self.wants.iter().zip(found) {
-            if let Ok(Found { slice: Some(_), cursor, .. }) = found {
-                *want.place.lock().unwrap_or_else(PoisonError::into_inner) = *cursor;
+    /// As [`finish`](Self::finish), of one that has waited: log starts may have risen meanwhile.
+    pub(crate) fn finish_late(mut self, engine: &Engine) -> Vec<Outcome> {
+        for index in 0..self.wants.len() {
+            if self.found[index].as_mut().is_some_and(|found| self.wants[index].has_lost(found)) {
+                self.look_at(index, Touch::Warm);
             }
         }
+        self.finish(engine)
     }
 
     /// The same error for every partition.
@@ -126,102 +177,53 @@ impl Fetch {
         self.wants.iter().map(|_| Err(error.clone())).collect()
     }
 
-    /// `None` if something is cold and `touch` does not allow for it. The first batch of the first partition that
-    /// has one goes whole, whatever the limits say; then they hold.
-    fn collect(&self, touch: Touch) -> Option<Vec<Outcome>> {
-        let mut left = self.max_bytes;
-        let mut has_some = false;
-        let mut all = Vec::with_capacity(self.wants.len());
-        for want in &self.wants {
-            let partition = match &want.partition {
-                Ok(partition) => partition,
-                Err(error) => {
-                    all.push(Err(error.clone()));
-                    continue;
-                }
-            };
-            let mut found = want.read(partition, left, touch)?;
-            let size = found.slice.as_ref().map_or(0, MapSlice::len);
-            // A read gives one batch at the least; only the first may be larger than what is left.
-            if size > left.min(want.max_bytes) && has_some {
+    /// Whether `touch` allowed for it.
+    fn look_at(&mut self, index: usize, touch: Touch) -> bool {
+        self.bytes -= self.found[index].as_ref().map_or(0, size_of);
+        let left = self.limits.max_bytes.saturating_sub(self.bytes);
+        let room = Room { left, is_first: self.bytes == 0, batch_max: self.limits.batch_max };
+        let found = self.wants[index].read(room, touch);
+        let is_ready = found.is_some();
+        if let Some(found) = &found {
+            self.bytes += size_of(found);
+            self.is_settled |= found.as_ref().map_or(true, Found::is_settled);
+        }
+        self.is_cold |= !is_ready;
+        self.found[index] = found;
+        is_ready
+    }
+
+    /// Reads what has not been read for not being in memory.
+    fn read_cold(&mut self) {
+        for index in 0..self.wants.len() {
+            if self.found[index].is_none()
+                && self.look_at(index, Touch::Any)
+                && let Some(Ok(found)) = &mut self.found[index]
+                && let Some(slice) = &found.slice
+                && let Err(source) = slice.populate()
+            {
+                let text = format!("cannot read the log: {source}");
+                self.bytes -= slice.len();
                 found.slice = None;
-            } else {
-                left = left.saturating_sub(size);
-                has_some |= size > 0;
+                found.error = Some(ServiceError::new(Fault::StorageFailed, text));
             }
-            all.push(Ok(found));
         }
-        Some(all)
-    }
-}
-
-impl Want {
-    fn read(&self, partition: &Partition<Disk>, left: usize, touch: Touch) -> Option<Found> {
-        let log = &partition.log;
-        let mut cursor = *self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let nothing = |error| Found {
-            slice: None,
-            cursor: Cursor::default(),
-            high_watermark: log.high_watermark(),
-            log_start: log.log_start(),
-            leader_epoch: log.leader_epoch(),
-            error,
-        };
-        if let Some(error) = self.epoch_error(log.leader_epoch()) {
-            return Some(nothing(Some(error)));
-        }
-        if partition.is_deleted() {
-            return Some(nothing(Some(ServiceError::unknown_topic(&partition.topic))));
-        }
-        match log.read(self.offset, left.min(self.max_bytes), &mut cursor, touch) {
-            Ok(Read::Cold) => None,
-            Ok(Read::Ready(fetched)) => {
-                let (high_watermark, log_start) = (fetched.high_watermark, fetched.log_start);
-                Some(Found { slice: fetched.slice, cursor, high_watermark, log_start, ..nothing(None) })
-            }
-            Err(error) => Some(nothing(Some(ServiceError::of_read(&error)))),
-        }
-    }
-
-    fn epoch_error(&self, current: LeaderEpoch) -> Option<ServiceError> {
-        let theirs = self.leader_epoch?;
-        let fault = match theirs.cmp(&current) {
-            std::cmp::Ordering::Less => Fault::FencedLeaderEpoch,
-            std::cmp::Ordering::Equal => return None,
-            std::cmp::Ordering::Greater => Fault::UnknownLeaderEpoch,
-        };
-        Some(ServiceError::new(
-            fault,
-            format!("leader epoch {} is asked for, {} holds", theirs.get(), current.get()),
-        ))
     }
 }
 
 /// Reads on a thread that may wait for a disk, and answers from there.
-pub(crate) fn cold_job(fetch: Fetch, answer: AnswerFetch) -> impl FnOnce(&Engine) + Send + 'static {
+pub(crate) fn cold_job(mut fetch: Fetch, answer: AnswerFetch) -> impl FnOnce(&Engine) + Send + 'static {
     move |engine| {
         if engine.health.has_failed() {
             return answer(fetch.refused(&ServiceError::storage_failed()));
         }
-        let mut found = fetch.collect(Touch::Any).unwrap_or_default();
-        for one in &mut found {
-            if let Ok(Found { slice: Some(slice), error, .. }) = one
-                && let Err(source) = slice.populate()
-            {
-                *error =
-                    Some(ServiceError::new(Fault::StorageFailed, format!("cannot read the log: {source}")));
-            }
-            if let Ok(Found { slice, error: Some(_), .. }) = one {
-                *slice = None;
-            }
-        }
-        fetch.note_answered(engine, &found);
-        answer(found);
+        fetch.read_cold();
+        answer(fetch.finish_late(engine));
     }
 }
 
-fn bytes_of(found: &[Outcome]) -> usize {
-    found.iter().flatten().filter_map(|one| one.slice.as_ref()).map(MapSlice::len).sum()
+fn size_of(outcome: &Outcome) -> usize {
+    outcome.as_ref().ok().and_then(|found| found.slice.as_ref()).map_or(0, MapSlice::len)
 }
 
 #[cfg(test)]
