@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
+use std::time::{Duration, Instant};
+
 use folio_tests::daemon::Daemon;
+use folio_tests::native::Peer;
 
 const START_MS_MAX: f64 = 10.0;
 const IDLE_BYTES_MAX: u64 = 8000 * 1024;
@@ -26,6 +29,32 @@ fn an_empty_daemon_starts_in_10_ms_beside_its_syncs_and_keeps_less_than_8_mb() {
     println!("started in {quickest:.1} ms beside its syncs, {most} bytes of anonymous memory");
     assert!(quickest < START_MS_MAX, "{quickest} ms");
     assert!(most < IDLE_BYTES_MAX, "{most} bytes");
+}
+
+#[test]
+fn a_hundred_consumers_that_wait_at_the_tail_cost_next_to_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peers: Vec<Peer> = (0..100).map(|_| Peer::connect(daemon.address())).collect();
+    peers[0].create("t", 1, &[]);
+    let mut poll = |rounds: usize| {
+        for _ in 0..rounds {
+            let wait = Duration::from_millis(500);
+            let sent: Vec<_> =
+                peers.iter_mut().map(|peer| peer.submit_fetch(&[("t", 0, 0)], 1, wait)).collect();
+            for (peer, sent) in peers.iter_mut().zip(sent) {
+                assert!(peer.fetched(sent)[0].1.is_empty());
+            }
+        }
+    };
+    poll(1);
+    let (begun, before) = (Instant::now(), daemon.cpu());
+    poll(10);
+    let (took, cpu) = (begun.elapsed(), daemon.cpu() - before);
+    let share = cpu.as_secs_f64() / took.as_secs_f64();
+    println!("{:.2} % of a core over {took:.1?}", 100.0 * share);
+    // Built without optimisation it is several times what the release costs.
+    assert!(share < if cfg!(debug_assertions) { 0.05 } else { 0.01 }, "{share}");
 }
 
 /// "foliod 0.1.0 started in 3.1 ms (7 syncs: 1.2 ms), ...": how long the start took, and the syncs in it.
