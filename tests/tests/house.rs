@@ -8,7 +8,8 @@ use std::{fs, io};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("protocol/record", &[]),
     ("protocol/mapped", &[]),
-    ("protocol/wire", &["folio-record"]),
+    ("protocol/wire", &["folio-record", "folio-wire-derive"]),
+    ("protocol/wire/derive", &[]),
     ("protocol/channel", &["folio-mapped"]),
     ("broker/storage", &["folio-record", "folio-mapped"]),
     ("client", &["folio-record", "folio-wire", "folio-channel"]),

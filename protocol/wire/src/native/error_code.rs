@@ -1,8 +1,8 @@
 //! The one table of error codes: number, name, whether asking again may help.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use crate::error_table::error_table;
 
 /// The outcome of a request or of one part of it. 0 is success.
 ///
@@ -11,41 +11,8 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct ErrorCode(u16);
 
-macro_rules! codes {
-    ($($number:literal $constant:ident $retriable:ident $name:literal;)*) => {
-        impl ErrorCode {
-            $(
-                #[doc = concat!("`", $name, "`")]
-                pub const $constant: Self = Self($number);
-            )*
-
-            /// Every code of this build, in order.
-            pub const ALL: &[Self] = &[$(Self::$constant),*];
-
-            /// What it means, in a few words; `None` for a code that this build does not know.
-            #[must_use]
-            pub const fn name(self) -> Option<&'static str> {
-                match self.0 {
-                    $($number => Some($name),)*
-                    _ => None,
-                }
-            }
-
-            /// Whether the same request may succeed later. An unknown code is taken as final.
-            #[must_use]
-            pub const fn is_retriable(self) -> bool {
-                match self.0 {
-                    $($number => codes!(@ $retriable),)*
-                    _ => false,
-                }
-            }
-        }
-    };
-    (@ again) => { true };
-    (@ final) => { false };
-}
-
-codes! {
+error_table! {
+    ErrorCode(u16):
     0  NONE                    final "none";
     1  UNSUPPORTED             final "unsupported kind or version";
     2  INVALID_REQUEST         final "invalid request";
@@ -72,39 +39,4 @@ codes! {
     30 STORAGE_FULL            again "storage full";
     31 STORAGE_FAILED          final "storage failed";
     32 PARTITION_OFFLINE       final "partition offline";
-}
-
-impl ErrorCode {
-    /// Takes a number from elsewhere.
-    #[must_use]
-    pub const fn new(number: u16) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn number(self) -> u16 {
-        self.0
-    }
-
-    /// Whether this is success.
-    #[must_use]
-    pub const fn is_none(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.write_str(name),
-            None => write!(f, "error {}", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {self}", self.0)
-    }
 }
