@@ -1,0 +1,48 @@
+//! IncrementalAlterConfigs: single settings of a resource.
+
+use folio_wire_derive::Message;
+
+use super::alter_configs_answer::AlterConfigsResourceResponse;
+
+/// Changes settings.
+#[derive(Clone, PartialEq, Eq, Debug, Message)]
+#[kafka(api = IncrementalAlterConfigs, versions = 0..=1, flexible = 1..)]
+pub struct IncrementalAlterConfigsRequest<'a> {
+    /// Whose settings.
+    pub resources: Vec<AlterConfigsResource<'a>>,
+    /// Whether to check only, and change nothing.
+    pub validate_only: bool,
+}
+
+/// Something with settings.
+#[derive(Clone, PartialEq, Eq, Debug, Message)]
+pub struct AlterConfigsResource<'a> {
+    /// What it is: 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group.
+    pub resource_type: i8,
+    /// Its name: a topic, a broker's id, or empty for all brokers.
+    pub resource_name: &'a str,
+    /// The settings.
+    pub configs: Vec<AlterableConfig<'a>>,
+}
+
+/// A change.
+#[derive(Clone, PartialEq, Eq, Debug, Message)]
+pub struct AlterableConfig<'a> {
+    /// Its key.
+    pub name: &'a str,
+    /// 0 set, 1 back to the default, 2 add to the list, 3 take from the list.
+    pub config_operation: i8,
+    /// The value, or what is added or taken away.
+    #[kafka(nullable)]
+    pub value: Option<&'a str>,
+}
+
+/// How it went.
+#[derive(Clone, PartialEq, Eq, Debug, Message)]
+#[kafka(api = IncrementalAlterConfigs, versions = 0..=1, flexible = 1..)]
+pub struct IncrementalAlterConfigsResponse<'a> {
+    /// Milliseconds for which the client should be quiet, because of a quota.
+    pub throttle_time_ms: i32,
+    /// By resource.
+    pub responses: Vec<AlterConfigsResourceResponse<'a>>,
+}
