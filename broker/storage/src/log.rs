@@ -17,6 +17,7 @@ mod roll;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,9 @@ use crate::recovery::RecoveredLog;
 use active::Active;
 use append::Writer;
 pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
-pub use read::{Cursor, Fetched, Read, ReadError, TimeHit, Touch};
+pub use read::{Cursor, Fetched, Read, ReadError, Touch};
 use segment::Segment;
+pub use times::TimeHit;
 
 /// The end of a log, as one value: the state after one and the same batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
