@@ -5,13 +5,17 @@
 //! is late enough. All of this may wait for a disk, and unpacks batches.
 
 use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use folio_record::{DecompressLimit, Offset, Timestamp, UnverifiedBatch};
+use folio_record::{
+    BatchError, BatchHeader, DecompressLimit, LeaderEpoch, Offset, Record, Timestamp, UnverifiedBatch,
+};
 
-use super::Log;
 use super::lookup::Window;
 use super::read::{ReadError, Touch, visible_end};
 use super::segment::Segment;
+use super::{Log, Tail};
 use crate::files::Files;
 
 /// A record found by time.
@@ -21,6 +25,8 @@ pub struct TimeHit {
     pub offset: Offset,
     /// Its timestamp.
     pub timestamp: Timestamp,
+    /// The epoch that it was appended under.
+    pub leader_epoch: LeaderEpoch,
 }
 
 impl<F: Files> Log<F> {
@@ -32,29 +38,104 @@ impl<F: Files> Log<F> {
         if self.is_retired() {
             return Err(ReadError::Retired);
         }
-        let visible = **self.visible.load();
-        let log_start = self.log_start();
-        let view = self.view.load();
-        for (number, segment) in view.iter().enumerate() {
-            if segment.base() >= visible.next_offset {
-                break;
-            }
+        let sight = self.sight();
+        for (number, segment) in sight.segments() {
             // A maximum that nobody has read yet does not rule the segment out.
             if segment.max_timestamp().is_some_and(|max| max < timestamp) {
                 continue;
             }
-            let map = self.log_of(segment)?;
-            let end = visible_end(segment, &visible);
-            let window = Window { map, end, warm_from: u64::MAX, touch: Touch::Any };
-            let is_active = number + 1 == view.len();
-            let found = self
-                .search(segment, &window, timestamp, log_start, is_active)
-                .map_err(|source| self.unreadable(source))?;
+            let found = self.first_in(&sight, number, segment, timestamp)?;
             if found.is_some() {
                 return Ok(found);
             }
         }
         Ok(None)
+    }
+
+    /// The first of the records with the latest time that consumers may see; `None` where no record has a time. May
+    /// wait for a disk.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn latest_by_time(&self) -> Result<Option<TimeHit>, ReadError> {
+        if self.is_retired() {
+            return Err(ReadError::Retired);
+        }
+        let sight = self.sight();
+        let mut latest: Option<TimeHit> = None;
+        let beats = |time: Timestamp, latest: &Option<TimeHit>| {
+            time > latest.as_ref().map_or(Timestamp::NONE, |latest| latest.timestamp)
+        };
+        for (number, segment) in sight.segments() {
+            let known = segment.max_timestamp();
+            if known.is_some_and(|max| !beats(max, &latest)) {
+                continue;
+            }
+            let mut hit = match known {
+                Some(max) => self.first_in(&sight, number, segment, max)?,
+                None => None,
+            };
+            // It is not known, or the record that has it is out of sight.
+            if hit.is_none()
+                && let Some(max) = self.latest_in_sight(&sight, segment)?
+            {
+                hit = self.first_in(&sight, number, segment, max)?;
+            }
+            latest = hit.filter(|hit| beats(hit.timestamp, &latest)).or(latest);
+        }
+        Ok(latest)
+    }
+
+    /// What consumers may see.
+    fn sight(&self) -> Sight {
+        let (visible, log_start) = (**self.visible.load(), self.log_start());
+        Sight { visible, log_start, view: self.view.load_full() }
+    }
+
+    fn window<'a>(&self, sight: &Sight, segment: &'a Segment) -> Result<Window<'a>, ReadError> {
+        let map = self.log_of(segment)?;
+        let end = visible_end(segment, &sight.visible);
+        Ok(Window { map, end, warm_from: u64::MAX, touch: Touch::Any })
+    }
+
+    fn first_in(
+        &self,
+        sight: &Sight,
+        number: usize,
+        segment: &Segment,
+        timestamp: Timestamp,
+    ) -> Result<Option<TimeHit>, ReadError> {
+        let window = self.window(sight, segment)?;
+        let is_active = number + 1 == sight.view.len();
+        self.search(segment, &window, timestamp, sight.log_start, is_active)
+            .map_err(|source| self.unreadable(source))
+    }
+
+    /// The latest time of a segment's records in sight, by going through all of its batches.
+    fn latest_in_sight(&self, sight: &Sight, segment: &Segment) -> Result<Option<Timestamp>, ReadError> {
+        let window = self.window(sight, segment)?;
+        let latest = || -> io::Result<Option<Timestamp>> {
+            let (mut pos, mut latest) = (0, None);
+            while pos < window.end {
+                let header = window.header(pos)?;
+                let size = header.total_size();
+                if header.base_offset >= sight.log_start {
+                    latest = latest.max(Some(header.max_timestamp));
+                } else if header.last_offset() >= sight.log_start {
+                    // The log begins within this batch: its header speaks for records that are gone, too.
+                    let bytes = window.batch(pos, size)?;
+                    let times =
+                        |record: &Record<'_>| (record.offset >= sight.log_start).then_some(record.timestamp);
+                    each_record(&bytes, |record| {
+                        latest = latest.max(times(record));
+                        ControlFlow::Continue(())
+                    })?;
+                }
+                pos += size as u64;
+            }
+            Ok(latest)
+        };
+        latest().map_err(|source| self.unreadable(source))
     }
 
     fn search(
@@ -119,20 +200,47 @@ impl<F: Files> Log<F> {
     }
 }
 
+/// The log as consumers may see it at one moment.
+struct Sight {
+    visible: Tail,
+    log_start: Offset,
+    view: Arc<Vec<Arc<Segment>>>,
+}
+
+impl Sight {
+    /// The segments that have something to be seen, each with its number in the view.
+    fn segments(&self) -> impl Iterator<Item = (usize, &Segment)> {
+        let seen = self.view.iter().take_while(|segment| segment.base() < self.visible.next_offset);
+        seen.map(|segment| &**segment).enumerate()
+    }
+}
+
 /// The records of a batch take no more than this, decompressed.
 const DECOMPRESSED_MAX: usize = 128 * 1024 * 1024;
 
 fn first_in_batch(bytes: &[u8], timestamp: Timestamp, log_start: Offset) -> io::Result<Option<TimeHit>> {
-    let invalid =
-        |error: folio_record::BatchError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+    let mut hit = None;
+    let header = each_record(bytes, |record| {
+        if record.timestamp < timestamp || record.offset < log_start {
+            return ControlFlow::Continue(());
+        }
+        hit = Some((record.offset, record.timestamp));
+        ControlFlow::Break(())
+    })?;
+    let leader_epoch = header.leader_epoch;
+    Ok(hit.map(|(offset, timestamp)| TimeHit { offset, timestamp, leader_epoch }))
+}
+
+/// Goes through the records of a batch until it is told to stop.
+fn each_record(bytes: &[u8], mut see: impl FnMut(&Record<'_>) -> ControlFlow<()>) -> io::Result<BatchHeader> {
+    let invalid = |error: BatchError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let (batch, _) = UnverifiedBatch::split_first(bytes).map_err(invalid)?;
     let records = batch.verify().map_err(invalid)?;
     let records = records.records(DecompressLimit::new(DECOMPRESSED_MAX)).map_err(invalid)?;
     for record in &records {
-        let record = record.map_err(invalid)?;
-        if record.timestamp >= timestamp && record.offset >= log_start {
-            return Ok(Some(TimeHit { offset: record.offset, timestamp: record.timestamp }));
+        if see(&record.map_err(invalid)?).is_break() {
+            break;
         }
     }
-    Ok(None)
+    Ok(*records.header())
 }

@@ -58,7 +58,15 @@ fn check<F: Files>(log: &Log<F>, batches: &[Vec<(usize, i64)>]) -> Result<(), Te
         let found = found.map(|hit| (hit.offset.get(), hit.timestamp.get()));
         prop_assert_eq!(found, expected.copied(), "time {}", time);
     }
+    let latest = log.latest_by_time().unwrap().map(|hit| (hit.offset.get(), hit.timestamp.get()));
+    prop_assert_eq!(latest, latest_of(&records, 0));
     Ok(())
+}
+
+/// The first of the records with the latest time, from `start` on.
+fn latest_of(records: &[(i64, i64)], start: i64) -> Option<(i64, i64)> {
+    let seen = records.iter().filter(|(offset, time)| *offset >= start && *time > -1);
+    seen.copied().max_by_key(|(offset, time)| (*time, -offset))
 }
 
 fn indexes(files: &SimFiles) -> Vec<PathBuf> {
@@ -282,4 +290,47 @@ fn a_read_that_must_not_wait_gives_up_before_it_touches_what_is_not_in_memory() 
     let Read::Ready(Fetched { slice: Some(slice), .. }) = read(3, Touch::Any) else { panic!("it may wait") };
     slice.populate().unwrap();
     assert!(matches!(read(3, Touch::Warm), Read::Ready(Fetched { is_near_tail: false, .. })));
+}
+
+#[test]
+fn the_latest_record_by_time_is_the_first_of_those_that_consumers_may_see() {
+    let files = Arc::new(SimFiles::new());
+    // Two records of a batch share the latest time; a later batch has it too.
+    let batches =
+        [vec![(100, 5), (100, 9), (100, 2)], vec![(100, 7), (100, 7)], vec![(100, 9)], vec![(100, 3)]];
+    let (dir, log) = filled(&files, &batches);
+    let latest = |log: &Log<SimFiles>| {
+        log.latest_by_time().unwrap().map(|hit| (hit.offset.get(), hit.timestamp.get()))
+    };
+    assert_eq!(latest(&log), Some((1, 9)));
+
+    // The log begins within a batch whose latest record is gone, and then behind the next one.
+    for (start, expected) in [(2, (5, 9)), (3, (5, 9)), (6, (6, 3))] {
+        dir.raise_log_start(&log, Offset::new(start), NOW, Instant::now()).unwrap();
+        assert_eq!(latest(&log), Some(expected), "from {start} on");
+    }
+
+    // What is not flushed is not to be seen here, however late.
+    let mut builder = BatchBuilder::new(Compression::Lz4, 1 << 20).unwrap();
+    for timestamp in [20, 30, 30] {
+        let timestamp = Timestamp::new(timestamp);
+        builder.append(&NewRecord { timestamp, key: None, value: Some(b"x"), headers: &[] }).unwrap();
+    }
+    let batch = BytesMut::from(builder.build().unwrap().as_slice());
+    log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap();
+    assert_eq!(latest(&log), Some((6, 3)));
+    flush(&dir, &log);
+    assert_eq!(latest(&log), Some((8, 30)), "within a compressed batch");
+    let hit = log.offset_for_time(Timestamp::new(21)).unwrap().unwrap();
+    assert_eq!((hit.offset.get(), hit.leader_epoch), (8, log.leader_epoch()));
+}
+
+#[test]
+fn a_log_without_records_or_without_times_has_no_latest_record() {
+    let files = Arc::new(SimFiles::new());
+    let (_dir, log) = filled(&files, &[]);
+    assert_eq!(log.latest_by_time().unwrap(), None);
+    let files = Arc::new(SimFiles::new());
+    let (_dir, log) = filled(&files, &[vec![(100, -1), (100, -1)]]);
+    assert_eq!(log.latest_by_time().unwrap(), None);
 }
