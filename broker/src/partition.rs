@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::config::{DurabilityClass, TopicSettings};
+use crate::error::{Fault, ServiceError};
 use arc_swap::ArcSwap;
+use folio_record::LeaderEpoch;
 use folio_storage::{Files, Log};
 
 /// Names a partition within this run of the broker.
@@ -98,6 +100,25 @@ impl<F: Files> Partition<F> {
 
     pub(crate) fn is_deleted(&self) -> bool {
         self.is_deleted.load(Ordering::SeqCst)
+    }
+
+    /// Whether it may be read by somebody who knows `theirs` to be its leader epoch.
+    ///
+    /// # Errors
+    /// It was deleted; the epoch is an older one, or one that is not known here yet.
+    pub(crate) fn check_reader(&self, theirs: Option<LeaderEpoch>) -> Result<(), ServiceError> {
+        if self.is_deleted() {
+            return Err(ServiceError::unknown_topic(&self.topic));
+        }
+        let Some(theirs) = theirs else { return Ok(()) };
+        let current = self.log.leader_epoch();
+        let fault = match theirs.cmp(&current) {
+            std::cmp::Ordering::Less => Fault::FencedLeaderEpoch,
+            std::cmp::Ordering::Equal => return Ok(()),
+            std::cmp::Ordering::Greater => Fault::UnknownLeaderEpoch,
+        };
+        let text = format!("leader epoch {} is asked for, {} holds", theirs.get(), current.get());
+        Err(ServiceError::new(fault, text))
     }
 
     /// Whether the next batch has to follow others through the lane.

@@ -1,4 +1,4 @@
-//! ListOffsets. A search by time may wait for a disk; the ends never do.
+//! ListOffsets.
 
 use folio_channel::Responder;
 use folio_record::Timestamp;
@@ -8,16 +8,17 @@ use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1, Lis
 use super::codec::{NativeRequest, NativeResponse};
 use super::{code, header_of_many, respond, respond_later};
 use crate::engine::Engine;
-use crate::error::ServiceError;
+use crate::service::offsets::{self, Spot};
 use crate::service::topics;
 
 pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
     let count = |message: &ListOffsetsRequestV1<'_>| message.entries.len();
     let Some((message, reply)) = header_of_many(request, reply, count) else { return };
     let head = request.head;
-    let wants: Vec<(String, u32, OffsetSpec)> =
-        message.entries.iter().map(|entry| (entry.topic.to_owned(), entry.partition, entry.spec)).collect();
-    let is_search = wants.iter().any(|(_, _, spec)| matches!(spec, OffsetSpec::AtTime(_)));
+    let wanted =
+        message.entries.iter().map(|entry| (entry.topic.to_owned(), entry.partition, spot(entry.spec)));
+    let wants: Vec<Wanted> = wanted.collect();
+    let is_search = wants.iter().any(|(_, _, spot)| spot.is_search());
     if !is_search {
         respond(head, &answer(engine, &wants), reply);
         return;
@@ -26,33 +27,31 @@ pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_
     engine.readers.run(move |engine| respond_later(head, &answer(engine, &wants), reply));
 }
 
-fn answer(engine: &Engine, wants: &[(String, u32, OffsetSpec)]) -> ListOffsetsAnswerV1 {
-    let entries = wants.iter().map(|(topic, partition, spec)| {
-        let found = find(engine, topic, *partition, *spec);
+fn answer(engine: &Engine, wants: &[Wanted]) -> ListOffsetsAnswerV1 {
+    let entries = wants.iter().map(|(topic, partition, spot)| {
+        let found = topics::partition(engine, topic, *partition).and_then(|partition| {
+            let spotted = offsets::find(&partition, *spot, None)?;
+            Ok((spotted, partition.log.leader_epoch().get()))
+        });
         let (error, message) = code(&found);
-        let (offset, timestamp, leader_epoch) = found.unwrap_or((-1, -1, -1));
-        ListedOffsetV1 { error, message, offset, timestamp, leader_epoch }
+        let (spotted, current) = found.unwrap_or((None, -1));
+        ListedOffsetV1 {
+            error,
+            message,
+            offset: spotted.map_or(-1, |spotted| spotted.offset.get()),
+            timestamp: spotted.and_then(|spotted| spotted.timestamp).map_or(-1, Timestamp::get),
+            leader_epoch: spotted.map_or(current, |spotted| spotted.leader_epoch.get()),
+        }
     });
     ListOffsetsAnswerV1 { error: ErrorCode::NONE, message: None, entries: entries.collect() }
 }
 
-/// Offset, time and leader epoch.
-fn find(
-    engine: &Engine,
-    topic: &str,
-    partition: u32,
-    spec: OffsetSpec,
-) -> Result<(i64, i64, i32), ServiceError> {
-    let partition = topics::partition(engine, topic, partition)?;
-    let log = &partition.log;
-    let epoch = log.leader_epoch().get();
+type Wanted = (String, u32, Spot);
+
+fn spot(spec: OffsetSpec) -> Spot {
     match spec {
-        OffsetSpec::Earliest => Ok((log.log_start().get(), -1, epoch)),
-        OffsetSpec::Latest => Ok((log.high_watermark().get(), -1, epoch)),
-        OffsetSpec::AtTime(time) => {
-            let hit =
-                log.offset_for_time(Timestamp::new(time)).map_err(|error| ServiceError::of_read(&error))?;
-            Ok(hit.map_or((-1, -1, epoch), |hit| (hit.offset.get(), hit.timestamp.get(), epoch)))
-        }
+        OffsetSpec::Earliest => Spot::Earliest,
+        OffsetSpec::Latest => Spot::Latest,
+        OffsetSpec::AtTime(time) => Spot::AtTime(Timestamp::new(time)),
     }
 }

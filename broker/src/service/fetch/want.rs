@@ -1,6 +1,5 @@
 //! One partition of a fetch: what is wanted of it, and what it had.
 
-use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use folio_mapped::MapSlice;
@@ -89,10 +88,7 @@ impl Want {
         };
         let log = &partition.log;
         let refused = |error| Some(Ok(Found { error: Some(error), ..Found::nothing(log) }));
-        if partition.is_deleted() {
-            return refused(ServiceError::unknown_topic(&partition.topic));
-        }
-        if let Err(error) = check_epoch(self.leader_epoch, log.leader_epoch()) {
+        if let Err(error) = partition.check_reader(self.leader_epoch) {
             return refused(error);
         }
         match self.diverging(partition) {
@@ -167,19 +163,4 @@ impl Want {
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = found.cursor;
         }
     }
-}
-
-/// Whether `theirs` is the epoch that holds.
-///
-/// # Errors
-/// It is an older one, or one that is not known here yet.
-pub(crate) fn check_epoch(theirs: Option<LeaderEpoch>, current: LeaderEpoch) -> Result<(), ServiceError> {
-    let Some(theirs) = theirs else { return Ok(()) };
-    let fault = match theirs.cmp(&current) {
-        Ordering::Less => Fault::FencedLeaderEpoch,
-        Ordering::Equal => return Ok(()),
-        Ordering::Greater => Fault::UnknownLeaderEpoch,
-    };
-    let text = format!("leader epoch {} is asked for, {} holds", theirs.get(), current.get());
-    Err(ServiceError::new(fault, text))
 }
