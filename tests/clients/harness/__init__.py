@@ -1,0 +1,1 @@
+"""Real Kafka clients against a real broker: the suite of `tests/clients/run`."""

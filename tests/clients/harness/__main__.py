@@ -1,0 +1,93 @@
+"""`tests/clients/run`: see there."""
+
+import argparse
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from . import administering, scenarios
+from .brokers import BROKERS
+from .clients import CLIENTS
+from .places import HERE, program
+from .report import Report
+
+PARTS = ("kcat", "python", "node", "java", "go", "rust")
+# Clients at work at the same time: they wait more than they compute.
+AT_ONCE = 4
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="tests/clients/run", description="Real Kafka clients against a real broker.")
+    parser.add_argument("--broker", action="append", choices=list(BROKERS), help="which broker; may be repeated (default: folio)")
+    parser.add_argument("--without", action="append", choices=PARTS, default=[], help="leave a toolchain's clients out; they count as skipped")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the claims whose name holds this")
+    parser.add_argument("--client", action="append", metavar="NAME", help="only this client; may be repeated")
+    return parser.parse_args()
+
+
+def main():
+    asked = arguments()
+    brokers = asked.broker or ["folio"]
+    if "java" in asked.without and "kafka" in brokers:
+        print("run: Kafka itself needs the part java", file=sys.stderr)
+        return 2
+    without = [word for part in asked.without for word in ("--without", part)]
+    if subprocess.run([HERE / "setup", *without]).returncode:
+        return 1
+    report = Report(asked.only)
+    clients = []
+    for client in CLIENTS:
+        if asked.client and client.name not in asked.client:
+            continue
+        if client.part in asked.without:
+            report.skip(client.name, f"left out with --without {client.part}")
+        else:
+            clients.append(client)
+    for name in brokers:
+        against(BROKERS[name], clients, report)
+    return 0 if report.close() else 1
+
+
+def against(kind, clients, report):
+    broker = kind()
+    runs = []
+    try:
+        runs = [scenarios.Run(client, broker, report) for client in clients]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(one_client, runs))
+            written = dict(zip((run.client.name for run in runs), pool.map(attempt(scenarios.write_matrix), runs)))
+            list(pool.map(lambda reader: one_reader(reader, runs, written), runs))
+    finally:
+        for run in runs:
+            run.driver.close()
+        broker.close()
+
+
+def one_client(run):
+    scenarios.alone(run)
+    administering.all_of(run)
+
+
+def attempt(what):
+    """What it gives, or the exception that it raised."""
+    def tried(*arguments):
+        try:
+            return what(*arguments)
+        except Exception as error:  # noqa: BLE001: raised where a claim can carry it
+            return error
+    return tried
+
+
+def one_reader(reader, runs, written):
+    def reads(writer):
+        found = written[writer.client.name]
+        if isinstance(found, Exception):
+            raise found
+        scenarios.read_matrix(reader, writer, *found)
+
+    for writer in runs:
+        if writer is not reader:
+            reader.claim(f"it_reads_what_{writer.client.name}_writes_byte_for_byte", reads, writer)
+
+
+sys.exit(main())

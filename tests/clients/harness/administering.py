@@ -1,0 +1,84 @@
+"""What every client with an admin does to topics, and how what cannot be is refused."""
+
+import time
+
+from . import wire
+from .clients import Refused
+from .report import check, equal
+
+WAIT_S = 10
+
+
+def administers(run):
+    topic = f"{run.client.name}-administered"
+    told = run.client.can("configs")
+    run.ask("create", topic=topic, partitions=3, configs={"retention.ms": "86400000"} if told else {})
+    wire.wait_for(run.broker.address, topic, 3)
+    eventually(lambda: run.ask("describe", topic=topic)["partitions"], 3, "partitions")
+    check(topic in run.ask("topics")["topics"], "the topic is not listed")
+    if told:
+        configs = run.ask("configs", topic=topic)["configs"]
+        equal(configs.get("retention.ms"), "86400000", "retention.ms")
+        equal(configs.get("cleanup.policy"), "delete", "cleanup.policy")
+        run.ask("alter", topic=topic, configs={"retention.ms": "3600000", "max.message.bytes": "500000"})
+        eventually(lambda: {name: value for name, value in run.ask("configs", topic=topic)["configs"].items()
+                            if name in ("retention.ms", "max.message.bytes")},
+                   {"retention.ms": "3600000", "max.message.bytes": "500000"}, "altered configuration")
+    if run.client.can("grow"):
+        run.ask("grow", topic=topic, partitions=5)
+        wire.wait_for(run.broker.address, topic, 5)
+        eventually(lambda: run.ask("describe", topic=topic)["partitions"], 5, "partitions after adding two")
+    with wire.Peer(run.broker.address) as peer:
+        peer.produce(topic, 2, wire.batch([(run.now, b"k", b"v", [])] * 10))
+    equal(run.ask("truncate", topic=topic, p=2, before=4)["low"], 4, "low watermark")
+    equal(run.ask("offsets", topic=topic, p=2), {"earliest": 4, "latest": 10}, "offsets after records were deleted")
+    run.ask("delete", topic=topic)
+    eventually(lambda: topic in run.ask("topics")["topics"], False, "whether the topic is listed")
+
+
+def eventually(found, expected, what):
+    """A broker may answer before everybody has heard."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        value = found()
+        if value == expected:
+            return
+        if time.monotonic() > deadline:
+            equal(value, expected, what)
+        time.sleep(0.05)
+
+
+def refuses(run):
+    name = run.client.name
+    topic = run.topic("refused", 2)
+    told = run.client.can("configs")
+    cases = [
+        ("a topic that exists", 36, lambda: run.ask("create", topic=topic, partitions=1, configs={})),
+        ("a name that cannot be", 17, lambda: run.ask("create", topic=f"{name}/slash", partitions=1, configs={})),
+        ("no partitions", 37, lambda: run.ask("create", topic=f"{name}-none", partitions=0, configs={})),
+        ("deleting what is not there", 3, lambda: run.ask("delete", topic=f"{name}-missing")),
+    ]
+    if run.client.can("grow"):
+        cases.append(("fewer partitions", 37, lambda: run.ask("grow", topic=topic, partitions=1)))
+    if told:
+        cases += [
+            ("an unknown configuration key", 40,
+             lambda: run.ask("create", topic=f"{name}-key", partitions=1, configs={"no.such.key": "1"})),
+            ("a value that is none", 40, lambda: run.ask("alter", topic=topic, configs={"retention.ms": "soon"})),
+        ]
+    cases.append(("records that are not there yet", 1, lambda: run.ask("truncate", topic=topic, p=0, before=7)))
+    for what, code, attempt in cases:
+        try:
+            attempt()
+        except Refused as refused:
+            check(refused.code == code, what, "is refused with", refused.code, "not", code, refused)
+        else:
+            check(False, what, "is not refused")
+
+
+def all_of(run):
+    if not run.client.admin:
+        run.report.skip(f"{run.prefix}::it_administers_a_topic_from_its_creation_to_its_end", "has no admin requests")
+        return
+    run.claim("it_administers_a_topic_from_its_creation_to_its_end", administers, run)
+    run.claim("what_cannot_be_is_refused_with_kafkas_code", refuses, run)

@@ -1,0 +1,51 @@
+"""What the Python drivers share: the loop over commands, bytes as text, and errors with Kafka's code."""
+
+import base64
+import json
+import os
+import sys
+
+LIMIT_S = 30
+
+
+class Refused(Exception):
+    """An error code that stands in an answer where the client raises nothing."""
+
+    def __init__(self, code, message):
+        super().__init__(message or f"error {code}")
+        self.code = code
+
+
+def serve(commands, code_of):
+    """Answers each line of the standard input: `commands` maps names to functions of the command.
+
+    `code_of` gives Kafka's error code of an exception, or None.
+    """
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    # Whatever a library prints must not stand between the answers.
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = commands[command["do"]](command) or {}
+        except Exception as error:  # noqa: BLE001: whatever it is, the suite wants to see it
+            code = error.code if isinstance(error, Refused) else code_of(error)
+            answer = {"error": f"{type(error).__name__}: {error}", "code": code}
+        out.write(json.dumps(answer) + "\n")
+
+
+def data(text):
+    return None if text is None else base64.b64decode(text)
+
+
+def text(data):
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def headers(record):
+    return [(name, data(value)) for name, value in record.get("h", [])]
+
+
+def told(p, o, t, k, v, h):
+    """A record as the suite reads it."""
+    return {"p": p, "o": o, "t": t, "k": text(k), "v": text(v), "h": [[name, text(value)] for name, value in h or []]}
