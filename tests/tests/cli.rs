@@ -179,6 +179,9 @@ fn mistakes_end_with_their_code_and_say_what_to_do() {
         (&["consume", "t", "--from", "5", "--until", "end"], 1, "offset 5 is out of range"),
         (&["log", "dump", "/nowhere"], 1, "cannot read /nowhere"),
         (&["log", "dump", GOLDEN, "--partition", "plain-7"], 4, "has no partition plain-7"),
+        (&["log", "verify", "/nowhere"], 1, "cannot read /nowhere"),
+        (&["log", "verify", "/usr"], 1, "/usr is no data directory"),
+        (&["log", "verify", GOLDEN, "--partition", "plain-7"], 4, "has no partition plain-7"),
     ] {
         let output = terminal.run(arguments);
         let (code_got, said) = (output.status.code(), text(&output.stderr));
@@ -354,6 +357,47 @@ fn a_data_directory_is_told_without_a_broker() {
     };
     assert!(all.lines().any(says), "the metadata log is told field by field");
     assert!(folio(&["log", "dump", GOLDEN]).lines().any(|line| line.starts_with("batch ")));
+}
+
+#[test]
+fn damage_is_found_and_named_and_a_directory_that_a_daemon_has_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let folio = |arguments: &[&str]| {
+        Command::new(folio_tests::binary("folio")).args(arguments).arg(&data).output().unwrap()
+    };
+    let daemon = Daemon::on(dir.path(), &[]);
+    let address = daemon.address().to_owned();
+    let mut produce = Command::new(folio_tests::binary("folio"));
+    produce.args(["--broker", &address, "produce", "t", "--create", "-p", "0", LOG]);
+    let produced = produce.output().unwrap();
+    assert!(produced.status.success(), "{}", text(&produced.stderr));
+
+    let holder = format!("is in use by process {}", daemon.pid());
+    let refused = folio(&["log", "verify"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains(&holder), "{}", text(&refused.stderr));
+    let shown = folio(&["log", "dump"]);
+    assert!(text(&shown.stderr).contains(&holder), "{}", text(&shown.stderr));
+    assert!(text(&shown.stdout).contains("batch "));
+    assert_eq!(daemon.stop().code(), Some(0));
+
+    let clean = folio(&["log", "verify"]);
+    assert_eq!((clean.status.code(), text(&clean.stdout)), (Some(0), String::new()));
+    assert!(text(&clean.stderr).contains("no damage"), "{}", text(&clean.stderr));
+    let log = data.join("topics/t-0/00000000000000000000.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[100] ^= 4;
+    std::fs::write(&log, bytes).unwrap();
+    let damaged = folio(&["log", "verify", "--output", "json"]);
+    assert_eq!(damaged.status.code(), Some(1));
+    let lines = text(&damaged.stdout);
+    let finding: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((&finding["item"], &finding["severity"]), (&"finding".into(), &"damage".into()));
+    assert_eq!((&finding["position"], &finding["offsets"]["from"]), (&0.into(), &0.into()), "{finding}");
+    assert_eq!(finding["file"], "topics/t-0/00000000000000000000.log");
+    let summary: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["item"], &summary["damage"]), (&"summary".into(), &1.into()), "{summary}");
 }
 
 #[test]

@@ -46,6 +46,12 @@ impl Epochs {
         self.rows.last().map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch)
     }
 
+    /// The epoch under which `offset` was appended; `None` if it lies before all that are known.
+    pub fn of(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let after = self.rows.partition_point(|(_, start)| *start <= offset);
+        Some(self.rows[after.checked_sub(1)?].0)
+    }
+
     /// Begins `epoch` at `start`; epochs that would begin there or later have left no record.
     ///
     /// # Panics

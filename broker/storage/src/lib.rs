@@ -21,6 +21,7 @@ mod scan;
 pub mod slots;
 pub mod trash;
 pub mod verdict;
+pub mod verify;
 
 pub use data_dir::{DataDir, DataDirOptions, OpenError, OpenReport};
 pub use files::Files;

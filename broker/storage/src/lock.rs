@@ -11,8 +11,12 @@
 //! ```
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 use folio_record::Timestamp;
+
+use crate::files::{FileHandle, Files, OpenMode, read_file};
 
 /// Who holds a data directory, as far as its `LOCK` tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,6 +77,32 @@ impl fmt::Display for Holder {
             (None, None) => f.write_str("a process that left no name"),
         }
     }
+}
+
+/// Takes the lock of a directory through its open `LOCK`; who has it, if somebody else does.
+pub(crate) fn hold<F: Files>(files: &F, file: F::File) -> io::Result<Result<F::File, Holder>> {
+    if file.try_lock()? {
+        return Ok(Ok(file));
+    }
+    let text = read_file(files, Path::new(LOCK_NAME), LOCK_SIZE_MAX).ok().flatten().unwrap_or_default();
+    Ok(Err(Holder::decode(&String::from_utf8_lossy(&text))))
+}
+
+/// As [`hold`], for somebody who writes nothing: where no daemon ever made a `LOCK`, there is none to take.
+pub(crate) fn hold_if_there<F: Files>(files: &F) -> io::Result<Result<Option<F::File>, Holder>> {
+    match files.open(Path::new(LOCK_NAME), OpenMode::Read) {
+        Ok(file) => Ok(hold(files, file)?.map(Some)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Who has a directory open at this moment, if anybody has.
+///
+/// # Errors
+/// Those of opening and locking the file.
+pub fn holder<F: Files>(files: &F) -> io::Result<Option<Holder>> {
+    Ok(hold_if_there(files)?.err())
 }
 
 /// The name of the file.

@@ -75,6 +75,24 @@ pub(crate) fn move_here<F: Files>(files: &F, path: &Path, mut note: Note) -> io:
     Ok(to)
 }
 
+/// Whether this is a copy of a tail, by its name, and not what was copied.
+pub(crate) fn is_damaged_copy<F: Files>(files: &F, path: &Path) -> io::Result<bool> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let crc =
+        name.rsplit_once('@').and_then(|(_, place)| place.split_once('.')).and_then(|(position, crc)| {
+            let is_a_number = !position.is_empty() && position.bytes().all(|digit| digit.is_ascii_digit());
+            (is_a_number && crc.len() == 8).then(|| u32::from_str_radix(crc, 16).ok()).flatten()
+        });
+    let Some(crc) = crc else { return Ok(false) };
+    let file = files.open(path, OpenMode::Read)?;
+    let mut found = crc32fast::Hasher::new();
+    each_piece(&file, 0, |_, bytes| {
+        found.update(bytes);
+        Ok(())
+    })?;
+    Ok(found.finalize() != crc)
+}
+
 /// The name of the directory.
 pub const QUARANTINE_NAME: &str = "quarantine";
 
@@ -84,18 +102,11 @@ const COPY_STEP: usize = 1024 * 1024;
 fn copy_tail<F: Files>(files: &F, file: &F::File, note: &mut Note) -> io::Result<PathBuf> {
     let copy = files.open(&staging(note), OpenMode::Create)?;
     copy.set_len(0)?;
-    let mut buf = vec![0; COPY_STEP];
     let mut crc = crc32fast::Hasher::new();
-    note.bytes = 0;
-    loop {
-        let read = file.read_at(&mut buf, note.position + note.bytes)?;
-        if read == 0 {
-            break;
-        }
-        copy.write_at(&buf[..read], note.bytes)?;
-        crc.update(&buf[..read]);
-        note.bytes += read as u64;
-    }
+    note.bytes = each_piece(file, note.position, |at, bytes| {
+        crc.update(bytes);
+        copy.write_at(bytes, at)
+    })?;
     copy.sync()?;
     // Named by its contents: a recovery that is interrupted after this step keeps the same bytes only once.
     let name = format!("{}@{}.{:08x}", label(Path::new(&note.file)), note.position, crc.finalize());
@@ -104,6 +115,23 @@ fn copy_tail<F: Files>(files: &F, file: &F::File, note: &mut Note) -> io::Result
     files.rename(&staging(note), &path)?;
     files.sync_dir(Path::new(QUARANTINE_NAME))?;
     Ok(path)
+}
+
+/// Reads a file from `position` to its end, piece by piece; says how much that was.
+fn each_piece<H: FileHandle>(
+    file: &H,
+    position: u64,
+    mut piece: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let (mut buf, mut done) = (vec![0; COPY_STEP], 0);
+    loop {
+        let read = file.read_at(&mut buf, position + done)?;
+        if read == 0 {
+            return Ok(done);
+        }
+        piece(done, &buf[..read])?;
+        done += read as u64;
+    }
 }
 
 fn write_note<F: Files>(files: &F, about: &Path, note: &Note) -> io::Result<()> {

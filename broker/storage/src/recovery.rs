@@ -35,7 +35,7 @@ use crate::verdict::{Evidence, Fault, Verdict, verdict};
 
 pub use damage::Damage;
 use examine::Examined;
-pub(crate) use survey::{Survey, survey};
+pub(crate) use survey::{Durable, Survey, survey, survey_all};
 
 /// What a log is like after recovery; whoever opens it takes this at its word.
 #[derive(Debug, Clone)]
@@ -137,21 +137,17 @@ pub(crate) fn recover<F: Files>(
     survey: &Survey,
     task: &Task<'_>,
 ) -> Result<(RecoveredLog, PartitionReport), RecoveryError> {
-    let survey = &survey.without_expired(task);
+    let survey = &survey.without_expired(task.slot);
     let (mut examined, mut report) = examine::examine(files, survey, task).map_err(RecoveryError::Offline)?;
     if let Some(found) = examined.fault {
-        let evidence = Evidence {
-            fault: found.fault,
-            below_durable: found.segment == examined.durable_segment && found.pos < examined.durable_pos,
-            durable_lies_later: found.segment < examined.durable_segment,
-            same_boot: task.is_same_boot(files.boot()),
-        };
+        let durable = (examined.durable_segment, examined.durable_pos);
+        let same_boot = is_same_boot(task.slot, files.boot());
+        let evidence = Evidence::new(found.fault, (found.segment, found.pos), durable, same_boot);
         match verdict(&evidence) {
             Verdict::Cut => report.cut = Some(repair::cut(files, survey, task, found)?),
             Verdict::Offline(reason) => {
-                let file = survey.log_path(found.segment);
-                let (position, offset, fault) = (found.pos, found.offset, found.fault);
-                return Err(RecoveryError::Offline(Damage::Log { file, position, offset, fault, reason }));
+                let damage = survey.broken(found.segment, found.pos, found.offset, found.fault, reason);
+                return Err(RecoveryError::Offline(damage));
             }
         }
     }
@@ -160,12 +156,12 @@ pub(crate) fn recover<F: Files>(
     Ok((examined.into_log(task, &report), report))
 }
 
-impl Task<'_> {
-    /// Whether the machine has provably not lost power since the run that wrote the slot.
-    fn is_same_boot(&self, boot: Boot) -> bool {
-        self.slot.is_some_and(|slot| Boot { id: slot.boot_id, mount: slot.mount_id }.is_surely(&boot))
-    }
+/// Whether the machine has provably not lost power since the run that wrote the slot.
+pub(crate) fn is_same_boot(slot: Option<&Slot>, boot: Boot) -> bool {
+    slot.is_some_and(|slot| Boot { id: slot.boot_id, mount: slot.mount_id }.is_surely(&boot))
+}
 
+impl Task<'_> {
     fn uid(&self, base: Offset) -> SegmentUid {
         SegmentUid::new(self.id, base, 0)
     }

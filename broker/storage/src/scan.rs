@@ -8,6 +8,7 @@
 //! the file, and never more than [`BATCH_SIZE_LIMIT`].
 
 use std::io;
+use std::ops::Range;
 
 use folio_record::{Batch, BatchError, BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, UnverifiedBatch};
 
@@ -79,6 +80,11 @@ impl<'f, H: FileHandle> Scan<'f, H> {
         rules: Rules,
     ) -> io::Result<Self> {
         Ok(Self { window: Window::new(file, SCAN_STEP)?, rules, at, expected, epoch_min })
+    }
+
+    /// Goes on at byte `at`, where the batch with offset `expected` begins.
+    pub(crate) fn resume(&mut self, at: u64, expected: Offset) {
+        (self.at, self.expected) = (at, expected);
     }
 
     /// Where the next batch begins, or the fault lies.
@@ -199,6 +205,21 @@ impl<'f, H: FileHandle> Window<'f, H> {
         Ok(Self { file, len: file.len()?, step, bytes: Vec::new(), from: 0, read: 0 })
     }
 
+    /// The base offset of the intact batch at `at`, if there is one and it lies in `offsets`.
+    fn intact(&mut self, at: u64, offsets: &Range<Offset>) -> io::Result<Option<Offset>> {
+        let left = self.len.saturating_sub(at);
+        if left < HEADER_SIZE as u64 {
+            return Ok(None);
+        }
+        let header = self.get(at, HEADER_SIZE)?;
+        let base = Offset::new(i64::from_be_bytes(field(header, 0)));
+        let size = claimed_size(header).filter(|size| *size <= left.min(BATCH_SIZE_LIMIT));
+        let Some(size) = size.filter(|_| offsets.contains(&base)) else { return Ok(None) };
+        let bytes = self.get(at, size as usize)?;
+        let is_intact = UnverifiedBatch::split_first(bytes).is_ok_and(|(batch, _)| batch.verify().is_ok());
+        Ok(is_intact.then_some(base))
+    }
+
     /// The `len` bytes at `at`, which the file has.
     fn get(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
         let end = self.from + self.bytes.len() as u64;
@@ -239,6 +260,32 @@ pub(crate) fn intact_batches_behind<H: FileHandle>(file: &H, mut at: u64) -> io:
             u64::from(UnverifiedBatch::split_first(bytes).is_ok_and(|(batch, _)| batch.verify().is_ok()));
         at += size;
     }
+}
+
+/// The nearest intact batch behind the damage at byte `at` whose offset lies in `offsets`: where it begins, and with
+/// which offset. First where the length of the batch at `at` leads, then at every byte.
+pub(crate) fn next_intact<H: FileHandle>(
+    file: &H,
+    at: u64,
+    offsets: Range<Offset>,
+) -> io::Result<Option<(u64, Offset)>> {
+    let mut window = Window::new(file, SCAN_STEP)?;
+    let len = window.len;
+    if len.saturating_sub(at) < HEADER_SIZE as u64 {
+        return Ok(None);
+    }
+    if let Some(size) = claimed_size(window.get(at, HEADER_SIZE)?)
+        && let Some(base) = window.intact(at.saturating_add(size), &offsets)?
+    {
+        return Ok(Some((at + size, base)));
+    }
+    let mut window = Window::new(file, SCAN_STEP)?;
+    for at in at + 1..len {
+        if let Some(base) = window.intact(at, &offsets)? {
+            return Ok(Some((at, base)));
+        }
+    }
+    Ok(None)
 }
 
 const SCAN_STEP: usize = 256 * 1024;

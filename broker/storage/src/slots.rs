@@ -32,6 +32,7 @@ use crate::layout::{field, put};
 use crate::partition::PartitionId;
 
 pub use deadline::SlotsDeadline;
+pub(crate) use file::check_header_bytes;
 pub use file::{AdoptError, SLOTS_NAME, SlotsError, SlotsFile, SlotsReport};
 
 /// One copy of a slot: the state of a partition right after one and the same batch.

@@ -130,6 +130,19 @@ pub enum Reason {
     OutOfPlace,
 }
 
+impl Evidence {
+    /// About a fault whose segment (by number) and byte are `place`; the durable point lies in the segment and at the
+    /// byte `durable`.
+    pub fn new(fault: Fault, place: (usize, u64), durable: (usize, u64), same_boot: bool) -> Self {
+        Self {
+            fault,
+            below_durable: place.0 == durable.0 && place.1 < durable.1,
+            durable_lies_later: place.0 < durable.0,
+            same_boot,
+        }
+    }
+}
+
 /// Judges one fault.
 pub fn verdict(evidence: &Evidence) -> Verdict {
     let Evidence { fault, below_durable, durable_lies_later, same_boot } = *evidence;

@@ -230,6 +230,21 @@ pub(crate) enum LogCommand {
         #[arg(long)]
         records: bool,
     },
+    /// Read all of a data directory that no daemon has open, and tell everything that is damaged
+    #[command(
+        long_about = "Reads all of a data directory that no daemon has open, changing nothing, and tells everything \
+                      that is not as it was written: one line a finding, with the file, the byte and the offsets. \
+                      `damage` is what no crash explains; `interrupted` is what a crash may leave and the next start \
+                      clears up; nothing depends on what is `harmless`. Exits with 1 if there is damage.",
+        after_help = "Example: folio log verify folio-data --output json"
+    )]
+    Verify {
+        /// The data directory
+        dir: PathBuf,
+        /// Only this partition, as TOPIC-NUMBER
+        #[arg(long)]
+        partition: Option<String>,
+    },
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -51,9 +51,14 @@ impl Progress {
                 human_records(on_their_way as u64)
             ));
         }
+        self.renew(|| format!("{}, {}", human_records(records), human_bytes(bytes)));
+    }
+
+    /// Shows this, if somebody looks and the last one has stood for a while.
+    pub(crate) fn renew(&mut self, text: impl FnOnce() -> String) {
         if self.is_wanted && self.shown.unwrap_or(self.since).elapsed() >= RENEWED {
             self.shown = Some(Instant::now());
-            say_in_place(format_args!("\r{}, {}\x1b[K", human_records(records), human_bytes(bytes)));
+            say_in_place(format_args!("\r{}\x1b[K", text()));
         }
     }
 

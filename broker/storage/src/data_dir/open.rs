@@ -16,7 +16,7 @@ use crate::envelope::{ENVELOPE_SIZE_MAX, replace, replace_many};
 use crate::epochs::EPOCHS_NAME;
 use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_full, read_file};
 use crate::filesystem::{Filesystem, Policy};
-use crate::lock::{Holder, LOCK_NAME, LOCK_SIZE_MAX};
+use crate::lock::{Holder, LOCK_NAME, hold};
 use crate::log::{Log, LogOptions};
 use crate::metadata::{METADATA_LOG_NAME, MetadataLog, MetadataOpenError, Topic};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
@@ -123,11 +123,9 @@ impl<F: Files> Opening<'_, F> {
             _ => self.io(LOCK_NAME, source),
         };
         let file = self.files.open(path, OpenMode::Create).map_err(not_writable)?;
-        if !file.try_lock().map_err(|source| self.io(LOCK_NAME, source))? {
-            let text = read_file(self.files, path, LOCK_SIZE_MAX).ok().flatten().unwrap_or_default();
-            let holder = Box::new(Holder::decode(&String::from_utf8_lossy(&text)));
-            return Err(OpenError::Locked { dir: self.path(""), holder });
-        }
+        let file = hold(self.files, file)
+            .map_err(|source| self.io(LOCK_NAME, source))?
+            .map_err(|holder| OpenError::Locked { dir: self.path(""), holder: Box::new(holder) })?;
         let holder = Holder {
             pid: Some(self.options.pid),
             host: Some(self.options.host.clone()),

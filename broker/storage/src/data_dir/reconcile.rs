@@ -18,9 +18,7 @@ use super::topics::{make_directories, ready_transaction};
 use super::{TOPICS_NAME, partition_dir};
 use crate::envelope::{ENVELOPE_SIZE_MAX, EnvelopeError};
 use crate::files::{DirEntry, EntryKind, Files, read_file};
-use crate::metadata::{
-    CommitError, Key, MetadataLog, Operation, Range, Topic, TopicPhase, Transaction, Value,
-};
+use crate::metadata::{CommitError, Key, MetadataLog, Operation, Range, Topic, TopicPhase, Transaction};
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::quarantine::{Note, move_here};
 use crate::recovery::Damage;
@@ -60,7 +58,7 @@ impl Directories {
         trash: &Trash,
         now: Timestamp,
     ) -> Result<Self, PathError> {
-        let topics = topics(metadata);
+        let topics: Vec<(Uuid, Topic)> = metadata.state().topics().collect();
         let mut sorting = Sorting {
             files,
             trash,
@@ -190,15 +188,6 @@ impl<F: Files> Sorting<'_, F> {
         self.quarantined.push(move_here(self.files, path, note)?);
         Ok(())
     }
-}
-
-/// All topics, deleted ones included.
-pub(super) fn topics<F: Files>(metadata: &MetadataLog<F>) -> Vec<(Uuid, Topic)> {
-    let entries = metadata.state().present().filter_map(|entry| match (entry.key, entry.value) {
-        (Key::Topic(uuid), Value::Topic(topic)) => Some((uuid, topic)),
-        _ => None,
-    });
-    entries.collect()
 }
 
 fn adopt<F: Files>(

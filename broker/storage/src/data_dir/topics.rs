@@ -13,7 +13,6 @@ use folio_record::{Offset, Timestamp};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::reconcile::topics;
 use super::{DataDir, TOPICS_NAME, partition_dir};
 use crate::epochs::{EPOCHS_NAME, Epochs};
 use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_exhausted, is_full, parent, tmp_path};
@@ -102,7 +101,7 @@ impl NewTopic {
 impl<F: Files> DataDir<F> {
     /// All living topics.
     pub fn topics(&self) -> Vec<(Uuid, Topic)> {
-        let mut topics = topics(&self.metadata());
+        let mut topics: Vec<_> = self.metadata().state().topics().collect();
         topics.retain(|(_, topic)| topic.phase == TopicPhase::Live);
         topics
     }

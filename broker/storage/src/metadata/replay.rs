@@ -1,11 +1,13 @@
 //! Reading the metadata log from its beginning.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use folio_record::{Batch, BatchHeader, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, UnverifiedBatch};
 use thiserror::Error;
+use uuid::Uuid;
 
-use super::record::{Key, RecordError, Value};
+use super::record::{Key, RecordError, Topic, Value};
 use super::state::{Operation, Revision, State};
 use crate::files::FileHandle;
 use crate::scan::{Rules, Scan, Step};
@@ -107,6 +109,14 @@ pub(super) fn replay(file: &impl FileHandle) -> Result<Replayed, ReplayError> {
         return Ok(Replayed { state, next_offset: offset, len: at, torn: Some(torn) });
     }
     Ok(Replayed { state, next_offset: scan.expected(), len: scan.at(), torn: None })
+}
+
+/// The topics that a log adds up to, deleted ones included, and how it ends; or what is wrong with it.
+pub(crate) fn read_topics(
+    file: &impl FileHandle,
+) -> Result<(BTreeMap<Uuid, Topic>, Option<TornTransaction>), String> {
+    let replayed = replay(file).map_err(|error| error.to_string())?;
+    Ok((replayed.state.topics().collect(), replayed.torn))
 }
 
 /// The revision of the transaction with this header.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use thiserror::Error;
+use uuid::Uuid;
 
-use super::record::{Key, Value};
+use super::record::{Key, Topic, Value};
 
 /// A moment in the life of the map. Every transaction makes a new one; none is ever used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -187,6 +188,14 @@ impl State {
     /// All entries as they are now, ordered by key.
     pub fn present(&self) -> impl Iterator<Item = Entry> {
         self.keys.iter().filter_map(|(key, versions)| entry_at(key, versions, self.current))
+    }
+
+    /// All topics, deleted ones included.
+    pub fn topics(&self) -> impl Iterator<Item = (Uuid, Topic)> {
+        self.present().filter_map(|entry| match (entry.key, entry.value) {
+            (Key::Topic(uuid), Value::Topic(topic)) => Some((uuid, topic)),
+            _ => None,
+        })
     }
 
     /// The entries of `range` as they were at `revision`, ordered by key. A revision of the future is now.

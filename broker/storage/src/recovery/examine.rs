@@ -6,11 +6,10 @@ use std::path::Path;
 use folio_record::{LeaderEpoch, Offset};
 
 use super::indexes::{IndexPlan, Trust};
-use super::{Damage, PartitionReport, RecoveredSegment, Survey, Task};
+use super::{Damage, PartitionReport, RecoveredSegment, Survey, Task, is_same_boot};
 use crate::epochs::{EPOCHS_NAME, Epochs};
 use crate::files::{FileHandle, Files, OpenMode, read_file};
 use crate::index::Indexer;
-use crate::partition_files::SegmentFile;
 use crate::scan::{HeaderWalk, Rules, Scan, Step};
 use crate::verdict::{Fault, Reason};
 
@@ -59,7 +58,7 @@ pub(super) fn examine<F: Files>(
         files,
         survey,
         task,
-        trust: if task.is_same_boot(files.boot()) { Trust::LastEntry } else { Trust::EveryEntry },
+        trust: if is_same_boot(task.slot, files.boot()) { Trust::LastEntry } else { Trust::EveryEntry },
         report: PartitionReport { was_clean: survey.is_clean(task), ..PartitionReport::default() },
     };
     let mut examined = if examiner.report.was_clean { examiner.believe()? } else { examiner.verify()? };
@@ -76,14 +75,6 @@ struct Examiner<'a, F> {
     task: &'a Task<'a>,
     trust: Trust,
     report: PartitionReport,
-}
-
-/// Where the durable point lies.
-#[derive(Debug, Clone, Copy)]
-struct Durable {
-    segment: usize,
-    pos: u64,
-    next_offset: Offset,
 }
 
 impl<F: Files> Examiner<'_, F> {
@@ -125,7 +116,8 @@ impl<F: Files> Examiner<'_, F> {
             durable_segment: 0,
             durable_pos: 0,
         };
-        let Some(durable) = self.durable()? else {
+        self.report.slot_missing = self.task.slot.is_none() && !self.survey.segments.is_empty();
+        let Some(durable) = self.survey.durable(self.task.slot)? else {
             return Ok(examined);
         };
         (examined.durable_segment, examined.durable_pos) = (durable.segment, durable.pos);
@@ -164,30 +156,6 @@ impl<F: Files> Examiner<'_, F> {
         Ok(examined)
     }
 
-    /// Finds the durable point among the segments. `None`: there is no log, and there need not be one.
-    fn durable(&mut self) -> Result<Option<Durable>, Damage> {
-        let segments = &self.survey.segments;
-        let Some(slot) = self.task.slot else {
-            self.report.slot_missing = !segments.is_empty();
-            return Ok(segments.first().map(|first| Durable { segment: 0, pos: 0, next_offset: first.base }));
-        };
-        if segments.is_empty() && slot.durable_pos == 0 && slot.durable_next_offset == slot.log_start {
-            return Ok(None);
-        }
-        let base = slot.durable_segment_base;
-        let found = segments.iter().position(|segment| segment.base == base);
-        let segment = found.ok_or_else(|| self.missing(base, slot.durable_next_offset.min(base)))?;
-        if segments[0].base > slot.log_start {
-            return Err(self.missing(slot.log_start, slot.log_start));
-        }
-        let len = segments[segment].len;
-        if len < slot.durable_pos {
-            let fault = Fault::ShortFile { len, durable: slot.durable_pos };
-            return Err(self.broken(segment, len, base, fault, Reason::BelowDurable));
-        }
-        Ok(Some(Durable { segment, pos: slot.durable_pos, next_offset: slot.durable_next_offset }))
-    }
-
     /// Follows durable batches up to `upto`, where `due` is due. An index that does not lead there is forgotten;
     /// batches that do not are damage.
     fn join(&mut self, number: usize, upto: u64, due: Offset, trust: Trust) -> Result<IndexPlan, Damage> {
@@ -211,7 +179,7 @@ impl<F: Files> Examiner<'_, F> {
                 };
                 let is_last = self.survey.next_base(number).is_none();
                 let reason = if is_last { Reason::BelowDurable } else { Reason::DurableLiesLater };
-                Err(self.broken(number, at, end, fault, reason))
+                Err(self.survey.broken(number, at, end, fault, reason))
             }
         }
     }
@@ -318,15 +286,6 @@ impl<F: Files> Examiner<'_, F> {
 
     fn open(&self, path: &Path) -> Result<F::File, Damage> {
         self.files.open(path, OpenMode::Read).map_err(|error| Damage::unreadable(path, &error))
-    }
-
-    fn missing(&self, base: Offset, offset: Offset) -> Damage {
-        let file = SegmentFile::Log.path(&self.survey.dir, base);
-        Damage::Log { file, position: 0, offset, fault: Fault::MissingFile, reason: Reason::BelowDurable }
-    }
-
-    fn broken(&self, number: usize, position: u64, offset: Offset, fault: Fault, reason: Reason) -> Damage {
-        Damage::Log { file: self.survey.log_path(number), position, offset, fault, reason }
     }
 }
 

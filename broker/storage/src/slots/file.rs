@@ -250,6 +250,16 @@ fn header(dir: Uuid) -> Vec<u8> {
     bytes
 }
 
+/// Whether `bytes` are the whole header, zeros included, of the file of `dir` (of any directory, if it is not known).
+pub(crate) fn check_header_bytes(bytes: &[u8], dir: Option<Uuid>) -> Result<(), String> {
+    let found = Uuid::from_bytes(field(bytes, DIR_AT));
+    match dir {
+        _ if bytes != header(found) => Err("its header is damaged; a start writes it anew".to_owned()),
+        Some(expected) if expected != found => Err(SlotsError::Foreign { expected, found }.to_string()),
+        _ => Ok(()),
+    }
+}
+
 fn check_header(file: &impl FileHandle, dir: Uuid) -> Result<Header, SlotsError> {
     let mut bytes = [0; USED];
     file.read_at(&mut bytes, 0)?;

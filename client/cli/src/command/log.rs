@@ -1,21 +1,42 @@
 //! `folio log`: data directories, without a broker.
 
+mod verify;
+
 use std::io::{self, Write};
+use std::path::Path;
 
 use folio_storage::dump::{DumpOptions, Item, dump};
 use folio_storage::files::OsFiles;
+use folio_storage::lock::holder;
 use serde_json::{Value, json};
 
 use crate::arguments::{LogCommand, Output};
 use crate::bytes_as_text::json_bytes;
 use crate::exit::Failure;
-use crate::output::stdout;
+use crate::output::{say, stdout};
 
 pub(crate) fn run(output: Output, command: &LogCommand) -> Result<(), Failure> {
-    let LogCommand::Dump { dir, partition, records } = command;
+    match command {
+        LogCommand::Dump { dir, partition, records } => show(output, dir, partition.as_deref(), *records),
+        LogCommand::Verify { dir, partition } => verify::run(output, dir, partition.as_deref()),
+    }
+}
+
+fn open(dir: &Path) -> Result<OsFiles, Failure> {
+    OsFiles::open(dir)
+        .map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", dir.display())))
+}
+
+fn show(output: Output, dir: &Path, partition: Option<&str>, records: bool) -> Result<(), Failure> {
+    let files = open(dir)?;
     let unreadable = |error| Failure::failed(format_args!("cannot read {}: {error}", dir.display()));
-    let files = OsFiles::open(dir).map_err(unreadable)?;
-    let options = DumpOptions { records: *records, partition: partition.clone() };
+    if let Some(holder) = holder(&files).map_err(unreadable)? {
+        say(format_args!(
+            "folio: {} is in use by {holder}; this is what it has written by now",
+            dir.display()
+        ));
+    }
+    let options = DumpOptions { records, partition: partition.map(str::to_owned) };
     let mut out = stdout();
     let mut written = Ok(());
     let (mut shown, mut broken) = (0_u64, 0_u64);

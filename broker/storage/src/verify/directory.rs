@@ -1,0 +1,300 @@
+//! The files of the directory as a whole, and which partitions there are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use folio_record::Offset;
+use uuid::Uuid;
+
+use super::partition::{self, Partition};
+use super::slots::Slots;
+use super::{Finding, Findings, Severity, VerifyError};
+use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker, CleanPartition};
+use crate::data_dir::{TOPICS_NAME, partition_dir};
+use crate::envelope::ENVELOPE_SIZE_MAX;
+use crate::files::{DirEntry, EntryKind, Files, OpenMode, parent, read_file, tmp_path};
+use crate::lock::LOCK_NAME;
+use crate::metadata::{METADATA_LOG_NAME, Topic, TopicPhase, read_topics};
+use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
+use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
+use crate::quarantine::{QUARANTINE_NAME, is_damaged_copy};
+use crate::slots::SLOTS_NAME;
+use crate::trash::TRASH_NAME;
+
+/// A directory as it stands.
+struct Directory<'a, 'f, F> {
+    files: &'a F,
+    findings: &'a mut Findings<'f>,
+    only: Option<PathBuf>,
+    was_closed: bool,
+    rows: HashMap<PartitionId, CleanPartition>,
+    slots: Slots,
+}
+
+/// Looks at everything, or at what concerns the partition named `only`.
+pub(super) fn look<F: Files>(
+    files: &F,
+    only: Option<&str>,
+    findings: &mut Findings<'_>,
+) -> Result<(), VerifyError> {
+    let only = only.map(|name| Path::new(TOPICS_NAME).join(name));
+    findings.is_quiet = only.is_some();
+    let node = look_at_node(files, findings)?;
+    let marker = look_at_marker(files, node, findings);
+    let was_closed = marker.is_some();
+    let slots = Slots::look(files, node.map(|node| node.dir), was_closed, findings);
+    let rows = marker.iter().flat_map(|marker| &marker.partitions).map(|row| (row.partition, *row));
+    let mut directory = Directory { files, findings, only, was_closed, rows: rows.collect(), slots };
+    let topics = directory.topics();
+    directory.names();
+    directory.quarantine();
+    directory.partitions(topics.as_ref())
+}
+
+fn look_at_node<F: Files>(files: &F, findings: &mut Findings<'_>) -> Result<Option<NodeMeta>, VerifyError> {
+    let path = Path::new(NODE_META_NAME);
+    let entry = |name: &str| files.entry(Path::new(name)).map_err(|source| io(files, name, source));
+    if entry(NODE_META_NAME)?.is_none() && entry(TOPICS_NAME)?.is_none() {
+        return Err(VerifyError::NotOurs { dir: files.root().to_owned() });
+    }
+    let node = match read_file(files, path, ENVELOPE_SIZE_MAX) {
+        Ok(Some(bytes)) => NodeMeta::decode(&bytes).map_err(|error| error.to_string()),
+        Ok(None) => Err("the file is missing".to_owned()),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    };
+    match node {
+        Ok(node) if node.format > FORMAT => {
+            let dir = files.root().to_owned();
+            Err(VerifyError::Newer { dir, found: node.format, supported: FORMAT })
+        }
+        Ok(node) => Ok(Some(node)),
+        Err(what) => {
+            findings.damage(path, what);
+            Ok(None)
+        }
+    }
+}
+
+/// The marker of a clean stop, if it vouches for this directory.
+fn look_at_marker<F: Files>(
+    files: &F,
+    node: Option<NodeMeta>,
+    findings: &mut Findings<'_>,
+) -> Option<CleanMarker> {
+    let path = Path::new(CLEAN_NAME);
+    let what = match read_file(files, path, CLEAN_SIZE_MAX) {
+        Ok(None) => return None,
+        Ok(Some(bytes)) => match CleanMarker::decode(&bytes) {
+            Some(marker) if node.is_none_or(|node| node.dir == marker.dir) => return Some(marker),
+            Some(marker) => format!("it belongs to data directory {}", marker.dir),
+            None => "the marker of a clean stop is damaged; the next start scans".to_owned(),
+        },
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    findings.damage(path, what);
+    None
+}
+
+impl<F: Files> Directory<'_, '_, F> {
+    /// The topics that the metadata log knows; `None` if it cannot be read.
+    fn topics(&mut self) -> Option<BTreeMap<Uuid, Topic>> {
+        let path = Path::new(METADATA_LOG_NAME);
+        let what = match self.files.open(path, OpenMode::Read).map(|file| read_topics(&file)) {
+            Ok(Ok((topics, torn))) => {
+                if let Some(torn) = torn {
+                    let severity = Severity::unless_crashed(!self.was_closed);
+                    let what = format!("the last metadata transaction was interrupted: {}", torn.fault);
+                    let finding = Finding::new(severity, path, what);
+                    self.findings.add(finding.at(torn.at).of_bytes(torn.bytes).affecting(torn.offset, None));
+                }
+                return Some(topics);
+            }
+            Ok(Err(what)) => what,
+            Err(error) => format!("cannot be opened: {error}"),
+        };
+        self.findings
+            .damage(path, format_args!("{what}; `folio log repair --metadata` reads it from the partitions"));
+        None
+    }
+
+    /// Files that nothing here makes, and what somebody left half-made.
+    fn names(&mut self) {
+        let (metadata, log) = (parent(Path::new(METADATA_LOG_NAME)), Path::new(METADATA_LOG_NAME));
+        let begun = [NODE_META_NAME, CLEAN_NAME, METADATA_LOG_NAME].map(|name| tmp_path(Path::new(name)));
+        for dir in [Path::new(""), metadata] {
+            for entry in self.list(dir) {
+                let path = dir.join(&entry.name);
+                let is_dir = entry.kind == EntryKind::Directory;
+                let is_ours = match entry.name.as_str() {
+                    TOPICS_NAME | TRASH_NAME | QUARANTINE_NAME | "lost+found" => is_dir && dir != metadata,
+                    LOCK_NAME | NODE_META_NAME | SLOTS_NAME | CLEAN_NAME => !is_dir && dir != metadata,
+                    _ => path == metadata && is_dir || path == log && !is_dir,
+                };
+                if begun.contains(&path) {
+                    let what = "left by a write that was interrupted before it took effect";
+                    self.findings.about(Severity::Interrupted, &path, what);
+                } else if !is_ours {
+                    self.findings.damage(&path, "does not belong in a data directory");
+                }
+            }
+        }
+        for name in [TOPICS_NAME, TRASH_NAME, QUARANTINE_NAME] {
+            if !matches!(self.files.entry(Path::new(name)), Ok(Some(_))) {
+                // A start makes those two that are empty most of the time, and that few copies carry.
+                let severity = if name == TOPICS_NAME { Severity::Damage } else { Severity::Harmless };
+                self.findings.about(severity, Path::new(name), "the directory is missing");
+            }
+        }
+    }
+
+    /// Copies whose names tell what is in them.
+    fn quarantine(&mut self) {
+        let dir = Path::new(QUARANTINE_NAME);
+        if !matches!(self.files.entry(dir), Ok(Some(_))) {
+            return;
+        }
+        for entry in self.list(dir) {
+            let path = dir.join(&entry.name);
+            match is_damaged_copy(self.files, &path) {
+                Ok(true) => self
+                    .findings
+                    .damage(&path, "the copy is not what was copied: its checksum is in its name"),
+                Ok(false) => {}
+                Err(error) => self.findings.damage(&path, format_args!("cannot be read: {error}")),
+            }
+        }
+    }
+
+    fn partitions(&mut self, topics: Option<&BTreeMap<Uuid, Topic>>) -> Result<(), VerifyError> {
+        let found = self.sort(topics);
+        if let Some(only) = &self.only
+            && !found.iter().any(|partition| partition.dir == *only)
+        {
+            let partition = only.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(VerifyError::NoSuchPartition { dir: self.files.root().to_owned(), partition });
+        }
+        let wanted: Vec<Partition> = found
+            .into_iter()
+            .filter(|found| self.only.as_ref().is_none_or(|only| found.dir == *only))
+            .collect();
+        self.findings.is_quiet = false;
+        self.findings.bytes_total = wanted.iter().map(|partition| self.log_bytes(&partition.dir)).sum();
+        for found in &wanted {
+            let known = self.slots.of(found.meta.slot, found.meta.id);
+            let row = self.rows.get(&found.meta.id).filter(|_| self.was_closed);
+            partition::look(self.files, found, known, row, self.findings);
+        }
+        Ok(())
+    }
+
+    /// Which partitions there are: directories against the metadata log, as a start does it.
+    fn sort(&mut self, topics: Option<&BTreeMap<Uuid, Topic>>) -> Vec<Partition> {
+        let mut wanted: BTreeMap<PathBuf, (PartitionId, &Topic)> = BTreeMap::new();
+        for (uuid, topic) in
+            topics.into_iter().flatten().filter(|(_, topic)| topic.phase != TopicPhase::Deleted)
+        {
+            for partition in 0..topic.partitions {
+                let id = PartitionId { topic: *uuid, partition };
+                wanted.insert(partition_dir(&topic.name, partition), (id, topic));
+            }
+        }
+        let mut found = Vec::new();
+        for entry in self.list(Path::new(TOPICS_NAME)) {
+            let dir = Path::new(TOPICS_NAME).join(&entry.name);
+            let is_wanted = wanted.get(&dir).copied();
+            self.speak_up_about(&dir);
+            found.extend(self.partition(&dir, &entry, is_wanted, topics));
+            wanted.remove(&dir);
+        }
+        for (dir, (id, topic)) in wanted {
+            self.speak_up_about(&dir);
+            if id.partition >= topic.partitions_ready {
+                let what = "the partition is announced, and its directory not made yet";
+                self.findings.about(Severity::Interrupted, &dir, what);
+            } else {
+                let finding = Finding::new(Severity::Damage, &dir, "the partition's directory is missing");
+                self.findings.add(finding.affecting(Offset::ZERO, None));
+            }
+        }
+        found
+    }
+
+    fn partition(
+        &mut self,
+        dir: &Path,
+        entry: &DirEntry,
+        wanted: Option<(PartitionId, &Topic)>,
+        topics: Option<&BTreeMap<Uuid, Topic>>,
+    ) -> Option<Partition> {
+        if entry.kind != EntryKind::Directory {
+            self.findings.damage(dir, "does not belong among the partitions");
+            return None;
+        }
+        if entry.name.ends_with(".tmp") {
+            let what = "made for a partition that was never announced";
+            self.findings.about(Severity::Interrupted, dir, what);
+            return None;
+        }
+        let path = dir.join(PARTITION_META_NAME);
+        let meta = match read_file(self.files, &path, ENVELOPE_SIZE_MAX) {
+            Ok(Some(bytes)) => PartitionMeta::decode(&bytes).map_err(|error| error.to_string()),
+            Ok(None) => Err("the file is missing".to_owned()),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        };
+        let meta = match meta {
+            Ok(meta) => meta,
+            Err(what) => {
+                self.findings.damage(&path, format_args!("{what}: nothing says whose directory this is"));
+                return None;
+            }
+        };
+        let Some(topics) = topics else {
+            return Some(Partition { dir: dir.to_owned(), meta, batch_size_max: None });
+        };
+        let known = topics.get(&meta.id.topic);
+        match (wanted, known) {
+            (Some((id, topic)), _) if id == meta.id => {
+                let batch_size_max = batch_size_max(topic);
+                return Some(Partition { dir: dir.to_owned(), meta, batch_size_max });
+            }
+            (_, Some(topic)) if topic.phase == TopicPhase::Deleted => {
+                self.findings.about(Severity::Interrupted, dir, "its topic is deleted");
+            }
+            (_, Some(topic)) => self
+                .findings
+                .damage(dir, format_args!("it is the directory of {}-{}", topic.name, meta.id.partition)),
+            (_, None) => self.findings.damage(dir, "the metadata log does not know its topic"),
+        }
+        None
+    }
+
+    /// Findings about this directory were asked for, even if those about others were not.
+    fn speak_up_about(&mut self, dir: &Path) {
+        self.findings.is_quiet = self.only.as_deref().is_some_and(|only| only != dir);
+    }
+
+    fn log_bytes(&self, dir: &Path) -> u64 {
+        let entries = self.files.list(dir).unwrap_or_default();
+        entries.iter().filter(|entry| entry.name.ends_with(".log")).map(|entry| entry.len).sum()
+    }
+
+    fn list(&mut self, dir: &Path) -> Vec<DirEntry> {
+        match self.files.list(dir) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.findings.damage(dir, format_args!("cannot be listed: {error}"));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// What the topic's own setting says; a broker's configuration is not known here.
+fn batch_size_max(topic: &Topic) -> Option<u64> {
+    let (_, value) = topic.settings.iter().find(|(key, _)| key == "max.message.bytes")?;
+    value.parse().ok()
+}
+
+fn io<F: Files>(files: &F, name: &str, source: std::io::Error) -> VerifyError {
+    VerifyError::Io { path: files.root().join(name), source }
+}

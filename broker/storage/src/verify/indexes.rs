@@ -1,0 +1,285 @@
+//! The index files of a segment, held against the batches as they are walked.
+//!
+//! Every entry that is there has to be true: an offset entry points at a batch that begins with its offset, a time entry
+//! tells the latest time of all records up to its offset. An entry that could be there and is not is harmless: lookups
+//! walk further, and a full disk may have left it out.
+
+use std::path::{Path, PathBuf};
+
+use folio_record::{BatchHeader, Offset, Timestamp};
+
+use super::{Finding, Findings, Severity};
+use crate::files::{FileHandle, Files, OpenMode};
+use crate::index::{
+    INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, OffsetEntry, SegmentUid, TimeEntry,
+    entries_in, entry_position,
+};
+use crate::partition_files::SegmentFile;
+
+/// Both indexes of one segment.
+pub(super) struct Indexes<H> {
+    base: Offset,
+    offsets: Stored<H, OffsetEntry>,
+    times: Stored<H, TimeEntry>,
+    indexer: Indexer,
+    /// The latest time and the last offset so far; `None` once damage in the log hides it.
+    latest: Option<(Timestamp, Offset)>,
+    /// Damage in the log hides what the indexes should be.
+    is_partial: bool,
+}
+
+/// One index file, entry by entry.
+struct Stored<H, E> {
+    path: PathBuf,
+    file: Option<H>,
+    uid: SegmentUid,
+    decode: fn(&[u8; INDEX_ENTRY_SIZE], SegmentUid, u32) -> Option<E>,
+    /// A crash may have left entries zero, or the file shorter or longer than its log.
+    may_be_torn: bool,
+    /// Entries in the file, and how many of them were read.
+    count: u32,
+    read: u32,
+    window: Vec<u8>,
+    next: Option<(u32, E)>,
+    damaged: Tally,
+    zero: Tally,
+    untrue: Tally,
+    beyond: Tally,
+    absent: u32,
+}
+
+/// How many entries, and which was the first.
+#[derive(Default)]
+struct Tally {
+    count: u32,
+    first: u32,
+}
+
+impl<H: FileHandle> Indexes<H> {
+    /// `may_be_torn`: nothing says that the files were synced.
+    pub(super) fn open<F: Files<File = H>>(
+        files: &F,
+        dir: &Path,
+        base: Offset,
+        uid: SegmentUid,
+        may_be_torn: bool,
+        findings: &mut Findings<'_>,
+    ) -> Self {
+        let path = |kind| SegmentFile::index(kind).path(dir, base);
+        let mut offsets = Stored::new(path(IndexKind::Offset), uid, OffsetEntry::decode, may_be_torn);
+        let mut times = Stored::new(path(IndexKind::Time), uid, TimeEntry::decode, may_be_torn);
+        let interval = offsets.open(files, IndexKind::Offset, findings);
+        let interval_of_times = times.open(files, IndexKind::Time, findings);
+        let indexer = Indexer::new(base, interval.or(interval_of_times).unwrap_or(u32::MAX));
+        Self { base, offsets, times, indexer, latest: None, is_partial: false }
+    }
+
+    /// A batch begins at `at`.
+    pub(super) fn batch(&mut self, at: u64, header: &BatchHeader) {
+        let Ok(pos) = u32::try_from(at) else { return };
+        let wanted = self.indexer.batch(pos, header);
+        let base = self.base;
+        let is_there = self
+            .offsets
+            .meet(|entry| entry.pos.cmp(&pos), |entry| entry.names(base, header) && entry.block_crc == 0);
+        self.offsets.absent += u32::from(wanted.offset.is_some() && !is_there);
+        self.speak_for_all_so_far(wanted.time.is_some());
+        let timestamp =
+            self.latest.map_or(header.max_timestamp, |(latest, _)| latest.max(header.max_timestamp));
+        self.latest = Some((timestamp, header.last_offset()));
+    }
+
+    /// Up to byte `upto` and offset `offset` the log is damaged.
+    pub(super) fn damaged(&mut self, upto: u64, offset: Option<Offset>) {
+        self.is_partial = true;
+        let pos = u32::try_from(upto).unwrap_or(u32::MAX);
+        while self.offsets.next.is_some_and(|(_, entry)| entry.pos < pos) {
+            self.offsets.advance();
+        }
+        let next = offset.map_or(u32::MAX, |offset| relative(self.base, offset));
+        while self.times.next.is_some_and(|(_, entry)| entry.rel_offset < next) {
+            self.times.advance();
+        }
+    }
+
+    /// The log is read. `is_closed`: another segment follows.
+    pub(super) fn finish(mut self, is_closed: bool, findings: &mut Findings<'_>) {
+        let wanted = is_closed.then(|| self.indexer.rolled()).flatten();
+        self.speak_for_all_so_far(wanted.is_some());
+        self.offsets.tell(self.is_partial, findings);
+        self.times.tell(self.is_partial, findings);
+    }
+
+    /// Time entries about everything before this place.
+    fn speak_for_all_so_far(&mut self, is_wanted: bool) {
+        let Some((latest, last)) = self.latest else { return };
+        let (rel_offset, is_partial) = (relative(self.base, last), self.is_partial);
+        let is_there = self.times.meet(
+            |entry| entry.rel_offset.cmp(&rel_offset),
+            |entry| entry.max_timestamp == latest || is_partial,
+        );
+        self.times.absent += u32::from(is_wanted && !is_there);
+    }
+}
+
+impl<H: FileHandle, E: Copy> Stored<H, E> {
+    fn new(
+        path: PathBuf,
+        uid: SegmentUid,
+        decode: fn(&[u8; INDEX_ENTRY_SIZE], SegmentUid, u32) -> Option<E>,
+        may_be_torn: bool,
+    ) -> Self {
+        Self {
+            path,
+            file: None,
+            uid,
+            decode,
+            may_be_torn,
+            count: 0,
+            read: 0,
+            window: Vec::new(),
+            next: None,
+            damaged: Tally::default(),
+            zero: Tally::default(),
+            untrue: Tally::default(),
+            beyond: Tally::default(),
+            absent: 0,
+        }
+    }
+
+    /// Opens the file and checks its header; gives the interval at which it was made.
+    fn open<F: Files<File = H>>(
+        &mut self,
+        files: &F,
+        kind: IndexKind,
+        findings: &mut Findings<'_>,
+    ) -> Option<u32> {
+        let severity = Severity::unless_crashed(self.may_be_torn);
+        let opened = files.open(&self.path, OpenMode::Read).and_then(|file| {
+            let mut header = [0; INDEX_HEADER_SIZE];
+            let read = file.read_at(&mut header, 0)?;
+            Ok((file.len()?, header, read, file))
+        });
+        let (len, header, read, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                findings.about(severity, &self.path, "the index is missing; the next start builds it anew");
+                return None;
+            }
+            Err(error) => {
+                findings.damage(&self.path, format_args!("cannot be read: {error}"));
+                return None;
+            }
+        };
+        let interval = match IndexHeader::decode(&header[..read], kind, self.uid) {
+            Ok(header) => header.interval,
+            Err(error) => {
+                // A header never lies in two sectors: it is there, or zero, or the file ends before it does.
+                let is_lost = read < INDEX_HEADER_SIZE || header == [0; INDEX_HEADER_SIZE];
+                let severity = Severity::unless_crashed(self.may_be_torn && is_lost);
+                let finding = Finding::new(severity, &self.path, format_args!("as an index, {error}"));
+                findings.add(finding.at(0).of_bytes(len));
+                return None;
+            }
+        };
+        self.count = entries_in(len);
+        let whole = entry_position(self.count);
+        if len > whole {
+            let finding = Finding::new(severity, &self.path, "the file ends inside an entry");
+            findings.add(finding.at(whole).of_bytes(len - whole));
+        }
+        self.file = Some(file);
+        self.advance();
+        Some(interval)
+    }
+
+    /// Passes the entries that lie before a place where they have to be `true`; whether there is a true one there.
+    fn meet(&mut self, compare: impl Fn(&E) -> std::cmp::Ordering, is_true: impl Fn(&E) -> bool) -> bool {
+        while let Some((number, entry)) = self.next {
+            let place = compare(&entry);
+            if place.is_gt() {
+                return false;
+            }
+            self.advance();
+            if place.is_eq() && is_true(&entry) {
+                return true;
+            }
+            self.untrue.add(number);
+        }
+        false
+    }
+
+    /// The next entry that is intact.
+    fn advance(&mut self) {
+        self.next = None;
+        while self.next.is_none() && self.read < self.count {
+            let number = self.read;
+            self.read += 1;
+            let Some(bytes) = self.bytes(number) else { return self.damaged.add(number) };
+            match (self.decode)(&bytes, self.uid, number) {
+                Some(entry) => self.next = Some((number, entry)),
+                None if bytes == [0; INDEX_ENTRY_SIZE] => self.zero.add(number),
+                None => self.damaged.add(number),
+            }
+        }
+    }
+
+    fn bytes(&mut self, number: u32) -> Option<[u8; INDEX_ENTRY_SIZE]> {
+        let within = number % WINDOW_ENTRIES;
+        if within == 0 {
+            let left = (self.count - number).min(WINDOW_ENTRIES);
+            self.window.resize(left as usize * INDEX_ENTRY_SIZE, 0);
+            let read = self.file.as_ref()?.read_at(&mut self.window, entry_position(number)).unwrap_or(0);
+            self.window.truncate(read);
+        }
+        self.window.as_chunks().0.get(within as usize).copied()
+    }
+
+    /// What was found in the file.
+    fn tell(&mut self, is_partial: bool, findings: &mut Findings<'_>) {
+        while let Some((number, _)) = self.next {
+            if !is_partial {
+                self.beyond.add(number);
+            }
+            self.advance();
+        }
+        let torn = Severity::unless_crashed(self.may_be_torn);
+        for (tally, severity, what) in [
+            (&self.damaged, Severity::Damage, "fails its checksum"),
+            (&self.zero, torn, "is zero"),
+            (&self.untrue, Severity::Damage, "is intact, and not what the log says"),
+            (&self.beyond, torn, "is about what the log does not have"),
+        ] {
+            if tally.count == 0 {
+                continue;
+            }
+            let others = match tally.count {
+                1 => String::new(),
+                count => format!(", and so do {} others behind it", count - 1),
+            };
+            let what = format!("entry {} {what}{others}", tally.first);
+            let finding = Finding::new(severity, &self.path, what).at(entry_position(tally.first));
+            findings.add(finding.of_bytes(u64::from(tally.count) * INDEX_ENTRY_SIZE as u64));
+        }
+        let is_whole = self.damaged.count + self.zero.count + self.untrue.count == 0;
+        if self.absent > 0 && !is_partial && is_whole && self.file.is_some() {
+            let what = format!("{} entries are not there; lookups walk further", self.absent);
+            findings.about(Severity::Harmless, &self.path, what);
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, number: u32) {
+        if self.count == 0 {
+            self.first = number;
+        }
+        self.count += 1;
+    }
+}
+
+fn relative(base: Offset, offset: Offset) -> u32 {
+    u32::try_from(offset.get().saturating_sub(base.get())).unwrap_or(u32::MAX)
+}
+
+const WINDOW_ENTRIES: u32 = 4096;

@@ -1,0 +1,225 @@
+//! One partition: its small files, its names, and its log.
+
+use std::path::{Path, PathBuf};
+
+use folio_record::{LeaderEpoch, Offset};
+
+use super::segment::{self, Ended, Expected};
+use super::slots::Known;
+use super::{Finding, Findings, Severity};
+use crate::clean::{CLEAN_NAME, CleanPartition};
+use crate::envelope::ENVELOPE_SIZE_MAX;
+use crate::epochs::{EPOCHS_NAME, Epochs};
+use crate::files::{Files, read_file};
+use crate::log::LogOptions;
+use crate::partition::{PARTITION_META_NAME, PartitionMeta};
+use crate::partition_files::PartitionFile;
+use crate::recovery::{Damage, Survey, is_same_boot, survey_all};
+use crate::scan::Rules;
+use crate::slots::Slot;
+
+/// A directory that is a partition's.
+pub(super) struct Partition {
+    pub(super) dir: PathBuf,
+    pub(super) meta: PartitionMeta,
+    /// The topic's own `max.message.bytes`.
+    pub(super) batch_size_max: Option<u64>,
+}
+
+/// Looks at a partition. `row` is what the marker of a clean stop says of it.
+pub(super) fn look<F: Files>(
+    files: &F,
+    partition: &Partition,
+    known: Known,
+    row: Option<&CleanPartition>,
+    findings: &mut Findings<'_>,
+) {
+    findings.summary.partitions += 1;
+    let survey = match survey_all(files, &partition.dir) {
+        Ok(survey) => survey,
+        Err(damage) => return findings.damage(&partition.dir, damage),
+    };
+    let slot = slot(partition, known, &survey, row.is_some(), findings);
+    let epochs = epochs(files, &partition.dir, slot.as_ref(), findings);
+    names(&survey, slot.as_ref(), row.is_some(), findings);
+    let survey = survey.without_expired(slot.as_ref());
+    let end = log(files, partition, &survey, slot.as_ref(), epochs.as_ref(), row.is_some(), findings);
+    if let (Some(row), Some(end)) = (row, end) {
+        marker(partition, row, &survey, end, findings);
+    }
+}
+
+/// What is known of its durable point.
+fn slot(
+    partition: &Partition,
+    known: Known,
+    survey: &Survey,
+    was_closed: bool,
+    findings: &mut Findings<'_>,
+) -> Option<Slot> {
+    let has_data = survey.segments.iter().any(|segment| segment.len > 0);
+    let number = partition.meta.slot;
+    let path = partition.dir.join(PARTITION_META_NAME);
+    match known {
+        Known::Slot(slot) => return Some(slot),
+        Known::NoSuchSlot => {
+            findings.damage(&path, format_args!("slot {number}, which it names, does not exist"));
+        }
+        Known::Lost if has_data => {
+            findings.damage(
+                &path,
+                format_args!(
+                    "slot {number}, which it names, is damaged: nothing tells how far the log was durable"
+                ),
+            );
+        }
+        Known::Nothing if was_closed && has_data => {
+            findings
+                .damage(&path, format_args!("slot {number}, which it names, says nothing of this partition"));
+        }
+        Known::Lost | Known::Nothing => {}
+    }
+    None
+}
+
+/// The epochs, if they can be relied on.
+fn epochs<F: Files>(
+    files: &F,
+    dir: &Path,
+    slot: Option<&Slot>,
+    findings: &mut Findings<'_>,
+) -> Option<Epochs> {
+    let path = dir.join(EPOCHS_NAME);
+    let what = match read_file(files, &path, ENVELOPE_SIZE_MAX) {
+        Ok(Some(bytes)) => match Epochs::decode(&bytes) {
+            Ok(epochs) if slot.is_none_or(|slot| slot.leader_epoch <= epochs.current()) => {
+                return Some(epochs);
+            }
+            Ok(_) => {
+                let what =
+                    "the latest epoch is missing, as after a start on a full disk; batches and slot tell it";
+                findings.about(Severity::Harmless, &path, what);
+                return None;
+            }
+            Err(error) => error.to_string(),
+        },
+        Ok(None) => "the file is missing".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    findings.damage(&path, what);
+    None
+}
+
+/// Files that do not belong, and files that are on their way out.
+fn names(survey: &Survey, slot: Option<&Slot>, was_closed: bool, findings: &mut Findings<'_>) {
+    for path in &survey.foreign {
+        findings
+            .damage(path, "does not belong in a partition: move it away, or start the build that made it");
+    }
+    for path in &survey.without_expired(slot).garbage {
+        let name = path.file_name().and_then(|name| name.to_str());
+        match name.and_then(PartitionFile::parse) {
+            Some(PartitionFile::Unfinished) => {
+                findings.about(Severity::Interrupted, path, "left by something that did not finish");
+            }
+            Some(PartitionFile::Segment(base, _)) if slot.is_some_and(|slot| base < slot.log_start) => {
+                findings.about(
+                    Severity::Interrupted,
+                    path,
+                    "it lies below the start of the log, and was to be deleted",
+                );
+            }
+            _ => {
+                let severity = Severity::unless_crashed(!was_closed);
+                findings.about(severity, path, "the log that it belongs to is missing");
+            }
+        }
+    }
+}
+
+/// Reads the log; gives its end, if it can be read up to there.
+fn log<F: Files>(
+    files: &F,
+    partition: &Partition,
+    survey: &Survey,
+    slot: Option<&Slot>,
+    epochs: Option<&Epochs>,
+    was_closed: bool,
+    findings: &mut Findings<'_>,
+) -> Option<Offset> {
+    let durable = match survey.durable(slot) {
+        Ok(Some(durable)) => durable,
+        Ok(None) => return slot.map(|slot| slot.durable_next_offset),
+        Err(damage) => {
+            findings.add(about_log(&partition.dir, &damage));
+            // What is there is read all the same, as if nothing were known of it.
+            survey.durable(None).ok().flatten()?
+        }
+    };
+    let rules = Rules {
+        batch_size_max: partition.batch_size_max.unwrap_or(u64::from(LogOptions::default().batch_size_max)),
+        may_have_gaps: false,
+        epoch_max: match (epochs, slot) {
+            // Each batch is held against these by itself.
+            (Some(_), _) | (None, None) => LeaderEpoch::new(i32::MAX),
+            (None, Some(slot)) => slot.leader_epoch,
+        },
+    };
+    let same_boot = is_same_boot(slot, files.boot());
+    let expected = Expected { id: partition.meta.id, survey, durable, same_boot, rules, epochs, was_closed };
+    let mut epoch_min = LeaderEpoch::NONE;
+    let mut end = None;
+    for number in 0..survey.segments.len() {
+        findings.summary.segments += 1;
+        if epochs.is_some() {
+            epoch_min = LeaderEpoch::NONE;
+        }
+        end = match segment::look(files, &expected, number, &mut epoch_min, findings) {
+            Ok(Ended::At(end)) => Some(end),
+            Ok(Ended::Damaged) => None,
+            Ok(Ended::Torn) => return None,
+            Err(error) => {
+                let finding = Finding::new(
+                    Severity::Damage,
+                    &survey.log_path(number),
+                    format_args!("cannot be read: {error}"),
+                );
+                findings.add(finding.affecting(survey.segments[number].base, survey.next_base(number)));
+                None
+            }
+        };
+    }
+    end
+}
+
+fn about_log(dir: &Path, damage: &Damage) -> Finding {
+    match damage {
+        Damage::Log { file, position, offset, fault, reason } => {
+            Finding::new(Severity::Damage, file, format_args!("{fault}; {reason}"))
+                .at(*position)
+                .affecting(*offset, None)
+        }
+        damage => Finding::new(Severity::Damage, dir, damage),
+    }
+}
+
+/// The marker of a clean stop against what is there.
+fn marker(
+    partition: &Partition,
+    row: &CleanPartition,
+    survey: &Survey,
+    end: Offset,
+    findings: &mut Findings<'_>,
+) {
+    let (base, len) = survey.segments.last().map_or((end, 0), |active| (active.base, active.len));
+    if (row.active_base, row.log_len, row.next_offset) != (base, len, end) {
+        let what = format!(
+            "it says that {} ends at byte {} of segment {} with offset {}, and it ends at byte {len} of segment {base} with offset {end}",
+            partition.dir.display(),
+            row.log_len,
+            row.active_base,
+            row.next_offset,
+        );
+        findings.damage(Path::new(CLEAN_NAME), what);
+    }
+}

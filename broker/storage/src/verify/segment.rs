@@ -1,0 +1,206 @@
+//! One segment, from its first byte to its last.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use folio_record::{BatchHeader, LeaderEpoch, Offset};
+
+use super::indexes::Indexes;
+use super::{Finding, Findings, Severity};
+use crate::epochs::Epochs;
+use crate::files::{Files, OpenMode};
+use crate::index::SegmentUid;
+use crate::partition::PartitionId;
+use crate::recovery::{Durable, Survey};
+use crate::scan::{Rules, Scan, Step, next_intact};
+use crate::slots::SLOTS_NAME;
+use crate::verdict::{Evidence, Fault, Verdict, verdict};
+
+/// What is known of a log beside its bytes.
+pub(super) struct Expected<'a> {
+    pub(super) id: PartitionId,
+    pub(super) survey: &'a Survey,
+    pub(super) durable: Durable,
+    pub(super) same_boot: bool,
+    pub(super) rules: Rules,
+    /// Which epoch each offset has, if the epochs can be relied on.
+    pub(super) epochs: Option<&'a Epochs>,
+    /// The run before said that everything is on stable storage.
+    pub(super) was_closed: bool,
+}
+
+/// How far a segment can be read.
+pub(super) enum Ended {
+    /// To its end, where this offset is due.
+    At(Offset),
+    /// A fault hides how it ends.
+    Damaged,
+    /// An interrupted write ends the log here; what lies behind leaves with it.
+    Torn,
+}
+
+struct Walk<'a, 'f> {
+    expected: &'a Expected<'a>,
+    findings: &'a mut Findings<'f>,
+    number: usize,
+    path: PathBuf,
+    /// The durable point lies at the end of a batch, with the offset that is due.
+    durable_seen: bool,
+    has_gap: bool,
+}
+
+/// Reads segment `number`, and its indexes with it. `epoch_min` is the epoch of the batch before.
+pub(super) fn look<F: Files>(
+    files: &F,
+    expected: &Expected<'_>,
+    number: usize,
+    epoch_min: &mut LeaderEpoch,
+    findings: &mut Findings<'_>,
+) -> io::Result<Ended> {
+    let segment = expected.survey.segments[number];
+    let next_base = expected.survey.next_base(number);
+    let path = expected.survey.log_path(number);
+    let file = files.open(&path, OpenMode::Read)?;
+    let uid = SegmentUid::new(expected.id, segment.base, 0);
+    let may_be_torn = !expected.was_closed && number >= expected.durable.segment;
+    let dir = &expected.survey.dir;
+    let mut indexes = Indexes::open(files, dir, segment.base, uid, may_be_torn, findings);
+    let mut scan = Scan::new(&file, 0, segment.base, *epoch_min, expected.rules)?;
+    let mut walk = Walk { expected, findings, number, path, durable_seen: false, has_gap: false };
+    let mut told = 0;
+    let ended = loop {
+        if scan.at() - told >= TELL_EVERY {
+            walk.findings.read(dir, scan.at() - told);
+            told = scan.at();
+        }
+        let (at, due) = (scan.at(), scan.expected());
+        walk.pass_durable(at, due);
+        let fault = match scan.next()? {
+            Step::End => break Ended::At(due),
+            Step::Batch { at, batch } => {
+                let header = *batch.header();
+                *epoch_min = header.leader_epoch;
+                walk.batch(at, &header);
+                indexes.batch(at, &header);
+                continue;
+            }
+            Step::Fault(fault) => fault,
+        };
+        let left = scan.file_len() - at;
+        let Some(reason) = walk.judge(at, fault) else {
+            walk.torn(at, due, fault, left);
+            break Ended::Torn;
+        };
+        // A batch that begins with the offset that is due, or a later one that this segment can have.
+        let resumed = next_intact(&file, at, due..next_base.unwrap_or(Offset::new(i64::MAX)))?;
+        let (bytes, to) = resumed.map_or((left, next_base), |(resumed, base)| (resumed - at, Some(base)));
+        walk.damaged(at, format_args!("{fault}; {reason}"), bytes, due, to);
+        indexes.damaged(at + bytes, to);
+        match resumed {
+            Some((at, base)) => scan.resume(at, base),
+            None => break Ended::Damaged,
+        }
+    };
+    walk.findings.read(dir, segment.len.saturating_sub(told));
+    walk.end(&ended, next_base, segment.len);
+    if let Ended::Torn = ended {
+        indexes.damaged(u64::MAX, None);
+    }
+    indexes.finish(next_base.is_some(), walk.findings);
+    Ok(ended)
+}
+
+impl Walk<'_, '_> {
+    fn batch(&mut self, at: u64, header: &BatchHeader) {
+        self.findings.summary.batches += 1;
+        let known = self.expected.epochs.and_then(|epochs| epochs.of(header.base_offset));
+        let found = header.leader_epoch;
+        if let Some(epoch) = known.filter(|epoch| *epoch != found) {
+            let fault = Fault::EpochOutOfOrder { lowest: epoch, highest: epoch, found };
+            // Out of place is never an interrupted write.
+            if let Some(reason) = self.judge(at, fault) {
+                let bytes = header.total_size() as u64;
+                let (from, to) = (header.base_offset, Some(header.next_offset()));
+                self.damaged(at, format_args!("{fault}; {reason}"), bytes, from, to);
+                self.has_gap = false;
+            }
+        }
+    }
+
+    /// Why recovery would not cut this; `None` if it would.
+    fn judge(&self, at: u64, fault: Fault) -> Option<crate::verdict::Reason> {
+        let Durable { segment, pos, .. } = self.expected.durable;
+        let evidence = Evidence::new(fault, (self.number, at), (segment, pos), self.expected.same_boot);
+        match verdict(&evidence) {
+            Verdict::Cut => None,
+            Verdict::Offline(reason) => Some(reason),
+        }
+    }
+
+    fn torn(&mut self, at: u64, due: Offset, fault: Fault, bytes: u64) {
+        let later = self.expected.survey.segments.len() - 1 - self.number;
+        let with = match later {
+            0 => String::new(),
+            later => format!(", and with it {later} segments behind"),
+        };
+        let what = format!("an interrupted write, which the next start cuts off{with}: {fault}");
+        let finding = Finding::new(Severity::Interrupted, &self.path, what);
+        self.findings.add(finding.at(at).of_bytes(bytes).affecting(due, None));
+    }
+
+    fn damaged(
+        &mut self,
+        at: u64,
+        what: impl std::fmt::Display,
+        bytes: u64,
+        from: Offset,
+        to: Option<Offset>,
+    ) {
+        self.has_gap = true;
+        let finding = Finding::new(Severity::Damage, &self.path, what);
+        self.findings.add(finding.at(at).of_bytes(bytes).affecting(from, to));
+    }
+
+    fn pass_durable(&mut self, at: u64, due: Offset) {
+        let durable = self.expected.durable;
+        self.durable_seen |= (self.number, at, due) == (durable.segment, durable.pos, durable.next_offset);
+    }
+
+    /// Everything that can be read was read.
+    fn end(&mut self, ended: &Ended, next_base: Option<Offset>, len: u64) {
+        let durable = self.expected.durable;
+        if self.number == durable.segment
+            && !self.durable_seen
+            && !self.has_gap
+            && matches!(ended, Ended::At(_))
+        {
+            let what = format!(
+                "its slot says that offset {} is due at byte {} of {}, and no batch begins or ends there so",
+                durable.next_offset,
+                durable.pos,
+                self.path.display()
+            );
+            self.findings.damage(Path::new(SLOTS_NAME), what);
+        }
+        let (Ended::At(ends), Some(next_base)) = (ended, next_base) else { return };
+        if *ends == next_base {
+            return;
+        }
+        let fault = Fault::Hole { ends: *ends, next_base };
+        match self.judge(len, fault) {
+            Some(reason) => {
+                self.damaged(
+                    len,
+                    format_args!("{fault}; {reason}"),
+                    0,
+                    (*ends).min(next_base),
+                    Some(next_base.max(*ends)),
+                );
+            }
+            None => self.torn(len, *ends, fault, 0),
+        }
+    }
+}
+
+/// Bytes between two words about progress.
+const TELL_EVERY: u64 = 4 * 1024 * 1024;

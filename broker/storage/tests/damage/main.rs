@@ -1,0 +1,7 @@
+//! Claims about directories that are not as they were left.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
+
+mod crashes;
+mod rig;
+mod rot;

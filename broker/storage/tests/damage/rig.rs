@@ -1,0 +1,175 @@
+//! A directory that is known to the record, and what a consumer reads from it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use folio_record::{
+    BatchBuilder, Compression, DecompressLimit, NewRecord, Offset, Timestamp, UnverifiedBatch,
+};
+use folio_storage::data_dir::NewTopic;
+use folio_storage::files::{FileHandle, OpenMode, SimFiles};
+use folio_storage::verify::{Event, Finding, Summary, VerifyOptions, verify};
+use folio_storage::{
+    Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, OpenError, OpenReport, Read, Touch,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+/// How the run before ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    Clean,
+    Killed,
+    PowerCut,
+}
+
+pub(crate) const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
+pub(crate) const RECORDS: i64 = 60;
+
+/// Reads a log as a consumer does, from its start and from every offset; `false` if it meets an error.
+pub(crate) fn read(log: &Log<SimFiles>, partition: u32) -> Result<bool, TestCaseError> {
+    let mut is_good = true;
+    for from in 0..RECORDS {
+        let (mut offset, mut cursor) = (Offset::new(from), Cursor::default());
+        while offset < log.high_watermark() {
+            let Ok(Read::Ready(fetched)) = log.read(offset, 700, &mut cursor, Touch::Any) else {
+                is_good = false;
+                break;
+            };
+            let slice = fetched.slice.expect("there is more below the high watermark");
+            let mut bytes = vec![0; slice.len()];
+            slice.copy_to(0, &mut bytes).unwrap();
+            let Some(records) = records(&bytes) else {
+                is_good = false;
+                break;
+            };
+            prop_assert!(fetched.next_offset > offset);
+            for (at, value) in records {
+                prop_assert_eq!(value, self::value(partition, at));
+            }
+            offset = fetched.next_offset;
+            if from > 0 {
+                break;
+            }
+        }
+    }
+    Ok(is_good)
+}
+
+fn records(mut bytes: &[u8]) -> Option<Vec<(i64, String)>> {
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        let (batch, rest) = UnverifiedBatch::split_first(bytes).ok()?;
+        let records = batch.verify().ok()?.records(DecompressLimit::new(1 << 20)).ok()?;
+        for record in &records {
+            let record = record.ok()?;
+            all.push((record.offset.get(), String::from_utf8(record.value?.to_vec()).ok()?));
+        }
+        bytes = rest;
+    }
+    Some(all)
+}
+
+fn value(partition: u32, offset: i64) -> String {
+    format!("{partition} {offset} {}", "x".repeat(offset as usize * 7 % 200))
+}
+
+pub(crate) fn is_log(path: &Path) -> bool {
+    path.starts_with("topics") && path.extension().is_some_and(|name| name == "log")
+}
+
+/// A directory of two partitions of three segments and more, all of it on stable storage.
+pub(crate) fn directory(end: End) -> &'static BTreeMap<PathBuf, Vec<u8>> {
+    static CLEAN: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(|| write(true));
+    static UNCLEAN: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(|| write(false));
+    if let End::Clean = end { &CLEAN } else { &UNCLEAN }
+}
+
+fn write(is_clean: bool) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone())).unwrap();
+    let logs = dir.create_topic(topic(9), &options(), NOW).unwrap();
+    for log in &logs {
+        for offset in (0..RECORDS).step_by(2) {
+            log.writer().append(&mut [batch(log, offset)], Mode::MayBlock, NOW).unwrap();
+        }
+    }
+    dir.flush(&logs, NOW, Instant::now()).unwrap();
+    if is_clean {
+        drop(logs);
+        dir.close_clean(NOW, Instant::now()).unwrap();
+    }
+    files.snapshot()
+}
+
+/// A topic of two partitions.
+pub(crate) fn topic(number: u128) -> NewTopic {
+    let name = if number == 9 { "t".to_owned() } else { format!("t{number}") };
+    NewTopic { name, uuid: Uuid::from_u128(number), partitions: 2, settings: Vec::new() }
+}
+
+/// The two records from `offset` on.
+pub(crate) fn batch<F: Files>(log: &Log<F>, offset: i64) -> BytesMut {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+    for offset in offset..offset + 2 {
+        let value = value(log.id().partition, offset);
+        let timestamp = Timestamp::new(1000 + offset);
+        builder
+            .append(&NewRecord { timestamp, key: None, value: Some(value.as_bytes()), headers: &[] })
+            .unwrap();
+    }
+    BytesMut::from(builder.build().unwrap().as_slice())
+}
+
+/// What is wrong with a directory.
+pub(crate) fn findings(files: &SimFiles) -> (Vec<Finding>, Summary) {
+    let mut findings = Vec::new();
+    let summary = verify(files, &VerifyOptions::default(), &mut |event| {
+        if let Event::Found(finding) = event {
+            findings.push(finding);
+        }
+    });
+    (findings, summary.unwrap())
+}
+
+/// A machine that has these files on its disk.
+pub(crate) fn restore(snapshot: &BTreeMap<PathBuf, Vec<u8>>) -> SimFiles {
+    let files = SimFiles::new();
+    for dir in ["trash", "quarantine"] {
+        files.create_dir(Path::new(dir)).unwrap();
+    }
+    for (path, bytes) in snapshot {
+        let mut dirs: Vec<&Path> = path.ancestors().skip(1).filter(|dir| *dir != Path::new("")).collect();
+        dirs.reverse();
+        for dir in dirs {
+            if files.entry(dir).unwrap().is_none() {
+                files.create_dir(dir).unwrap();
+            }
+        }
+        files.open(path, OpenMode::CreateNew).unwrap().write_at(bytes, 0).unwrap();
+    }
+    files.sync_everything().unwrap();
+    files
+}
+
+pub(crate) fn options() -> LogOptions {
+    LogOptions { segment_bytes: 4096, batch_size_max: 4096, index_interval: 512, ..LogOptions::default() }
+}
+
+pub(crate) fn open(files: &Arc<SimFiles>) -> Result<(DataDir<SimFiles>, OpenReport<SimFiles>), OpenError> {
+    let dir_options = DataDirOptions {
+        build: "folio test".to_owned(),
+        run_id: 1,
+        new_dir: Uuid::from_u128(1),
+        new_cluster: Uuid::from_u128(2),
+        pid: 1,
+        host: "box".to_owned(),
+        allow_incoherent_fs: false,
+        slots_sync: Duration::from_millis(100),
+        side_by_side: |_, work| work(),
+    };
+    DataDir::open(Arc::clone(files), &dir_options, |_| options(), NOW)
+}
