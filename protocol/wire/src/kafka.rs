@@ -46,6 +46,7 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod reader;
 pub mod records;
+pub mod request;
 pub mod sync_group;
 pub mod writer;
 
@@ -56,6 +57,7 @@ pub use header::{HeaderError, RequestHeader, ResponseHeader};
 pub use message::{Message, encode_request, encode_response};
 pub use reader::{DecodeError, DecodeFault, Reader};
 pub use records::Records;
+pub use request::Request;
 pub use writer::{EncodeError, Encoded, Part, Writer};
 
 #[cfg(test)]

@@ -103,23 +103,25 @@ macro_rules! apis {
 
 /// As Kafka's own default for every request (`socket.request.max.bytes`).
 const PRODUCE: usize = 100 << 20;
-/// Lists of topics, partitions, settings, members.
-const LISTS: usize = 16 << 20;
+/// What a client says of each of its partitions, or a group of each of its members.
+const MANY: usize = 16 << 20;
+/// Lists of topics and settings.
+const LISTS: usize = 4 << 20;
 /// A few fields.
 const FEW: usize = 128 << 10;
 
 apis! {
     0 Produce 0 13 Some(9), PRODUCE "appends record batches";
-    1 Fetch 4 18 Some(12), LISTS "reads record batches, and waits for them";
-    2 ListOffsets 1 11 Some(6), LISTS "offsets by time, and the two ends";
+    1 Fetch 4 18 Some(12), MANY "reads record batches, and waits for them";
+    2 ListOffsets 1 11 Some(6), MANY "offsets by time, and the two ends";
     3 Metadata 0 13 Some(9), LISTS "brokers, topics, leaders";
-    8 OffsetCommit 2 10 Some(8), LISTS "stores a group's offsets";
-    9 OffsetFetch 1 10 Some(6), LISTS "reads a group's offsets";
+    8 OffsetCommit 2 10 Some(8), MANY "stores a group's offsets";
+    9 OffsetFetch 1 10 Some(6), MANY "reads a group's offsets";
     10 FindCoordinator 0 6 Some(3), LISTS "who coordinates a group or a transactional id";
-    11 JoinGroup 0 9 Some(6), LISTS "enters a classic group";
+    11 JoinGroup 0 9 Some(6), MANY "enters a classic group";
     12 Heartbeat 0 4 Some(4), FEW "stays in a classic group";
     13 LeaveGroup 0 5 Some(4), LISTS "leaves a classic group";
-    14 SyncGroup 0 5 Some(4), LISTS "hands out the assignment of a classic group";
+    14 SyncGroup 0 5 Some(4), MANY "hands out the assignment of a classic group";
     15 DescribeGroups 0 6 Some(5), LISTS "members of classic groups";
     16 ListGroups 0 5 Some(3), LISTS "all groups";
     17 SaslHandshake 0 1 None, FEW "chooses a way to log in";
@@ -133,7 +135,7 @@ apis! {
     25 AddOffsetsToTxn 0 4 Some(3), FEW "a group whose offsets a transaction commits";
     26 EndTxn 0 5 Some(3), FEW "commits or aborts a transaction";
     27 WriteTxnMarkers 1 2 Some(1), LISTS "puts the end of a transaction into logs";
-    28 TxnOffsetCommit 0 6 Some(3), LISTS "offsets that a transaction commits";
+    28 TxnOffsetCommit 0 6 Some(3), MANY "offsets that a transaction commits";
     29 DescribeAcls 1 3 Some(2), LISTS "who may do what";
     30 CreateAcls 1 3 Some(2), LISTS "allows or denies";
     31 DeleteAcls 1 3 Some(2), LISTS "forgets what was allowed or denied";
@@ -172,8 +174,8 @@ apis! {
     75 DescribeTopicPartitions 0 0 Some(0), LISTS "topics and partitions, page by page";
     76 ShareGroupHeartbeat 1 1 Some(1), LISTS "joins, stays in and leaves a share group";
     77 ShareGroupDescribe 1 1 Some(1), LISTS "members of share groups";
-    78 ShareFetch 1 2 Some(1), LISTS "reads records for a share group";
-    79 ShareAcknowledge 1 2 Some(1), LISTS "settles records of a share group";
+    78 ShareFetch 1 2 Some(1), MANY "reads records for a share group";
+    79 ShareAcknowledge 1 2 Some(1), MANY "settles records of a share group";
     80 AddRaftVoter 0 1 Some(0), LISTS "a voter more in the metadata quorum";
     81 RemoveRaftVoter 0 0 Some(0), LISTS "a voter less in the metadata quorum";
     83 InitializeShareGroupState 0 0 Some(0), LISTS "between brokers";

@@ -2,5 +2,6 @@
 
 mod every_message;
 mod headers;
+mod oracles;
 mod primitives;
 mod splices;

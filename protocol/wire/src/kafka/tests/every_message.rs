@@ -1,5 +1,7 @@
 //! Claims about every message in every version: all of them stand in one list.
 
+use kafka_protocol::messages;
+use kafka_protocol::protocol::{Decodable, Encodable, VersionRange};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -17,8 +19,11 @@ pub(super) struct AnyMessage {
     /// Reads bytes to their end and writes what they said.
     pub(super) again: fn(&[u8], i16) -> Result<Vec<u8>, DecodeError>,
     /// What bytes say, under Kafka's names.
-    #[expect(dead_code, reason = "for the claims about Kafka's own bytes")]
     pub(super) json: fn(&[u8], i16) -> Value,
+    /// The versions that the crate kafka-protocol has of it.
+    pub(super) oracle_versions: Versions,
+    /// Has that crate read bytes to their end and write what they said.
+    pub(super) oracle_again: fn(&[u8], i16) -> Vec<u8>,
 }
 
 macro_rules! messages {
@@ -44,6 +49,14 @@ macro_rules! messages {
             json: |bytes, version| {
                 let form = <$module::$message as Message>::form(version).expect("a version of the message");
                 decoded::<$module::$message>(bytes, version).unwrap().json(form)
+            },
+            oracle_versions: oracle_versions(<messages::$message as kafka_protocol::protocol::Message>::VERSIONS),
+            oracle_again: |mut bytes, version| {
+                let read = messages::$message::decode(&mut bytes, version).unwrap();
+                assert!(bytes.is_empty(), "{} bytes too many", bytes.len());
+                let mut written = Vec::new();
+                read.encode(&mut written, version).unwrap();
+                written
             },
         }),*),*];
     };
@@ -84,6 +97,10 @@ messages! {
     offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     produce: ProduceRequest, ProduceResponse;
     sync_group: SyncGroupRequest, SyncGroupResponse;
+}
+
+const fn oracle_versions(range: VersionRange) -> Versions {
+    Versions { oldest: range.min, newest: range.max }
 }
 
 fn encoded<'a, M: Message<'a>>(message: &M, version: i16) -> Vec<u8> {
