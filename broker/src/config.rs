@@ -72,6 +72,8 @@ pub struct Config {
     pub fetch_waiting_max: usize,
     /// `decompress.max.bytes`: what the compressed batches of one request may unpack to while they are checked.
     pub decompress_max_bytes: usize,
+    /// `num.partitions`: partitions of a topic that is made without saying how many.
+    pub num_partitions: u32,
     /// `topic.*`: settings of a topic that does not set its own.
     pub topic: TopicSettings,
 }
@@ -108,6 +110,7 @@ impl Config {
             fetch_max_bytes: 55 * MIB,
             fetch_waiting_max: 100_000,
             decompress_max_bytes: 64 * MIB,
+            num_partitions: 1,
             topic: TopicSettings::default(),
         }
     }

@@ -28,6 +28,9 @@ use crate::threads::lane::LaneJob;
 use crate::threads::reaper::Retired;
 use crate::view::View;
 
+/// The number of this broker: there is one.
+pub(crate) const NODE_ID: u32 = 1;
+
 /// The file system below the broker.
 pub(crate) type Disk = OsFiles;
 

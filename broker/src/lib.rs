@@ -3,6 +3,7 @@
 mod broker;
 pub mod config;
 mod counters;
+mod defaults;
 mod engine;
 mod error;
 mod health;

@@ -17,6 +17,9 @@ use folio_storage::metadata::{
 use folio_storage::{DataDir, Files};
 use uuid::Uuid;
 
+use crate::defaults::Settings;
+use crate::engine::NODE_ID;
+
 /// Where the broker's metadata is kept.
 pub(crate) trait MetadataStore {
     /// Makes all changes of a transaction, durably, or none.
@@ -47,7 +50,7 @@ impl<F: Files> MetadataStore for DataDir<F> {
     }
 }
 
-/// Turns the store's events into topics that have changed.
+/// Turns the store's events into what has changed.
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     /// Everything up to here has been told.
@@ -57,23 +60,52 @@ pub(crate) struct Follower {
 /// A topic that may have changed: what it is now, or `None` if the store does not have it any more.
 pub(crate) type Changed = (Uuid, Option<Topic>);
 
+/// What has changed, each once and as it is now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// What was set for all brokers.
+    pub(crate) of_all: Option<Settings>,
+    /// What was set for this one.
+    pub(crate) of_this: Option<Settings>,
+    pub(crate) topics: Vec<Changed>,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Follower {
-    /// Topics that changed since the last call, each once and as it is now; the first time, and whenever the history is
-    /// forgotten, all of them, and as gone those of `known` that the store does not have.
+    /// What changed since the last call; the first time, and whenever the history is forgotten, everything, and as gone
+    /// those topics of `known` that the store does not have.
     pub(crate) fn changes(
         &mut self,
         store: &impl MetadataStore,
         known: impl IntoIterator<Item = Uuid>,
-    ) -> Vec<Changed> {
+    ) -> Changes {
+        let mut changes = Changes::default();
         let mut changed: BTreeMap<Uuid, Option<Topic>> = BTreeMap::new();
-        let mut note = |key: Key, value: Option<Value>| {
-            if let Key::Topic(id) = key {
+        let mut note = |key: Key, value: Option<Value>| match key {
+            Key::Topic(id) => {
                 let topic = match value {
                     Some(Value::Topic(topic)) => Some(topic),
                     _ => None,
                 };
                 changed.insert(id, topic);
             }
+            Key::Broker(node) => {
+                let settings = match value {
+                    Some(Value::Broker(settings)) => settings,
+                    _ => Vec::new(),
+                };
+                match node {
+                    None => changes.of_all = Some(settings),
+                    Some(NODE_ID) => changes.of_this = Some(settings),
+                    Some(_) => {}
+                }
+            }
+            Key::Build | Key::TopicName(_) => {}
         };
         match self.seen.map(|seen| store.events_since(seen)) {
             Some(Ok(events)) => {
@@ -84,14 +116,16 @@ impl Follower {
             }
             None | Some(Err(Compacted { .. })) => {
                 // The present is never forgotten.
-                if let Ok((revision, entries)) = store.range(&Range::Topics, None) {
+                if let Ok((revision, entries)) = store.range(&Range::All, None) {
                     self.seen = Some(revision);
                     known.into_iter().for_each(|id| note(Key::Topic(id), None));
+                    [None, Some(NODE_ID)].into_iter().for_each(|node| note(Key::Broker(node), None));
                     entries.into_iter().for_each(|entry| note(entry.key, Some(entry.value)));
                 }
             }
         }
-        changed.into_iter().collect()
+        changes.topics = changed.into_iter().collect();
+        changes
     }
 }
 
@@ -172,8 +206,8 @@ mod tests {
         }
     }
 
-    fn wanted(changes: &[Changed]) -> Vec<(u128, Wanted)> {
-        changes.iter().map(|(id, topic)| (id.as_u128(), Wanted::of(topic.as_ref()))).collect()
+    fn wanted(changes: &Changes) -> Vec<(u128, Wanted)> {
+        changes.topics.iter().map(|(id, topic)| (id.as_u128(), Wanted::of(topic.as_ref()))).collect()
     }
 
     #[test]
@@ -197,5 +231,32 @@ mod tests {
         store.forgets = true;
         let known = [1, 9].map(Uuid::from_u128);
         assert_eq!(wanted(&follower.changes(&store, known)), [(1, Wanted::Serving), (9, Wanted::Gone)]);
+    }
+
+    #[test]
+    fn a_follower_tells_what_was_set_for_brokers_and_that_it_is_not_any_more() {
+        let (mut store, mut follower) = (Heap::default(), Follower::default());
+        let set = |store: &Heap, node, value: &str| {
+            let settings = vec![("retention.ms".to_owned(), value.to_owned())];
+            let operations = vec![Operation::Put(Key::Broker(node), Value::Broker(settings))];
+            store.commit(Transaction { compares: Vec::new(), operations }, Timestamp::new(0)).unwrap();
+        };
+        set(&store, None, "1");
+        set(&store, Some(NODE_ID), "2");
+        set(&store, Some(NODE_ID + 1), "3");
+        let first =
+            |settings: Option<Settings>| settings.map(|set| set.first().map(|(_, value)| value.clone()));
+        let seen = follower.changes(&store, []);
+        let some = |value: &str| Some(Some(value.to_owned()));
+        assert_eq!((first(seen.of_all), first(seen.of_this)), (some("1"), some("2")));
+        assert!(follower.changes(&store, []).is_empty());
+        set(&store, Some(NODE_ID), "4");
+        let seen = follower.changes(&store, []);
+        assert_eq!((first(seen.of_all), first(seen.of_this)), (None, some("4")));
+        let operations = vec![Operation::Delete(Key::Broker(Some(NODE_ID)))];
+        store.commit(Transaction { compares: Vec::new(), operations }, Timestamp::new(0)).unwrap();
+        store.forgets = true;
+        let seen = follower.changes(&store, []);
+        assert_eq!((first(seen.of_all), first(seen.of_this)), (some("1"), Some(None)));
     }
 }

@@ -1,10 +1,12 @@
 //! The native protocol's adapters: message -> service call -> message, one file per kind.
 
 pub(crate) mod codec;
+mod configs;
 mod fetch;
 mod metadata;
 mod offsets;
 mod produce;
+mod records;
 mod status;
 mod topics;
 
@@ -56,6 +58,10 @@ impl Service<Shard> for NativeService {
             Kind::TopicList => topics::list(&self.engine, &request, reply),
             Kind::TopicDescribe => topics::describe(&self.engine, &request, reply),
             Kind::TopicDelete => topics::delete(&self.engine, &request, reply),
+            Kind::PartitionsCreate => topics::grow(&self.engine, &request, reply),
+            Kind::RecordsDelete => records::delete(&self.engine, &request, reply),
+            Kind::ConfigDescribe => configs::describe(&self.engine, &request, reply),
+            Kind::ConfigAlter => configs::alter(&self.engine, &request, reply),
             Kind::Produce => {
                 self.has_produced = true;
                 produce::call(shard, request, reply);

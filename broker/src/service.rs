@@ -1,5 +1,6 @@
 //! What the broker can do, in house words: one file per verb, no protocol.
 
+pub(crate) mod configs;
 pub(crate) mod fetch;
 pub(crate) mod offsets;
 pub(crate) mod produce;

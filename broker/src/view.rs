@@ -11,6 +11,7 @@ use folio_storage::Files;
 use uuid::Uuid;
 
 use crate::config::TopicSettings;
+use crate::defaults::Defaults;
 use crate::partition::Partition;
 
 /// A topic as it is served.
@@ -20,6 +21,8 @@ pub(crate) struct Topic<F: Files> {
     pub(crate) name: Arc<str>,
     /// Shared with the partitions, so that an altered setting reaches them.
     pub(crate) settings: Arc<ArcSwap<TopicSettings>>,
+    /// What the topic sets itself.
+    pub(crate) own: Vec<(String, String)>,
     /// By partition number.
     pub(crate) partitions: Vec<Served<F>>,
 }
@@ -43,16 +46,27 @@ impl<F: Files> Topic<F> {
     }
 }
 
+impl<F: Files> Clone for Served<F> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Leader(partition) => Self::Leader(Arc::clone(partition)),
+            Self::Offline(why) => Self::Offline(Arc::clone(why)),
+        }
+    }
+}
+
 /// All topics at one moment. The id is a topic's identity: one made anew under an old name is another.
 #[derive(Debug)]
 pub(crate) struct View<F: Files> {
     by_name: HashMap<Arc<str>, Arc<Topic<F>>>,
     by_id: HashMap<Uuid, Arc<Topic<F>>>,
+    defaults: Arc<Defaults>,
 }
 
 impl<F: Files> View<F> {
-    pub(crate) fn empty() -> Self {
-        Self { by_name: HashMap::new(), by_id: HashMap::new() }
+    /// Without topics.
+    pub(crate) fn new(defaults: Defaults) -> Self {
+        Self { by_name: HashMap::new(), by_id: HashMap::new(), defaults: Arc::new(defaults) }
     }
 
     /// A view of the same topics and `topic`, in place of one with its name or id.
@@ -65,11 +79,22 @@ impl<F: Files> View<F> {
 
     /// A view of the same topics but the one with `id`.
     pub(crate) fn without(&self, id: Uuid) -> Self {
-        let mut view = Self { by_name: self.by_name.clone(), by_id: self.by_id.clone() };
+        let mut view = self.with_defaults(&self.defaults);
         if let Some(gone) = view.by_id.remove(&id) {
             view.by_name.remove(&gone.name);
         }
         view
+    }
+
+    /// A view of the same topics, with other defaults.
+    pub(crate) fn with_defaults(&self, defaults: &Arc<Defaults>) -> Self {
+        let (by_name, by_id) = (self.by_name.clone(), self.by_id.clone());
+        Self { by_name, by_id, defaults: Arc::clone(defaults) }
+    }
+
+    /// What holds of topics that do not say.
+    pub(crate) fn defaults(&self) -> &Arc<Defaults> {
+        &self.defaults
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<&Arc<Topic<F>>> {

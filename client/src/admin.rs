@@ -1,4 +1,4 @@
-//! Topics, offsets, status.
+//! Topics, settings, offsets, status.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use folio_record::{Offset, Timestamp};
 
 use crate::client::Client;
-use crate::{Call, CallError, Refusal, TopicPartition, protocol};
+use crate::{Call, CallError, ConfigChange, ConfigEntry, ConfigResource, Refusal, TopicPartition, protocol};
 
-/// Makes, names, describes and deletes topics, and asks where partitions begin and end and how the broker is. Every call
-/// can be waited for, or awaited by any executor. Cheap to clone.
+/// Makes, names, describes, changes and deletes topics, tells and changes settings, deletes records, and asks where
+/// partitions begin and end and how the broker is. Every call can be waited for, or awaited by any executor. Cheap to clone.
 ///
 /// ```no_run
 /// use folio_client::{Client, ClientConfig, NewTopic};
@@ -31,7 +31,7 @@ pub struct Admin {
 pub struct NewTopic {
     /// Its name: letters, digits, `.`, `_` and `-`, at most 249.
     pub name: String,
-    /// How many partitions it has.
+    /// How many partitions it has; 0: as many as the broker gives a topic that does not say.
     pub partitions: u32,
     /// Settings that differ from the broker's defaults.
     pub settings: Vec<(String, String)>,
@@ -188,6 +188,88 @@ impl Admin {
         self.call(|deadline, then| protocol::delete_topic(name.to_owned(), deadline, then))
     }
 
+    /// Gives a topic more partitions: `partitions` in all. Records that are there stay where they are; keys may go to
+    /// other partitions from then on.
+    ///
+    /// Refused with [`UNKNOWN_TOPIC`](crate::ErrorCode::UNKNOWN_TOPIC) or, if that is no more than it has,
+    /// [`INVALID_PARTITIONS`](crate::ErrorCode::INVALID_PARTITIONS). It is asked once only, as is
+    /// [`create_topic`](Self::create_topic).
+    pub fn create_partitions(&self, topic: &str, partitions: u32) -> Call<()> {
+        self.call(|deadline, then| {
+            protocol::create_partitions(topic.to_owned(), partitions, false, deadline, then)
+        })
+    }
+
+    /// Whether [`create_partitions`](Self::create_partitions) could do it. Nothing is changed.
+    pub fn validate_partitions(&self, topic: &str, partitions: u32) -> Call<()> {
+        self.call(|deadline, then| {
+            protocol::create_partitions(topic.to_owned(), partitions, true, deadline, then)
+        })
+    }
+
+    /// Tells settings: those of these names, or all.
+    ///
+    /// Refused with [`UNKNOWN_TOPIC`](crate::ErrorCode::UNKNOWN_TOPIC).
+    pub fn describe_configs(&self, of: ConfigResource, names: Option<&[&str]>) -> Call<Vec<ConfigEntry>> {
+        let names = names.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        self.call(|deadline, then| protocol::describe_configs(of, names, deadline, then))
+    }
+
+    /// Changes settings, all that are named or none. They hold at once, also for what is on its way.
+    ///
+    /// Refused with [`UNKNOWN_TOPIC`](crate::ErrorCode::UNKNOWN_TOPIC),
+    /// [`INVALID_CONFIG`](crate::ErrorCode::INVALID_CONFIG) or
+    /// [`INVALID_REQUEST`](crate::ErrorCode::INVALID_REQUEST).
+    ///
+    /// ```no_run
+    /// use folio_client::{Client, ClientConfig, ConfigChange, ConfigResource};
+    ///
+    /// let admin = Client::connect(ClientConfig::default())?.admin();
+    /// let keep = ConfigChange::Set("retention.ms".into(), "3600000".into());
+    /// admin.alter_configs(ConfigResource::Topic("clicks".into()), [keep]).wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn alter_configs(
+        &self,
+        of: ConfigResource,
+        changes: impl IntoIterator<Item = ConfigChange>,
+    ) -> Call<()> {
+        let changes = changes.into_iter().collect();
+        self.call(|deadline, then| protocol::alter_configs(of, changes, false, false, deadline, then))
+    }
+
+    /// Whether [`alter_configs`](Self::alter_configs) could do it. Nothing is changed.
+    pub fn validate_configs(
+        &self,
+        of: ConfigResource,
+        changes: impl IntoIterator<Item = ConfigChange>,
+    ) -> Call<()> {
+        let changes = changes.into_iter().collect();
+        self.call(|deadline, then| protocol::alter_configs(of, changes, false, true, deadline, then))
+    }
+
+    /// Sets these settings and no others: what was set before and is not named is not set any more.
+    ///
+    /// Refused as [`alter_configs`](Self::alter_configs).
+    pub fn replace_configs(
+        &self,
+        of: ConfigResource,
+        settings: impl IntoIterator<Item = (String, String)>,
+    ) -> Call<()> {
+        let changes = settings.into_iter().map(|(name, value)| ConfigChange::Set(name, value)).collect();
+        self.call(|deadline, then| protocol::alter_configs(of, changes, true, false, deadline, then))
+    }
+
+    /// Deletes the records before an offset in each of these partitions; all that can be read, where it is `None`.
+    /// Tells, in their order, from where on there are records then, or why nothing was deleted.
+    pub fn delete_records(
+        &self,
+        wanted: impl IntoIterator<Item = (TopicPartition, Option<Offset>)>,
+    ) -> Call<Vec<Result<Offset, Refusal>>> {
+        let wanted = wanted.into_iter().collect();
+        self.call(|deadline, then| protocol::delete_records(wanted, deadline, then))
+    }
+
     /// Names all topics; those that the broker keeps for itself only if `internal`.
     pub fn list_topics(&self, internal: bool) -> Call<Vec<TopicListing>> {
         self.call(|deadline, then| protocol::list_topics(internal, deadline, then))
@@ -233,7 +315,7 @@ impl Admin {
 }
 
 impl NewTopic {
-    /// A topic of this name and so many partitions, with the broker's defaults for all else.
+    /// A topic of this name and so many partitions (0: as many as the broker thinks right), with the broker's defaults for all else.
     pub fn new(name: impl Into<String>, partitions: u32) -> Self {
         Self { name: name.into(), partitions, settings: Vec::new() }
     }

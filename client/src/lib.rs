@@ -11,6 +11,7 @@ mod error;
 mod partitioner;
 mod producer;
 mod protocol;
+mod settings;
 mod topic_partition;
 
 pub use folio_record::{
@@ -33,4 +34,5 @@ pub use consumer::{
 pub use error::{BuildError, CallError, DeliveryError, PollError, Refusal, SendError, StartError};
 pub use partitioner::{Keyless, partition_for_key};
 pub use producer::{Acks, Delivered, Delivery, Flush, Producer, ProducerConfig, ProducerRecord};
+pub use settings::{ConfigChange, ConfigEntry, ConfigKind, ConfigResource, ConfigSource, ConfigSynonym};
 pub use topic_partition::TopicPartition;

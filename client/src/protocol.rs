@@ -4,9 +4,11 @@
 //! an answer has as many parts as were asked for, lengths add up to what is there. What does not is [`Malformed`], and
 //! ends the connection.
 
+mod configs;
 mod fetch;
 mod offsets;
 mod produce;
+mod records;
 mod status;
 mod topics;
 
@@ -25,11 +27,15 @@ use serde::{Deserialize, Serialize};
 use crate::driver::QueuedCall;
 use crate::{CallError, Refusal};
 
+pub(crate) use configs::{alter_configs, describe_configs};
 pub(crate) use fetch::{decode_fetch, encode_fetch};
 pub(crate) use offsets::{decode_lookup, encode_lookup, list_offsets};
 pub(crate) use produce::{decode_produce, encode_produce};
+pub(crate) use records::delete_records;
 pub(crate) use status::status;
-pub(crate) use topics::{create_topic, delete_topic, describe_topic, list_topics, metadata, partition_count};
+pub(crate) use topics::{
+    create_partitions, create_topic, delete_topic, describe_topic, list_topics, metadata, partition_count,
+};
 
 /// What was agreed with the peer.
 #[derive(Clone, Copy, Debug)]

@@ -167,7 +167,7 @@ fn mistakes_end_with_their_code_and_say_what_to_do() {
         (&["consume", "t", "-p", "7"], 4, "topic \"t\" has no partition 7"),
         (&["produce", "t", "-p", "7"], 4, "topic \"t\" has no partition 7"),
         (&["topic", "create", "t"], 1, "exists"),
-        (&["topic", "create", "a/b"], 1, "is no topic name"),
+        (&["topic", "create", "a/b"], 1, "Topic name is invalid: 'a/b'"),
         (&["topic", "create", "x", "--config", "retention.mss=1"], 1, "did you mean retention.ms?"),
         (&["topic", "create", "x", "-p", "0"], 2, "0 is not in 1.."),
         (&["produce", "t", "/nowhere"], 1, "cannot read /nowhere"),

@@ -61,6 +61,7 @@ effects! {
     "fetch.max.bytes" an_answer_holds_no_more_records
     "fetch.waiting.max" one_fetch_too_many_does_not_wait
     "decompress.max.bytes" a_batch_that_unpacks_to_more_is_refused
+    "num.partitions" a_topic_that_does_not_say_has_so_many_partitions
     "topic.durability" durability_decides_about_flushes
     "topic.cleanup.policy" a_compacted_topic_keeps_old_records_and_takes_none_without_a_key
     "topic.retention.ms" old_records_go
@@ -419,6 +420,15 @@ fn a_batch_that_unpacks_to_more_is_refused() {
     };
     assert_eq!(code(compressed("100000")), ErrorCode::INVALID_RECORD);
     compressed("1000000").unwrap();
+}
+
+fn a_topic_that_does_not_say_has_so_many_partitions() {
+    let made = |count: &str, asked| {
+        let rig = Served::new(&[("num.partitions", count)]);
+        rig.client.admin().create_topic(NewTopic::new("t", asked)).wait().unwrap();
+        rig.client.admin().describe_topic("t").wait().unwrap().partitions.len()
+    };
+    assert_eq!((made("3", 0), made("3", 2), made("1", 0)), (3, 2, 1));
 }
 
 fn durability_decides_about_flushes() {

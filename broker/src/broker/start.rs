@@ -23,7 +23,8 @@ use super::StartError;
 use super::end::End;
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::engine::{Disk, Engine, log_options, now};
+use crate::defaults::Defaults;
+use crate::engine::{Disk, Engine, now};
 use crate::health::Health;
 use crate::native::NativeService;
 use crate::native::codec::NativeCodec;
@@ -70,10 +71,7 @@ pub(super) fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>, 
     let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
     let files = OsFiles::open_or_create(&config.data_dir).map_err(unusable)?;
     let options = data_dir_options(config);
-    let topic_options = |topic: &Topic| {
-        let settings = topics::settings(&config.topic, &topic.settings);
-        log_options(&settings.unwrap_or_else(|_| config.topic.clone()))
-    };
+    let topic_options = |topic: &Topic| topics::open_options(config, topic);
     let files = Arc::new(files);
     let (dir, report) = DataDir::open(Arc::clone(&files), &options, topic_options, now())?;
     Ok((dir, report, files.syncs()))
@@ -92,7 +90,7 @@ pub(super) fn engine(
     };
     Engine {
         dir,
-        view: ArcSwap::from_pointee(View::empty()),
+        view: ArcSwap::from_pointee(View::new(Defaults::new(&config.topic, Vec::new(), Vec::new()))),
         follower: Mutex::default(),
         offline,
         health: Arc::new(Health::new(announce)),

@@ -6,7 +6,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use folio_storage::metadata::PARTITIONS_MAX;
+
 use super::Config;
+use super::kind::Kind;
 use super::topic_keys::{self, TopicKey};
 use super::value::Value;
 
@@ -16,11 +19,18 @@ pub struct Key<T> {
     pub name: &'static str,
     /// One line: the unit, and why one would change it.
     pub reason: &'static str,
+    kind: fn(&T) -> Kind,
     get: fn(&T) -> String,
     set: fn(&mut T, &str) -> Result<(), String>,
 }
 
 impl<T> Key<T> {
+    /// What kind of value it takes.
+    #[must_use]
+    pub fn kind(&self, of: &T) -> Kind {
+        (self.kind)(of)
+    }
+
     /// The value as it would be written in a file.
     #[must_use]
     pub fn get(&self, of: &T) -> String {
@@ -45,6 +55,7 @@ macro_rules! key {
         Key {
             name: $name,
             reason: $reason,
+            kind: |of| Value::kind(&of.$field),
             get: |of| Value::write(&of.$field),
             set: |of, text| {
                 let value = Value::read(text)?;
@@ -65,6 +76,7 @@ macro_rules! key_us {
         Key {
             name: $name,
             reason: $reason,
+            kind: |of| Value::kind(&of.$field),
             get: |of| of.$field.as_micros().to_string(),
             set: |of, text| {
                 of.$field = Duration::from_micros(u64::read(text)?);
@@ -86,6 +98,7 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
     Key {
         name: "data.dir",
         reason: "The directory of the data; created with mode 0700 when missing. Give it a file system of its own.",
+        kind: |_| Kind::String,
         get: |config| config.data_dir.display().to_string(),
         set: |config, text| {
             config.data_dir = PathBuf::from(String::read(text)?);
@@ -185,7 +198,17 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         decompress_max_bytes,
         "Bytes that the compressed batches of one request may unpack to while they are checked; more is refused."
     ),
+    key!(
+        "num.partitions",
+        num_partitions,
+        "Partitions of a topic that is made without a word of how many.",
+        |partitions: &u32| (1..=PARTITIONS_MAX).contains(partitions),
+        "1 to 10000 partitions"
+    ),
 ];
+
+/// Where the data is when nobody says.
+pub const DEFAULT_DATA_DIR: &str = "folio-data";
 
 /// Where the defaults of topics stand among the broker's keys.
 pub const TOPIC_PREFIX: &str = "topic.";

@@ -123,7 +123,7 @@ impl Layers {
     /// The first thing wrong, with where it stood.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let mut loaded = Loaded {
-            config: Config::new(DEFAULT_DATA_DIR),
+            config: Config::new(keys::DEFAULT_DATA_DIR),
             unknown_variables: Vec::new(),
             sources: BTreeMap::new(),
         };
@@ -191,8 +191,6 @@ impl Loaded {
         }
     }
 }
-
-const DEFAULT_DATA_DIR: &str = "folio-data";
 
 /// The keys of a file with their values as text, in the order of their names.
 fn read_file(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {

@@ -98,6 +98,12 @@ impl TopicKey {
         }
     }
 
+    /// Whether it is told only where it is set.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.name == SMALL_SEGMENTS.name
+    }
+
     /// Whether it does anything.
     #[must_use]
     pub fn acts(&self) -> bool {
@@ -143,6 +149,22 @@ pub fn settings_of(defaults: &TopicSettings, set: &[(String, String)]) -> Result
         SMALL_SEGMENTS.take(&mut settings, &small);
     }
     contradiction(set).map_or(Ok(settings), Err)
+}
+
+/// `set` as it is stored and shown: each setting once, the last holds, its value as it was understood.
+///
+/// # Errors
+/// As [`settings_of`], but for what the values are together.
+pub fn canonical(set: &[(String, String)]) -> Result<Vec<(String, String)>, String> {
+    let mut canonical: Vec<(String, String)> = Vec::with_capacity(set.len());
+    for (name, text) in set {
+        let value = topic_key(name).ok_or_else(|| unknown(name))?.parse(text)?.write();
+        match canonical.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = value,
+            None => canonical.push((name.clone(), value)),
+        }
+    }
+    Ok(canonical)
 }
 
 /// That there is no such setting, with the nearest that there is, if one is near.

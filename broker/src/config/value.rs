@@ -4,12 +4,19 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::kind::Kind;
+
 /// A setting that can be read from text and written as the same text.
 ///
 /// The error of `read` says what was expected; who calls adds the key, the value and where it stood.
 pub(super) trait Value: Sized {
     fn read(text: &str) -> Result<Self, String>;
     fn write(&self) -> String;
+
+    /// As Kafka's clients name it.
+    fn kind(&self) -> Kind {
+        Kind::String
+    }
 }
 
 impl Value for bool {
@@ -19,6 +26,10 @@ impl Value for bool {
 
     fn write(&self) -> String {
         self.to_string()
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Boolean
     }
 }
 
@@ -43,6 +54,10 @@ macro_rules! numbers {
             fn write(&self) -> String {
                 self.to_string()
             }
+
+            fn kind(&self) -> Kind {
+                Kind::Long
+            }
         })*
     };
 }
@@ -66,6 +81,10 @@ impl Value for Option<u64> {
     fn write(&self) -> String {
         self.map_or_else(|| "-1".to_owned(), |number| number.to_string())
     }
+
+    fn kind(&self) -> Kind {
+        Kind::Long
+    }
 }
 
 /// Milliseconds.
@@ -78,6 +97,10 @@ impl Value for Duration {
     fn write(&self) -> String {
         self.as_millis().to_string()
     }
+
+    fn kind(&self) -> Kind {
+        Kind::Long
+    }
 }
 
 /// Comma-separated.
@@ -89,5 +112,9 @@ impl Value for Vec<SocketAddr> {
 
     fn write(&self) -> String {
         self.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::List
     }
 }

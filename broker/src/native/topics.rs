@@ -3,28 +3,34 @@
 use folio_channel::Responder;
 use folio_wire::native::ErrorCode;
 use folio_wire::native::topics::{
-    ListedTopicV1, PartitionDescriptionV1, TopicConfigV1, TopicCreateAnswerV1, TopicCreateRequestV1,
-    TopicDeleteAnswerV1, TopicDeleteRequestV1, TopicDescribeAnswerV1, TopicDescribeRequestV1,
-    TopicListAnswerV1, TopicListRequestV1,
+    ListedTopicV1, PartitionDescriptionV1, PartitionsCreateAnswerV1, PartitionsCreateRequestV1,
+    TopicConfigV1, TopicCreateAnswerV1, TopicCreateRequestV1, TopicDeleteAnswerV1, TopicDeleteRequestV1,
+    TopicDescribeAnswerV1, TopicDescribeRequestV1, TopicListAnswerV1, TopicListRequestV1,
 };
 
 use super::codec::{NativeRequest, NativeResponse};
 use super::{code, header, respond, respond_later};
-use crate::config::topic_keys::TOPIC_KEYS;
 use crate::engine::{Disk, Engine};
-use crate::service::topics;
+use crate::service::configs::{self, Source};
+use crate::service::topics::{self, Creation};
 use crate::view::Served;
 
 pub(super) fn create(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
     let Some((message, reply)) = header::<TopicCreateRequestV1<'_>>(request, reply) else { return };
-    let (name, partitions) = (message.name.to_owned(), message.partitions);
-    let configs: Vec<(String, String)> =
-        message.configs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let settings = message.configs.iter().map(|&(key, value)| (key.to_owned(), Some(value.to_owned())));
+    let creation = Creation {
+        partitions: match message.partitions {
+            0 => -1,
+            count => i32::try_from(count).unwrap_or(i32::MAX),
+        },
+        settings: settings.collect(),
+        ..Creation::new(message.name)
+    };
     let (head, reply) = (request.head, reply.later());
     engine.admin.run(move |engine| {
-        let created = topics::create(engine, &name, partitions, &configs);
+        let created = topics::create(engine, creation);
         let (error, message) = code(&created);
-        let id = created.map_or([0; 16], uuid::Uuid::into_bytes);
+        let id = created.map_or([0; 16], |created| created.id.into_bytes());
         respond_later(head, &TopicCreateAnswerV1 { error, message, id }, reply);
     });
 }
@@ -36,6 +42,17 @@ pub(super) fn delete(engine: &Engine, request: &NativeRequest, reply: Responder<
     engine.admin.run(move |engine| {
         let (error, message) = code(&topics::delete(engine, &name));
         respond_later(head, &TopicDeleteAnswerV1 { error, message }, reply);
+    });
+}
+
+pub(super) fn grow(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
+    let Some((message, reply)) = header::<PartitionsCreateRequestV1<'_>>(request, reply) else { return };
+    let PartitionsCreateRequestV1 { topic, partitions, validate_only } = message;
+    let (topic, partitions) = (topic.to_owned(), i32::try_from(partitions).unwrap_or(i32::MAX));
+    let (head, reply) = (request.head, reply.later());
+    engine.admin.run(move |engine| {
+        let (error, message) = code(&topics::grow(engine, &topic, partitions, None, validate_only));
+        respond_later(head, &PartitionsCreateAnswerV1 { error, message }, reply);
     });
 }
 
@@ -62,14 +79,13 @@ pub(super) fn describe(engine: &Engine, request: &NativeRequest, reply: Responde
         partitions: Vec::new(),
     };
     if let Ok(topic) = found {
-        let settings = topic.settings.load();
         answer.id = *topic.id.as_bytes();
-        answer.configs = TOPIC_KEYS
-            .iter()
-            .map(|key| TopicConfigV1 {
-                key: key.name.to_owned(),
-                value: key.get(&settings),
-                is_own: key.get(&settings) != key.get(&engine.config.topic),
+        let told = configs::of_topic(engine, &topic.own).into_iter();
+        answer.configs = told
+            .map(|told| TopicConfigV1 {
+                key: told.name.into_owned(),
+                value: told.value.unwrap_or_default(),
+                is_own: told.source == Source::Topic,
             })
             .collect();
         answer.partitions =

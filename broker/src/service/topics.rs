@@ -1,54 +1,142 @@
-//! Topics: made, deleted, described. What blocks runs on the admin thread.
+//! Topics: made, grown, deleted, found, and their records deleted. What blocks runs on the admin thread.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+mod following;
 
-use arc_swap::ArcSwap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use folio_record::Offset;
 use folio_storage::data_dir::{NewTopic, TopicError};
-use folio_storage::metadata::{self, CommitError, PARTITIONS_MAX, TOPIC_NAME_LEN_MAX, is_topic_name};
-use folio_storage::partition::PartitionId;
+use folio_storage::metadata::{CommitError, PARTITIONS_MAX, TOPIC_NAME_LEN_MAX, Transaction, is_topic_name};
 use uuid::Uuid;
 
-use crate::config::TopicSettings;
-use crate::config::topic_keys::{self, Effect};
-use crate::engine::{Disk, Engine, log_options, now};
+use crate::config::topic_keys;
+use crate::engine::{Disk, Engine, NODE_ID, now};
 use crate::error::{Fault, ServiceError};
-use crate::metadata::{MetadataStore, Wanted};
+use crate::metadata::MetadataStore;
 use crate::partition::Partition;
-use crate::threads::reaper::Retired;
 use crate::view::{Served, Topic};
+
+pub(crate) use following::{follow, open_options};
+
+/// A topic that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Creation {
+    pub(crate) name: String,
+    /// How many, or -1: as many as `num.partitions` says.
+    pub(crate) partitions: i32,
+    /// Of each partition: 1, or -1.
+    pub(crate) replicas: i32,
+    /// Which brokers are to have which partition; empty: the broker decides.
+    pub(crate) assignments: Assignments,
+    /// What it sets itself.
+    pub(crate) settings: Vec<(String, Option<String>)>,
+    /// Only look whether it could be made.
+    pub(crate) validate_only: bool,
+}
+
+/// Partitions with the brokers that are to have them.
+pub(crate) type Assignments = Vec<(i32, Vec<i32>)>;
+
+/// A topic that was made, or could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Created {
+    /// Nil if it was only looked whether it could be.
+    pub(crate) id: Uuid,
+    pub(crate) partitions: u32,
+    /// What it sets itself.
+    pub(crate) settings: Vec<(String, String)>,
+}
+
+impl Creation {
+    /// With the broker's defaults for everything.
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            partitions: -1,
+            replicas: -1,
+            assignments: Vec::new(),
+            settings: Vec::new(),
+            validate_only: false,
+        }
+    }
+}
 
 /// Makes a topic and serves it.
 ///
 /// # Errors
-/// The name, the settings or the number of partitions; a topic of that name; the disk.
-pub(crate) fn create(
-    engine: &Engine,
-    name: &str,
-    partitions: u32,
-    configs: &[(String, String)],
-) -> Result<Uuid, ServiceError> {
-    check_name(name)?;
-    if partitions == 0 || partitions > PARTITIONS_MAX {
-        let text = format!("{partitions} partitions; 1 to {PARTITIONS_MAX} are possible");
-        return Err(ServiceError::new(Fault::InvalidPartitions, text));
+/// The name, which may be taken; the settings, the number of partitions or of replicas, the assignments; the disk.
+pub(crate) fn create(engine: &Engine, wanted: Creation) -> Result<Created, ServiceError> {
+    let Creation { name, partitions, replicas, assignments, settings, validate_only } = wanted;
+    check_name(&name)?;
+    check_is_free(engine, &name)?;
+    let settings = own_settings(engine, settings)?;
+    let partitions = check_layout(engine.config.num_partitions, partitions, replicas, &assignments)?;
+    if validate_only {
+        return Ok(Created { id: Uuid::nil(), partitions, settings });
     }
-    settings(&engine.config.topic, configs)?;
-    let uuid = Uuid::new_v4();
-    let topic = NewTopic { name: name.to_owned(), uuid, partitions, settings: configs.to_vec() };
+    let id = Uuid::new_v4();
+    let topic = NewTopic { name: name.clone(), uuid: id, partitions, settings: settings.clone() };
     let store: &dyn MetadataStore = &engine.dir;
     match store.commit(topic.creation(now()), now()) {
-        Err(CommitError::Conflict(_)) => {
-            return Err(ServiceError::new(Fault::TopicExists, format!("topic {name:?} exists")));
-        }
+        Err(CommitError::Conflict(_)) => return Err(exists(&name)),
         committed => committed.map_err(|error| of_commit(engine, &error))?,
     };
     if let Err(error) = follow(engine) {
         // Half a topic would be in the way of the next attempt. If even this fails, the next start makes it whole.
-        let _ = delete(engine, name);
+        let _ = delete(engine, &name);
         return Err(error);
     }
-    Ok(uuid)
+    Ok(Created { id, partitions, settings })
+}
+
+/// Gives a topic more partitions: `partitions` in all. Of `assignments` there is one for each that comes new, or none.
+///
+/// # Errors
+/// There is no such topic; that would be no more than it has, or too many; the assignments; the disk.
+pub(crate) fn grow(
+    engine: &Engine,
+    name: &str,
+    partitions: i32,
+    assignments: Option<&[Vec<i32>]>,
+    validate_only: bool,
+) -> Result<(), ServiceError> {
+    let topic = find(engine, name)?;
+    let has = topic.partitions.len();
+    let refused = |text: String| Err(ServiceError::new(Fault::InvalidPartitions, text));
+    let wanted = match usize::try_from(partitions) {
+        Ok(wanted) if wanted > has => wanted,
+        Ok(wanted) if wanted == has => return refused(format!("Topic already has {has} partition(s).")),
+        _ => {
+            return refused(format!(
+                "The topic {name} currently has {has} partition(s); {partitions} would not be an increase."
+            ));
+        }
+    };
+    let count = u32::try_from(wanted).ok().filter(|count| *count <= PARTITIONS_MAX);
+    let Some(count) = count else { return Err(too_many(i64::from(partitions))) };
+    if let Some(assignments) = assignments {
+        let more = wanted - has;
+        if assignments.len() != more {
+            let given = assignments.len();
+            let text = format!(
+                "Attempted to add {more} additional partition(s), but only {given} assignment(s) were specified."
+            );
+            return Err(ServiceError::new(Fault::InvalidReplicaAssignment, text));
+        }
+        assignments.iter().try_for_each(|replicas| check_replicas(replicas))?;
+    }
+    if validate_only {
+        return Ok(());
+    }
+    let transaction = engine.dir.growth(topic.id, count).map_err(|error| of_topic(engine, &error))?;
+    commit(engine, transaction)?;
+    follow(engine).inspect_err(|_| {
+        // It would look as if it had grown. If even this fails, the next start makes what is missing.
+        let _ = engine.dir.give_up_growth(topic.id, now());
+        let _ = follow(engine);
+    })
 }
 
 /// Deletes a topic with its records.
@@ -65,99 +153,44 @@ pub(crate) fn delete(engine: &Engine, name: &str) -> Result<(), ServiceError> {
     }
 }
 
-/// Brings directories and view to what the metadata says by now.
+/// Deletes the records of a partition before an offset, by default all that consumers may see. Says where it begins
+/// then. That is on stable storage; files that hold nothing else go a little later.
 ///
 /// # Errors
-/// The disk. What could not be done is tried again at the next start.
-pub(crate) fn follow(engine: &Engine) -> Result<(), ServiceError> {
-    let mut follower = engine.follower.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut outcome = Ok(());
-    loop {
-        let known: Vec<Uuid> = engine.view.load().topics().map(|topic| topic.id).collect();
-        let changes = follower.changes(&engine.dir, known);
-        if changes.is_empty() {
-            return outcome;
+/// Nobody may see so far; the topic keeps the last record of each key; the disk.
+pub(crate) fn delete_records(
+    engine: &Engine,
+    partition: &Arc<Partition<Disk>>,
+    before: Option<Offset>,
+) -> Result<Offset, ServiceError> {
+    if engine.health.has_failed() {
+        return Err(ServiceError::storage_failed());
+    }
+    let policy = partition.settings.load().cleanup;
+    if policy.compacts && !policy.deletes {
+        let text = format!(
+            "topic {:?} keeps the last record of each key: cleanup.policy has no delete",
+            partition.topic
+        );
+        return Err(ServiceError::new(Fault::PolicyViolation, text));
+    }
+    let log = &partition.log;
+    let high_watermark = log.high_watermark();
+    let before = before.unwrap_or(high_watermark);
+    if before < Offset::ZERO || before > high_watermark {
+        let text = format!("offset {before} is not between 0 and the high watermark, {high_watermark}");
+        return Err(ServiceError::new(Fault::OffsetOutOfRange, text));
+    }
+    let raised = engine.dir.raise_log_start(log, before, now(), Instant::now()).map_err(|error| {
+        if partition.is_deleted() {
+            return ServiceError::unknown_topic(&partition.topic);
         }
-        for (id, topic) in changes {
-            // One topic's failure keeps no other one from its change.
-            let done = match (Wanted::of(topic.as_ref()), topic) {
-                (Wanted::Making, Some(topic)) => make(engine, id, &topic),
-                (Wanted::Serving, Some(topic)) => {
-                    serve(engine, id, &topic);
-                    Ok(())
-                }
-                _ => retire(engine, id),
-            };
-            outcome = outcome.and(done);
-        }
-    }
-}
-
-/// Makes directories and logs. The transaction that says that they are there is an event like any other.
-fn make(engine: &Engine, id: Uuid, topic: &metadata::Topic) -> Result<(), ServiceError> {
-    let options = log_options(&settings_of(engine, topic));
-    engine.dir.make_partitions(id, &options, now()).map_err(|error| of_topic(engine, &error))?;
-    Ok(())
-}
-
-fn serve(engine: &Engine, id: Uuid, topic: &metadata::Topic) {
-    if engine.view.load().with_id(id).is_some() {
-        return;
-    }
-    let name: Arc<str> = topic.name.as_str().into();
-    let settings = settings_of(engine, topic);
-    say_what_does_nothing(topic, &settings);
-    let settings = Arc::new(ArcSwap::from_pointee(settings));
-    let partitions = (0..topic.partitions).map(|number| {
-        let partition = PartitionId { topic: id, partition: number };
-        match engine.dir.log(partition) {
-            Some(log) => Served::Leader(Arc::new(Partition::new(
-                Arc::clone(&name),
-                number,
-                log,
-                Arc::clone(&settings),
-                engine.lanes.len(),
-            ))),
-            None => {
-                let why = engine.offline.get(&partition).cloned();
-                Served::Offline(why.unwrap_or_else(|| "it could not be opened".into()))
-            }
-        }
-    });
-    let partitions = partitions.collect();
-    let topic = Arc::new(Topic { id, name: Arc::clone(&name), partitions, settings: Arc::clone(&settings) });
-    engine.view.rcu(|view| view.with(Arc::clone(&topic)));
-}
-
-/// Settings from which nothing follows, or not yet: whoever set them had better know.
-fn say_what_does_nothing(topic: &metadata::Topic, settings: &TopicSettings) {
-    if settings.cleanup.compacts {
-        tracing::warn!(topic = topic.name, "cleanup.policy has compact: nothing is compacted yet");
-    }
-    for (key, value) in &topic.settings {
-        if let Some(Effect::Kept(why)) = topic_keys::topic_key(key).map(|key| key.effect) {
-            tracing::info!(topic = topic.name, "{key} = {value} is kept and does nothing: {why}");
-        }
-    }
-}
-
-/// Takes a deleted topic out of sight, wakes who waits for it, and moves its files away.
-fn retire(engine: &Engine, id: Uuid) -> Result<(), ServiceError> {
-    let topic = engine.view.load().with_id(id).cloned();
-    if let Some(topic) = &topic {
-        engine.view.rcu(|view| view.without(id));
-        // Appends and flushes that are under way meet the files moving.
-        topic.online().for_each(|partition| partition.set_deleted());
-    }
-    engine.dir.remove_partitions(id).map_err(|error| of_topic(engine, &error))?;
-    if let Some(topic) = topic {
-        let partitions: Vec<_> = topic.online().cloned().collect();
-        engine.announce(&partitions, None);
-        let logs = partitions.iter().map(|one| Arc::clone(&one.log) as Retired);
-        let shells = partitions.iter().map(|one| Arc::clone(one) as Retired);
-        engine.reaper.send(shells.chain(logs).collect::<Vec<_>>());
-    }
-    Ok(())
+        engine.fail(&error.path, &error.source);
+        ServiceError::storage_failed()
+    })?;
+    // Whoever waits for more behind an offset that is gone is to know.
+    engine.announce(std::slice::from_ref(partition), None);
+    Ok(raised)
 }
 
 /// The topic of this name.
@@ -197,37 +230,145 @@ pub(crate) fn list(engine: &Engine) -> BTreeMap<Arc<str>, Arc<Topic<Disk>>> {
     engine.view.load().topics().map(|topic| (Arc::clone(&topic.name), Arc::clone(topic))).collect()
 }
 
-/// The settings of a topic that sets `configs` itself.
-///
-/// # Errors
-/// A key that does not exist, or a value that it cannot have.
-pub(crate) fn settings(
-    defaults: &TopicSettings,
-    configs: &[(String, String)],
-) -> Result<TopicSettings, ServiceError> {
-    topic_keys::settings_of(defaults, configs).map_err(|text| ServiceError::new(Fault::InvalidConfig, text))
+/// What a new topic sets itself, as it is stored.
+fn own_settings(
+    engine: &Engine,
+    settings: Vec<(String, Option<String>)>,
+) -> Result<Vec<(String, String)>, ServiceError> {
+    let invalid = |text: String| ServiceError::new(Fault::InvalidConfig, text);
+    let settings = settings.into_iter().map(|(key, value)| match value {
+        Some(value) => Ok((key, value)),
+        None => Err(invalid(format!("Null value not supported for topic configs: {key}"))),
+    });
+    let settings = topic_keys::canonical(&settings.collect::<Result<Vec<_>, _>>()?).map_err(invalid)?;
+    let view = engine.view.load();
+    topic_keys::settings_of(&view.defaults().topic, &settings).map_err(invalid)?;
+    Ok(settings)
 }
 
-fn check_name(name: &str) -> Result<(), ServiceError> {
-    if !is_topic_name(name) {
-        let text = format!(
-            "{name:?} is no topic name: 1 to {TOPIC_NAME_LEN_MAX} of A-Z a-z 0-9 . _ -, and not . or .."
-        );
-        return Err(ServiceError::new(Fault::InvalidTopicName, text));
+/// How many partitions there are to be.
+fn check_layout(
+    default: u32,
+    partitions: i32,
+    replicas: i32,
+    assignments: &Assignments,
+) -> Result<u32, ServiceError> {
+    if !assignments.is_empty() {
+        let wrong = |text: &str| Err(ServiceError::new(Fault::InvalidRequest, text));
+        if replicas != -1 {
+            return wrong(
+                "A manual partition assignment was specified, but replication factor was not set to -1.",
+            );
+        }
+        if partitions != -1 {
+            return wrong(
+                "A manual partition assignment was specified, but numPartitions was not set to -1.",
+            );
+        }
+        assignments.iter().try_for_each(|(_, replicas)| check_replicas(replicas))?;
+        let numbers: BTreeSet<i64> = assignments.iter().map(|(number, _)| i64::from(*number)).collect();
+        if !numbers.into_iter().eq(0..assignments.len() as i64) {
+            let text = "partitions should be a consecutive 0-based integer sequence";
+            return Err(ServiceError::new(Fault::InvalidReplicaAssignment, text));
+        }
+        return check_count(assignments.len() as i64);
     }
-    Ok(())
+    let no_factor = |text: String| Err(ServiceError::new(Fault::InvalidReplicationFactor, text));
+    match replicas {
+        -1 | 1 => {}
+        2.. => {
+            return no_factor(format!(
+                "Unable to replicate the partition {replicas} time(s): The target replication factor of {replicas} \
+                 cannot be reached because only 1 broker(s) are registered."
+            ));
+        }
+        _ => {
+            return no_factor(
+                "Replication factor must be larger than 0, or -1 to use the default value.".to_owned(),
+            );
+        }
+    }
+    match partitions {
+        -1 => Ok(default),
+        count => check_count(i64::from(count)),
+    }
 }
 
-/// A setting that this build refuses was accepted by another: the default holds, and the log says so.
-fn settings_of(engine: &Engine, topic: &metadata::Topic) -> TopicSettings {
-    settings(&engine.config.topic, &topic.settings).unwrap_or_else(|error| {
-        tracing::error!(
-            topic = topic.name,
-            error = error.text,
-            "the topic's settings are not understood; defaults hold"
-        );
-        engine.config.topic.clone()
+fn check_count(partitions: i64) -> Result<u32, ServiceError> {
+    match u32::try_from(partitions) {
+        Ok(count @ 1..=PARTITIONS_MAX) => Ok(count),
+        Ok(1..) => Err(too_many(partitions)),
+        _ => Err(ServiceError::new(
+            Fault::InvalidPartitions,
+            "Number of partitions was set to an invalid non-positive value.",
+        )),
+    }
+}
+
+fn too_many(partitions: i64) -> ServiceError {
+    ServiceError::new(
+        Fault::InvalidPartitions,
+        format!("{partitions} partitions; 1 to {PARTITIONS_MAX} are possible"),
+    )
+}
+
+/// Whether one partition may be with these brokers: with this one alone.
+fn check_replicas(replicas: &[i32]) -> Result<(), ServiceError> {
+    let this = i32::try_from(NODE_ID).unwrap_or(i32::MAX);
+    let wrong = |text: String| Err(ServiceError::new(Fault::InvalidReplicaAssignment, text));
+    match replicas {
+        [] => wrong("The manual partition assignment includes an empty replica list.".to_owned()),
+        [one] if *one == this => Ok(()),
+        several => match several.iter().find(|one| **one != this) {
+            Some(other) => wrong(format!(
+                "The manual partition assignment includes broker {other}, but no such broker is registered."
+            )),
+            None => {
+                wrong(format!("The manual partition assignment includes the broker {this} more than once."))
+            }
+        },
+    }
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), ServiceError> {
+    if is_topic_name(name) {
+        return Ok(());
+    }
+    let why = match name {
+        "" => "the empty string is not allowed".to_owned(),
+        "." | ".." => format!("'{name}' is not allowed"),
+        _ if name.len() > TOPIC_NAME_LEN_MAX => {
+            format!("the length of '{name}' is longer than the max allowed length {TOPIC_NAME_LEN_MAX}")
+        }
+        _ => format!(
+            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        ),
+    };
+    Err(ServiceError::new(Fault::InvalidTopicName, format!("Topic name is invalid: {why}")))
+}
+
+/// Whether there is no topic of this name, nor one that looks the same where `.` becomes `_`, as in metrics.
+fn check_is_free(engine: &Engine, name: &str) -> Result<(), ServiceError> {
+    let view = engine.view.load();
+    if view.named(name).is_some() {
+        return Err(exists(name));
+    }
+    let looks = |name: &str| name.replace('.', "_");
+    let same = view.topics().find(|topic| looks(&topic.name) == looks(name));
+    same.map_or(Ok(()), |other| {
+        let text = format!("Topic '{name}' collides with existing topic: {}", other.name);
+        Err(ServiceError::new(Fault::InvalidTopicName, text))
     })
+}
+
+fn exists(name: &str) -> ServiceError {
+    ServiceError::new(Fault::TopicExists, format!("Topic '{name}' already exists."))
+}
+
+/// Makes a transaction on what was read a moment ago.
+pub(super) fn commit(engine: &Engine, transaction: Transaction) -> Result<(), ServiceError> {
+    let store: &dyn MetadataStore = &engine.dir;
+    store.commit(transaction, now()).map(drop).map_err(|error| of_commit(engine, &error))
 }
 
 fn of_topic(engine: &Engine, error: &TopicError) -> ServiceError {
@@ -255,4 +396,61 @@ fn of_commit(engine: &Engine, error: &CommitError) -> ServiceError {
         }
     };
     ServiceError::new(fault, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_and_replicas_are_those_that_one_node_can_have() {
+        let layout = |partitions, replicas, assignments: &[(i32, &[i32])]| {
+            let assignments =
+                assignments.iter().map(|(number, replicas)| (*number, replicas.to_vec())).collect();
+            check_layout(7, partitions, replicas, &assignments).map_err(|error| error.fault)
+        };
+        use Fault::{InvalidPartitions, InvalidReplicaAssignment, InvalidReplicationFactor, InvalidRequest};
+        for (partitions, replicas, expected) in [
+            (-1, -1, Ok(7)),
+            (3, 1, Ok(3)),
+            (10_000, -1, Ok(10_000)),
+            (0, 1, Err(InvalidPartitions)),
+            (-2, 1, Err(InvalidPartitions)),
+            (10_001, 1, Err(InvalidPartitions)),
+            (1, 0, Err(InvalidReplicationFactor)),
+            (1, 2, Err(InvalidReplicationFactor)),
+            (1, -2, Err(InvalidReplicationFactor)),
+        ] {
+            assert_eq!(layout(partitions, replicas, &[]), expected, "{partitions}, {replicas}");
+        }
+        for (assignments, expected) in [
+            (&[(0, &[1][..]), (1, &[1])][..], Ok(2)),
+            (&[(1, &[1]), (0, &[1])], Ok(2)),
+            (&[(0, &[2])], Err(InvalidReplicaAssignment)),
+            (&[(0, &[1, 1])], Err(InvalidReplicaAssignment)),
+            (&[(0, &[])], Err(InvalidReplicaAssignment)),
+            (&[(0, &[1]), (2, &[1])], Err(InvalidReplicaAssignment)),
+            (&[(0, &[1]), (0, &[1])], Err(InvalidReplicaAssignment)),
+        ] {
+            assert_eq!(layout(-1, -1, assignments), expected, "{assignments:?}");
+        }
+        assert_eq!(layout(1, -1, &[(0, &[1])]), Err(InvalidRequest));
+        assert_eq!(layout(-1, 1, &[(0, &[1])]), Err(InvalidRequest));
+    }
+
+    #[test]
+    fn names_are_refused_in_kafkas_words() {
+        for (name, why) in [
+            ("", "the empty string is not allowed"),
+            (".", "'.' is not allowed"),
+            ("..", "'..' is not allowed"),
+            ("a b", "'a b' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"),
+        ] {
+            assert_eq!(check_name(name).unwrap_err().text, format!("Topic name is invalid: {why}"));
+        }
+        let long = "x".repeat(TOPIC_NAME_LEN_MAX + 1);
+        let text = check_name(&long).unwrap_err().text;
+        assert!(text.ends_with("' is longer than the max allowed length 249"), "{text}");
+        assert!(check_name("a-B_9.c").is_ok());
+    }
 }

@@ -71,10 +71,15 @@ fn maintain(engine: &Engine, partition: &Partition<Disk>) {
         Err(AppendError::Io { path, source }) => return fail(&path, &source),
         Err(_) => {}
     }
-    let Some(start) = log.expired(now()) else { return };
     // The slot says so before a file goes.
-    if let Err(error) = engine.dir.raise_log_start(log, start, now(), Instant::now()) {
+    if let Some(start) = log.expired(now())
+        && let Err(error) = engine.dir.raise_log_start(log, start, now(), Instant::now())
+    {
         return fail(&error.path, &error.source);
+    }
+    // Whoever deleted records has left their files too.
+    if !log.has_segments_below_start() {
+        return;
     }
     match log.drop_below_start(engine.dir.trash()) {
         Ok(maps) => engine.reaper.send(maps.into_iter().map(|map| map as Retired)),

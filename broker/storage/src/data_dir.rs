@@ -21,6 +21,7 @@
 //! * What the metadata log does not know is never deleted, only moved aside.
 
 mod flush;
+mod grow;
 mod open;
 mod reconcile;
 mod recover;

@@ -121,6 +121,11 @@ pub enum MetadataEntry {
         #[serde(flatten)]
         state: Option<TopicState>,
     },
+    /// What was set while brokers ran: on one node, or, without one, on all.
+    Broker {
+        node: Option<u32>,
+        settings: Option<BTreeMap<String, String>>,
+    },
     /// Written by a build that knows more, or damaged.
     Unknown {
         reason: String,
@@ -441,6 +446,13 @@ impl MetadataEntry {
                     _ => None,
                 };
                 Self::Topic { topic: topic.to_string(), state }
+            }
+            Ok((Key::Broker(node), value)) => {
+                let settings = match value {
+                    Some(Value::Broker(settings)) => Some(settings.into_iter().collect()),
+                    _ => None,
+                };
+                Self::Broker { node, settings }
             }
             Err(error) => Self::Unknown { reason: error.to_string() },
         }

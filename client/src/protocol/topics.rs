@@ -6,9 +6,9 @@ use bytes::BytesMut;
 use folio_record::Offset;
 use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1};
 use folio_wire::native::topics::{
-    PartitionDescriptionV1, TopicCreateAnswerV1, TopicCreateRequestV1, TopicDeleteAnswerV1,
-    TopicDeleteRequestV1, TopicDescribeAnswerV1, TopicDescribeRequestV1, TopicListAnswerV1,
-    TopicListRequestV1,
+    PartitionDescriptionV1, PartitionsCreateAnswerV1, PartitionsCreateRequestV1, TopicCreateAnswerV1,
+    TopicCreateRequestV1, TopicDeleteAnswerV1, TopicDeleteRequestV1, TopicDescribeAnswerV1,
+    TopicDescribeRequestV1, TopicListAnswerV1, TopicListRequestV1,
 };
 
 use super::{Malformed, Then, answers, call, encode, expect_parts, refusal};
@@ -23,7 +23,8 @@ answers!(
     TopicCreateAnswerV1,
     TopicListAnswerV1,
     TopicDescribeAnswerV1,
-    TopicDeleteAnswerV1
+    TopicDeleteAnswerV1,
+    PartitionsCreateAnswerV1
 );
 
 /// A call for the number of a topic's partitions; at least one.
@@ -82,6 +83,21 @@ pub(crate) fn create_topic(topic: NewTopic, deadline: Instant, then: Then<TopicI
     };
     // Sent twice, it could report that the topic exists: because of itself.
     call(deadline, false, request, |answer: TopicCreateAnswerV1| Ok(Ok(TopicId(answer.id))), then)
+}
+
+/// A call that gives a topic more partitions: so many in all.
+pub(crate) fn create_partitions(
+    topic: String,
+    partitions: u32,
+    validate_only: bool,
+    deadline: Instant,
+    then: Then<()>,
+) -> QueuedCall {
+    let request = move |correlation, out: &mut BytesMut| {
+        encode(correlation, &PartitionsCreateRequestV1 { topic: &topic, partitions, validate_only }, out)
+    };
+    // Sent twice, it could report that it has so many: because of itself.
+    call(deadline, false, request, |_: PartitionsCreateAnswerV1| Ok(Ok(())), then)
 }
 
 pub(crate) fn delete_topic(name: String, deadline: Instant, then: Then<()>) -> QueuedCall {

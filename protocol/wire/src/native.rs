@@ -4,6 +4,7 @@
 //! Invariants: nothing is allocated by a length that a peer sent; a message struct of a (kind, version)
 //! is never edited once released, a new version is a new struct; record bytes are never copied here.
 
+pub mod configs;
 pub mod error_code;
 pub mod fetch;
 pub mod frame;
@@ -14,6 +15,7 @@ pub mod metadata;
 pub mod offsets;
 pub mod preface;
 pub mod produce;
+pub mod records;
 pub mod status;
 pub mod topics;
 

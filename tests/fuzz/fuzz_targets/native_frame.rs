@@ -6,13 +6,17 @@
 
 #![no_main]
 
+use folio_wire::native::configs::{
+    ConfigAlterAnswerV1, ConfigAlterRequestV1, ConfigDescribeAnswerV1, ConfigDescribeRequestV1,
+};
 use folio_wire::native::fetch::{FetchAnswerV1, FetchRequestV1};
 use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1};
 use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1};
 use folio_wire::native::produce::{ProduceAnswerV1, ProduceRequestV1};
+use folio_wire::native::records::{RecordsDeleteAnswerV1, RecordsDeleteRequestV1};
 use folio_wire::native::status::{StatusAnswerV1, StatusRequestV1};
 use folio_wire::native::topics::{
-    TopicCreateAnswerV1, TopicCreateRequestV1, TopicDeleteAnswerV1, TopicDeleteRequestV1, TopicDescribeAnswerV1,
+    PartitionsCreateAnswerV1, PartitionsCreateRequestV1, TopicCreateAnswerV1, TopicCreateRequestV1, TopicDeleteAnswerV1, TopicDeleteRequestV1, TopicDescribeAnswerV1,
     TopicDescribeRequestV1, TopicListAnswerV1, TopicListRequestV1,
 };
 use folio_wire::native::{Frame, Kind, Preface, UnsupportedV1, decode_frame};
@@ -68,6 +72,22 @@ fn read(kind: Kind, frame: &Frame<'_>) {
         Kind::TopicDelete => {
             drop(frame.header::<TopicDeleteRequestV1<'_>>());
             drop(frame.header::<TopicDeleteAnswerV1>());
+        }
+        Kind::PartitionsCreate => {
+            drop(frame.header::<PartitionsCreateRequestV1<'_>>());
+            drop(frame.header::<PartitionsCreateAnswerV1>());
+        }
+        Kind::RecordsDelete => {
+            drop(frame.header::<RecordsDeleteRequestV1<'_>>());
+            drop(frame.header::<RecordsDeleteAnswerV1>());
+        }
+        Kind::ConfigDescribe => {
+            drop(frame.header::<ConfigDescribeRequestV1<'_>>());
+            drop(frame.header::<ConfigDescribeAnswerV1>());
+        }
+        Kind::ConfigAlter => {
+            drop(frame.header::<ConfigAlterRequestV1<'_>>());
+            drop(frame.header::<ConfigAlterAnswerV1>());
         }
         Kind::Produce => {
             drop(frame.header::<ProduceRequestV1<'_>>());

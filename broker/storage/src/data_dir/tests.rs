@@ -1,5 +1,7 @@
 //! Claims about a data directory as a whole: opening, topics, the flush round, crashes anywhere in them.
 
+mod growth;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -156,35 +158,17 @@ fn epochs_rise_at_an_unclean_start_only() {
     assert_eq!(epochs(&report), BTreeSet::from([1]));
 }
 
-#[test]
-fn a_crash_at_any_operation_of_making_a_topic_leaves_it_whole_or_not_there() {
+/// Cuts the power at each operation in turn, often, until what is attempted is done before. An attempt says whether it was
+/// done, and whether the new is there afterwards; both the old and the new have to be found somewhere.
+fn at_every_operation(mut attempt: impl FnMut(u64, u64) -> (bool, bool)) {
     let mut outcomes = [0; 2];
     let mut operation = 0;
     loop {
         let mut is_done = false;
         for seed in 0..10 {
-            let files = SimFiles::new();
-            let (dir, _) = open(&Arc::new(files.clone()));
-            create(&dir, 1).unwrap();
-            files.cut_power_at(files.operations() + operation);
-            let made = create(&dir, 2);
-            is_done = made.is_ok();
-            files.crash(seed);
-            let (dir, report) = open(&Arc::new(files.clone()));
-            let found = online(&report);
-            assert_eq!(
-                report.partitions.len(),
-                found.len(),
-                "a partition is offline after operation {operation}"
-            );
-            assert!(
-                found == set(&["t1-0", "t1-1"]) || found == set(&["t1-0", "t1-1", "t2-0", "t2-1"]),
-                "{found:?}"
-            );
-            assert!(made.is_err() || found.len() == 4, "a topic that was announced is gone");
-            assert_eq!(dirs(&files, TOPICS_NAME), found, "nothing else is left");
-            outcomes[usize::from(found.len() == 4)] += 1;
-            assert_eq!(create(&dir, 2).is_ok(), found.len() == 2);
+            let (done, is_new) = attempt(operation, seed);
+            is_done = done;
+            outcomes[usize::from(is_new)] += 1;
         }
         if is_done {
             break;
@@ -192,6 +176,33 @@ fn a_crash_at_any_operation_of_making_a_topic_leaves_it_whole_or_not_there() {
         operation += 1;
     }
     assert!(operation > 10 && outcomes.iter().all(|count| *count > 0), "{operation}, {outcomes:?}");
+}
+
+#[test]
+fn a_crash_at_any_operation_of_making_a_topic_leaves_it_whole_or_not_there() {
+    at_every_operation(|operation, seed| {
+        let files = SimFiles::new();
+        let (dir, _) = open(&Arc::new(files.clone()));
+        create(&dir, 1).unwrap();
+        files.cut_power_at(files.operations() + operation);
+        let made = create(&dir, 2);
+        files.crash(seed);
+        let (dir, report) = open(&Arc::new(files.clone()));
+        let found = online(&report);
+        assert_eq!(
+            report.partitions.len(),
+            found.len(),
+            "a partition is offline after operation {operation}"
+        );
+        assert!(
+            found == set(&["t1-0", "t1-1"]) || found == set(&["t1-0", "t1-1", "t2-0", "t2-1"]),
+            "{found:?}"
+        );
+        assert!(made.is_err() || found.len() == 4, "a topic that was announced is gone");
+        assert_eq!(dirs(&files, TOPICS_NAME), found, "nothing else is left");
+        assert_eq!(create(&dir, 2).is_ok(), found.len() == 2);
+        (made.is_ok(), found.len() == 4)
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -241,12 +242,17 @@ impl<F: Files> DataDir<F> {
         let Some(Value::Topic(topic)) = topic else {
             return Ok(());
         };
+        self.take_away(uuid, &topic.name, 0..topic.partitions)
+    }
+
+    /// Moves partitions into the trash, and frees their slots.
+    pub(super) fn take_away(&self, uuid: Uuid, name: &str, partitions: Range<u32>) -> Result<(), TopicError> {
         let io = |source| self.topic_error(TOPICS_NAME, source);
-        for partition in 0..topic.partitions {
+        for partition in partitions.clone() {
             if let Some(log) = self.durable().logs.get(&PartitionId { topic: uuid, partition }) {
                 log.retire();
             }
-            let dir = partition_dir(&topic.name, partition);
+            let dir = partition_dir(name, partition);
             if self.files.entry(&dir).map_err(io)?.is_some() {
                 self.trash.take(&*self.files, &dir).map_err(io)?;
             }
@@ -255,7 +261,7 @@ impl<F: Files> DataDir<F> {
         self.files.sync_dir(Path::new(TOPICS_NAME)).map_err(io)?;
         // Only now may somebody else have the slots: a crash before would bring the directories back.
         let mut durable = self.durable();
-        for partition in 0..topic.partitions {
+        for partition in partitions {
             let id = PartitionId { topic: uuid, partition };
             durable.logs.remove(&id);
             if let Some(slot) = durable.numbers.remove(&id) {
@@ -265,14 +271,14 @@ impl<F: Files> DataDir<F> {
         Ok(())
     }
 
-    fn topic(&self, uuid: Uuid) -> Option<Topic> {
+    pub(super) fn topic(&self, uuid: Uuid) -> Option<Topic> {
         match self.metadata().state().get(&Key::Topic(uuid))?.value {
             Value::Topic(topic) if topic.phase == TopicPhase::Live => Some(topic),
             _ => None,
         }
     }
 
-    fn metadata_error(&self, error: CommitError) -> TopicError {
+    pub(super) fn metadata_error(&self, error: CommitError) -> TopicError {
         match error {
             CommitError::Full { .. } => TopicError::Full { dir: self.files.root().to_owned() },
             error => TopicError::Metadata(error),

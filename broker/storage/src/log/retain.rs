@@ -60,6 +60,11 @@ impl<F: Files> Log<F> {
         (start > self.log_start()).then_some(start)
     }
 
+    /// Whether there is anything for [`drop_below_start`](Self::drop_below_start).
+    pub fn has_segments_below_start(&self) -> bool {
+        self.view.load().get(1).is_some_and(|second| second.base() <= self.log_start())
+    }
+
     /// Moves segments that lie wholly below the start of the log into the trash. Gives their maps, so that the
     /// caller decides where they are unmapped.
     pub fn drop_below_start(&self, trash: &Trash) -> io::Result<Vec<Arc<SegmentMap>>> {

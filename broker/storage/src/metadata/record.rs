@@ -1,7 +1,8 @@
 //! Keys and values of the metadata log.
 //!
 //! ```text
-//!  key    | kind (u16, big-endian) | id |                   id: nothing, a uuid (16 raw bytes), or a name (UTF-8)
+//!  key    | kind (u16, big-endian) | id |                   id: nothing, a uuid (16 raw bytes), a name (UTF-8), or a
+//!                                                          node (u32, big-endian)
 //!  value  | edition (u8) | bincode of that edition's struct |
 //! ```
 //! Each (kind, edition) is a struct of its own, which is never edited after release: a changed record is a new
@@ -26,6 +27,8 @@ pub enum Key {
     TopicName(String),
     /// A topic, by identity.
     Topic(Uuid),
+    /// How the broker on this node is set, or, without one, how all brokers are.
+    Broker(Option<u32>),
 }
 
 /// What a record says.
@@ -37,6 +40,8 @@ pub enum Value {
     TopicName(Uuid),
     /// Of [`Key::Topic`].
     Topic(Topic),
+    /// Of [`Key::Broker`]: what was set while brokers ran; what is not here follows their configuration.
+    Broker(Vec<(String, String)>),
 }
 
 /// A topic as the log knows it.
@@ -123,6 +128,8 @@ impl Key {
             Self::Build => (KIND_BUILD, &[]),
             Self::TopicName(name) => (KIND_TOPIC_NAME, name.as_bytes()),
             Self::Topic(uuid) => (KIND_TOPIC, uuid.as_bytes()),
+            Self::Broker(None) => (KIND_BROKER, &[]),
+            Self::Broker(Some(node)) => (KIND_BROKER, &node.to_be_bytes()),
         };
         [&kind.to_be_bytes(), id].concat()
     }
@@ -140,6 +147,11 @@ impl Key {
                 _ => Err(malformed),
             },
             KIND_TOPIC => Uuid::from_slice(id).map(Self::Topic).map_err(|_| malformed),
+            KIND_BROKER if id.is_empty() => Ok(Self::Broker(None)),
+            KIND_BROKER => match id.try_into() {
+                Ok(node) => Ok(Self::Broker(Some(u32::from_be_bytes(node)))),
+                Err(_) => Err(malformed),
+            },
             KIND_BUILD => Err(malformed),
             _ => Err(RecordError::UnknownKind(kind)),
         }
@@ -150,6 +162,7 @@ impl Key {
             Self::Build => KIND_BUILD,
             Self::TopicName(_) => KIND_TOPIC_NAME,
             Self::Topic(_) => KIND_TOPIC,
+            Self::Broker(_) => KIND_BROKER,
         }
     }
 }
@@ -161,6 +174,7 @@ impl Value {
             Self::Build(build) => (1, to_bytes(&BuildV1 { build: build.clone() })?),
             Self::TopicName(uuid) => (1, to_bytes(&TopicNameV1 { topic: uuid.into_bytes() })?),
             Self::Topic(topic) => (1, to_bytes(&TopicV1::from(topic))?),
+            Self::Broker(settings) => (1, to_bytes(&BrokerV1 { settings: settings.clone() })?),
         };
         Ok([&[edition], body.as_slice()].concat())
     }
@@ -181,6 +195,7 @@ impl Value {
             Key::Topic(_) => {
                 from_bytes::<TopicV1>(body).map(Topic::from).filter(Topic::is_possible).map(Self::Topic)
             }
+            Key::Broker(_) => from_bytes::<BrokerV1>(body).map(|record| Self::Broker(record.settings)),
         }
         .ok_or(malformed)
     }
@@ -192,6 +207,7 @@ impl Value {
             (Key::Build, Self::Build(_))
                 | (Key::TopicName(_), Self::TopicName(_))
                 | (Key::Topic(_), Self::Topic(_))
+                | (Key::Broker(_), Self::Broker(_))
         )
     }
 }
@@ -206,6 +222,7 @@ pub const VALUE_SIZE_MAX: usize = 1024 * 1024;
 const KIND_BUILD: u16 = 1;
 const KIND_TOPIC_NAME: u16 = 2;
 const KIND_TOPIC: u16 = 3;
+const KIND_BROKER: u16 = 4;
 
 #[derive(Serialize, Deserialize)]
 struct BuildV1 {
@@ -225,6 +242,11 @@ struct TopicV1 {
     settings: Vec<(String, String)>,
     created_ms: i64,
     deleted: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BrokerV1 {
+    settings: Vec<(String, String)>,
 }
 
 impl From<&Topic> for TopicV1 {
@@ -281,13 +303,16 @@ mod tests {
         }
     }
 
-    fn examples() -> [(Key, Value); 4] {
+    fn examples() -> [(Key, Value); 6] {
         let uuid = Uuid::from_u128(9);
+        let settings = vec![("retention.ms".to_owned(), "5".to_owned())];
         [
             (Key::Build, Value::Build("folio 0.1.0".to_owned())),
             (Key::TopicName("access".to_owned()), Value::TopicName(uuid)),
             (Key::Topic(uuid), Value::Topic(topic())),
             (Key::Topic(uuid), Value::Topic(Topic { phase: TopicPhase::Deleted, ..topic() })),
+            (Key::Broker(None), Value::Broker(Vec::new())),
+            (Key::Broker(Some(7)), Value::Broker(settings)),
         ]
     }
 
@@ -310,6 +335,11 @@ mod tests {
         expected.extend_from_slice(b"\x01\0\0\0\0\0\0\0\x0c\0\0\0\0\0\0\0retention.ms\x01\0\0\0\0\0\0\x005");
         expected.extend_from_slice(b"\x4d\0\0\0\0\0\0\0\x00");
         assert_eq!(Value::Topic(topic()).encode().unwrap(), expected);
+        assert_eq!(Key::Broker(None).encode(), b"\x00\x04");
+        assert_eq!(Key::Broker(Some(258)).encode(), b"\x00\x04\0\0\x01\x02");
+        let settings = vec![("k".to_owned(), "v".to_owned())];
+        let expected = b"\x01\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0k\x01\0\0\0\0\0\0\0v";
+        assert_eq!(Value::Broker(settings).encode().unwrap(), expected);
     }
 
     #[test]
@@ -337,6 +367,7 @@ mod tests {
             Err(RecordError::UnknownEdition { kind: KIND_BUILD, edition: 2 })
         );
         assert_eq!(Key::decode(b"\x00"), Err(RecordError::NoKey));
+        assert_eq!(Key::decode(b"\x00\x04\0"), Err(RecordError::Malformed { kind: KIND_BROKER }));
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub enum Range {
     Topics,
     /// All topic names.
     TopicNames,
+    /// The settings of brokers.
+    Brokers,
 }
 
 /// The map.
@@ -129,6 +131,7 @@ impl Range {
             Self::Key(wanted) => wanted == key,
             Self::Topics => matches!(key, Key::Topic(_)),
             Self::TopicNames => matches!(key, Key::TopicName(_)),
+            Self::Brokers => matches!(key, Key::Broker(_)),
         }
     }
 }

@@ -28,6 +28,8 @@ error_table! {
     14 INVALID_PARTITIONS      final "invalid number of partitions";
     15 INVALID_CONFIG          final "invalid configuration";
     16 LIMIT_REACHED           final "limit reached";
+    17 INVALID_REPLICAS        final "invalid replicas";
+    18 NOT_ALLOWED             final "not allowed by the topic's policy";
     20 OFFSET_OUT_OF_RANGE     final "offset out of range";
     21 MESSAGE_TOO_LARGE       final "message too large";
     22 CORRUPT_BATCH           final "corrupt batch";

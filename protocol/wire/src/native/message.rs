@@ -42,6 +42,14 @@ pub enum Kind {
     TopicDescribe = 4,
     /// Deletes a topic with its records.
     TopicDelete = 5,
+    /// Gives a topic more partitions.
+    PartitionsCreate = 6,
+    /// Deletes the oldest records of partitions.
+    RecordsDelete = 7,
+    /// Tells settings.
+    ConfigDescribe = 8,
+    /// Changes settings.
+    ConfigAlter = 9,
     /// Appends record batches.
     Produce = 16,
     /// Reads record batches.
@@ -61,6 +69,10 @@ impl Kind {
         (Self::TopicList, 1, 1),
         (Self::TopicDescribe, 1, 1),
         (Self::TopicDelete, 1, 1),
+        (Self::PartitionsCreate, 1, 1),
+        (Self::RecordsDelete, 1, 1),
+        (Self::ConfigDescribe, 1, 1),
+        (Self::ConfigAlter, 1, 1),
         (Self::Produce, 1, 1),
         (Self::Fetch, 1, 1),
         (Self::ListOffsets, 1, 1),
@@ -83,11 +95,18 @@ impl Kind {
     #[must_use]
     pub const fn request_header_max(self) -> u32 {
         match self {
-            Self::TopicCreate => 64 << 10,
-            Self::TopicList | Self::TopicDescribe | Self::TopicDelete | Self::Status => 4 << 10,
-            Self::Unsupported | Self::Metadata | Self::Produce | Self::Fetch | Self::ListOffsets => {
-                HEADER_MAX
-            }
+            Self::TopicCreate | Self::ConfigDescribe | Self::ConfigAlter => 64 << 10,
+            Self::TopicList
+            | Self::TopicDescribe
+            | Self::TopicDelete
+            | Self::PartitionsCreate
+            | Self::Status => 4 << 10,
+            Self::RecordsDelete
+            | Self::Unsupported
+            | Self::Metadata
+            | Self::Produce
+            | Self::Fetch
+            | Self::ListOffsets => HEADER_MAX,
         }
     }
 

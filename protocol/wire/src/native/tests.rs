@@ -6,12 +6,14 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::configs::*;
 use super::fetch::*;
 use super::frame::{EncodeError, HEADER_AT};
 use super::metadata::*;
 use super::offsets::*;
 use super::preface::PREFACE_SIZE;
 use super::produce::*;
+use super::records::*;
 use super::status::*;
 use super::topics::*;
 use super::*;
@@ -168,6 +170,20 @@ fn every_message_is_as_drawn() {
     assert_eq!(golden(&TopicDeleteRequestV1 { name: "t" }), text("t"));
     assert_eq!(golden(&TopicDeleteAnswerV1 { error: ErrorCode::TOO_BUSY, message: None }), "050000");
 
+    let grow = PartitionsCreateRequestV1 { topic: "t", partitions: 3, validate_only: true };
+    assert_eq!(golden(&grow), format!("{}0300000001", text("t")));
+    let answer = PartitionsCreateAnswerV1 { error: ErrorCode::INVALID_PARTITIONS, message: None };
+    assert_eq!(golden(&answer), "0e0000");
+
+    let entries = vec![RecordsDeleteEntryV1 { topic: "t", partition: 1, before: -1 }];
+    let expected = format!("{one}{}01000000ffffffffffffffff", text("t"));
+    assert_eq!(golden(&RecordsDeleteRequestV1 { entries }), expected);
+    let deleted = RecordsDeletedV1 { error: ErrorCode::NOT_ALLOWED, message: None, log_start: 2 };
+    let answer = RecordsDeleteAnswerV1 { error: ErrorCode::NONE, message: None, entries: vec![deleted] };
+    assert_eq!(golden(&answer), format!("000000{one}1200000200000000000000"));
+
+    settings_are_as_drawn(one);
+
     for (acks, number) in [(Acks::None, "00"), (Acks::One, "01"), (Acks::All, "02")] {
         let entries = vec![ProduceEntryV1 { topic: "t", partition: 1, record_bytes: 3 }];
         let request = ProduceRequestV1 { acks, timeout_ms: 9, entries };
@@ -234,6 +250,53 @@ fn every_message_is_as_drawn() {
     let expected =
         format!("000000{}{numbers}{}{}0400000005000000{one}{counter}", text("v"), text("d"), text("r"));
     assert_eq!(golden(&answer), expected);
+}
+
+fn settings_are_as_drawn(one: &str) {
+    for (resource, expected) in [
+        (ConfigResource::Topic("t"), format!("00000000{}", text("t"))),
+        (ConfigResource::Broker, "01000000".to_owned()),
+        (ConfigResource::AllBrokers, "02000000".to_owned()),
+    ] {
+        let request = ConfigDescribeRequestV1 { resource, names: Some(vec!["k"]) };
+        assert_eq!(golden(&request), format!("{expected}01{one}{}", text("k")));
+    }
+    let setting = SettingV1 {
+        name: "k".to_owned(),
+        value: Some("v".to_owned()),
+        source: ConfigSource::Broker,
+        kind: ConfigKind::Long,
+        is_read_only: true,
+        doc: "d".to_owned(),
+        does_nothing: None,
+        synonyms: vec![SynonymV1 {
+            name: "s".to_owned(),
+            value: "v".to_owned(),
+            source: ConfigSource::Default,
+        }],
+    };
+    let answer = ConfigDescribeAnswerV1 { error: ErrorCode::NONE, message: None, settings: vec![setting] };
+    let (k, v, s, d) = (text("k"), text("v"), text("s"), text("d"));
+    let expected = format!("000000{one}{k}01{v}010000000300000001{d}00{one}{s}{v}04000000");
+    assert_eq!(golden(&answer), expected);
+
+    for (operation, number) in [
+        (ConfigOperation::Set, "00"),
+        (ConfigOperation::Delete, "01"),
+        (ConfigOperation::Append, "02"),
+        (ConfigOperation::Subtract, "03"),
+    ] {
+        let changes = vec![ConfigChangeV1 { name: "k", operation, value: Some("v") }];
+        let request = ConfigAlterRequestV1 {
+            resource: ConfigResource::Broker,
+            replaces: true,
+            validate_only: false,
+            changes,
+        };
+        assert_eq!(golden(&request), format!("010000000100{one}{k}{number}00000001{v}"));
+    }
+    let answer = ConfigAlterAnswerV1 { error: ErrorCode::INVALID_CONFIG, message: None };
+    assert_eq!(golden(&answer), "0f0000");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{ErrorCode, list};
 pub struct TopicCreateRequestV1<'a> {
     /// Letters, digits, `.`, `_` and `-`, at most 249.
     pub name: &'a str,
-    /// How many partitions.
+    /// How many partitions; 0: as many as the broker gives a topic that does not say.
     pub partitions: u32,
     /// Settings that differ from the broker's defaults, as (key, value).
     #[serde(borrow, deserialize_with = "list::deserialize")]
@@ -134,9 +134,30 @@ pub struct TopicDeleteAnswerV1 {
     pub message: Option<String>,
 }
 
+/// Gives a topic more partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionsCreateRequestV1<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// How many it is to have in all.
+    pub partitions: u32,
+    /// Only look whether it could be done.
+    pub validate_only: bool,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionsCreateAnswerV1 {
+    /// The outcome.
+    pub error: ErrorCode,
+    /// More about the error.
+    pub message: Option<String>,
+}
+
 messages! {
     TopicCreateRequestV1<'_> => TopicCreateAnswerV1: TopicCreate 1;
     TopicListRequestV1 => TopicListAnswerV1: TopicList 1;
     TopicDescribeRequestV1<'_> => TopicDescribeAnswerV1: TopicDescribe 1;
     TopicDeleteRequestV1<'_> => TopicDeleteAnswerV1: TopicDelete 1;
+    PartitionsCreateRequestV1<'_> => PartitionsCreateAnswerV1: PartitionsCreate 1;
 }

@@ -1,0 +1,84 @@
+//! Claims about topics that get more partitions, and about records that are deleted.
+
+use super::*;
+
+fn grow<F: Files>(dir: &DataDir<F>, number: u128, partitions: u32) -> Result<(), TopicError> {
+    let uuid = topic(number).uuid;
+    let transaction = dir.growth(uuid, partitions)?;
+    dir.commit(transaction, NOW).map_err(TopicError::Metadata)?;
+    dir.make_partitions(uuid, &LogOptions::default(), NOW).map(drop)
+}
+
+#[test]
+fn a_crash_at_any_operation_of_growing_a_topic_leaves_the_old_or_the_new() {
+    at_every_operation(|operation, seed| {
+        let files = SimFiles::new();
+        let (dir, _) = open(&Arc::new(files.clone()));
+        create(&dir, 1).unwrap();
+        files.cut_power_at(files.operations() + operation);
+        let grown = grow(&dir, 1, 4);
+        files.crash(seed);
+        let (dir, report) = open(&Arc::new(files.clone()));
+        let found = online(&report);
+        assert_eq!(report.partitions.len(), found.len(), "none is offline after operation {operation}");
+        let old = set(&["t1-0", "t1-1"]);
+        assert!(found == old || found == set(&["t1-0", "t1-1", "t1-2", "t1-3"]), "{found:?}");
+        assert!(grown.is_err() || found.len() == 4, "partitions that were announced are gone");
+        assert_eq!(dirs(&files, TOPICS_NAME), found, "nothing else is left");
+        grow(&dir, 1, 5).unwrap();
+        assert_eq!(dir.logs().len(), 5);
+        (grown.is_ok(), found.len() == 4)
+    });
+}
+
+#[test]
+fn partitions_for_which_there_is_no_room_leave_nothing_and_can_be_made_later() {
+    for operation in 3..20 {
+        let files = SimFiles::new();
+        let (dir, _) = open(&Arc::new(files.clone()));
+        create(&dir, 1).unwrap();
+        files.fail_at(files.operations() + operation, Fault::Full);
+        if grow(&dir, 1, 4).is_ok() {
+            assert!(operation > 5, "{operation}");
+            break;
+        }
+        dir.give_up_growth(topic(1).uuid, NOW).unwrap();
+        let partitions = dir.topics()[0].1.partitions;
+        // What was not finished goes when it is made anew, or at the next start.
+        let left = dirs(&files, TOPICS_NAME).into_iter().filter(|name| !name.ends_with(".tmp")).collect();
+        assert_eq!((partitions, left), (2, set(&["t1-0", "t1-1"])), "{operation}");
+        grow(&dir, 1, 3).unwrap();
+        drop(dir);
+        let found = online(&open(&Arc::new(files)).1);
+        assert_eq!(found, set(&["t1-0", "t1-1", "t1-2"]), "{operation}");
+    }
+}
+
+#[test]
+fn records_that_were_deleted_from_the_middle_of_a_segment_stay_deleted_after_a_power_cut() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    create(&dir, 1).unwrap();
+    let log = dir.logs().remove(0);
+    for _ in 0..5 {
+        log.writer().append(&mut [batch(100)], Mode::MayBlock, NOW).unwrap();
+    }
+    assert_eq!(log.durable(), Offset::ZERO);
+    let at = |offset| dir.raise_log_start(&log, Offset::new(offset), NOW, Instant::now()).unwrap().get();
+    assert_eq!((at(3), at(2), at(3)), (3, 3, 3), "what is gone stays gone");
+    let (id, reads) = (log.id(), |log: &Log<SimFiles>, offset| {
+        match log.read(Offset::new(offset), 1 << 20, &mut Cursor::default(), Touch::Any) {
+            Ok(_) => true,
+            Err(ReadError::OffsetOutOfRange { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    });
+    assert!(!reads(&log, 2) && reads(&log, 3));
+    drop((log, dir));
+    files.crash(1);
+    let (dir, _) = open(&Arc::new(files));
+    let log = dir.log(id).unwrap();
+    assert_eq!((log.log_start(), log.log_end()), (Offset::new(3), Offset::new(5)));
+    assert!(!reads(&log, 2) && reads(&log, 3) && reads(&log, 4));
+    assert!(!log.has_segments_below_start());
+}
