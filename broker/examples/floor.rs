@@ -196,7 +196,7 @@ fn read_answer(stream: &mut TcpStream) -> Outcome<Vec<u8>> {
 }
 
 fn batch(size: usize) -> Outcome<Vec<u8>> {
-    let mut builder = BatchBuilder::new(Compression::None, size + KIB)?;
+    let mut builder = BatchBuilder::new(Compression::None, size + KIB);
     let value = vec![b'x'; size.min(KIB - 8)];
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
     let timestamp = Timestamp::new(i64::try_from(now)?);

@@ -32,7 +32,6 @@ pub(crate) enum Fault {
     CorruptBatch,
     InvalidRecord,
     InvalidTimestamp,
-    UnsupportedCompression,
     FencedLeaderEpoch,
     UnknownLeaderEpoch,
     // The disk's.
@@ -85,7 +84,6 @@ impl ServiceError {
             Fault::CorruptBatch => ErrorCode::CORRUPT_BATCH,
             Fault::InvalidRecord => ErrorCode::INVALID_RECORD,
             Fault::InvalidTimestamp => ErrorCode::INVALID_TIMESTAMP,
-            Fault::UnsupportedCompression => ErrorCode::UNSUPPORTED_COMPRESSION,
             Fault::FencedLeaderEpoch => ErrorCode::FENCED_LEADER_EPOCH,
             Fault::UnknownLeaderEpoch => ErrorCode::UNKNOWN_LEADER_EPOCH,
             Fault::StorageFull => ErrorCode::STORAGE_FULL,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use folio_record::{BatchError, Offset, UnsupportedCompression};
+use folio_record::{BatchError, Offset};
 
 use crate::{ErrorCode, TopicPartition};
 
@@ -206,9 +206,6 @@ pub enum BuildError {
     /// Two settings contradict each other, or one cannot be.
     #[error("{0}")]
     Config(String),
-    /// A codec that is not to be had here.
-    #[error(transparent)]
-    Compression(#[from] UnsupportedCompression),
     /// The client was closed, or its thread has ended.
     #[error("the client is closed")]
     Closed,

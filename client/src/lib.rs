@@ -15,7 +15,8 @@ mod settings;
 mod topic_partition;
 
 pub use folio_record::{
-    BatchError, Compression, Header, Headers, Offset, Record, Timestamp, UnsupportedCompression,
+    BatchError, Codec, Compression, Header, Headers, Levels, Offset, Record, Timestamp, UnknownCodec,
+    UnknownLevel,
 };
 pub use folio_wire::native::ErrorCode;
 

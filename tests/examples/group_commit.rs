@@ -164,7 +164,7 @@ fn produce_frame(topic: &str, partition: u32) -> Outcome<Vec<u8>> {
 }
 
 fn batch() -> Outcome<Vec<u8>> {
-    let mut builder = BatchBuilder::new(Compression::None, 4096)?;
+    let mut builder = BatchBuilder::new(Compression::None, 4096);
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let timestamp = Timestamp::new(i64::try_from(now)?);
     builder.append(&NewRecord { timestamp, key: None, value: Some(&[b'x'; 1024]), headers: &[] })?;

@@ -356,7 +356,7 @@ fn decoded<T: DeserializeOwned>(header: &[u8]) -> T {
 pub fn batch(value: &[u8]) -> Vec<u8> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let timestamp = Timestamp::new(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-    let mut builder = BatchBuilder::new(Compression::None, 64 << 20).expect("always to be had");
+    let mut builder = BatchBuilder::new(Compression::None, 64 << 20);
     let record = NewRecord { timestamp, key: None, value: Some(value), headers: &[] };
     builder.append(&record).expect("it fits");
     builder.build().expect("it has a record").to_vec()

@@ -73,8 +73,41 @@ fn a_file_goes_in_and_comes_out_byte_for_byte() {
     let out = terminal.done(&["consume", "access", "-p", "0", "--from", "earliest", "--until", "end"]);
     assert!(out == log);
     // The files of the command line are read as standard input is.
-    terminal.done(&["produce", "access", "-p", "1", "--compression", "lz4", LOG]);
+    terminal.done(&["produce", "access", "-p", "1", LOG]);
     assert!(terminal.done(&["consume", "access", "-p", "1", "--until", "end"]) == log);
+}
+
+#[test]
+fn every_codec_and_level_goes_in_and_comes_out_byte_for_byte_and_the_dump_names_it() {
+    let terminal = Terminal::new();
+    let log = std::fs::read(LOG).unwrap();
+    let data = terminal.0.dir().join("data");
+    let data = data.to_str().unwrap();
+    let end = log.iter().take(300_000).rposition(|byte| *byte == b'\n').unwrap();
+    let (log, file) = (&log[..=end], terminal.0.dir().join("lines"));
+    std::fs::write(&file, log).unwrap();
+    let file = file.to_str().unwrap();
+    for codec in ["gzip", "gzip:1", "snappy", "lz4", "lz4:17", "zstd", "zstd:-5"] {
+        let topic = codec.replace(':', ".");
+        terminal.done(&["topic", "create", &topic]);
+        terminal.done(&["produce", &topic, "--compression", codec, file]);
+        assert!(terminal.done(&["consume", &topic, "--until", "end"]) == log, "{codec}");
+        let partition = format!("{topic}-0");
+        let dump = text(&terminal.done(&["log", "dump", data, "--partition", &partition]));
+        let batch = format!(" compression={} ", codec.split(':').next().unwrap());
+        let batches: Vec<_> = dump.lines().filter(|line| line.starts_with("batch ")).collect();
+        assert!(!batches.is_empty() && batches.iter().all(|line| line.contains(&batch)), "{dump}");
+    }
+    for (codec, why) in [
+        ("bzip2", "there is no such codec: none, gzip, snappy, lz4 and zstd are"),
+        ("gzip:10", "gzip compression has no level 10, only 1 to 9"),
+        ("snappy:1", "snappy compression has no levels"),
+        ("zstd:fast", "a level is a whole number"),
+    ] {
+        let refused = terminal.run(&["produce", "t", "--compression", codec, file]);
+        assert_eq!(refused.status.code(), Some(2), "{codec}");
+        assert!(text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
+    }
 }
 
 #[test]

@@ -176,19 +176,22 @@ fn stored_bytes_are_those_that_were_sent_but_for_their_place() {
     let mut peer = rig.peer();
     peer.create("t", 1, &[("durability", "os")]);
     let mut sent = Vec::new();
-    for compression in [Compression::None, Compression::Lz4] {
-        let mut builder = BatchBuilder::new(compression, 1 << 20).unwrap();
+    for compression in Compression::ALL {
+        let mut builder = BatchBuilder::new(compression, 1 << 20);
         for number in 0..3 {
             // Out of order, with one that has no time at all: a producer may.
             let timestamp = Timestamp::new([1_700_000_000_007, -1, 1_600_000_000_000][number]);
             let record = NewRecord { timestamp, key: Some(b"k"), value: Some(&[b'v'; 400]), headers: &[] };
             builder.append(&record).unwrap();
         }
-        sent.extend(builder.build().unwrap());
+        let batch = builder.build().unwrap();
+        let (stored, _) = UnverifiedBatch::split_first(&batch).unwrap();
+        assert_eq!(stored.verify().unwrap().header().attributes.compression(), compression);
+        sent.extend(batch);
     }
     assert_eq!(peer.produce("t", 0, Acks::One, &sent).base_offset, 0);
     // The same again, so that offsets are not what they were sent as.
-    assert_eq!(peer.produce("t", 0, Acks::One, &sent).base_offset, 6);
+    assert_eq!(peer.produce("t", 0, Acks::One, &sent).base_offset, 15);
     let (fetched, stored) = peer.fetch_now("t", 0);
     assert_eq!(fetched.error, ErrorCode::NONE);
     let (mut stored, mut base) = (&stored[..], 0_i64);
@@ -216,7 +219,7 @@ fn a_record_without_a_time_is_never_too_old_and_hides_none_that_is() {
     for (times, code) in
         [(&[-1, -1][..], ErrorCode::NONE), (&[-1, 1_600_000_000_000], ErrorCode::INVALID_TIMESTAMP)]
     {
-        let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
         for &time in times {
             builder.append(&NewRecord::at(Timestamp::new(time))).unwrap();
         }

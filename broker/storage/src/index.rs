@@ -413,7 +413,7 @@ mod tests {
         let mut pos = 0;
         let mut headers = Vec::new();
         for (number, timestamp) in timestamps.iter().enumerate() {
-            let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+            let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
             let value = vec![7; size];
             let timestamp = Timestamp::new(*timestamp);
             builder.append(&NewRecord { timestamp, key: None, value: Some(&value), headers: &[] }).unwrap();

@@ -131,7 +131,7 @@ fn write() -> (BTreeMap<PathBuf, Vec<u8>>, String) {
         let log = dir.create_topic(topic, &options(), NOW).unwrap().remove(0);
         let count = if compression == Compression::None { 60 } else { 10 };
         for number in 0..count {
-            let mut builder = BatchBuilder::new(compression, 1 << 16).unwrap();
+            let mut builder = BatchBuilder::new(compression, 1 << 16);
             for part in 0..3 {
                 let key = format!("key-{}", number % 7);
                 let value = format!("{name} record {number}.{part} {}", "abc".repeat(number));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use folio_client::Codec;
 
 use crate::format::Format;
 use crate::place::{Start, Stop};
@@ -122,9 +123,9 @@ pub(crate) struct ProduceOptions {
     /// What an acknowledgement waits for
     #[arg(long, value_enum, default_value_t = Acks::All)]
     pub(crate) acks: Acks,
-    /// How batches are compressed
-    #[arg(long, value_enum, default_value_t = Compression::None)]
-    pub(crate) compression: Compression,
+    /// How batches are compressed: none, gzip, snappy, lz4 or zstd; gzip:9 names a level
+    #[arg(long, default_value = "none", value_name = "CODEC[:LEVEL]")]
+    pub(crate) compression: Codec,
     /// Make the topic if it is missing: with one partition, or as many as --partition needs
     #[arg(long)]
     pub(crate) create: bool,
@@ -145,12 +146,6 @@ pub(crate) enum Acks {
     Leader,
     /// What the topic's durability promises
     All,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Compression {
-    None,
-    Lz4,
 }
 
 #[derive(Debug, Args)]
@@ -208,9 +203,9 @@ pub(crate) struct BenchOptions {
     /// What an acknowledgement waits for
     #[arg(long, value_enum, default_value_t = Acks::All)]
     pub(crate) acks: Acks,
-    /// How batches are compressed
-    #[arg(long, value_enum, default_value_t = Compression::None)]
-    pub(crate) compression: Compression,
+    /// How batches are compressed: none, gzip, snappy, lz4 or zstd; gzip:9 names a level
+    #[arg(long, default_value = "none", value_name = "CODEC[:LEVEL]")]
+    pub(crate) compression: Codec,
     /// Bytes of a batch
     #[arg(long, default_value_t = 64 * 1024)]
     pub(crate) batch: usize,

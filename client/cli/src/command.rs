@@ -10,7 +10,7 @@ pub(crate) mod topic;
 
 use folio_client::{Client, ClientConfig};
 
-use crate::arguments::{Acks, Compression};
+use crate::arguments::Acks;
 use crate::exit::Failure;
 
 /// Connects, or says at once that nobody is there.
@@ -24,15 +24,6 @@ impl From<Acks> for folio_client::Acks {
             Acks::None => Self::None,
             Acks::Leader => Self::Leader,
             Acks::All => Self::All,
-        }
-    }
-}
-
-impl From<Compression> for folio_client::Compression {
-    fn from(compression: Compression) -> Self {
-        match compression {
-            Compression::None => Self::None,
-            Compression::Lz4 => Self::Lz4,
         }
     }
 }

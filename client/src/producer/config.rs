@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use folio_record::Compression;
+use folio_record::{Codec, Compression};
 
 use super::queue::QueueRules;
 use crate::{BuildError, Keyless};
@@ -21,8 +21,8 @@ use crate::{BuildError, Keyless};
 pub struct ProducerConfig {
     /// What counts as delivered. Default [`Acks::All`].
     pub acks: Acks,
-    /// How batches are compressed. Default [`Compression::None`].
-    pub compression: Compression,
+    /// How batches are compressed. Default [`Compression::None`]. A batch that does not get smaller stays as it is.
+    pub compression: Codec,
     /// A batch is sent when it has so many bytes, before compression. Default 64 KiB.
     pub batch_bytes: usize,
     /// Largest batch, and so about the largest record. The topic's `max.message.bytes` bounds it as well. Default
@@ -69,7 +69,7 @@ impl ProducerConfig {
     pub fn new() -> Self {
         Self {
             acks: Acks::All,
-            compression: Compression::None,
+            compression: Compression::None.into(),
             batch_bytes: 64 << 10,
             batch_bytes_max: 1_048_588,
             linger: Duration::ZERO,
@@ -91,10 +91,10 @@ impl ProducerConfig {
         self
     }
 
-    /// Sets [`compression`](Self::compression).
+    /// Sets [`compression`](Self::compression): a [`Compression`] at its default level, or a [`Codec`].
     #[must_use]
-    pub fn compression(mut self, compression: Compression) -> Self {
-        self.compression = compression;
+    pub fn compression(mut self, compression: impl Into<Codec>) -> Self {
+        self.compression = compression.into();
         self
     }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use folio_record::{BatchBuilder, Compression, DoesNotFit, NewRecord, Offset, UnsupportedCompression};
+use folio_record::{BatchBuilder, Codec, DoesNotFit, NewRecord, Offset};
 
 use super::batch::{Ended, SealedBatch};
 use super::budget::Budget;
@@ -49,7 +49,7 @@ pub(crate) struct QueueRules {
     pub(crate) retries: u32,
     /// Whether an answer is asked for.
     pub(crate) answered: bool,
-    pub(crate) compression: Compression,
+    pub(crate) compression: Codec,
     /// No batch is larger than this.
     pub(crate) batch_bytes_max: usize,
 }
@@ -131,13 +131,9 @@ enum Attention {
 }
 
 impl PartitionQueue {
-    pub(crate) fn new(
-        topic_partition: TopicPartition,
-        rules: QueueRules,
-        budget: Arc<Budget>,
-    ) -> Result<Self, UnsupportedCompression> {
+    pub(crate) fn new(topic_partition: TopicPartition, rules: QueueRules, budget: Arc<Budget>) -> Self {
         let state = State {
-            builder: rules.builder()?,
+            builder: rules.builder(),
             open: None,
             sealed: VecDeque::new(),
             in_flight: VecDeque::new(),
@@ -148,7 +144,7 @@ impl PartitionQueue {
             attention: Attention::None,
             closed: false,
         };
-        Ok(Self { topic_partition, rules, budget, state: Mutex::new(state) })
+        Self { topic_partition, rules, budget, state: Mutex::new(state) }
     }
 
     pub(crate) fn topic_partition(&self) -> &TopicPartition {
@@ -352,7 +348,7 @@ impl PartitionQueue {
         if !failure.is_too_large() || batch.count() < 2 {
             return None;
         }
-        let mut builder = self.rules.builder().ok()?;
+        let mut builder = self.rules.builder();
         batch.halves(&mut builder).ok()
     }
 
@@ -378,7 +374,7 @@ impl QueueRules {
         if self.answered && self.retries == 0 { 1 } else { usize::MAX }
     }
 
-    fn builder(&self) -> Result<BatchBuilder, UnsupportedCompression> {
+    fn builder(&self) -> BatchBuilder {
         BatchBuilder::new(self.compression, self.batch_bytes_max)
     }
 }

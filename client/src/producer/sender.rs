@@ -60,7 +60,6 @@ pub(crate) struct Shipment {
 impl Shared {
     pub(crate) fn new(id: u64, config: ProducerConfig) -> Result<Self, BuildError> {
         let rules = config.rules()?;
-        folio_record::BatchBuilder::new(config.compression, config.batch_bytes_max)?;
         Ok(Self {
             id,
             rules,
@@ -99,7 +98,7 @@ impl Shared {
         }
         let name: Arc<str> = before.map_or_else(|| name.into(), |before| Arc::clone(before.name()));
         let before = before.map(Arc::as_ref);
-        let topic = Arc::new(Topic::new(&name, partitions, before, &self.config, self.rules, &self.budget)?);
+        let topic = Arc::new(Topic::new(&name, partitions, before, &self.config, self.rules, &self.budget));
         topics.insert(name, Arc::clone(&topic));
         Ok(topic)
     }

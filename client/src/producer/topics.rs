@@ -27,25 +27,18 @@ impl Topic {
         config: &ProducerConfig,
         rules: QueueRules,
         budget: &Arc<Budget>,
-    ) -> Result<Self, SendError> {
+    ) -> Self {
         let mut queues = before.map_or_else(Vec::new, |topic| topic.queues.clone());
         for partition in queues.len() as u32..partitions {
             let topic_partition = TopicPartition::new(Arc::clone(name), partition);
-            let queue =
-                PartitionQueue::new(topic_partition, rules, Arc::clone(budget)).map_err(|refused| {
-                    SendError::Topic {
-                        topic: Arc::clone(name),
-                        source: crate::CallError::usage(refused.to_string()),
-                    }
-                })?;
-            queues.push(Arc::new(queue));
+            queues.push(Arc::new(PartitionQueue::new(topic_partition, rules, Arc::clone(budget))));
         }
         let start = Jitter::random().next() as u32;
-        Ok(Self {
+        Self {
             name: Arc::clone(name),
             queues,
             keyless: KeylessTurn::new(config.keyless, config.batch_bytes, start),
-        })
+        }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

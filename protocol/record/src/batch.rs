@@ -141,8 +141,7 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     ///
-    /// [`BatchError::UnsupportedCompression`], [`Decompress`](BatchError::Decompress),
-    /// [`DecompressedTooLarge`](BatchError::DecompressedTooLarge).
+    /// [`BatchError::Decompress`], [`DecompressedTooLarge`](BatchError::DecompressedTooLarge).
     pub fn records(&self, limit: DecompressLimit) -> Result<Records<'a>, BatchError> {
         let block = &self.bytes[HEADER_SIZE..];
         Ok(Records::new(self.header, self.header.attributes.compression().decompress(block, limit)?))

@@ -1,8 +1,8 @@
 //! Making a batch.
 
+use crate::compression::Compressor;
 use crate::header::{HEADER_SIZE, NewHeader, SIZE_MAX};
-use crate::lz4::Compressor;
-use crate::{Attributes, Compression, Header, ProducerId, Timestamp, UnsupportedCompression, seal, varint};
+use crate::{Attributes, Codec, Compression, Header, ProducerId, Timestamp, seal, varint};
 
 /// Makes batches, one after the other, reusing its memory.
 ///
@@ -14,20 +14,20 @@ use crate::{Attributes, Compression, Header, ProducerId, Timestamp, UnsupportedC
 /// ```
 /// use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
 ///
-/// let mut builder = BatchBuilder::new(Compression::Lz4, 1 << 20)?;
+/// let mut builder = BatchBuilder::new(Compression::Lz4, 1 << 20);
 /// let record = NewRecord { value: Some(b"first"), ..NewRecord::at(Timestamp::new(1_700_000_000_000)) };
 /// assert_eq!(builder.append(&record), Ok(0));
 /// assert_eq!(builder.append(&record), Ok(1));
 /// let batch = builder.build().expect("two records");
 /// assert!(builder.is_empty());
 /// # assert!(batch.len() > folio_record::HEADER_SIZE);
-/// # Ok::<(), folio_record::UnsupportedCompression>(())
 /// ```
 #[derive(Debug)]
 pub struct BatchBuilder {
     // Room for the header, then the records.
     bytes: Vec<u8>,
     size_max: usize,
+    compression: Compression,
     compressor: Option<Compressor>,
     count: u32,
     base_timestamp: Timestamp,
@@ -70,30 +70,21 @@ impl NewRecord<'_> {
 
 impl BatchBuilder {
     /// A builder of batches that take at most `size_max` bytes before compression (and so after it, too),
-    /// header included.
-    ///
-    /// # Errors
-    ///
-    /// If batches cannot be written with this compression.
-    pub fn new(compression: Compression, size_max: usize) -> Result<Self, UnsupportedCompression> {
-        let compressor = match compression {
-            Compression::None => None,
-            Compression::Lz4 => Some(Compressor::new()),
-            Compression::Gzip | Compression::Snappy | Compression::Zstd => {
-                return Err(UnsupportedCompression(compression));
-            }
-        };
-        Ok(Self {
+    /// header included. `codec` is a [`Compression`], at its default level, or a [`Codec`].
+    pub fn new(codec: impl Into<Codec>, size_max: usize) -> Self {
+        let codec = codec.into();
+        Self {
             bytes: vec![0; HEADER_SIZE],
             size_max: size_max.min(SIZE_MAX),
-            compressor,
+            compression: codec.compression(),
+            compressor: Compressor::new(codec),
             count: 0,
             base_timestamp: Timestamp::NONE,
             max_timestamp: Timestamp::NONE,
             producer_id: ProducerId::NONE,
             producer_epoch: -1,
             base_sequence: -1,
-        })
+        }
     }
 
     /// Names the idempotent producer of this batch and later ones, and its number for the first record.
@@ -172,7 +163,7 @@ impl BatchBuilder {
             return None;
         }
         let (mut batch, compression) = match self.compress() {
-            Some(batch) => (batch, Compression::Lz4),
+            Some(batch) => (batch, self.compression),
             None => {
                 // The next batch will mostly be about as large: its memory comes in one piece.
                 let mut next = Vec::with_capacity(self.bytes.len());
@@ -201,7 +192,10 @@ impl BatchBuilder {
         let compressor = self.compressor.as_mut()?;
         let mut batch = Vec::with_capacity(self.bytes.len() / 2);
         batch.resize(HEADER_SIZE, 0);
-        compressor.compress(&self.bytes[HEADER_SIZE..], &mut batch).then_some(batch)
+        let is_smaller = compressor.compress(&self.bytes[HEADER_SIZE..], &mut batch);
+        // What a codec needed for room is not kept with the batch.
+        batch.shrink_to(2 * batch.len());
+        is_smaller.then_some(batch)
     }
 }
 

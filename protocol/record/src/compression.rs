@@ -1,12 +1,23 @@
-//! How the records of a batch may be compressed.
+//! How the records of a batch may be compressed: all records of a batch together, as one block.
+//!
+//! Each codec has a file with the bytes of its blocks, a `decompress` from a block to its content within a limit, and
+//! a `Compressor`. They meet here.
+
+mod content;
+mod gzip;
+mod lz4;
+#[cfg(test)]
+mod samples;
+mod snappy;
+mod zstd;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
-use crate::{BatchError, lz4};
+use crate::{BatchError, Codec};
 
-/// How the records of a batch are compressed. [`None`](Self::None) and [`Lz4`](Self::Lz4) can be read
-/// and written; the others are known by number and name, and refused.
+/// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Compression {
     /// Not compressed.
@@ -23,6 +34,9 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// All there are, by number.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
     /// The codec that batches call by this number.
     pub const fn from_id(id: u8) -> Option<Self> {
         Some(match id {
@@ -57,9 +71,16 @@ impl Compression {
         }
     }
 
-    /// Whether records can be read and written with it.
-    pub const fn is_supported(self) -> bool {
-        matches!(self, Self::None | Self::Lz4)
+    /// The levels that [`Codec::with_level`] takes, Kafka's; `None` if there is nothing to choose.
+    pub const fn levels(self) -> Option<Levels> {
+        let (min, max, default) = match self {
+            Self::None | Self::Snappy => return None,
+            // -1 is the codec's own default, which is 6.
+            Self::Gzip => (1, 9, -1),
+            Self::Lz4 => (1, 17, 9),
+            Self::Zstd => (-131_072, 22, 3),
+        };
+        Some(Levels { min, max, default })
     }
 
     /// The number in these attribute bits, which may be that of no codec.
@@ -74,10 +95,13 @@ impl Compression {
         limit: DecompressLimit,
     ) -> Result<Cow<'_, [u8]>, BatchError> {
         match self {
-            Self::None => Ok(Cow::Borrowed(block)),
-            Self::Lz4 => lz4::decompress(block, limit).map(Cow::Owned),
-            Self::Gzip | Self::Snappy | Self::Zstd => Err(UnsupportedCompression(self).into()),
+            Self::None => return Ok(Cow::Borrowed(block)),
+            Self::Gzip => gzip::decompress(block, limit),
+            Self::Snappy => snappy::decompress(block, limit),
+            Self::Lz4 => lz4::decompress(block, limit),
+            Self::Zstd => zstd::decompress(block, limit),
         }
+        .map(Cow::Owned)
     }
 }
 
@@ -87,10 +111,70 @@ impl fmt::Display for Compression {
     }
 }
 
-/// The codec is known, but this build can neither read nor write it.
+impl FromStr for Compression {
+    type Err = UnknownCodec;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCodec> {
+        Self::ALL.into_iter().find(|codec| codec.name() == name).ok_or(UnknownCodec)
+    }
+}
+
+/// No codec has this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} compression is not supported (none and lz4 are)")]
-pub struct UnsupportedCompression(pub Compression);
+#[error("there is no such codec: none, gzip, snappy, lz4 and zstd are")]
+pub struct UnknownCodec;
+
+/// What one codec takes for a level. `default` need not lie between the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// The fastest.
+    pub min: i32,
+    /// The smallest result.
+    pub max: i32,
+    /// The one of those who do not say.
+    pub default: i32,
+}
+
+/// Compresses batches one after the other in one codec; keeps its memory between them.
+#[derive(Debug)]
+pub(crate) enum Compressor {
+    Gzip(Box<gzip::Compressor>),
+    Snappy(Box<snappy::Compressor>),
+    Lz4(lz4::Compressor),
+    Zstd(zstd::Compressor),
+}
+
+impl Compressor {
+    /// `None` for the codec that does not compress.
+    pub(crate) fn new(codec: Codec) -> Option<Self> {
+        Some(match codec.compression() {
+            Compression::None => return None,
+            Compression::Gzip => Self::Gzip(Box::new(gzip::Compressor::new(codec.level()))),
+            Compression::Snappy => Self::Snappy(Box::new(snappy::Compressor::new())),
+            Compression::Lz4 => Self::Lz4(lz4::Compressor::new()),
+            Compression::Zstd => Self::Zstd(zstd::Compressor::new(codec.level())),
+        })
+    }
+
+    /// Appends a block of `content` to `out` if it takes fewer bytes than `content` itself. Otherwise it returns
+    /// false and leaves `out` as it was.
+    pub(crate) fn compress(&mut self, content: &[u8], out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        if let Self::Lz4(compressor) = self {
+            return compressor.compress(content, out);
+        }
+        out.resize(start + content.len().saturating_sub(1), 0);
+        let room = &mut out[start..];
+        let size = match self {
+            Self::Gzip(compressor) => compressor.compress(content, room),
+            Self::Snappy(compressor) => compressor.compress(content, room),
+            Self::Zstd(compressor) => compressor.compress(content, room),
+            Self::Lz4(_) => None,
+        };
+        out.truncate(start + size.unwrap_or(0));
+        size.is_some()
+    }
+}
 
 /// How many bytes the records of one batch may take once decompressed.
 ///
@@ -109,4 +193,14 @@ impl DecompressLimit {
     pub const fn get(self) -> usize {
         self.0
     }
+}
+
+const fn damaged(reason: &'static str) -> BatchError {
+    BatchError::Decompress { reason }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
 }

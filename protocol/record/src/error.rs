@@ -1,7 +1,5 @@
 //! Why bytes are not a record batch.
 
-use crate::UnsupportedCompression;
-
 /// Why bytes are not a batch, or a batch's records are not what its header says.
 ///
 /// All but [`Incomplete`](Self::Incomplete) are the fault of whoever made the bytes, or of what carried
@@ -58,9 +56,6 @@ pub enum BatchError {
         /// The number.
         id: u8,
     },
-    /// A codec that is known, but not to be had here.
-    #[error(transparent)]
-    UnsupportedCompression(#[from] UnsupportedCompression),
     /// The compressed block is not what its codec makes.
     #[error("the records cannot be decompressed: {reason}")]
     Decompress {

@@ -128,7 +128,7 @@ fn write(is_clean: bool) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn batch(number: i64) -> BytesMut {
-    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).expect("compression is known");
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
     let value = vec![b'x'; 100 + number as usize * 7];
     let record =
         NewRecord { timestamp: Timestamp::new(1000 + number), key: None, value: Some(&value), headers: &[] };

@@ -2,7 +2,8 @@
 //! than the limit.
 //!
 //! The first byte of the input says whether the checksum is made right before reading. Without that, a
-//! fuzzer would not get past the checksum in a lifetime, and the records behind it would stay unseen.
+//! fuzzer would not get past the checksum in a lifetime, and the records behind it would stay unseen. It also
+//! says which codec the batch is of, unless it leaves that to the batch.
 
 #![no_main]
 
@@ -13,7 +14,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((&mode, bytes)) = input.split_first() else { return };
     let mut bytes = bytes.to_vec();
     if mode & 1 == 1 && bytes.len() >= HEADER_SIZE {
-        make_plausible(&mut bytes);
+        make_plausible(&mut bytes, mode >> 1);
     }
     let Ok((unverified, rest)) = UnverifiedBatch::split_first(&bytes) else { return };
     assert_eq!(unverified.bytes().len() + rest.len(), bytes.len());
@@ -45,11 +46,14 @@ fn walk(batch: &Batch<'_>) {
     }
 }
 
-/// Length, version and checksum as they should be; all else stays the fuzzer's.
-fn make_plausible(batch: &mut [u8]) {
+/// Length, version, checksum and a codec as they should be; all else stays the fuzzer's.
+fn make_plausible(batch: &mut [u8], codec: u8) {
     let length = (batch.len() - 12) as u32;
     batch[8..12].copy_from_slice(&length.to_be_bytes());
     batch[16] = 2;
+    if let 1..=4 = codec {
+        batch[22] = batch[22] & !7 | codec;
+    }
     seal(batch);
 }
 

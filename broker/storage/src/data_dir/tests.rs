@@ -531,7 +531,7 @@ fn a_flush_round_waits_for_another_that_has_taken_what_is_to_be_synced() {
 }
 
 fn batch(size: usize) -> bytes::BytesMut {
-    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
     let value = vec![7; size];
     builder.append(&NewRecord { timestamp: NOW, key: None, value: Some(&value), headers: &[] }).unwrap();
     builder.build().unwrap().as_slice().into()

@@ -52,7 +52,7 @@ fn small() -> LogOptions {
 
 /// A batch of records with these values, at consecutive milliseconds.
 fn batch(values: &[&str], timestamp: i64) -> BytesMut {
-    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
     for (value, timestamp) in values.iter().zip(timestamp..) {
         let timestamp = Timestamp::new(timestamp);
         builder

@@ -275,8 +275,7 @@ fn is_possible(operation: &Operation) -> bool {
 }
 
 fn batch(operations: &[Operation], base: Offset, now: Timestamp) -> Result<Vec<u8>, CommitError> {
-    let mut builder =
-        BatchBuilder::new(Compression::None, TRANSACTION_SIZE_MAX).map_err(|_| CommitError::TooLarge)?;
+    let mut builder = BatchBuilder::new(Compression::None, TRANSACTION_SIZE_MAX);
     for operation in operations {
         let (key, value) = match operation {
             Operation::Put(key, value) => {

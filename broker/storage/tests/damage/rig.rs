@@ -113,7 +113,7 @@ pub(crate) fn topic(number: u128) -> NewTopic {
 
 /// The two records from `offset` on.
 pub(crate) fn batch<F: Files>(log: &Log<F>, offset: i64) -> BytesMut {
-    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
     for offset in offset..offset + 2 {
         let value = value(log.id().partition, offset);
         let timestamp = Timestamp::new(1000 + offset);

@@ -59,7 +59,7 @@ impl Bench<'_> {
     fn produce(&self) -> Result<Measured, Failure> {
         let config = ProducerConfig::new()
             .acks(self.options.acks.into())
-            .compression(self.options.compression.into())
+            .compression(self.options.compression)
             .batch_bytes(self.options.batch);
         let producer = self.client.producer(config)?;
         let meter = Meter::start(self.client)?;

@@ -28,7 +28,7 @@ pub(crate) fn run(broker: &str, output: Output, options: &ProduceOptions) -> Res
     let batch_bytes_max = batch_bytes_max(&topic);
     let config = ProducerConfig::new()
         .acks(options.acks.into())
-        .compression(options.compression.into())
+        .compression(options.compression)
         .linger(Duration::from_millis(5))
         .batch_bytes(BATCH_BYTES.min(batch_bytes_max))
         .batch_bytes_max(batch_bytes_max)

@@ -1,6 +1,6 @@
 //! Claims about the queue of one partition, against a broker that is a `Vec`.
 
-use folio_record::{DecompressLimit, Timestamp, UnverifiedBatch};
+use folio_record::{Compression, DecompressLimit, Timestamp, UnverifiedBatch};
 
 use super::*;
 use crate::ErrorCode;
@@ -12,14 +12,14 @@ const RULES: QueueRules = QueueRules {
     delivery_timeout: Duration::from_secs(60),
     retries: u32::MAX,
     answered: true,
-    compression: Compression::None,
+    compression: Codec::NONE,
     batch_bytes_max: 4000,
 };
 const OVERHEAD: usize = 10;
 
 fn queue(rules: QueueRules) -> PartitionQueue {
     let budget = Arc::new(Budget::new(1 << 20));
-    PartitionQueue::new(TopicPartition::new("t", 0), rules, budget).unwrap()
+    PartitionQueue::new(TopicPartition::new("t", 0), rules, budget)
 }
 
 fn record(value: &[u8]) -> NewRecord<'_> {
@@ -210,7 +210,7 @@ fn the_batch_that_the_broker_refuses_does_not_take_its_neighbours_with_it() {
 
 #[test]
 fn a_batch_too_large_for_the_broker_is_halved_until_only_the_record_at_fault_is_left() {
-    let queue = queue(QueueRules { compression: Compression::Lz4, ..RULES });
+    let queue = queue(QueueRules { compression: Compression::Lz4.into(), ..RULES });
     let now = Instant::now();
     let appended: Vec<_> =
         (0..11).map(|n| append(&queue, if n == 7 { "one that is far too large" } else { "small" })).collect();

@@ -192,7 +192,7 @@ fn three_records(builder: &mut BatchBuilder) -> Vec<u8> {
 }
 
 fn builder(compression: Compression) -> BatchBuilder {
-    BatchBuilder::new(compression, 1 << 20).unwrap()
+    BatchBuilder::new(compression, 1 << 20)
 }
 
 const TIME: Timestamp = Timestamp::new(1_700_000_000_000);

@@ -1,6 +1,9 @@
 //! Batches put together by hand, right or wrong: a second encoder, sharing nothing with the builder.
 
+use std::io::{Read as _, Write as _};
+
 use folio_record::{Compression, seal};
+use lz4_flex::frame::{BlockMode, FrameDecoder, FrameEncoder, FrameInfo};
 
 /// Everything a batch says, to be changed at will.
 #[derive(Clone, Debug)]
@@ -49,10 +52,10 @@ impl Handmade {
         }
     }
 
-    /// The same with its block in an lz4 frame.
-    pub(crate) fn lz4(self) -> Self {
-        let attributes = self.attributes | u16::from(Compression::Lz4.id());
-        Self { attributes, block: lz4_frame(&self.block), ..self }
+    /// The same with its block compressed by another writer than ours.
+    pub(crate) fn compressed(self, codec: Compression) -> Self {
+        let attributes = self.attributes | u16::from(codec.id());
+        Self { attributes, block: compressed(&self.block, codec), ..self }
     }
 
     /// Its bytes, with the right length and checksum.
@@ -124,17 +127,59 @@ pub(crate) fn varint(number: i64) -> Vec<u8> {
     }
 }
 
-/// An lz4 frame by another writer than ours, with checksums that ours does not have.
-pub(crate) fn lz4_frame(content: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-
-    use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
-
-    let info =
-        FrameInfo::new().block_mode(BlockMode::Independent).content_checksum(true).block_checksums(true);
-    let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
-    encoder.write_all(content).unwrap();
-    encoder.finish().unwrap()
+/// A block of `content` by another writer than ours, with what ours leaves out: checksums in lz4 and zstd frames, no
+/// size of the content in zstd ones, a file's name in gzip members, no frame around a snappy block.
+pub(crate) fn compressed(content: &[u8], codec: Compression) -> Vec<u8> {
+    match codec {
+        Compression::None => content.to_vec(),
+        Compression::Gzip => {
+            let builder = flate2::GzBuilder::new().filename("records").mtime(7);
+            let mut encoder = builder.write(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        }
+        Compression::Snappy => snap::raw::Encoder::new().compress_vec(content).unwrap(),
+        Compression::Lz4 => {
+            let info = FrameInfo::new().block_mode(BlockMode::Independent);
+            let info = info.content_checksum(true).block_checksums(true);
+            let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        }
+        Compression::Zstd => {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+            encoder.include_checksum(true).unwrap();
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        }
+    }
 }
 
+/// The content of a block, by another reader than ours. It trusts what the block says: only for blocks that ours took.
+pub(crate) fn decompressed(block: &[u8], codec: Compression) -> Vec<u8> {
+    let mut content = Vec::new();
+    match codec {
+        Compression::None => return block.to_vec(),
+        Compression::Gzip => {
+            flate2::read::MultiGzDecoder::new(block).read_to_end(&mut content).unwrap();
+        }
+        Compression::Snappy => {
+            // Magic and versions, then blocks behind their sizes.
+            let mut rest = &block[16..];
+            while let Some((size, behind)) = rest.split_first_chunk() {
+                let (block, behind) = behind.split_at(u32::from_be_bytes(*size) as usize);
+                content.extend(snap::raw::Decoder::new().decompress_vec(block).unwrap());
+                rest = behind;
+            }
+        }
+        Compression::Lz4 => {
+            FrameDecoder::new(block).read_to_end(&mut content).unwrap();
+        }
+        Compression::Zstd => content = zstd::decode_all(block).unwrap(),
+    }
+    content
+}
+
+pub(crate) const COMPRESSING: [Compression; 4] =
+    [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 pub(crate) const TIME: i64 = 1_700_000_000_000;

@@ -2,8 +2,6 @@
 //!
 //! The oracle is never given bytes that our own check has not passed: it trusts counts.
 
-use std::io::Read as _;
-
 use bytes::{BufMut as _, Bytes, BytesMut};
 use folio_record::Compression;
 use kafka_protocol::indexmap::IndexMap;
@@ -14,13 +12,13 @@ use kafka_protocol::records::{
 };
 use proptest::prelude::*;
 
-use crate::handmade::lz4_frame;
-use crate::owned::{LIMIT, OwnedRecord, built, read, records, verified};
+use crate::handmade::{compressed, decompressed};
+use crate::owned::{LIMIT, OwnedRecord, built, codecs, read, records, verified};
 
 proptest! {
     #[test]
-    fn the_oracle_reads_what_we_build(records in comparable(), lz4: bool) {
-        let bytes = built(&records, if lz4 { Compression::Lz4 } else { Compression::None });
+    fn the_oracle_reads_what_we_build(records in comparable(), codec in codecs()) {
+        let bytes = built(&records, codec);
         verified(&bytes).check_records(LIMIT).unwrap();
 
         let mut input = Bytes::from(bytes);
@@ -39,7 +37,7 @@ proptest! {
 
     #[test]
     fn we_read_what_the_oracle_encodes(
-        records in comparable(), lz4: bool, base in 0..1i64 << 40, epoch: i32, producer in (0..i64::MAX, 0..i16::MAX),
+        records in comparable(), codec in codecs(), base in 0..1i64 << 40, epoch: i32, producer in (0..i64::MAX, 0..i16::MAX),
     ) {
         let theirs: Vec<OracleRecord> = (0..)
             .zip(&records)
@@ -59,8 +57,7 @@ proptest! {
                 headers: record.headers.iter().map(|(k, v)| (text(k), v.clone().map(Bytes::from))).collect(),
             })
             .collect();
-        let compression = if lz4 { OracleCompression::Lz4 } else { OracleCompression::None };
-        let options = RecordEncodeOptions { version: 2, compression };
+        let options = RecordEncodeOptions { version: 2, compression: theirs_of(codec) };
         let mut bytes = BytesMut::new();
         RecordBatchEncoder::encode_with_custom_compression(&mut bytes, &theirs, &options, Some(compress)).unwrap();
 
@@ -108,20 +105,26 @@ fn text(bytes: &[u8]) -> StrBytes {
 }
 
 fn decompress(block: &mut Bytes, compression: OracleCompression) -> anyhow::Result<Bytes> {
-    Ok(match compression {
-        OracleCompression::Lz4 => {
-            let mut content = Vec::new();
-            lz4_flex::frame::FrameDecoder::new(&block[..]).read_to_end(&mut content)?;
-            content.into()
-        }
-        _ => block.clone(),
-    })
+    Ok(decompressed(block, ours_of(compression)).into())
 }
 
 fn compress(block: &mut BytesMut, out: &mut BytesMut, compression: OracleCompression) -> anyhow::Result<()> {
-    match compression {
-        OracleCompression::Lz4 => out.put_slice(&lz4_frame(block)),
-        _ => out.put_slice(block),
-    }
+    out.put_slice(&compressed(block, ours_of(compression)));
     Ok(())
+}
+
+const CODECS: [(OracleCompression, Compression); 5] = [
+    (OracleCompression::None, Compression::None),
+    (OracleCompression::Gzip, Compression::Gzip),
+    (OracleCompression::Snappy, Compression::Snappy),
+    (OracleCompression::Lz4, Compression::Lz4),
+    (OracleCompression::Zstd, Compression::Zstd),
+];
+
+fn ours_of(compression: OracleCompression) -> Compression {
+    CODECS.into_iter().find(|(theirs, _)| *theirs == compression).unwrap().1
+}
+
+fn theirs_of(compression: Compression) -> OracleCompression {
+    CODECS.into_iter().find(|(_, ours)| *ours == compression).unwrap().0
 }

@@ -30,7 +30,7 @@ impl From<Record<'_>> for OwnedRecord {
 
 /// What the builder makes of `records`.
 pub(crate) fn built(records: &[OwnedRecord], compression: Compression) -> Vec<u8> {
-    let mut builder = BatchBuilder::new(compression, usize::MAX).unwrap();
+    let mut builder = BatchBuilder::new(compression, usize::MAX);
     for (index, record) in (0..).zip(records) {
         let headers: Vec<Header<'_>> =
             record.headers.iter().map(|(key, value)| Header { key, value: value.as_deref() }).collect();
@@ -54,6 +54,10 @@ pub(crate) fn verified(bytes: &[u8]) -> Batch<'_> {
 /// The records of a batch that has nothing wrong with it.
 pub(crate) fn read(batch: &Batch<'_>) -> Vec<OwnedRecord> {
     batch.records(LIMIT).unwrap().iter().map(|record| record.unwrap().into()).collect()
+}
+
+pub(crate) fn codecs() -> impl Strategy<Value = Compression> {
+    proptest::sample::select(&Compression::ALL)
 }
 
 /// Batches of small records, some of them alike enough to be worth compressing.

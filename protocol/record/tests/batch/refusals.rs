@@ -1,11 +1,10 @@
 //! What is refused, and with which words.
 
 use folio_record::{
-    Batch, BatchBuilder, BatchError, BatchHeader, Compression, DecompressLimit, RecordFault, Timestamp,
-    TimestampType, UnsupportedCompression, UnverifiedBatch,
+    Batch, BatchError, BatchHeader, DecompressLimit, RecordFault, Timestamp, TimestampType, UnverifiedBatch,
 };
 
-use crate::handmade::{Handmade, TIME, nullable, prefixed, record, varint};
+use crate::handmade::{COMPRESSING, Handmade, TIME, nullable, prefixed, record, varint};
 use crate::owned::{LIMIT, read, verified};
 
 #[test]
@@ -165,11 +164,15 @@ fn records_that_do_not_parse_or_contradict_the_header_are_refused() {
     for (what, count, last_offset_delta, block, error) in cases {
         let plain = Handmade { count, last_offset_delta, ..Handmade::empty(block) };
         assert_eq!(check(&plain), Err(error), "{what}");
-        assert_eq!(check(&plain.lz4()), Err(error), "{what}, compressed");
+        for codec in COMPRESSING {
+            assert_eq!(check(&plain.clone().compressed(codec)), Err(error), "{what}, {codec}");
+        }
     }
     for good in [Handmade::of(&[b"one", b"two"]), Handmade::empty(vec![])] {
         assert_eq!(check(&good), Ok(()));
-        assert_eq!(check(&good.lz4()), Ok(()));
+        for codec in COMPRESSING {
+            assert_eq!(check(&good.clone().compressed(codec)), Ok(()), "{codec}");
+        }
     }
 }
 
@@ -215,39 +218,47 @@ fn attribute_bits_have_names() {
 }
 
 #[test]
-fn codecs_that_are_known_but_not_here_are_refused_by_name() {
-    for (codec, name) in
-        [(Compression::Gzip, "gzip"), (Compression::Snappy, "snappy"), (Compression::Zstd, "zstd")]
-    {
-        let error = BatchBuilder::new(codec, 1 << 20).map(|_| ()).unwrap_err();
-        assert_eq!(error, UnsupportedCompression(codec));
-        assert!(error.to_string().contains(name), "{error}");
-
-        // The batch itself is good: whoever only stores or forwards it can.
-        let bytes = Handmade { attributes: codec.id().into(), ..Handmade::of(&[b"one"]) }.bytes();
+fn decompression_stops_at_its_limit() {
+    let value = vec![0; 300_000];
+    for codec in COMPRESSING {
+        let batch = Handmade::of(&[&value]).compressed(codec);
+        let bytes = batch.bytes();
+        assert!(bytes.len() < 20_000, "a small batch that becomes large: {codec}");
         let batch = verified(&bytes);
-        assert_eq!(batch.header().attributes.compression(), codec);
-        assert!(!codec.is_supported());
-        assert_eq!(batch.check_records(LIMIT), Err(BatchError::UnsupportedCompression(error)));
-        assert!(batch.records(LIMIT).is_err());
+        let size = batch.check_records(LIMIT).unwrap().uncompressed_bytes;
+        assert!(batch.check_records(DecompressLimit::new(size)).is_ok(), "{codec}");
+        for limit in [0, 1, 65_536, size - 1] {
+            let error = Err(BatchError::DecompressedTooLarge { limit });
+            assert_eq!(batch.check_records(DecompressLimit::new(limit)).map(|_| ()), error, "{codec}");
+        }
+    }
+    let plain = Handmade::of(&[&value]).bytes();
+    assert!(verified(&plain).check_records(DecompressLimit::new(0)).is_ok(), "nothing to decompress");
+}
+
+#[test]
+fn a_compressed_batch_without_a_block_is_refused() {
+    for codec in COMPRESSING {
+        let batch = Handmade { attributes: codec.id().into(), ..Handmade::empty(vec![]) };
+        assert!(matches!(check(&batch), Err(BatchError::Decompress { .. })), "{codec}");
     }
 }
 
 #[test]
-fn decompression_stops_at_its_limit() {
-    let value = vec![0; 300_000];
-    let batch = Handmade::of(&[&value]).lz4();
-    let bytes = batch.bytes();
-    assert!(bytes.len() < 3000, "a small batch that becomes large");
-    let batch = verified(&bytes);
-    let size = batch.check_records(LIMIT).unwrap().uncompressed_bytes;
-    assert!(batch.check_records(DecompressLimit::new(size)).is_ok());
-    for limit in [0, 1, 65_536, size - 1] {
-        let error = Err(BatchError::DecompressedTooLarge { limit });
-        assert_eq!(batch.check_records(DecompressLimit::new(limit)).map(|_| ()), error);
+fn a_block_cut_anywhere_is_refused_and_so_is_one_with_bytes_behind() {
+    let value = b"GET /index.html ".repeat(20);
+    for codec in COMPRESSING {
+        let whole = Handmade::of(&[&value, b"and another"]).compressed(codec);
+        assert_eq!(check(&whole), Ok(()));
+        for len in 0..whole.block.len() {
+            let cut = Handmade { block: whole.block[..len].to_vec(), ..whole.clone() };
+            assert!(check(&cut).is_err(), "{codec}, {len} bytes of {}", whole.block.len());
+        }
+        for behind in [&b"\0"[..], b"\0\0\0\0", b"garbage"] {
+            let longer = Handmade { block: [&whole.block, behind].concat(), ..whole.clone() };
+            assert!(check(&longer).is_err(), "{codec}, {behind:?} behind");
+        }
     }
-    let plain = Handmade::of(&[&value]).bytes();
-    assert!(verified(&plain).check_records(DecompressLimit::new(0)).is_ok(), "nothing to decompress");
 }
 
 fn split(bytes: &[u8]) -> Result<usize, BatchError> {

@@ -8,7 +8,7 @@ use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE};
 fn filled<F: Files>(files: &Arc<F>, batches: &[Vec<(usize, i64)>]) -> (DataDir<F>, Arc<Log<F>>) {
     let (dir, log) = open(files, &small());
     for records in batches {
-        let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
         for (size, timestamp) in records {
             let value = vec![b'x'; *size];
             let timestamp = Timestamp::new(*timestamp);
@@ -311,7 +311,7 @@ fn the_latest_record_by_time_is_the_first_of_those_that_consumers_may_see() {
     }
 
     // What is not flushed is not to be seen here, however late.
-    let mut builder = BatchBuilder::new(Compression::Lz4, 1 << 20).unwrap();
+    let mut builder = BatchBuilder::new(Compression::Lz4, 1 << 20);
     for timestamp in [20, 30, 30] {
         let timestamp = Timestamp::new(timestamp);
         builder.append(&NewRecord { timestamp, key: None, value: Some(b"x"), headers: &[] }).unwrap();

@@ -177,7 +177,7 @@ fn a_record_of_a_later_build_refuses_to_start_and_names_that_build() {
     let files = fresh();
     let mut log = MetadataLog::open(Arc::new(files.clone()), "folio 99".to_owned(), NOW).unwrap().0;
     log.commit(create(0), NOW).unwrap();
-    let mut builder = BatchBuilder::new(Compression::None, 1024).unwrap();
+    let mut builder = BatchBuilder::new(Compression::None, 1024);
     builder
         .append(&NewRecord { timestamp: NOW, key: Some(b"\x03\xe7new"), value: None, headers: &[] })
         .unwrap();

@@ -199,7 +199,7 @@ impl Written {
 }
 
 pub(super) fn batch(base: Offset, epoch: LeaderEpoch, size: usize, timestamp: i64) -> Vec<u8> {
-    let mut builder = BatchBuilder::new(Compression::None, 1 << 20).unwrap();
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
     let value: Vec<u8> = (0..size).map(|byte| (byte % 251 + 1) as u8).collect();
     for delta in 0..2 {
         let timestamp = Timestamp::new(timestamp + delta);

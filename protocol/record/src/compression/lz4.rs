@@ -21,6 +21,8 @@ use lz4_flex::block::{
 };
 use twox_hash::XxHash32;
 
+use super::content::Content;
+use super::damaged;
 use crate::{BatchError, DecompressLimit};
 
 /// Compresses batches one after the other; keeps its table between them.
@@ -91,11 +93,11 @@ pub(crate) fn decompress(mut frame: &[u8], limit: DecompressLimit) -> Result<Vec
             return Err(damaged("the checksum of an lz4 block does not match"));
         }
         if word & STORED == 0 {
-            content.decompress(block, descriptor.block_size)?;
+            decompress_block(block, descriptor.block_size, &mut content)?;
         } else if size > descriptor.block_size {
             return Err(damaged("a stored lz4 block is larger than its frame allows"));
         } else {
-            content.store(block)?;
+            content.push(block)?;
         }
     }
     let content = content.finish();
@@ -158,77 +160,27 @@ impl Descriptor {
     }
 }
 
-/// The decompressed bytes so far.
-struct Content {
-    // `bytes[..filled]` is content; what lies behind is zeroed room of earlier blocks, used again.
-    bytes: Vec<u8>,
-    filled: usize,
-    limit: usize,
-}
-
-impl Content {
-    fn new(limit: DecompressLimit, compressed: usize) -> Self {
-        // Logs shrink to a quarter or so: mostly one allocation.
-        let capacity = compressed.saturating_mul(4).min(limit.get());
-        Self { bytes: Vec::with_capacity(capacity), filled: 0, limit: limit.get() }
-    }
-
-    fn decompress(&mut self, block: &[u8], block_size: usize) -> Result<(), BatchError> {
-        let becomes_at_most = block.len().saturating_mul(EXPANSION_MAX).min(block_size);
-        let room = becomes_at_most.min(self.limit - self.filled);
-        self.make_room(room);
-        match decompress_into(block, &mut self.bytes[self.filled..self.filled + room]) {
-            Ok(size) => {
-                self.filled += size;
-                Ok(())
-            }
-            Err(DecompressError::OutputTooSmall { .. }) if room < becomes_at_most => {
-                Err(BatchError::DecompressedTooLarge { limit: self.limit })
-            }
-            Err(_) => Err(damaged("an lz4 block is damaged")),
+/// Decompresses one block, which becomes at most `block_size` bytes.
+fn decompress_block(block: &[u8], block_size: usize, content: &mut Content) -> Result<(), BatchError> {
+    let becomes_at_most = block.len().saturating_mul(EXPANSION_MAX).min(block_size);
+    let room = content.room(becomes_at_most);
+    let is_limited = room.len() < becomes_at_most;
+    match decompress_into(block, room) {
+        Ok(size) => {
+            content.advance(size);
+            Ok(())
         }
-    }
-
-    fn store(&mut self, block: &[u8]) -> Result<(), BatchError> {
-        if block.len() > self.limit - self.filled {
-            return Err(BatchError::DecompressedTooLarge { limit: self.limit });
-        }
-        self.make_room(block.len());
-        self.bytes[self.filled..self.filled + block.len()].copy_from_slice(block);
-        self.filled += block.len();
-        Ok(())
-    }
-
-    fn make_room(&mut self, room: usize) {
-        let len = self.filled + room;
-        if len > self.bytes.capacity() {
-            // Twice as much each time, but not above the limit, as `Vec` would.
-            let capacity = self.bytes.capacity().saturating_mul(2).min(self.limit).max(len);
-            self.bytes.reserve_exact(capacity - self.bytes.len());
-        }
-        if len > self.bytes.len() {
-            self.bytes.resize(len, 0);
-        }
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.bytes.truncate(self.filled);
-        self.bytes
+        Err(DecompressError::OutputTooSmall { .. }) if is_limited => Err(content.too_large()),
+        Err(_) => Err(damaged("an lz4 block is damaged")),
     }
 }
 
 fn take<const N: usize>(frame: &mut &[u8]) -> Result<[u8; N], BatchError> {
-    let (taken, rest) = frame.split_first_chunk().ok_or(CUT)?;
-    *frame = rest;
-    Ok(*taken)
+    super::take(frame).ok_or(CUT)
 }
 
 fn take_u32(frame: &mut &[u8]) -> Result<u32, BatchError> {
     take(frame).map(u32::from_le_bytes)
-}
-
-const fn damaged(reason: &'static str) -> BatchError {
-    BatchError::Decompress { reason }
 }
 
 const CUT: BatchError = damaged("an lz4 frame is cut short");
@@ -260,6 +212,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::samples::{LIMIT, contents, noise, text};
     use super::*;
 
     /// 329 bytes of content, by liblz4 1.9.4 with every checksum and size that there is.
@@ -364,8 +317,8 @@ mod tests {
         frame.extend([1, 0, 0, 0, 0x00].repeat(100)); // blocks of one token, which become nothing
         frame.extend([3, 0, 0, 0x80, b'a', b'b', b'c']);
         let mut content = Content::new(LIMIT, 0);
-        content.decompress(&[0], 4 << 20).unwrap();
-        assert!(content.bytes.capacity() <= EXPANSION_MAX);
+        decompress_block(&[0], 4 << 20, &mut content).unwrap();
+        assert!(content.capacity() <= EXPANSION_MAX);
         frame.extend(END_MARK);
         assert_eq!(decompress(&frame, LIMIT), Err(damaged("an lz4 frame has not the size it gives")));
     }
@@ -458,38 +411,6 @@ mod tests {
         }
     }
 
-    fn contents() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![
-            vec(any::<u8>(), 0..300),
-            (0..300_000usize).prop_map(text),
-            (0..150_000usize).prop_map(noise),
-            ((0..150_000usize), (0..150_000usize)).prop_map(|(a, b)| [noise(a), text(b)].concat()),
-        ]
-    }
-
-    fn text(len: usize) -> Vec<u8> {
-        let mut text: Vec<u8> = vec![];
-        for line in 0.. {
-            if text.len() >= len {
-                break;
-            }
-            text.extend(format!("GET /page/{line} HTTP/1.1\n").bytes());
-        }
-        text.truncate(len);
-        text
-    }
-
-    fn noise(len: usize) -> Vec<u8> {
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 32) as u8
-        };
-        (0..len).map(|_| next()).collect()
-    }
-
     fn framed(content: &[u8], info: &FrameInfo) -> Vec<u8> {
         let mut encoder = FrameEncoder::with_frame_info(info.clone(), vec![]);
         encoder.write_all(content).unwrap();
@@ -504,6 +425,4 @@ mod tests {
         let checksum = (XxHash32::oneshot(0, &descriptor) >> 8) as u8;
         [&MAGIC[..], &descriptor, &[checksum], &END_MARK].concat()
     }
-
-    const LIMIT: DecompressLimit = DecompressLimit::new(1 << 24);
 }
