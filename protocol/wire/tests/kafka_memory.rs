@@ -1,12 +1,20 @@
 //! What a peer says about the size of things takes no memory; only bytes do.
 //!
-//! One test, alone in its process: it watches every allocation of it.
+//! These tests watch every allocation of the process, so they take turns.
 
-use folio_wire::kafka::{ApiKey, DecodeError, Reader, Request, RequestHeader};
+use std::sync::{Mutex, PoisonError};
+
+use folio_wire::kafka::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
+use folio_wire::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use folio_wire::kafka::{
+    ApiKey, DecodeError, Reader, Records, Request, RequestHeader, encode_request, encode_response,
+};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
+
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Beginnings and counts that announce more than there is: of old, compact, overlong, negative.
 const BOASTS: &[&[u8]] = &[
@@ -29,6 +37,7 @@ const GROWTH_MAX: usize = 32;
 
 #[test]
 fn no_count_takes_memory_and_no_request_takes_much_more_than_its_bytes() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut refused = 0_u32;
     for (body, api, version) in bombs() {
         let (result, taken) = decoded(&body, api, version);
@@ -52,12 +61,49 @@ fn no_count_takes_memory_and_no_request_takes_much_more_than_its_bytes() {
     }
 }
 
-/// The outcome, and the most memory that was taken on the way.
+/// Far less than the record bytes are.
+const LITTLE: usize = 4 << 10;
+
+#[test]
+fn record_bytes_take_no_memory_whether_they_come_or_go() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let batch = vec![0; 1 << 20];
+    let partition = PartitionProduceData { index: 0, records: Some(&batch) };
+    let topic =
+        TopicProduceData { name: "t", partition_data: vec![partition], ..TopicProduceData::default() };
+    let request = ProduceRequest { topic_data: vec![topic], ..ProduceRequest::default() };
+    let frame = encode_request(9, 1, None, &request).unwrap();
+    let mut reader = Reader::new(&frame.heap()[4..]);
+    RequestHeader::decode(&mut reader).unwrap();
+    let body = &frame.heap()[4 + reader.at()..];
+    let (read, taken) = decoded(body, ApiKey::Produce, 9);
+    assert_eq!(read, Ok(Request::Produce(request.clone())));
+    assert!(taken < LITTLE, "a request of one batch took {taken} bytes");
+
+    let partition = PartitionData { records: Some(Records::Spliced(50 << 20)), ..PartitionData::default() };
+    let topic = FetchableTopicResponse {
+        topic: "t".into(),
+        partitions: vec![partition],
+        ..FetchableTopicResponse::default()
+    };
+    let answer = FetchResponse { responses: vec![topic], ..FetchResponse::default() };
+    let (encoded, taken) = watched(|| encode_response(12, 1, &answer).unwrap());
+    assert!(encoded.size() > 50 << 20);
+    assert!(taken < LITTLE, "an answer of one partition took {taken} bytes");
+}
+
+/// A request, and the most memory that reading it took on the way.
 fn decoded(body: &[u8], api: ApiKey, version: i16) -> (Result<Request<'_>, DecodeError>, usize) {
+    watched(|| Request::decode(&mut Reader::new(body), api, version))
+}
+
+/// What `work` gives, and the most memory that it took on the way.
+fn watched<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
-    let result = Request::decode(&mut Reader::new(body), api, version);
-    (result, MEMORY.peak_usage() - before)
+    let result = work();
+    // The test harness has a thread of its own, which may free something just now.
+    (result, MEMORY.peak_usage().saturating_sub(before))
 }
 
 /// Every boast behind every number of innocent bytes.

@@ -1,5 +1,7 @@
 //! What a declaration says: attributes to plain values, with an error at the place that is wrong.
 
+use std::collections::BTreeSet;
+
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::meta::ParseNestedMeta;
@@ -101,6 +103,12 @@ impl Declaration {
             return Err(Error::new(input.ident.span(), "the fields of a message have names"));
         };
         let fields = named.named.into_iter().map(Field::parse).collect::<Result<Vec<_>>>()?;
+        let mut tags = BTreeSet::new();
+        for tag in fields.iter().filter_map(|field| field.tag.as_ref()) {
+            if !tags.insert(tag.base10_parse::<u32>()?) {
+                return Err(Error::new(tag.span(), "another field has this tag"));
+            }
+        }
         Ok(Self { name: input.ident, lifetime, root, fields })
     }
 }
@@ -188,4 +196,53 @@ impl Field {
 
 fn is_option(ty: &Type) -> bool {
     matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Declaration> {
+        Declaration::parse(syn::parse_str(text).expect("Rust"))
+    }
+
+    #[test]
+    fn a_wrong_declaration_is_told_what_is_wrong() {
+        let table = [
+            ("enum A { B }", "a message is a struct"),
+            ("struct A(i32);", "the fields of a message have names"),
+            ("struct A<T> { b: T }", "one lifetime at most and no types"),
+            ("struct A<'a, 'b> { c: &'a str, d: &'b str }", "one lifetime at most and no types"),
+            ("struct A { b: Option<i32> }", "an `Option` says when it may be null: `nullable = 1..`"),
+            ("struct A { #[kafka(nullable)] b: i32 }", "what may be null is an `Option`"),
+            ("struct A { #[kafka(since = 3)] b: i32 }", "a field knows `versions`, `nullable`"),
+            ("struct A { #[kafka(versions = 3)] b: i32 }", "versions are a range: `3..`, `3..=9` or `..=9`"),
+            (
+                "struct A { #[kafka(versions = 3..9)] b: i32 }",
+                "the last version is named: `..=9`, not `..10`",
+            ),
+            ("struct A { #[kafka(tag = 1)] b: i32, #[kafka(tag = 1)] c: i32 }", "another field has this tag"),
+            ("#[kafka(versions = 0..=1)] struct A {}", "which `api` is it?"),
+            ("#[kafka(api = Fetch, versions = 4..)] struct A {}", "names both ends of its `versions`"),
+            (
+                "#[kafka(api = Fetch, versions = 4..=9, flexible = 5..=6)] struct A {}",
+                "a first version and no last",
+            ),
+            ("#[kafka(key = 1)] struct A {}", "a message knows `api`, `versions` and `flexible`"),
+        ];
+        for (declaration, expected) in table {
+            let error = parse(declaration).err().unwrap_or_else(|| panic!("{declaration} was taken"));
+            assert!(error.to_string().contains(expected), "{declaration}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_field_does_not_say_holds_in_every_version() {
+        let declaration = parse("struct A<'a> { #[kafka(nullable)] b: Option<&'a str>, c: i32 }").unwrap();
+        assert!(declaration.root.is_none());
+        for field in &declaration.fields {
+            assert!(field.versions.all() && field.tag.is_none() && !field.ignorable);
+        }
+        assert!(declaration.fields[0].nullable.as_ref().is_some_and(Versions::all));
+    }
 }

@@ -81,6 +81,8 @@ struct Gap {
     size: usize,
 }
 
+/// Room that a frame begins with: an answer about one partition fits.
+const FRAME_ROOM_FIRST: usize = 256;
 /// What the length in front of a frame takes.
 const FRAME_LENGTH_SIZE: usize = 4;
 
@@ -94,7 +96,9 @@ impl Writer {
     /// As [`new`](Self::new), with the four bytes of length in front that frame a message on a connection.
     #[must_use]
     pub fn framed() -> Self {
-        Self { heap: vec![0; FRAME_LENGTH_SIZE], framed: true, ..Self::default() }
+        let mut heap = Vec::with_capacity(FRAME_ROOM_FIRST);
+        heap.extend_from_slice(&[0; FRAME_LENGTH_SIZE]);
+        Self { heap, framed: true, ..Self::default() }
     }
 
     /// Makes room for so many more bytes.
