@@ -114,6 +114,14 @@ pub enum StartError {
         /// What the system said.
         reason: String,
     },
+    /// More endpoints are advertised than addresses listened on.
+    #[error("advertise names {advertised} endpoints, and listen {listeners} addresses: which is whose?")]
+    Advertise {
+        /// How many of `advertise`.
+        advertised: usize,
+        /// How many of `listen`.
+        listeners: usize,
+    },
     /// A thread cannot be started, or the system has no descriptors left.
     #[error("cannot start: {0}")]
     Threads(#[source] io::Error),

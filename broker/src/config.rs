@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod endpoint;
 pub mod keys;
 pub mod kind;
 pub mod layers;
@@ -15,6 +16,7 @@ pub mod topic;
 pub mod topic_keys;
 mod value;
 
+pub use endpoint::Endpoint;
 pub use layers::{ConfigError, Layers, Loaded, Source};
 pub use topic::{CleanupPolicy, DurabilityClass, TopicSettings};
 
@@ -28,6 +30,9 @@ const MIB: usize = 1024 * KIB;
 pub struct Config {
     /// `listen`: the addresses to accept connections on; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
+    /// `advertise`: where clients are told to connect, for each listener in order, the last for the rest; none is the
+    /// address that a client has come in by.
+    pub advertise: Vec<Endpoint>,
     /// `data.dir`: the directory of the data; created with mode 0700 when missing.
     pub data_dir: PathBuf,
     /// `allow.incoherent.fs`: open a data directory on a file system whose mappings may not show what was written.
@@ -72,6 +77,8 @@ pub struct Config {
     pub fetch_waiting_max: usize,
     /// `decompress.max.bytes`: what the compressed batches of one request may unpack to while they are checked.
     pub decompress_max_bytes: usize,
+    /// `auto.create.topics.enable`: a topic that a Kafka client asks for is made, if the client agrees.
+    pub auto_create_topics: bool,
     /// `num.partitions`: partitions of a topic that is made without saying how many.
     pub num_partitions: u32,
     /// `topic.*`: settings of a topic that does not set its own.
@@ -84,6 +91,7 @@ impl Config {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9092))],
+            advertise: Vec::new(),
             data_dir: data_dir.into(),
             allow_incoherent_fs: false,
             loop_threads: cores,
@@ -110,6 +118,7 @@ impl Config {
             fetch_max_bytes: 55 * MIB,
             fetch_waiting_max: 100_000,
             decompress_max_bytes: 64 * MIB,
+            auto_create_topics: true,
             num_partitions: 1,
             topic: TopicSettings::default(),
         }

@@ -1,7 +1,9 @@
 //! What can go wrong with a request, in house words, and the one table to each protocol's codes.
 
 use folio_storage::ReadError;
+use folio_wire::kafka::KafkaError;
 use folio_wire::native::ErrorCode;
+use uuid::Uuid;
 
 /// Why a service did not do what was asked. The text says what and where, for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,7 @@ pub(crate) enum Fault {
     // The client's.
     InvalidRequest,
     UnknownTopic,
+    UnknownTopicId,
     UnknownPartition,
     TopicExists,
     InvalidTopicName,
@@ -32,6 +35,7 @@ pub(crate) enum Fault {
     CorruptBatch,
     InvalidRecord,
     InvalidTimestamp,
+    UnsupportedCompression,
     FencedLeaderEpoch,
     UnknownLeaderEpoch,
     // The disk's.
@@ -57,6 +61,10 @@ impl ServiceError {
         Self::new(Fault::UnknownTopic, format!("there is no topic {name:?}"))
     }
 
+    pub(crate) fn unknown_topic_id(id: Uuid) -> Self {
+        Self::new(Fault::UnknownTopicId, format!("there is no topic with the id {id}"))
+    }
+
     /// Why a log was not read.
     pub(crate) fn of_read(error: &ReadError) -> Self {
         let fault = match error {
@@ -69,28 +77,50 @@ impl ServiceError {
 
     /// The code in the native protocol.
     pub(crate) fn native(&self) -> ErrorCode {
-        match self.fault {
-            Fault::InvalidRequest => ErrorCode::INVALID_REQUEST,
-            Fault::UnknownTopic => ErrorCode::UNKNOWN_TOPIC,
-            Fault::UnknownPartition => ErrorCode::UNKNOWN_PARTITION,
-            Fault::TopicExists => ErrorCode::TOPIC_EXISTS,
-            Fault::InvalidTopicName => ErrorCode::INVALID_TOPIC_NAME,
-            Fault::InvalidPartitions => ErrorCode::INVALID_PARTITIONS,
-            Fault::InvalidReplicationFactor | Fault::InvalidReplicaAssignment => ErrorCode::INVALID_REPLICAS,
-            Fault::InvalidConfig => ErrorCode::INVALID_CONFIG,
-            Fault::PolicyViolation => ErrorCode::NOT_ALLOWED,
-            Fault::OffsetOutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
-            Fault::MessageTooLarge => ErrorCode::MESSAGE_TOO_LARGE,
-            Fault::CorruptBatch => ErrorCode::CORRUPT_BATCH,
-            Fault::InvalidRecord => ErrorCode::INVALID_RECORD,
-            Fault::InvalidTimestamp => ErrorCode::INVALID_TIMESTAMP,
-            Fault::FencedLeaderEpoch => ErrorCode::FENCED_LEADER_EPOCH,
-            Fault::UnknownLeaderEpoch => ErrorCode::UNKNOWN_LEADER_EPOCH,
-            Fault::StorageFull => ErrorCode::STORAGE_FULL,
-            Fault::StorageFailed => ErrorCode::STORAGE_FAILED,
-            Fault::PartitionOffline => ErrorCode::PARTITION_OFFLINE,
-            Fault::TooBusy => ErrorCode::TOO_BUSY,
-            Fault::TimedOut => ErrorCode::TIMED_OUT,
+        self.fault.codes().0
+    }
+
+    /// The code in Kafka's.
+    pub(crate) fn kafka(&self) -> KafkaError {
+        self.fault.codes().1
+    }
+}
+
+impl Fault {
+    /// The one table: the code in the native protocol, and in Kafka's.
+    fn codes(self) -> (ErrorCode, KafkaError) {
+        match self {
+            Self::InvalidRequest => (ErrorCode::INVALID_REQUEST, KafkaError::INVALID_REQUEST),
+            Self::UnknownTopic => (ErrorCode::UNKNOWN_TOPIC, KafkaError::UNKNOWN_TOPIC_OR_PARTITION),
+            Self::UnknownTopicId => (ErrorCode::UNKNOWN_TOPIC, KafkaError::UNKNOWN_TOPIC_ID),
+            Self::UnknownPartition => (ErrorCode::UNKNOWN_PARTITION, KafkaError::UNKNOWN_TOPIC_OR_PARTITION),
+            Self::TopicExists => (ErrorCode::TOPIC_EXISTS, KafkaError::TOPIC_ALREADY_EXISTS),
+            Self::InvalidTopicName => (ErrorCode::INVALID_TOPIC_NAME, KafkaError::INVALID_TOPIC_EXCEPTION),
+            Self::InvalidPartitions => (ErrorCode::INVALID_PARTITIONS, KafkaError::INVALID_PARTITIONS),
+            Self::InvalidReplicationFactor => {
+                (ErrorCode::INVALID_REPLICAS, KafkaError::INVALID_REPLICATION_FACTOR)
+            }
+            Self::InvalidReplicaAssignment => {
+                (ErrorCode::INVALID_REPLICAS, KafkaError::INVALID_REPLICA_ASSIGNMENT)
+            }
+            Self::PolicyViolation => (ErrorCode::NOT_ALLOWED, KafkaError::POLICY_VIOLATION),
+            Self::InvalidConfig => (ErrorCode::INVALID_CONFIG, KafkaError::INVALID_CONFIG),
+            Self::OffsetOutOfRange => (ErrorCode::OFFSET_OUT_OF_RANGE, KafkaError::OFFSET_OUT_OF_RANGE),
+            Self::MessageTooLarge => (ErrorCode::MESSAGE_TOO_LARGE, KafkaError::MESSAGE_TOO_LARGE),
+            Self::CorruptBatch => (ErrorCode::CORRUPT_BATCH, KafkaError::CORRUPT_MESSAGE),
+            Self::InvalidRecord => (ErrorCode::INVALID_RECORD, KafkaError::INVALID_RECORD),
+            Self::InvalidTimestamp => (ErrorCode::INVALID_TIMESTAMP, KafkaError::INVALID_TIMESTAMP),
+            Self::UnsupportedCompression => {
+                (ErrorCode::UNSUPPORTED_COMPRESSION, KafkaError::UNSUPPORTED_COMPRESSION_TYPE)
+            }
+            Self::FencedLeaderEpoch => (ErrorCode::FENCED_LEADER_EPOCH, KafkaError::FENCED_LEADER_EPOCH),
+            Self::UnknownLeaderEpoch => (ErrorCode::UNKNOWN_LEADER_EPOCH, KafkaError::UNKNOWN_LEADER_EPOCH),
+            // What Kafka's clients try again.
+            Self::StorageFull => (ErrorCode::STORAGE_FULL, KafkaError::KAFKA_STORAGE_ERROR),
+            Self::StorageFailed => (ErrorCode::STORAGE_FAILED, KafkaError::KAFKA_STORAGE_ERROR),
+            Self::PartitionOffline => (ErrorCode::PARTITION_OFFLINE, KafkaError::KAFKA_STORAGE_ERROR),
+            Self::TooBusy => (ErrorCode::TOO_BUSY, KafkaError::REQUEST_TIMED_OUT),
+            Self::TimedOut => (ErrorCode::TIMED_OUT, KafkaError::REQUEST_TIMED_OUT),
         }
     }
 }

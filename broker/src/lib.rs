@@ -7,6 +7,7 @@ mod defaults;
 mod engine;
 mod error;
 mod health;
+mod kafka;
 mod metadata;
 mod native;
 mod partition;

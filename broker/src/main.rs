@@ -20,6 +20,10 @@ struct Arguments {
     /// Addresses to accept connections on, separated by commas
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
+    /// Where Kafka's clients are told to connect, one for each address or one for all; without it, the address that
+    /// they came by
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
     /// The directory of the data; created when missing
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -40,6 +44,7 @@ struct Arguments {
 const EXAMPLES: &str = "Examples:
   foliod
   foliod --listen 127.0.0.1:9093 --data-dir /var/lib/folio
+  foliod --listen 0.0.0.0:9092 --advertise broker.example:9092
   foliod --set topic.durability=os --set topic.retention.ms=3600000
   FOLIOD_DATA_DIR=/var/lib/folio foliod --print-config
 
@@ -84,6 +89,7 @@ fn load(arguments: &Arguments) -> Result<Loaded, ConfigError> {
         flags.push((key.trim().to_owned(), value.trim().to_owned()));
     }
     flags.extend(arguments.listen.clone().map(|value| ("listen".to_owned(), value)));
+    flags.extend(arguments.advertise.clone().map(|value| ("advertise".to_owned(), value)));
     flags.extend(arguments.data_dir.clone().map(|value| ("data.dir".to_owned(), value)));
     Layers { file: arguments.config.clone(), environment: std::env::vars().collect(), flags }.load()
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::error::ServiceError;
+use crate::service::fetch::Places;
 use crate::shard::Shard;
 use codec::{NativeRequest, NativeResponse};
 
@@ -27,13 +28,13 @@ pub(crate) struct NativeService {
     engine: Arc<Engine>,
     /// Only who produces is held back when too much waits for the disk.
     has_produced: bool,
-    places: fetch::Places,
+    places: Places,
     waiting: fetch::Waiting,
 }
 
 impl NativeService {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, has_produced: false, places: fetch::Places::new(), waiting: fetch::Waiting::default() }
+        Self { engine, has_produced: false, places: Places::default(), waiting: fetch::Waiting::default() }
     }
 }
 

@@ -311,37 +311,19 @@ impl Peer {
                     return Some(self.received.drain(..size).collect());
                 }
             }
-            assert!(self.receive(deadline)?, "the connection ended");
+            assert!(receive(&mut self.stream, &mut self.received, deadline)?, "the connection ended");
         }
     }
 
     /// Whether the other side ends the connection in time.
     pub fn is_closed(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
-        while let Some(is_open) = self.receive(deadline) {
+        while let Some(is_open) = receive(&mut self.stream, &mut self.received, deadline) {
             if !is_open {
                 return true;
             }
         }
         false
-    }
-
-    /// Waits for bytes: whether some came (not the end), `None` at the deadline.
-    fn receive(&mut self, deadline: Instant) -> Option<bool> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return None;
-        }
-        let _ = self.stream.set_read_timeout(Some(left));
-        let mut buffer = [0; 64 << 10];
-        match self.stream.read(&mut buffer) {
-            Ok(count) => {
-                self.received.extend_from_slice(&buffer[..count]);
-                Some(count > 0)
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
-            Err(_) => Some(false),
-        }
     }
 }
 
@@ -360,4 +342,22 @@ pub fn batch(value: &[u8]) -> Vec<u8> {
     let record = NewRecord { timestamp, key: None, value: Some(value), headers: &[] };
     builder.append(&record).expect("it fits");
     builder.build().expect("it has a record").to_vec()
+}
+
+/// Waits for bytes and puts them behind `received`: whether some came (not the end), `None` at the deadline.
+pub(crate) fn receive(stream: &mut TcpStream, received: &mut Vec<u8>, deadline: Instant) -> Option<bool> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return None;
+    }
+    let _ = stream.set_read_timeout(Some(left));
+    let mut buffer = [0; 64 << 10];
+    match stream.read(&mut buffer) {
+        Ok(count) => {
+            received.extend_from_slice(&buffer[..count]);
+            Some(count > 0)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+        Err(_) => Some(false),
+    }
 }

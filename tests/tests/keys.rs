@@ -13,9 +13,12 @@ use folio_client::{
     ProducerConfig, ProducerRecord, Timestamp,
 };
 use folio_tests::daemon::{Daemon, signal};
+use folio_tests::kafka::KafkaPeer;
 use folio_tests::native::Peer;
 use folio_tests::rig::{Rig, until};
 use folio_tests::strace::Strace;
+use folio_wire::kafka::KafkaError;
+use folio_wire::kafka::metadata::MetadataResponse;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// What would come at once has come by then.
@@ -39,6 +42,7 @@ macro_rules! effects {
 
 effects! {
     "listen" every_address_is_listened_on
+    "advertise" kafkas_clients_are_told_where_to_connect
     "data.dir" the_data_is_where_it_is_told
     "allow.incoherent.fs" a_network_file_system_is_refused_unless_allowed
     "loop.threads" so_many_event_loops_run
@@ -62,6 +66,7 @@ effects! {
     "fetch.waiting.max" one_fetch_too_many_does_not_wait
     "decompress.max.bytes" a_batch_that_unpacks_to_more_is_refused
     "num.partitions" a_topic_that_does_not_say_has_so_many_partitions
+    "auto.create.topics.enable" a_topic_that_is_asked_for_is_made_or_not
     "topic.durability" durability_decides_about_flushes
     "topic.cleanup.policy" a_compacted_topic_keeps_old_records_and_takes_none_without_a_key
     "topic.retention.ms" old_records_go
@@ -147,6 +152,28 @@ fn every_address_is_listened_on() {
         ["127.0.0.1", "127.0.0.2"]
     );
     addresses.iter().for_each(|address| drop(Peer::connect(&address.to_string())));
+}
+
+/// What a Kafka client is told when it asks for a topic.
+fn told_of(topic: &str, settings: &[(&str, &str)]) -> (String, KafkaError, usize) {
+    let rig = Rig::new(settings);
+    let answer = KafkaPeer::connect(rig.address()).metadata(topic);
+    let told: MetadataResponse<'_> = answer.message();
+    let broker = format!("{}:{}", told.brokers[0].host, told.brokers[0].port);
+    (broker, told.topics[0].error_code, told.topics[0].partitions.len())
+}
+
+fn kafkas_clients_are_told_where_to_connect() {
+    let told = |settings: &[(&str, &str)]| told_of("t", settings).0;
+    assert_eq!(told(&[("advertise", "folio.example:1234")]), "folio.example:1234");
+    assert_eq!(told(&[("advertise", "[fd00::1]:9092")]), "fd00::1:9092");
+    assert!(told(&[]).starts_with("127.0.0.1:"));
+}
+
+fn a_topic_that_is_asked_for_is_made_or_not() {
+    assert_eq!(told_of("t", &[]).1, KafkaError::NONE);
+    let told = told_of("t", &[("auto.create.topics.enable", "false")]);
+    assert_eq!((told.1, told.2), (KafkaError::UNKNOWN_TOPIC_OR_PARTITION, 0));
 }
 
 fn the_data_is_where_it_is_told() {

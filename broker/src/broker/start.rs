@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use folio_channel::{
-    ChannelLimits, EventLoopConfig, EventLoopGroup, IdleTimeout, PreparedGroup, ProtocolDetector,
-    ProtocolTable, RequestHandler, Stage, initializer,
+    ChannelError, ChannelLimits, EventLoopConfig, EventLoopGroup, IdleTimeout, PreparedGroup,
+    ProtocolDetector, ProtocolTable, RequestHandler, Stage, initializer,
 };
 use folio_storage::files::{OsFiles, SyncTotals};
 use folio_storage::metadata::Topic;
@@ -21,11 +21,13 @@ use uuid::Uuid;
 
 use super::StartError;
 use super::end::End;
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::counters::Counters;
 use crate::defaults::Defaults;
 use crate::engine::{Disk, Engine, now};
 use crate::health::Health;
+use crate::kafka::KafkaService;
+use crate::kafka::codec::KafkaCodec;
 use crate::native::NativeService;
 use crate::native::codec::NativeCodec;
 use crate::partition::LOOPS_MAX;
@@ -186,6 +188,35 @@ pub(super) fn listen(
     engine: &Arc<Engine>,
     group: &EventLoopGroup<Shard>,
 ) -> Result<Vec<SocketAddr>, StartError> {
+    let config = &engine.config;
+    if config.advertise.len() > config.listen.len() {
+        return Err(StartError::Advertise {
+            advertised: config.advertise.len(),
+            listeners: config.listen.len(),
+        });
+    }
+    let mut addresses = Vec::new();
+    for (number, &address) in config.listen.iter().enumerate() {
+        let advertised = config.advertise.get(number).or(config.advertise.last()).cloned();
+        let table = Arc::new(protocols(engine, advertised));
+        let idle = config.connection_idle;
+        let accept = initializer::<Shard, _>(move |_, pipeline| {
+            pipeline.add_last("idle", Stage::inbound(IdleTimeout::new(idle)));
+            pipeline.add_last("detector", Stage::inbound(ProtocolDetector::new(Arc::clone(&table))));
+            Ok(())
+        });
+        let refused = |reason: String| StartError::Listen { address, reason };
+        let channel = group.bind(address, accept).map_err(|e| refused(e.to_string()))?;
+        addresses.push(channel.local_address().ok_or_else(|| refused("it has no address".to_owned()))?);
+        if !address.ip().to_canonical().is_loopback() {
+            tracing::warn!(%address, "whoever reaches this address may read, write and delete everything: nobody is asked who they are");
+        }
+    }
+    Ok(addresses)
+}
+
+/// What one listener speaks; Kafka's clients there are told to come back to `advertised`.
+fn protocols(engine: &Arc<Engine>, advertised: Option<Endpoint>) -> ProtocolTable<Shard> {
     let native = {
         let engine = Arc::clone(engine);
         initializer::<Shard, _>(move |_, pipeline| {
@@ -195,26 +226,25 @@ pub(super) fn listen(
             Ok(())
         })
     };
-    let table = ProtocolTable::<Shard>::new()
-        .serve(0x89..=0x89, "native", native)
-        .refuse(0x00..=0x06, "Kafka", "this build does not speak it yet")
-        .refuse(0x16..=0x16, "TLS", "this port has no certificate")
-        .refuse(0x41..=0x5A, "HTTP", "this build does not speak it yet");
-    let table = Arc::new(table);
-    let mut addresses = Vec::new();
-    for &address in &engine.config.listen {
-        let table = Arc::clone(&table);
-        let idle = engine.config.connection_idle;
-        let accept = initializer::<Shard, _>(move |_, pipeline| {
-            pipeline.add_last("idle", Stage::inbound(IdleTimeout::new(idle)));
-            pipeline.add_last("detector", Stage::inbound(ProtocolDetector::new(Arc::clone(&table))));
+    let kafka = {
+        let engine = Arc::clone(engine);
+        initializer::<Shard, _>(move |channel, pipeline| {
+            let came_by = || channel.local_address().map(Endpoint::of);
+            let endpoint = advertised
+                .clone()
+                .or_else(came_by)
+                .ok_or_else(|| ChannelError::internal("a connection without an address"))?;
+            let codec = KafkaCodec::new(engine.config.frame_max_bytes);
+            let service = KafkaService::new(Arc::clone(&engine), endpoint);
+            pipeline.add_last("requests", Stage::inbound(RequestHandler::new(codec, service)));
             Ok(())
-        });
-        let refused = |reason: String| StartError::Listen { address, reason };
-        let channel = group.bind(address, accept).map_err(|e| refused(e.to_string()))?;
-        addresses.push(channel.local_address().ok_or_else(|| refused("it has no address".to_owned()))?);
-    }
-    Ok(addresses)
+        })
+    };
+    ProtocolTable::<Shard>::new()
+        .serve(0x89..=0x89, "native", native)
+        .serve(0x00..=0x06, "Kafka", kafka)
+        .refuse(0x16..=0x16, "TLS", "this port has no certificate")
+        .refuse(0x41..=0x5A, "HTTP", "this build does not speak it yet")
 }
 
 /// How many descriptors this process may have: its limit, raised as far as it goes. Connections get half of them, so

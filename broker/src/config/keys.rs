@@ -95,6 +95,11 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         |list: &Vec<_>| !list.is_empty(),
         "at least one ADDRESS:PORT"
     ),
+    key!(
+        "advertise",
+        advertise,
+        "HOST:PORT that Kafka's clients are told, one for each address in listen, or one for all; empty: the address they came by."
+    ),
     Key {
         name: "data.dir",
         reason: "The directory of the data; created with mode 0700 when missing. Give it a file system of its own.",
@@ -197,6 +202,11 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "decompress.max.bytes",
         decompress_max_bytes,
         "Bytes that the compressed batches of one request may unpack to while they are checked; more is refused."
+    ),
+    key!(
+        "auto.create.topics.enable",
+        auto_create_topics,
+        "Make a topic that a Kafka client asks for and that is not there, unless the client says not to."
     ),
     key!(
         "num.partitions",
@@ -307,10 +317,12 @@ mod tests {
     fn every_key_changes_what_it_names_and_nothing_else() {
         let other = |name: &str, was: &str| match (name, was) {
             ("listen", _) => "[::1]:9093,127.0.0.2:0".to_owned(),
+            ("advertise", _) => "folio.example:9092,[::1]:9093".to_owned(),
             ("data.dir", _) => "/elsewhere".to_owned(),
             ("topic.durability", _) => "os".to_owned(),
             ("topic.cleanup.policy", _) => "compact".to_owned(),
             (_, "false") => "true".to_owned(),
+            (_, "true") => "false".to_owned(),
             (_, "-1") => "7".to_owned(),
             (_, number) => (number.parse::<u64>().unwrap() - 1).max(1).to_string(),
         };
@@ -334,6 +346,11 @@ mod tests {
         for (name, value, expected) in [
             ("listen", "localhost", "ADDRESS:PORT, more of them separated by commas, as 127.0.0.1:9092"),
             ("listen", "", "ADDRESS:PORT, more of them separated by commas, as 127.0.0.1:9092"),
+            (
+                "advertise",
+                "0.0.0.0:9092",
+                "HOST:PORT that clients can connect to, one for each address in listen, separated by commas",
+            ),
             ("loop.threads", "0", "a whole number, 1 or more"),
             ("topic.durability", "always", "fsync, interval or os"),
             ("topic.segment.bytes", "100", "a whole number from 4096 to 2147483647"),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::endpoint::{Endpoint, NoEndpoint};
 use super::kind::Kind;
 
 /// A setting that can be read from text and written as the same text.
@@ -108,6 +109,25 @@ impl Value for Vec<SocketAddr> {
     fn read(text: &str) -> Result<Self, String> {
         let addresses: Result<Self, _> = text.split(',').map(|address| address.trim().parse()).collect();
         addresses.map_err(|_| "ADDRESS:PORT, more of them separated by commas, as 127.0.0.1:9092".to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::List
+    }
+}
+
+/// Comma-separated; empty is none.
+impl Value for Vec<Endpoint> {
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::new());
+        }
+        let endpoints: Result<Self, _> = text.split(',').map(|endpoint| endpoint.trim().parse()).collect();
+        endpoints.map_err(|error: NoEndpoint| error.to_string())
     }
 
     fn write(&self) -> String {

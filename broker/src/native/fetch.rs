@@ -1,6 +1,5 @@
 //! Fetch.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use folio_channel::{Reply, Responder};
@@ -12,19 +11,12 @@ use folio_wire::native::{Answer, ErrorCode, Head};
 use super::codec::{NativeRequest, NativeResponse};
 use super::{encoded, header, respond, send, send_later};
 use crate::error::ServiceError;
-use crate::partition::PartitionKey;
 use crate::purgatory::Ticket;
 use crate::service::fetch::{
-    AnswerFetch, Fetch, Limits, Outcome, Place, Standing, Want, check_entries, cold_job,
+    AnswerFetch, Fetch, Limits, Outcome, Places, Standing, Want, check_entries, cold_job,
 };
 use crate::service::topics;
 use crate::shard::{Shard, WaitingFetch};
-
-/// So many partitions' places are kept for one connection; who reads more finds them by the index again.
-const PLACES_MAX: usize = 4096;
-
-/// Where a connection's last fetches ended.
-pub(super) type Places = HashMap<PartitionKey, Place>;
 
 /// The fetches of a connection that wait. They go with it: how long a fetch waits is for the peer to say, and one that
 /// comes and goes would leave behind more and more of them.
@@ -59,15 +51,9 @@ pub(super) fn call(
     if let Err(error) = check_entries(named) {
         return respond(head, &FetchAnswerV1::refused(error.native(), error.text), reply);
     }
-    if places.len() > PLACES_MAX {
-        places.clear();
-    }
     let wants = message.entries.iter().map(|entry| {
         let partition = topics::partition(&shard.engine, entry.topic, entry.partition);
-        let place = match &partition {
-            Ok(partition) => places.entry(partition.key).or_default().clone(),
-            Err(_) => Place::default(),
-        };
+        let place = places.of(&partition);
         let leader_epoch = (entry.leader_epoch >= 0).then(|| LeaderEpoch::new(entry.leader_epoch));
         let (offset, max_bytes) = (Offset::new(entry.offset), entry.max_bytes as usize);
         Want { partition, offset, max_bytes, leader_epoch, last_epoch: None, place }

@@ -20,7 +20,7 @@ use crate::error::{Fault, ServiceError};
 use crate::partition::{Partition, PartitionKey};
 
 use want::Room;
-pub(crate) use want::{Found, Outcome, Place, Want};
+pub(crate) use want::{Found, Outcome, Places, Want};
 
 /// So many partitions may be read with one fetch: it is kept while it waits.
 pub(crate) const ENTRIES_MAX: usize = 10_000;

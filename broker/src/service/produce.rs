@@ -42,7 +42,19 @@ pub(crate) fn admit(
     batches: BytesMut,
     budget: &mut UnpackBudget,
 ) -> Result<Admitted, ServiceError> {
-    let partition = topics::partition(engine, topic, number)?;
+    admit_to(engine, topics::partition(engine, topic, number)?, batches, budget)
+}
+
+/// As [`admit`], for a partition that was found already.
+///
+/// # Errors
+/// The data directory takes nothing, or the first thing wrong with a batch.
+pub(crate) fn admit_to(
+    engine: &Engine,
+    partition: Arc<Partition<Disk>>,
+    batches: BytesMut,
+    budget: &mut UnpackBudget,
+) -> Result<Admitted, ServiceError> {
     if engine.health.has_failed() {
         return Err(ServiceError::storage_failed());
     }

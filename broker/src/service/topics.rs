@@ -139,6 +139,17 @@ pub(crate) fn grow(
     })
 }
 
+/// Makes a topic that somebody asks for, as such topics are by default, if nobody else has made it by now.
+///
+/// # Errors
+/// See [`create`].
+pub(crate) fn create_on_demand(engine: &Engine, name: &str) -> Result<(), ServiceError> {
+    if find(engine, name).is_ok() {
+        return Ok(());
+    }
+    create(engine, Creation::new(name)).map(drop)
+}
+
 /// Deletes a topic with its records.
 ///
 /// # Errors
@@ -201,6 +212,14 @@ pub(crate) fn find(engine: &Engine, name: &str) -> Result<Arc<Topic<Disk>>, Serv
     engine.view.load().named(name).cloned().ok_or_else(|| ServiceError::unknown_topic(name))
 }
 
+/// The topic with this id.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn with_id(engine: &Engine, id: Uuid) -> Result<Arc<Topic<Disk>>, ServiceError> {
+    engine.view.load().with_id(id).cloned().ok_or_else(|| ServiceError::unknown_topic_id(id))
+}
+
 /// A partition by the topic's name and its number.
 ///
 /// # Errors
@@ -210,16 +229,24 @@ pub(crate) fn partition(
     topic: &str,
     number: u32,
 ) -> Result<Arc<Partition<Disk>>, ServiceError> {
-    let found = find(engine, topic)?;
-    match found.partitions.get(number as usize) {
+    partition_of(&*find(engine, topic)?, number)
+}
+
+/// A partition of a topic by its number.
+///
+/// # Errors
+/// The topic has fewer partitions, or this one is not served.
+pub(crate) fn partition_of(topic: &Topic<Disk>, number: u32) -> Result<Arc<Partition<Disk>>, ServiceError> {
+    let name = &topic.name;
+    match topic.partitions.get(number as usize) {
         Some(Served::Leader(partition)) => Ok(Arc::clone(partition)),
         Some(Served::Offline(why)) => {
-            let text = format!("partition {number} of topic {topic:?} is offline: {why}");
+            let text = format!("partition {number} of topic {name:?} is offline: {why}");
             Err(ServiceError::new(Fault::PartitionOffline, text))
         }
         None => {
-            let last = found.partitions.len().saturating_sub(1);
-            let text = format!("topic {topic:?} has partitions 0 to {last}, not {number}");
+            let last = topic.partitions.len().saturating_sub(1);
+            let text = format!("topic {name:?} has partitions 0 to {last}, not {number}");
             Err(ServiceError::new(Fault::UnknownPartition, text))
         }
     }
@@ -330,7 +357,7 @@ fn check_replicas(replicas: &[i32]) -> Result<(), ServiceError> {
     }
 }
 
-pub(super) fn check_name(name: &str) -> Result<(), ServiceError> {
+pub(crate) fn check_name(name: &str) -> Result<(), ServiceError> {
     if is_topic_name(name) {
         return Ok(());
     }

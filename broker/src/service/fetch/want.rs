@@ -1,5 +1,6 @@
 //! One partition of a fetch: what is wanted of it, and what it had.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use folio_mapped::MapSlice;
@@ -8,7 +9,7 @@ use folio_storage::{Cursor, Log, Read, Touch};
 
 use crate::engine::Disk;
 use crate::error::{Fault, ServiceError};
-use crate::partition::Partition;
+use crate::partition::{Partition, PartitionKey};
 
 /// One partition that is read from.
 #[derive(Debug)]
@@ -28,6 +29,24 @@ pub(crate) struct Want {
 /// A sequential reader's place, kept by its connection: whoever reads on finds it without an index. A fetch may be
 /// answered from the read pool, hence the lock; nobody ever waits for it.
 pub(crate) type Place = Arc<Mutex<Cursor>>;
+
+/// Where the last fetches of one connection ended.
+#[derive(Debug, Default)]
+pub(crate) struct Places(HashMap<PartitionKey, Place>);
+
+impl Places {
+    /// The place in a partition, if there is a partition.
+    pub(crate) fn of(&mut self, partition: &Result<Arc<Partition<Disk>>, ServiceError>) -> Place {
+        let Ok(partition) = partition else { return Place::default() };
+        if self.0.len() > PLACES_MAX {
+            self.0.clear();
+        }
+        self.0.entry(partition.key).or_default().clone()
+    }
+}
+
+/// So many partitions' places are kept for one connection; who reads more finds them by the index again.
+const PLACES_MAX: usize = 4096;
 
 /// What one partition had, or why it cannot be read from.
 pub(crate) type Outcome = Result<Found, ServiceError>;
