@@ -155,9 +155,13 @@ fn an_offset_out_of_range_is_told_at_once_and_the_end_waits() {
     // A segment a batch, of which retention leaves the last few.
     let rig = Rig::new(&[("maintenance.interval.ms", "50")]);
     let mut peer = rig.peer();
-    peer.create("t", 1, &[("segment.bytes", "4096"), ("retention.bytes", "4096"), ("durability", "fsync")]);
+    peer.create(
+        "t",
+        1,
+        &[("segment.bytes", "1048576"), ("retention.bytes", "1048576"), ("durability", "fsync")],
+    );
     for _ in 0..5 {
-        peer.produce("t", 0, Acks::All, &batch(&[7; 3000]));
+        peer.produce("t", 0, Acks::All, &batch(&[7; 600_000]));
     }
     until("retention takes the first", || peer.describe("t").log_start > 0);
     let (start, end) = (peer.describe("t").log_start, peer.describe("t").log_end);
