@@ -2,9 +2,11 @@
 
 pub(crate) mod bench;
 pub(crate) mod completion;
+pub(crate) mod config;
 pub(crate) mod consume;
 pub(crate) mod log;
 pub(crate) mod produce;
+pub(crate) mod records;
 pub(crate) mod status;
 pub(crate) mod topic;
 

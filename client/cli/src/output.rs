@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
+use crate::arguments::Output;
 use crate::exit::Failure;
 
 /// Standard output with a buffer of its own; flush it.
@@ -61,6 +62,15 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Writes one JSON value on a line of its own.
 pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
+}
+
+/// A person reads that it is done, a program gets it as data.
+pub(crate) fn done(output: Output, text: &str, json: &Value) -> Result<(), Failure> {
+    match output {
+        Output::Text => say(text),
+        Output::Json => print_json(json)?,
+    }
+    Ok(())
 }
 
 /// So many records.

@@ -1,22 +1,28 @@
 //! `folio topic`.
 
-use folio_client::{NewTopic, TopicDescription, TopicListing};
+use folio_client::{
+    Admin, CallError, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, NewTopic, TopicDescription,
+    TopicListing,
+};
 use serde_json::{Value, json};
 
+use super::config::{as_table, say_what_does_nothing};
 use super::connect;
 use crate::arguments::{Output, TopicCommand};
 use crate::exit::Failure;
-use crate::output::{human_bytes, print, print_json, say, table};
+use crate::output::{done, human_bytes, print, print_json, table};
 
 pub(crate) fn run(broker: &str, output: Output, command: TopicCommand) -> Result<(), Failure> {
     let client = connect(broker)?;
     let admin = client.admin();
     match command {
         TopicCommand::Create { topic, partitions, config } => {
-            let settings = config.into_iter();
-            let new =
-                settings.fold(NewTopic::new(&topic, partitions), |new, (key, value)| new.setting(key, value));
+            let new = NewTopic::new(&topic, partitions.unwrap_or(0));
+            let new = config.into_iter().fold(new, |new, (key, value)| new.setting(key, value));
             let id = admin.create_topic(new).wait()?;
+            let described = admin.describe_topic(&topic).wait()?;
+            say_what_does_nothing(&own(&admin, &topic)?);
+            let partitions = described.partitions.len();
             let plural = if partitions == 1 { "" } else { "s" };
             done(
                 output,
@@ -35,12 +41,30 @@ pub(crate) fn run(broker: &str, output: Output, command: TopicCommand) -> Result
                 }
             }
         }
+        TopicCommand::Alter { topic, partitions, config, delete_config } => {
+            let set = config.iter().map(|(key, value)| ConfigChange::Set(key.clone(), value.clone()));
+            let unset = delete_config.iter().map(|key| ConfigChange::Delete(key.clone()));
+            let changes: Vec<ConfigChange> = set.chain(unset).collect();
+            if partitions.is_none() && changes.is_empty() {
+                return Err(Failure::usage("nothing to change: give -p, --config or --delete-config"));
+            }
+            alter(&admin, &topic, partitions, changes).map_err(|error| Failure::from(error).about(&topic))?;
+            say_what_does_nothing(&own(&admin, &topic)?);
+            let partitions = admin.describe_topic(&topic).wait()?.partitions.len();
+            done(
+                output,
+                &format!("altered topic {topic}"),
+                &json!({ "topic": topic, "partitions": partitions }),
+            )
+        }
         TopicCommand::Describe { topic } => {
             let described =
                 admin.describe_topic(&topic).wait().map_err(|error| Failure::from(error).about(&topic))?;
+            let settings = admin.describe_configs(ConfigResource::Topic(topic), None).wait()?;
+            let node = node(&admin)?;
             match output {
-                Output::Json => print_json(&as_json(&described)),
-                Output::Text => print(&as_text(&described)),
+                Output::Json => print_json(&as_json(&described, &settings, node)),
+                Output::Text => print(&as_text(&described, &settings, node)),
             }
         }
         TopicCommand::Delete { topic } => {
@@ -50,24 +74,48 @@ pub(crate) fn run(broker: &str, output: Output, command: TopicCommand) -> Result
     }
 }
 
-/// A person reads that it is done, a program gets it as data.
-fn done(output: Output, text: &str, json: &Value) -> Result<(), Failure> {
-    match output {
-        Output::Text => say(text),
-        Output::Json => print_json(json)?,
-    }
-    Ok(())
-}
-
 fn listed(topic: &TopicListing) -> Value {
     json!({ "topic": topic.name, "id": topic.id.to_string(), "partitions": topic.partitions })
 }
 
-fn as_json(topic: &TopicDescription) -> Value {
+/// All of it, or what comes before the first change that the broker refuses.
+fn alter(
+    admin: &Admin,
+    topic: &str,
+    partitions: Option<u32>,
+    changes: Vec<ConfigChange>,
+) -> Result<(), CallError> {
+    let of = || ConfigResource::Topic(topic.to_owned());
+    if let Some(partitions) = partitions {
+        // Settings are undone more easily than partitions.
+        admin.validate_configs(of(), changes.clone()).wait()?;
+        admin.create_partitions(topic, partitions).wait()?;
+    }
+    if changes.is_empty() { Ok(()) } else { admin.alter_configs(of(), changes).wait() }
+}
+
+/// What a topic sets itself.
+fn own(admin: &Admin, topic: &str) -> Result<Vec<ConfigEntry>, Failure> {
+    let mut entries = admin.describe_configs(ConfigResource::Topic(topic.to_owned()), None).wait()?;
+    entries.retain(|entry| entry.source == ConfigSource::Topic);
+    Ok(entries)
+}
+
+/// The number of the broker, which leads and has all partitions.
+fn node(admin: &Admin) -> Result<Option<u32>, Failure> {
+    let told = admin.describe_configs(ConfigResource::Broker, Some(&["node.id"])).wait()?;
+    Ok(told.first().and_then(|entry| entry.value.as_deref()).and_then(|value| value.parse().ok()))
+}
+
+fn as_json(topic: &TopicDescription, settings: &[ConfigEntry], node: Option<u32>) -> Value {
     let partitions = topic.partitions.iter().map(|one| {
+        let leader = node.filter(|_| one.trouble.is_none());
         json!({
             "partition": one.partition,
             "trouble": one.trouble.as_ref().map(ToString::to_string),
+            "leader": leader,
+            "replicas": node.into_iter().collect::<Vec<_>>(),
+            "isr": leader.into_iter().collect::<Vec<_>>(),
             "leader_epoch": one.leader_epoch,
             "log_start": one.log_start.get(),
             "durable": one.durable.get(),
@@ -77,8 +125,16 @@ fn as_json(topic: &TopicDescription) -> Value {
             "segments": one.segments,
         })
     });
-    let settings =
-        topic.settings.iter().map(|one| json!({ "key": one.key, "value": one.value, "is_own": one.is_own }));
+    let settings = settings.iter().map(|one| {
+        let is_own = one.source == ConfigSource::Topic;
+        json!({
+            "key": one.name,
+            "value": one.value,
+            "is_own": is_own,
+            "source": one.source.to_string(),
+            "does_nothing": one.does_nothing,
+        })
+    });
     json!({
         "topic": topic.name,
         "id": topic.id.to_string(),
@@ -87,13 +143,33 @@ fn as_json(topic: &TopicDescription) -> Value {
     })
 }
 
-fn as_text(topic: &TopicDescription) -> String {
-    let mut text = format!("topic {}, id {}\n\n", topic.name, topic.id);
-    let heads =
-        ["PARTITION", "START", "DURABLE", "HIGH WATERMARK", "END", "SIZE", "SEGMENTS", "EPOCH", "TROUBLE"];
+fn as_text(topic: &TopicDescription, settings: &[ConfigEntry], node: Option<u32>) -> String {
+    let count = topic.partitions.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let mut text =
+        format!("topic {}, id {}, {count} partition{plural}, 1 replica each\n\n", topic.name, topic.id);
+    let heads = [
+        "PARTITION",
+        "LEADER",
+        "REPLICAS",
+        "ISR",
+        "START",
+        "DURABLE",
+        "HIGH WATERMARK",
+        "END",
+        "SIZE",
+        "SEGMENTS",
+        "EPOCH",
+        "TROUBLE",
+    ];
+    let node = node.map_or_else(String::new, |node| node.to_string());
     let rows = topic.partitions.iter().map(|one| {
+        let leader = if one.trouble.is_none() { node.clone() } else { "none".to_owned() };
         vec![
             one.partition.to_string(),
+            leader,
+            node.clone(),
+            if one.trouble.is_none() { node.clone() } else { String::new() },
             one.log_start.get().to_string(),
             one.durable.get().to_string(),
             one.high_watermark.get().to_string(),
@@ -104,12 +180,14 @@ fn as_text(topic: &TopicDescription) -> String {
             one.trouble.as_ref().map_or_else(String::new, ToString::to_string),
         ]
     });
-    text += &table(&heads, rows, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    text += &table(&heads, rows, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     text.push('\n');
-    let rows = topic.settings.iter().map(|one| {
-        let from = if one.is_own { "topic" } else { "default" };
-        vec![one.key.clone(), one.value.clone(), from.to_owned()]
-    });
-    text += &table(&["SETTING", "VALUE", "FROM"], rows, &[]);
+    let set: Vec<ConfigEntry> =
+        settings.iter().filter(|entry| entry.source != ConfigSource::Default).cloned().collect();
+    if set.is_empty() {
+        text += "every setting has its default\n";
+    } else {
+        text += &as_table(&set);
+    }
     text
 }
