@@ -12,6 +12,7 @@ use folio_client::{
     Acks, Client, ClientConfig, Compression, DeliveryError, ErrorCode, NewTopic, PartitionDescription,
     ProducerConfig, ProducerRecord, Timestamp,
 };
+use folio_record::{BatchHeader, TimestampType, UnverifiedBatch};
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::kafka::KafkaPeer;
 use folio_tests::native::Peer;
@@ -82,6 +83,10 @@ effects! {
     "topic.flush.bytes" an_interval_topic_is_flushed_by_size
     "topic.message.timestamp.before.max.ms" a_record_from_the_past_is_refused
     "topic.message.timestamp.after.max.ms" a_record_from_the_future_is_refused
+    "topic.message.timestamp.type" records_have_the_time_that_the_topic_wants
+    "topic.compression.type" batches_are_stored_in_the_codec_that_the_topic_wants
+    "topic.compression.gzip.level" gzip_is_as_small_as_the_topic_wants
+    "topic.compression.zstd.level" zstd_is_as_small_as_the_topic_wants
 }
 
 #[test]
@@ -661,4 +666,62 @@ fn a_record_from_the_future_is_refused() {
     assert_eq!(code(stamped(&rig, 120_000)), ErrorCode::INVALID_TIMESTAMP);
     stamped(&rig, 30_000).unwrap();
     stamped(&Served::with_topic(&[]), 120_000).unwrap();
+}
+
+/// The first batch that is stored.
+fn first_batch(rig: &Served) -> Vec<u8> {
+    let (fetched, bytes) = rig.peer().fetch_now("t", 0);
+    assert_eq!(fetched.error, ErrorCode::NONE);
+    let (batch, _) = UnverifiedBatch::split_first(&bytes).unwrap();
+    batch.verify().unwrap().bytes().to_vec()
+}
+
+fn records_have_the_time_that_the_topic_wants() {
+    let time_of = |whose| {
+        let rig = Served::with_topic(&[("topic.message.timestamp.type", whose)]);
+        stamped(&rig, -120_000).unwrap();
+        let batch = first_batch(&rig);
+        let header = BatchHeader::parse(batch.first_chunk().unwrap()).unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let age = i64::try_from(now.as_millis()).unwrap() - header.max_timestamp.get();
+        (header.attributes.timestamp_type(), age > 110_000)
+    };
+    assert_eq!(time_of("CreateTime"), (TimestampType::Create, true));
+    assert_eq!(time_of("LogAppendTime"), (TimestampType::LogAppend, false));
+}
+
+fn batches_are_stored_in_the_codec_that_the_topic_wants() {
+    for (setting, stored) in [
+        ("producer", Compression::Lz4),
+        ("uncompressed", Compression::None),
+        ("gzip", Compression::Gzip),
+        ("snappy", Compression::Snappy),
+        ("lz4", Compression::Lz4),
+        ("zstd", Compression::Zstd),
+    ] {
+        let rig = Served::with_topic(&[("topic.compression.type", setting)]);
+        let record = ProducerRecord::to("t").partition(0).value(&[7; 1000]);
+        rig.send_with(ProducerConfig::new().compression(Compression::Lz4), record).unwrap();
+        let batch = first_batch(&rig);
+        let header = BatchHeader::parse(batch.first_chunk().unwrap()).unwrap();
+        assert_eq!(header.attributes.compression(), stored, "{setting}");
+    }
+}
+
+/// How large a batch of log lines is, stored in this codec at this level.
+fn stored_size(codec: &str, level: &str) -> usize {
+    let level_key = format!("topic.compression.{codec}.level");
+    let rig = Served::with_topic(&[("topic.compression.type", codec), (&level_key, level)]);
+    let line = |i: u32| format!("GET /page/{} 200 {}\n", i * i % 977, i.wrapping_mul(0x9e37_79b1) % 10_007);
+    let lines: Vec<u8> = (0..3000).flat_map(|i| line(i).into_bytes()).collect();
+    rig.send(&lines).unwrap();
+    first_batch(&rig).len()
+}
+
+fn gzip_is_as_small_as_the_topic_wants() {
+    assert!(stored_size("gzip", "9") < stored_size("gzip", "1"));
+}
+
+fn zstd_is_as_small_as_the_topic_wants() {
+    assert!(stored_size("zstd", "19") < stored_size("zstd", "-5"));
 }

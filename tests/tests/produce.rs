@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use folio_record::{
-    BatchBuilder, Compression, DecompressLimit, HEADER_SIZE, NewRecord, Timestamp, UnverifiedBatch,
+    BatchBuilder, Compression, DecompressLimit, HEADER_SIZE, NewRecord, Timestamp, UnverifiedBatch, seal,
 };
 use folio_tests::native::{Peer, batch};
 use folio_tests::rig::{Rig, until};
@@ -209,6 +209,69 @@ fn stored_bytes_are_those_that_were_sent_but_for_their_place() {
         }
     }
     assert!(stored.is_empty());
+}
+
+#[test]
+fn what_is_inside_of_a_compressed_batch_is_checked_in_every_codec() {
+    let rig = Rig::new(&[("decompress.max.bytes", "100000")]);
+    let mut peer = rig.peer();
+    peer.create("t", 1, &[("durability", "os")]);
+    let batch_of = |compression, value: &[u8]| {
+        let mut builder = BatchBuilder::new(compression, 1 << 20);
+        for _ in 0..3 {
+            let timestamp = Timestamp::new(1_700_000_000_000);
+            builder.append(&NewRecord { value: Some(value), ..NewRecord::at(timestamp) }).unwrap();
+        }
+        builder.build().unwrap()
+    };
+    let mut good = 0;
+    for codec in Compression::ALL.into_iter().filter(|codec| *codec != Compression::None) {
+        let whole = batch_of(codec, &[b'v'; 400]);
+        let mut cut = whole.clone();
+        cut.pop();
+        let length = i32::try_from(cut.len() - 12).unwrap();
+        cut[8..12].copy_from_slice(&length.to_be_bytes());
+        let mut one_too_many = whole.clone();
+        one_too_many[26] += 1;
+        one_too_many[60] += 1;
+        let mut other_codec = whole.clone();
+        other_codec[22] = codec.id() % 4 + 1;
+        for (what, mut batch) in [("cut", cut), ("of four", one_too_many), ("another", other_codec)] {
+            seal(&mut batch);
+            let produced = peer.produce("t", 0, Acks::One, &batch);
+            assert_eq!(produced.error, ErrorCode::INVALID_RECORD, "{codec}, {what}");
+        }
+        let bomb = batch_of(codec, &[0; 100_000]);
+        assert!(bomb.len() < 20_000, "{codec}");
+        let produced = peer.produce("t", 0, Acks::One, &bomb);
+        assert_eq!(produced.error, ErrorCode::INVALID_RECORD, "{codec}");
+        assert!(produced.message.unwrap().contains("100000 bytes"), "{codec}");
+        assert_eq!(peer.produce("t", 0, Acks::One, &whole).base_offset, good);
+        good += 3;
+    }
+}
+
+#[test]
+fn a_wrong_latest_time_is_put_right_and_a_topic_with_its_own_time_tells_it() {
+    let rig = Rig::new(&[]);
+    let mut peer = rig.peer();
+    peer.create("t", 1, &[("durability", "os")]);
+    peer.create("own", 1, &[("durability", "os"), ("message.timestamp.type", "LogAppendTime")]);
+    let right = batch(b"x");
+    let mut wrong = right.clone();
+    wrong[35..43].copy_from_slice(&7_i64.to_be_bytes());
+    seal(&mut wrong);
+    let produced = peer.produce("t", 0, Acks::One, &wrong);
+    assert_eq!((produced.error, produced.log_append_time), (ErrorCode::NONE, -1));
+    let (_, stored) = peer.fetch_now("t", 0);
+    assert_eq!(stored[16..], right[16..]);
+
+    let produced = peer.produce("own", 0, Acks::One, &wrong);
+    let (_, stored) = peer.fetch_now("own", 0);
+    let stored = UnverifiedBatch::split_first(&stored).unwrap().0.verify().unwrap();
+    assert_eq!(stored.header().max_timestamp.get(), produced.log_append_time);
+    let told = stored.records(DecompressLimit::new(0)).unwrap().iter().next().unwrap().unwrap().timestamp;
+    assert_eq!(told.get(), produced.log_append_time);
 }
 
 #[test]

@@ -321,6 +321,8 @@ mod tests {
             ("data.dir", _) => "/elsewhere".to_owned(),
             ("topic.durability", _) => "os".to_owned(),
             ("topic.cleanup.policy", _) => "compact".to_owned(),
+            ("topic.message.timestamp.type", _) => "LogAppendTime".to_owned(),
+            ("topic.compression.type", _) => "zstd".to_owned(),
             (_, "false") => "true".to_owned(),
             (_, "true") => "false".to_owned(),
             (_, "-1") => "7".to_owned(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use folio_record::{Codec, Compression, TimestampType};
+
 /// When a record counts as safe: what acks=all waits for and what consumers may see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DurabilityClass {
@@ -52,10 +54,18 @@ pub struct TopicSettings {
     pub flush_messages: Option<u64>,
     /// `flush.bytes`, for `interval`.
     pub flush_bytes: u64,
+    /// `message.timestamp.type`: whose time records have.
+    pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`; `None` takes any age.
     pub timestamp_before_max: Option<Duration>,
     /// `message.timestamp.after.max.ms`: how far ahead of this machine's clock a record may be.
     pub timestamp_after_max: Option<Duration>,
+    /// `compression.type`; `None` leaves batches as their producers compressed them.
+    pub compression: Option<Compression>,
+    /// `compression.gzip.level`.
+    pub gzip_level: i32,
+    /// `compression.zstd.level`.
+    pub zstd_level: i32,
 }
 
 /// How often an `interval` topic is flushed that does not say so.
@@ -72,6 +82,18 @@ impl TopicSettings {
             DurabilityClass::Os if flushes_by_itself => DurabilityClass::Interval,
             set => set,
         }
+    }
+
+    /// The codec that batches are stored in; `None` leaves them as their producers compressed them.
+    #[must_use]
+    pub fn codec(&self) -> Option<Codec> {
+        let compression = self.compression?;
+        let level = match compression {
+            Compression::Gzip => self.gzip_level,
+            Compression::Zstd => self.zstd_level,
+            Compression::None | Compression::Snappy | Compression::Lz4 => return Some(compression.into()),
+        };
+        Some(Codec::with_level(compression, level).unwrap_or(compression.into()))
     }
 
     /// How long an `interval` topic may stay unflushed.
@@ -97,8 +119,12 @@ impl Default for TopicSettings {
             flush_ms: None,
             flush_messages: None,
             flush_bytes: 8 << 20,
+            timestamp_type: TimestampType::Create,
             timestamp_before_max: None,
             timestamp_after_max: Some(Duration::from_secs(3600)),
+            compression: None,
+            gzip_level: -1,
+            zstd_level: 3,
         }
     }
 }

@@ -1,12 +1,16 @@
-//! What produce refuses, whichever protocol asked. Stored bytes stay as they were sent.
+//! What produce refuses, whichever protocol asked, and what it changes. Stored bytes stay as they were sent unless the
+//! topic wants another codec or its own time, or the header is wrong about its records' latest time.
 
+mod stored;
+
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use folio_record::{
-    Batch, BatchError, Compression, DecompressLimit, Offset, ProducerId, Timestamp, TimestampType,
-    UnverifiedBatch,
+    Batch, BatchError, CheckedRecords, Compression, DecompressLimit, Offset, ProducerId, Record, Records,
+    Timestamp, TimestampType, UnverifiedBatch,
 };
 
 use super::topics;
@@ -14,6 +18,9 @@ use crate::config::TopicSettings;
 use crate::engine::{Disk, Engine, now};
 use crate::error::{Fault, ServiceError};
 use crate::partition::Partition;
+
+use stored::Change;
+pub(crate) use stored::log_append_time;
 
 /// Batches that were found good, and where they are to be appended.
 pub(crate) type Admitted = (Arc<Partition<Disk>>, BytesMut);
@@ -31,7 +38,7 @@ impl UnpackBudget {
     }
 }
 
-/// Takes `batches` for a partition, if all of them may be stored there as they are.
+/// Takes `batches` for a partition, as they are to be stored there, if all of them may be.
 ///
 /// # Errors
 /// There is no such partition here, the data directory takes nothing, or the first thing wrong with a batch.
@@ -60,7 +67,7 @@ pub(crate) fn admit_to(
     }
     engine.space.check()?;
     let settings = partition.settings.load();
-    Checks { settings: &settings, budget, now: now(), records: 0 }.all(&batches)?;
+    let batches = Checks { settings: &settings, budget, now: now(), records: 0 }.all(batches)?;
     drop(settings);
     Ok((partition, batches))
 }
@@ -76,33 +83,37 @@ struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    /// Whether `bytes` are one or more whole batches that may be stored as they are.
+    /// What is to be stored of `sent`, if that is one or more whole batches that may be.
     ///
     /// # Errors
     /// The first thing wrong with the first batch that has something wrong; none may be stored then.
-    fn all(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
-        let mut rest = bytes;
+    fn all(&mut self, mut sent: BytesMut) -> Result<BytesMut, ServiceError> {
+        let mut good = BytesMut::new();
         loop {
-            let (batch, behind) = UnverifiedBatch::split_first(rest).map_err(|e| refused(&e))?;
+            let (batch, _) = UnverifiedBatch::split_first(&sent).map_err(|e| refused(&e))?;
             let size = batch.bytes().len();
-            if size > self.settings.max_message_bytes as usize {
-                return Err(ServiceError::new(
-                    Fault::MessageTooLarge,
-                    format!(
-                        "a batch of {size} bytes; max.message.bytes is {}",
-                        self.settings.max_message_bytes
-                    ),
-                ));
+            self.size(size)?;
+            let change = self.one(&batch.verify().map_err(|e| refused(&e))?)?;
+            let batch = change.apply(sent.split_to(size));
+            self.size(batch.len())?;
+            // Batches that keep their bytes only come together again: nothing is copied.
+            good.unsplit(batch);
+            if sent.is_empty() {
+                return Ok(good);
             }
-            self.one(&batch.verify().map_err(|e| refused(&e))?)?;
-            if behind.is_empty() {
-                return Ok(());
-            }
-            rest = behind;
         }
     }
 
-    fn one(&mut self, batch: &Batch<'_>) -> Result<(), ServiceError> {
+    fn size(&self, size: usize) -> Result<(), ServiceError> {
+        let size_max = self.settings.max_message_bytes;
+        if size > size_max as usize {
+            let text = format!("a batch of {size} bytes; max.message.bytes is {size_max}");
+            return Err(ServiceError::new(Fault::MessageTooLarge, text));
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, batch: &Batch<'_>) -> Result<Change, ServiceError> {
         let header = batch.header();
         let attributes = header.attributes;
         let broken = [
@@ -123,51 +134,73 @@ impl Checks<'_> {
             ));
         }
         let limit = DecompressLimit::new(self.budget.left);
-        let checked = batch.check_records(limit).map_err(|e| refused(&e))?;
+        let records = batch.records(limit).map_err(|e| refused(&e))?;
+        let checked = records.check().map_err(|e| refused(&e))?;
         if attributes.compression() != Compression::None {
             self.budget.left = self.budget.left.saturating_sub(checked.uncompressed_bytes);
         }
-        self.timestamps(checked.min_timestamp, checked.max_timestamp)?;
-        if self.settings.cleanup.compacts {
-            self.keys(batch, limit)?;
-        }
+        self.each(&records, &checked)?;
         self.records = self.records.saturating_add(header.count);
-        Ok(())
+        Change::of(&records, checked.max_timestamp, self.settings, self.now)
     }
 
-    /// Whether every record has a key: of a topic that keeps the last one of each key.
-    fn keys(&self, batch: &Batch<'_>, limit: DecompressLimit) -> Result<(), ServiceError> {
-        let records = batch.records(limit).map_err(|e| refused(&e))?;
-        let keyless = (self.records..)
-            .zip(&records)
-            .filter(|(_, record)| record.as_ref().is_ok_and(|record| record.key.is_none()));
-        let why = || "Compacted topic cannot accept message without key.".to_owned();
-        let to_blame: Vec<(u32, String)> = keyless.map(|(number, _)| (number, why())).collect();
-        let Some((number, why)) = to_blame.first() else { return Ok(()) };
+    /// Whether every record may be stored: whether its time is not too far from this machine's, and whether it has a
+    /// key, if the topic keeps the last one of each key.
+    fn each(&self, records: &Records<'_>, checked: &CheckedRecords) -> Result<(), ServiceError> {
+        let times = self.times();
+        let is_in_time = |time: Timestamp| time == Timestamp::NONE || times.contains(&time.get());
+        let needs_key = self.settings.cleanup.compacts;
+        if !needs_key && is_in_time(checked.min_timestamp) && is_in_time(checked.max_timestamp) {
+            return Ok(());
+        }
+        let why = |record: &Record<'_>| {
+            if needs_key && record.key.is_none() {
+                let why = "Compacted topic cannot accept message without key.".to_owned();
+                return Some((Fault::InvalidRecord, why));
+            }
+            let time = record.timestamp;
+            (!is_in_time(time)).then(|| {
+                let (first, last) = (times.start(), times.end());
+                let why = format!(
+                    "the time {time} is out of range: it is to be within {first} and {last}, in milliseconds."
+                );
+                (Fault::InvalidTimestamp, why)
+            })
+        };
+        let mut fault = None;
+        let mut to_blame = Vec::new();
+        for (number, record) in (self.records..).zip(records) {
+            let Some((its, why)) = why(&record.map_err(|e| refused(&e))?) else { continue };
+            fault.get_or_insert(its);
+            to_blame.push((number, why));
+            if to_blame.len() == TO_BLAME_MAX {
+                break;
+            }
+        }
+        let (Some(fault), Some((number, why))) = (fault, to_blame.first()) else { return Ok(()) };
         let text = format!("record {number} of {} that are refused: {why}", to_blame.len());
-        Err(ServiceError { records: to_blame, ..ServiceError::new(Fault::InvalidRecord, text) })
+        Err(ServiceError { records: to_blame, ..ServiceError::new(fault, text) })
     }
 
-    fn timestamps(&self, min: Timestamp, max: Timestamp) -> Result<(), ServiceError> {
-        let limit = |limit: Option<Duration>| {
-            limit.and_then(|limit| i64::try_from(limit.as_millis()).ok()).unwrap_or(i64::MAX)
+    /// The times that records may have. Where the broker's own is stored, all.
+    fn times(&self) -> RangeInclusive<i64> {
+        if self.settings.timestamp_type == TimestampType::LogAppend {
+            return i64::MIN..=i64::MAX;
+        }
+        let bound = |bound: Option<Duration>| {
+            bound.and_then(|bound| i64::try_from(bound.as_millis()).ok()).unwrap_or(i64::MAX)
         };
         let now = self.now.get();
-        let before = limit(self.settings.timestamp_before_max);
-        let after = limit(self.settings.timestamp_after_max);
-        let wrong = if max.get() > now.saturating_add(after) {
-            max
-        } else if min != Timestamp::NONE && min.get() < now.saturating_sub(before) {
-            min
-        } else {
-            return Ok(());
+        let first = match bound(self.settings.timestamp_before_max) {
+            i64::MAX => i64::MIN,
+            before => now.saturating_sub(before),
         };
-        Err(ServiceError::new(
-            Fault::InvalidTimestamp,
-            format!("the record time {} ms is too far from the broker's, {now} ms", wrong.get()),
-        ))
+        first..=now.saturating_add(bound(self.settings.timestamp_after_max))
     }
 }
+
+/// So many records of a request are told to be to blame; the answer is not to be larger than the question.
+const TO_BLAME_MAX: usize = 1000;
 
 fn refused(error: &BatchError) -> ServiceError {
     let fault = match error {
@@ -180,16 +213,16 @@ fn refused(error: &BatchError) -> ServiceError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use folio_record::{BatchBuilder, Compression, NewRecord, seal};
     use folio_wire::native::ErrorCode;
 
     use super::*;
 
-    const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
+    pub(super) const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
 
     /// Three records, long enough that every codec makes them smaller.
-    fn batch(compression: Compression) -> Vec<u8> {
+    pub(super) fn batch(compression: Compression) -> Vec<u8> {
         let mut builder = BatchBuilder::new(compression, 1 << 20);
         for number in 0..3 {
             let value = [b'a' + number; 300];
@@ -201,15 +234,17 @@ mod tests {
         builder.build().unwrap().to_vec()
     }
 
+    pub(super) fn stored(bytes: &[u8], settings: &TopicSettings) -> Result<BytesMut, ServiceError> {
+        let mut budget = UnpackBudget { left: 1 << 20 };
+        Checks { settings, budget: &mut budget, now: NOW, records: 0 }.all(BytesMut::from(bytes))
+    }
+
     fn check(bytes: &[u8]) -> Result<(), ErrorCode> {
         check_with(bytes, &TopicSettings::default())
     }
 
     fn check_with(bytes: &[u8], settings: &TopicSettings) -> Result<(), ErrorCode> {
-        let mut budget = UnpackBudget { left: 1 << 20 };
-        Checks { settings, budget: &mut budget, now: NOW, records: 0 }
-            .all(bytes)
-            .map_err(|error| error.native())
+        stored(bytes, settings).map(drop).map_err(|error| error.native())
     }
 
     #[test]
@@ -248,12 +283,6 @@ mod tests {
         (
             "a gap in its offsets",
             |batch| put(batch, 23, &3_i32.to_be_bytes()),
-            true,
-            ErrorCode::INVALID_RECORD,
-        ),
-        (
-            "a wrong latest time",
-            |batch| put(batch, 35, &NOW.get().to_be_bytes()),
             true,
             ErrorCode::INVALID_RECORD,
         ),
@@ -322,12 +351,64 @@ mod tests {
         assert_eq!(check_with(&good, &bound(good.len() - 1)), Err(ErrorCode::MESSAGE_TOO_LARGE));
     }
 
+    /// A record's time and key.
+    type Brief<'a> = (i64, Option<&'a [u8]>);
+
+    /// Batches of these records, a batch for each list.
+    fn batches(of: &[&[Brief<'_>]]) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::Lz4, 1 << 20);
+        let mut build = |records: &&[Brief<'_>]| {
+            for &(time, key) in *records {
+                builder.append(&NewRecord { key, ..NewRecord::at(Timestamp::new(time)) }).unwrap();
+            }
+            builder.build().unwrap()
+        };
+        of.iter().flat_map(&mut build).collect()
+    }
+
+    #[test]
+    fn each_record_that_is_to_blame_is_named() {
+        let now = NOW.get();
+        let bounded = TopicSettings {
+            timestamp_before_max: Some(Duration::from_millis(10)),
+            timestamp_after_max: Some(Duration::from_millis(20)),
+            ..TopicSettings::default()
+        };
+        let in_time = [(now - 10, None), (now + 20, None), (-1, None)];
+        check_with(&batches(&[&in_time]), &bounded).unwrap();
+        let sent = batches(&[&in_time, &[(now, None), (now - 11, None), (now, None), (now + 21, None)]]);
+        let refused = stored(&sent, &bounded).unwrap_err();
+        assert_eq!(refused.native(), ErrorCode::INVALID_TIMESTAMP);
+        let numbers =
+            |error: &ServiceError| error.records.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+        assert_eq!(numbers(&refused), [4, 6]);
+        assert!(refused.text.contains("record 4 of 2 that are refused"), "{}", refused.text);
+
+        let mut compacted = bounded;
+        compacted.cleanup.compacts = true;
+        let sent = batches(&[&[(now, Some(b"k")), (now, None), (now - 11, Some(b"k")), (now - 11, None)]]);
+        let refused = stored(&sent, &compacted).unwrap_err();
+        assert_eq!((refused.native(), numbers(&refused)), (ErrorCode::INVALID_RECORD, vec![1, 2, 3]));
+        assert!(
+            refused.records[0].1.contains("without key") && refused.records[1].1.contains("out of range")
+        );
+        assert_eq!(check_with(&batches(&[&[(now, Some(b"k")), (-1, Some(b""))]]), &compacted), Ok(()));
+
+        // A hundred thousand are told as a thousand.
+        let mut builder = BatchBuilder::new(Compression::Zstd, 1 << 20);
+        for _ in 0..100_000 {
+            builder.append(&NewRecord::at(NOW)).unwrap();
+        }
+        let refused = stored(&builder.build().unwrap(), &compacted).unwrap_err();
+        assert_eq!(refused.records.len(), TO_BLAME_MAX);
+    }
+
     #[test]
     fn what_unpacks_to_more_than_the_bound_is_refused_and_not_unpacked() {
         let settings = TopicSettings::default();
         let mut budget = UnpackBudget { left: 500 };
         let mut checks = Checks { settings: &settings, budget: &mut budget, now: NOW, records: 0 };
-        let refused = checks.all(&batch(Compression::Lz4)).unwrap_err();
+        let refused = checks.all(BytesMut::from(&batch(Compression::Lz4)[..])).unwrap_err();
         assert_eq!(refused.native(), ErrorCode::INVALID_RECORD);
         assert!(refused.text.contains("500 bytes"), "{}", refused.text);
     }
@@ -339,8 +420,9 @@ mod tests {
         let mut checks = Checks { settings: &settings, budget: &mut budget, now: NOW, records: 0 };
         // About a thousand bytes each.
         let batch = batch(Compression::Lz4);
-        checks.all(&[&batch[..], &batch].concat()).unwrap();
-        assert_eq!(checks.all(&batch.repeat(2)).unwrap_err().native(), ErrorCode::INVALID_RECORD);
-        checks.all(&self::batch(Compression::None).repeat(20)).unwrap();
+        let times = |batch: &[u8], times| BytesMut::from(&batch.repeat(times)[..]);
+        checks.all(times(&batch, 2)).unwrap();
+        assert_eq!(checks.all(times(&batch, 2)).unwrap_err().native(), ErrorCode::INVALID_RECORD);
+        checks.all(times(&self::batch(Compression::None), 20)).unwrap();
     }
 }

@@ -39,6 +39,11 @@ impl Attributes {
         Self(compression.id() as u16)
     }
 
+    /// The same of a batch in this compression.
+    pub(crate) const fn with_compression(self, compression: Compression) -> Self {
+        Self(self.0 & !COMPRESSION | compression.id() as u16)
+    }
+
     /// How the records are compressed.
     pub const fn compression(self) -> Compression {
         match Compression::from_id(Compression::id_in(self.0)) {
@@ -69,7 +74,8 @@ impl Attributes {
     }
 }
 
-const LOG_APPEND_TIME: u16 = 1 << 3;
+const COMPRESSION: u16 = 0b111;
+pub(crate) const LOG_APPEND_TIME: u16 = 1 << 3;
 const TRANSACTIONAL: u16 = 1 << 4;
 const CONTROL: u16 = 1 << 5;
 const DELETE_HORIZON: u16 = 1 << 6;

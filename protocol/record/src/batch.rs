@@ -3,8 +3,6 @@
 use crate::header::{
     ATTRIBUTES_AT, BASE_OFFSET_AT, CRC_AT, LEADER_EPOCH_AT, LENGTH_AT, MAGIC, MAGIC_AT, field, total_size,
 };
-use crate::record::RawRecord;
-use crate::records::Places;
 use crate::{
     BatchError, BatchHeader, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, Records, Timestamp, crc32c,
 };
@@ -24,6 +22,7 @@ pub struct UnverifiedBatch<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     bytes: &'a [u8],
+    fixed_part: &'a [u8; HEADER_SIZE],
     header: BatchHeader,
 }
 
@@ -33,7 +32,7 @@ pub struct Batch<'a> {
 pub struct CheckedRecords {
     /// The smallest timestamp of the records that have one, [`Timestamp::NONE`] if none has.
     pub min_timestamp: Timestamp,
-    /// The largest timestamp: the header's.
+    /// The largest timestamp of the records; that of the header if there are none. In a log it is the header's.
     pub max_timestamp: Timestamp,
     /// Bytes of the records once decompressed.
     pub uncompressed_bytes: usize,
@@ -80,7 +79,7 @@ impl<'a> UnverifiedBatch<'a> {
         if stored != computed {
             return Err(BatchError::Checksum { stored, computed });
         }
-        Ok(Batch { bytes: self.bytes, header: BatchHeader::parse(self.header)? })
+        Ok(Batch { bytes: self.bytes, fixed_part: self.header, header: BatchHeader::parse(self.header)? })
     }
 }
 
@@ -96,8 +95,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Walks all records, also inside a compressed block, and checks that they parse, that they are as
-    /// many as the header says with nothing behind them, that their offsets rise within the batch, and
-    /// that the latest timestamp is the header's.
+    /// many as the header says with nothing behind them, and that their offsets rise within the batch.
+    /// Whether their latest timestamp is the header's is told, not judged: a broker puts it right with
+    /// [`set_max_timestamp`](crate::set_max_timestamp) before it stores a batch.
     ///
     /// This is what must hold of every batch in a log. What may *come into* a log is for the broker to
     /// decide, and the header has it: [`BatchHeader::base_offset`] (0 from a producer),
@@ -107,33 +107,9 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     ///
-    /// [`BatchError::Record`], [`TrailingBytes`](BatchError::TrailingBytes),
-    /// [`MaxTimestamp`](BatchError::MaxTimestamp), and those of [`records`](Self::records).
+    /// Those of [`records`](Self::records) and [`Records::check`].
     pub fn check_records(&self, limit: DecompressLimit) -> Result<CheckedRecords, BatchError> {
-        let records = self.records(limit)?;
-        const NO_TIME: i64 = Timestamp::NONE.get();
-        let (mut min, mut max) = (i64::MAX, i64::MIN);
-        let mut rest = records.bytes();
-        let mut places = Places::new(&self.header);
-        for index in 0..self.header.count {
-            let record = RawRecord::take(&mut rest)
-                .and_then(|raw| places.place(raw))
-                .map_err(|fault| BatchError::Record { index, fault })?;
-            min = min.min(if record.timestamp.get() == NO_TIME { i64::MAX } else { record.timestamp.get() });
-            max = max.max(record.timestamp.get());
-        }
-        if !rest.is_empty() {
-            return Err(BatchError::TrailingBytes { bytes: rest.len() });
-        }
-        let has_records = self.header.count > 0;
-        if has_records && max != self.header.max_timestamp.get() {
-            return Err(BatchError::MaxTimestamp { header: self.header.max_timestamp.get(), records: max });
-        }
-        Ok(CheckedRecords {
-            min_timestamp: if min < i64::MAX { Timestamp::new(min) } else { Timestamp::NONE },
-            max_timestamp: self.header.max_timestamp,
-            uncompressed_bytes: records.bytes().len(),
-        })
+        self.records(limit)?.check()
     }
 
     /// The records, decompressed if need be: `for record in &batch.records(limit)?`. Allocates only for
@@ -144,7 +120,8 @@ impl<'a> Batch<'a> {
     /// [`BatchError::Decompress`], [`DecompressedTooLarge`](BatchError::DecompressedTooLarge).
     pub fn records(&self, limit: DecompressLimit) -> Result<Records<'a>, BatchError> {
         let block = &self.bytes[HEADER_SIZE..];
-        Ok(Records::new(self.header, self.header.attributes.compression().decompress(block, limit)?))
+        let block = self.header.attributes.compression().decompress(block, limit)?;
+        Ok(Records::new(self.header, self.fixed_part, block))
     }
 }
 

@@ -82,14 +82,6 @@ pub enum BatchError {
         /// How many.
         bytes: usize,
     },
-    /// The latest timestamp of the records is not the one that the header gives.
-    #[error("the header's maximum timestamp is {header}, that of its records {records}")]
-    MaxTimestamp {
-        /// What the header says.
-        header: i64,
-        /// What the records give.
-        records: i64,
-    },
 }
 
 /// What is wrong with one record.

@@ -15,6 +15,7 @@ mod header;
 mod quantity;
 mod record;
 mod records;
+mod rewrite;
 mod varint;
 
 pub use attributes::{Attributes, TimestampType};
@@ -28,3 +29,4 @@ pub use header::{BatchHeader, HEADER_SIZE};
 pub use quantity::{LeaderEpoch, Offset, ProducerId, Timestamp};
 pub use record::{Header, Headers, Record};
 pub use records::{RecordCursor, Records, RecordsIter};
+pub use rewrite::{set_log_append_time, set_max_timestamp};

@@ -3,12 +3,16 @@
 use std::borrow::Cow;
 
 use crate::record::RawRecord;
-use crate::{BatchError, BatchHeader, Offset, Record, RecordFault, Timestamp, TimestampType};
+use crate::{
+    BatchError, BatchHeader, CheckedRecords, HEADER_SIZE, Offset, Record, RecordFault, Timestamp,
+    TimestampType,
+};
 
 /// The records of one batch: in place if they are not compressed, else in a buffer of their own.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     header: BatchHeader,
+    fixed_part: &'a [u8; HEADER_SIZE],
     bytes: Cow<'a, [u8]>,
 }
 
@@ -32,8 +36,13 @@ pub struct RecordCursor {
 }
 
 impl<'a> Records<'a> {
-    pub(crate) fn new(header: BatchHeader, bytes: Cow<'a, [u8]>) -> Self {
-        Self { header, bytes }
+    pub(crate) fn new(header: BatchHeader, fixed_part: &'a [u8; HEADER_SIZE], bytes: Cow<'a, [u8]>) -> Self {
+        Self { header, fixed_part, bytes }
+    }
+
+    /// The bytes of the header.
+    pub(crate) fn fixed_part(&self) -> &'a [u8; HEADER_SIZE] {
+        self.fixed_part
     }
 
     /// The batch's header.
@@ -44,6 +53,37 @@ impl<'a> Records<'a> {
     /// Goes through the records in order.
     pub fn iter(&self) -> RecordsIter<'_> {
         RecordsIter { cursor: RecordCursor::new(&self.header), bytes: &self.bytes }
+    }
+
+    /// Walks all records and checks them, see [`Batch::check_records`](crate::Batch::check_records).
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError::Record`] and [`TrailingBytes`](BatchError::TrailingBytes).
+    pub fn check(&self) -> Result<CheckedRecords, BatchError> {
+        const NO_TIME: i64 = Timestamp::NONE.get();
+        let (mut min, mut max) = (i64::MAX, i64::MIN);
+        let mut rest = self.bytes();
+        let mut places = Places::new(&self.header);
+        for index in 0..self.header.count {
+            let record = RawRecord::take(&mut rest)
+                .and_then(|raw| places.place(raw))
+                .map_err(|fault| BatchError::Record { index, fault })?;
+            min = min.min(if record.timestamp.get() == NO_TIME { i64::MAX } else { record.timestamp.get() });
+            max = max.max(record.timestamp.get());
+        }
+        if !rest.is_empty() {
+            return Err(BatchError::TrailingBytes { bytes: rest.len() });
+        }
+        Ok(CheckedRecords {
+            min_timestamp: if min < i64::MAX { Timestamp::new(min) } else { Timestamp::NONE },
+            max_timestamp: if self.header.count > 0 {
+                Timestamp::new(max)
+            } else {
+                self.header.max_timestamp
+            },
+            uncompressed_bytes: self.bytes().len(),
+        })
     }
 
     /// The bytes of the records, decompressed.

@@ -7,7 +7,7 @@
 
 #![no_main]
 
-use folio_record::{Batch, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, UnverifiedBatch, seal, stamp};
+use folio_record::{Batch, Compression, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, UnverifiedBatch, seal, stamp};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -44,6 +44,10 @@ fn walk(batch: &Batch<'_>) {
         assert_eq!(record.headers.len(), record.headers.count());
         last = Some(record.offset);
     }
+    let again = records.recompressed(Compression::None.into()).expect("it is within the limit");
+    let (again, _) = UnverifiedBatch::split_first(&again).expect("a whole batch");
+    let again = again.verify().expect("a right checksum").records(LIMIT).expect("what was decompressed");
+    assert!(again.iter().eq(&records), "the same records without compression");
 }
 
 /// Length, version, checksum and a codec as they should be; all else stays the fuzzer's.

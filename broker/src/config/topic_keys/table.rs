@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use folio_record::{Compression, TimestampType};
+
 use super::{BrokerName, Effect, Field, TopicKey};
 use crate::config::kind::{Kind, Parsed, Valid};
 use crate::config::topic::{CleanupPolicy, DurabilityClass, TopicSettings};
@@ -193,16 +195,23 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         default: "CreateTime",
         doc: "Whose time a record carries: its producer's (CreateTime) or the broker's (LogAppendTime).",
         broker_name: broker("log.message.timestamp.type"),
-        effect: Effect::Kept("records keep their producer's time"),
+        effect: acts(
+            |topic| Parsed::Text(write_timestamp_type(topic.timestamp_type).to_owned()),
+            |topic, value| topic.timestamp_type = read_timestamp_type(value),
+        ),
     },
     TopicKey {
         name: "compression.type",
         kind: Kind::String,
         valid: Valid::OneOf(CODECS),
         default: "producer",
-        doc: "How batches are stored: as their producer compressed them, or with this codec.",
+        doc: "How batches are stored: as their producer compressed them (producer), in this codec, or uncompressed. Batches \
+              of another codec are compressed anew as they come; one that would not get smaller is stored uncompressed.",
         broker_name: broker("compression.type"),
-        effect: Effect::Kept("batches are stored as their producer compressed them"),
+        effect: acts(
+            |topic| Parsed::Text(write_compression(topic.compression).to_owned()),
+            |topic, value| topic.compression = read_compression(value),
+        ),
     },
     TopicKey {
         name: "compression.gzip.level",
@@ -211,7 +220,10 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         default: "-1",
         doc: "The level where compression.type is gzip; -1 is the codec's own.",
         broker_name: broker("compression.gzip.level"),
-        effect: Effect::Kept("batches are stored as their producer compressed them"),
+        effect: acts(
+            |topic| Parsed::Whole(topic.gzip_level.into()),
+            |topic, value| topic.gzip_level = number_i32(value),
+        ),
     },
     TopicKey {
         name: "compression.lz4.level",
@@ -220,7 +232,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         default: "9",
         doc: "The level where compression.type is lz4.",
         broker_name: broker("compression.lz4.level"),
-        effect: Effect::Kept("batches are stored as their producer compressed them"),
+        effect: Effect::Kept("lz4 has one level here"),
     },
     TopicKey {
         name: "compression.zstd.level",
@@ -229,7 +241,10 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         default: "3",
         doc: "The level where compression.type is zstd.",
         broker_name: broker("compression.zstd.level"),
-        effect: Effect::Kept("batches are stored as their producer compressed them"),
+        effect: acts(
+            |topic| Parsed::Whole(topic.zstd_level.into()),
+            |topic, value| topic.zstd_level = number_i32(value),
+        ),
     },
     TopicKey {
         name: "min.cleanable.dirty.ratio",
@@ -449,6 +464,11 @@ fn number_u32(value: &Parsed) -> u32 {
     u32::try_from(number(value)).unwrap_or(u32::MAX)
 }
 
+/// Its kind lets no other number through.
+fn number_i32(value: &Parsed) -> i32 {
+    i32::try_from(number(value)).unwrap_or(i32::MAX)
+}
+
 fn whole_u64(number: u64) -> Parsed {
     Parsed::Whole(i64::try_from(number).unwrap_or(i64::MAX))
 }
@@ -488,6 +508,37 @@ fn write_durability(class: DurabilityClass) -> &'static str {
         DurabilityClass::Fsync => "fsync",
         DurabilityClass::Interval => "interval",
         DurabilityClass::Os => "os",
+    }
+}
+
+fn read_timestamp_type(value: &Parsed) -> TimestampType {
+    match value {
+        Parsed::Text(text) if text == "LogAppendTime" => TimestampType::LogAppend,
+        _ => TimestampType::Create,
+    }
+}
+
+fn write_timestamp_type(whose: TimestampType) -> &'static str {
+    match whose {
+        TimestampType::Create => "CreateTime",
+        TimestampType::LogAppend => "LogAppendTime",
+    }
+}
+
+/// Kafka calls none `uncompressed` here.
+fn read_compression(value: &Parsed) -> Option<Compression> {
+    match value {
+        Parsed::Text(text) if text == "uncompressed" => Some(Compression::None),
+        Parsed::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn write_compression(compression: Option<Compression>) -> &'static str {
+    match compression {
+        None => "producer",
+        Some(Compression::None) => "uncompressed",
+        Some(codec) => codec.name(),
     }
 }
 

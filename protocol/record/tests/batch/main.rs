@@ -8,3 +8,4 @@ mod oracle;
 mod owned;
 mod properties;
 mod refusals;
+mod rewriting;

@@ -158,8 +158,6 @@ fn records_that_do_not_parse_or_contradict_the_header_are_refused() {
             body(&[&[0, 0, 0, 1, 1, 2], &nullable(Some(b"key")), &varint(100)]),
             fault(0, RecordFault::Length),
         ),
-        ("a later time than the maximum", 1, 0, record(1, 0, None, None, &[]), max_timestamp(TIME + 1)),
-        ("no time as late as the maximum", 1, 0, record(-1, 0, None, None, &[]), max_timestamp(TIME - 1)),
     ];
     for (what, count, last_offset_delta, block, error) in cases {
         let plain = Handmade { count, last_offset_delta, ..Handmade::empty(block) };
@@ -273,8 +271,4 @@ fn check(batch: &Handmade) -> Result<(), BatchError> {
 
 fn trailing(bytes: usize) -> BatchError {
     BatchError::TrailingBytes { bytes }
-}
-
-fn max_timestamp(records: i64) -> BatchError {
-    BatchError::MaxTimestamp { header: TIME, records }
 }
