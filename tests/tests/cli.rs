@@ -215,6 +215,8 @@ fn mistakes_end_with_their_code_and_say_what_to_do() {
         (&["log", "verify", "/nowhere"], 1, "cannot read /nowhere"),
         (&["log", "verify", "/usr"], 1, "/usr is no data directory"),
         (&["log", "verify", GOLDEN, "--partition", "plain-7"], 4, "has no partition plain-7"),
+        (&["log", "repair", "/usr"], 1, "/usr is no data directory"),
+        (&["log", "repair", GOLDEN, "--accept-loss-from", "5"], 2, "--partition"),
     ] {
         let output = terminal.run(arguments);
         let (code_got, said) = (output.status.code(), text(&output.stderr));
@@ -393,7 +395,7 @@ fn a_data_directory_is_told_without_a_broker() {
 }
 
 #[test]
-fn damage_is_found_and_named_and_a_directory_that_a_daemon_has_is_left_alone() {
+fn damage_is_found_named_and_mended_and_a_directory_that_a_daemon_has_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let folio = |arguments: &[&str]| {
@@ -420,17 +422,43 @@ fn damage_is_found_and_named_and_a_directory_that_a_daemon_has_is_left_alone() {
     assert!(text(&clean.stderr).contains("no damage"), "{}", text(&clean.stderr));
     let log = data.join("topics/t-0/00000000000000000000.log");
     let mut bytes = std::fs::read(&log).unwrap();
-    bytes[100] ^= 4;
-    std::fs::write(&log, bytes).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&log, &bytes).unwrap();
     let damaged = folio(&["log", "verify", "--output", "json"]);
     assert_eq!(damaged.status.code(), Some(1));
     let lines = text(&damaged.stdout);
     let finding: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!((&finding["item"], &finding["severity"]), (&"finding".into(), &"damage".into()));
-    assert_eq!((&finding["position"], &finding["offsets"]["from"]), (&0.into(), &0.into()), "{finding}");
+    let first = finding["offsets"]["from"].as_u64().unwrap();
+    let position = finding["position"].as_u64().unwrap();
+    assert!(first > 0 && position > 0 && position <= middle as u64, "{finding}");
     assert_eq!(finding["file"], "topics/t-0/00000000000000000000.log");
     let summary: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!((&summary["item"], &summary["damage"]), (&"summary".into(), &1.into()), "{summary}");
+
+    // What would go is shown, and nothing goes.
+    let shown = folio(&["log", "repair", "--partition", "t-0"]);
+    assert_eq!(shown.status.code(), Some(1));
+    assert!(
+        text(&shown.stdout).contains(&format!("gives up offsets {first} to 9999")),
+        "{}",
+        text(&shown.stdout)
+    );
+    assert!(text(&shown.stderr).contains("nothing was changed: this is what it takes; --yes does it"));
+    assert_eq!(std::fs::read(&log).unwrap(), bytes);
+    let done = folio(&["log", "repair", "--partition", "t-0", "--yes"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert_eq!(folio(&["log", "verify"]).status.code(), Some(0));
+
+    // What stands before the damage is served again.
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut consume = Command::new(folio_tests::binary("folio"));
+    consume.args(["--broker", daemon.address(), "consume", "t", "-p", "0", "--until", "end"]);
+    let consumed = consume.output().unwrap().stdout;
+    assert_eq!(consumed.iter().filter(|byte| **byte == b'\n').count() as u64, first);
+    assert!(std::fs::read(LOG).unwrap().starts_with(&consumed));
+    assert_eq!(daemon.stop().code(), Some(0));
 }
 
 #[test]

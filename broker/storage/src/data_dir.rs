@@ -51,6 +51,7 @@ use crate::slots::{SlotsDeadline, SlotsError, SlotsFile, SlotsReport};
 use crate::trash::Trash;
 
 pub use flush::{Advanced, Closed, FlushError};
+pub(crate) use topics::make_directories;
 pub use topics::{NewTopic, TopicError};
 
 /// An open data directory.

@@ -17,6 +17,7 @@ pub mod partition;
 pub mod partition_files;
 pub mod quarantine;
 pub mod recovery;
+pub mod repair;
 mod scan;
 pub mod slots;
 pub mod trash;

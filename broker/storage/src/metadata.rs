@@ -24,6 +24,6 @@ pub use record::{
     Key, PARTITIONS_MAX, RecordError, TOPIC_NAME_LEN_MAX, Topic, TopicPhase, VALUE_SIZE_MAX, Value,
     ValueTooLarge, is_topic_name,
 };
-pub(crate) use replay::read_topics;
 pub use replay::{MetadataDamage, TornTransaction};
+pub(crate) use replay::{read_topics, salvage};
 pub use state::{Compacted, Compare, Conflict, Entry, Event, Operation, Range, Revision, State, Transaction};

@@ -30,11 +30,12 @@ use crate::epochs::Epochs;
 use crate::files::{Boot, Files};
 use crate::index::{Indexer, SegmentUid};
 use crate::partition::PartitionId;
-use crate::slots::Slot;
+use crate::slots::{Slot, SlotUpdate};
 use crate::verdict::{Evidence, Fault, Verdict, verdict};
 
 pub use damage::Damage;
 use examine::Examined;
+pub(crate) use repair::move_segments;
 pub(crate) use survey::{Durable, Survey, survey, survey_all};
 
 /// What a log is like after recovery; whoever opens it takes this at its word.
@@ -164,6 +165,24 @@ pub(crate) fn is_same_boot(slot: Option<&Slot>, boot: Boot) -> bool {
 impl Task<'_> {
     fn uid(&self, base: Offset) -> SegmentUid {
         SegmentUid::new(self.id, base, 0)
+    }
+}
+
+impl RecoveredLog {
+    /// What its slot has to say: all of it is on stable storage.
+    pub(crate) fn slot(&self, now: Timestamp, boot: Boot, run_id: u64) -> SlotUpdate {
+        let last = self.segments.last();
+        SlotUpdate {
+            leader_epoch: self.epochs.current(),
+            durable_segment_base: last.map_or(self.log_end, |segment| segment.base),
+            durable_pos: last.map_or(0, |segment| segment.len),
+            durable_next_offset: self.log_end,
+            log_start: self.log_start,
+            visible: self.log_end,
+            written_at: now,
+            boot,
+            run_id,
+        }
     }
 }
 

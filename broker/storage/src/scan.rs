@@ -87,6 +87,11 @@ impl<'f, H: FileHandle> Scan<'f, H> {
         (self.at, self.expected) = (at, expected);
     }
 
+    /// The next batch may have any epoch: it is held against something better than the one before it.
+    pub(crate) fn forget_epoch(&mut self) {
+        self.epoch_min = LeaderEpoch::NONE;
+    }
+
     /// Where the next batch begins, or the fault lies.
     pub(crate) fn at(&self) -> u64 {
         self.at

@@ -17,6 +17,7 @@
 
 mod directory;
 mod indexes;
+mod needs;
 mod partition;
 mod segment;
 mod slots;
@@ -31,6 +32,7 @@ use thiserror::Error;
 
 use crate::files::Files;
 use crate::lock::{Holder, hold_if_there};
+pub(crate) use needs::{Known, Need, Needs, Place};
 
 /// What to look at.
 #[derive(Debug, Clone, Default)]
@@ -172,15 +174,31 @@ pub fn verify<F: Files>(
     let _held = hold_if_there(files)
         .map_err(at_root)?
         .map_err(|holder| VerifyError::Locked { dir: files.root().to_owned(), holder: Box::new(holder) })?;
-    let mut findings = Findings { tell, summary: Summary::default(), is_quiet: false, bytes_total: 0 };
+    Ok(examine(files, options, tell)?.0)
+}
+
+/// As [`verify`], for who holds the lock; and what a repair would have to do.
+pub(crate) fn examine<F: Files>(
+    files: &F,
+    options: &VerifyOptions,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<(Summary, Needs), VerifyError> {
+    let mut findings = Findings {
+        tell,
+        summary: Summary::default(),
+        needs: Needs::default(),
+        is_quiet: false,
+        bytes_total: 0,
+    };
     directory::look(files, options.partition.as_deref(), &mut findings)?;
-    Ok(findings.summary)
+    Ok((findings.summary, findings.needs))
 }
 
 /// Where findings go.
 struct Findings<'a> {
     tell: &'a mut dyn FnMut(Event<'_>),
     summary: Summary,
+    needs: Needs,
     /// What is found concerns something that nobody asked about.
     is_quiet: bool,
     /// Bytes of log that there are to be read.
@@ -212,8 +230,23 @@ impl Findings<'_> {
         (self.tell)(Event::Progress { dir, done, total });
     }
 
-    fn damage(&mut self, file: &Path, what: impl fmt::Display) {
+    fn damage(&mut self, file: &Path, what: impl fmt::Display, need: Need) {
         self.about(Severity::Damage, file, what);
+        self.need(need);
+    }
+
+    fn need(&mut self, need: Need) {
+        if !self.is_quiet {
+            self.needs.add(need);
+        }
+    }
+
+    /// As [`add`](Self::add), and if it is damage, this is what it needs.
+    fn add_with(&mut self, finding: Finding, need: Need) {
+        if finding.severity == Severity::Damage {
+            self.need(need);
+        }
+        self.add(finding);
     }
 }
 
@@ -269,16 +302,24 @@ impl fmt::Display for Finding {
             write!(f, ", byte {position}")?;
         }
         write!(f, ": {}", self.what)?;
-        match self.offsets {
-            Some(Offsets { from, to: Some(to) }) if to == from + 1 => write!(f, "; offset {from}")?,
-            Some(Offsets { from, to: Some(to) }) => write!(f, "; offsets {from} to {}", to - 1)?,
-            Some(Offsets { from, to: None }) => write!(f, "; offsets from {from} on")?,
-            None => {}
+        if let Some(offsets) = self.offsets {
+            write!(f, "; {offsets}")?;
         }
         match self.bytes {
             Some(1) => f.write_str(", 1 byte"),
             Some(bytes) => write!(f, ", {bytes} bytes"),
             None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Offsets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self { from, to: Some(to) } if to == from + 1 => write!(f, "offset {from}"),
+            Self { from, to: Some(to) } if to <= from => f.write_str("no offset"),
+            Self { from, to: Some(to) } => write!(f, "offsets {from} to {}", to - 1),
+            Self { from, to: None } => write!(f, "offsets from {from} on"),
         }
     }
 }

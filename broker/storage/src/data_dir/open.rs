@@ -21,7 +21,7 @@ use crate::log::{Log, LogOptions};
 use crate::metadata::{METADATA_LOG_NAME, MetadataLog, MetadataOpenError, Topic};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
 use crate::quarantine::QUARANTINE_NAME;
-use crate::slots::{SLOTS_NAME, SlotUpdate, SlotsDeadline, SlotsFile};
+use crate::slots::{SLOTS_NAME, SlotsDeadline, SlotsFile};
 use crate::trash::{TRASH_NAME, Trash, purge};
 
 impl<F: Files> DataDir<F> {
@@ -241,18 +241,7 @@ impl<F: Files> Opening<'_, F> {
         let mut is_written = false;
         for partition in recovered {
             let (Ok((log, _)), Some(number)) = (&partition.outcome, partition.slot) else { continue };
-            let last = log.segments.last();
-            let update = SlotUpdate {
-                leader_epoch: log.epochs.current(),
-                durable_segment_base: last.map_or(log.log_end, |segment| segment.base),
-                durable_pos: last.map_or(0, |segment| segment.len),
-                durable_next_offset: log.log_end,
-                log_start: log.log_start,
-                visible: log.log_end,
-                written_at: self.now,
-                boot: self.files.boot(),
-                run_id: self.options.run_id,
-            };
+            let update = log.slot(self.now, self.files.boot(), self.options.run_id);
             slots.write(number, &update).map_err(|source| self.io(SLOTS_NAME, source))?;
             is_written = true;
         }

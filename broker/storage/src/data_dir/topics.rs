@@ -307,7 +307,7 @@ pub(super) fn ready_transaction(uuid: Uuid, topic: &Topic) -> Transaction {
 }
 
 /// Makes partition directories; when this returns they are on stable storage. Ones that are there already are left.
-pub(super) fn make_directories<F: Files>(files: &F, metas: &[(PathBuf, PartitionMeta)]) -> io::Result<()> {
+pub(crate) fn make_directories<F: Files>(files: &F, metas: &[(PathBuf, PartitionMeta)]) -> io::Result<()> {
     let mut made = BTreeMap::new();
     for (dir, meta) in metas {
         if files.entry(dir)?.is_some() {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::record::{Key, RecordError, Topic, Value};
 use super::state::{Operation, Revision, State};
 use crate::files::FileHandle;
-use crate::scan::{Rules, Scan, Step};
+use crate::scan::{Rules, Scan, Step, next_intact};
 use crate::verdict::Fault;
 
 /// What a log adds up to.
@@ -80,10 +80,13 @@ pub(super) const TRANSACTION_SIZE_MAX: usize = 4 * 1024 * 1024;
 /// The only epoch: the metadata of one node has no other leader.
 pub(super) const EPOCH: LeaderEpoch = LeaderEpoch::new(0);
 
+/// Rewriting leaves gaps between transactions.
+const RULES: Rules =
+    Rules { batch_size_max: TRANSACTION_SIZE_MAX as u64, may_have_gaps: true, epoch_max: EPOCH };
+
 /// Adds a log up.
 pub(super) fn replay(file: &impl FileHandle) -> Result<Replayed, ReplayError> {
-    let rules = Rules { batch_size_max: TRANSACTION_SIZE_MAX as u64, may_have_gaps: true, epoch_max: EPOCH };
-    let mut scan = Scan::new(file, 0, Offset::ZERO, EPOCH, rules)?;
+    let mut scan = Scan::new(file, 0, Offset::ZERO, EPOCH, RULES)?;
     let mut state = State::default();
     loop {
         let (at, offset) = (scan.at(), scan.expected());
@@ -117,6 +120,28 @@ pub(crate) fn read_topics(
 ) -> Result<(BTreeMap<Uuid, Topic>, Option<TornTransaction>), String> {
     let replayed = replay(file).map_err(|error| error.to_string())?;
     Ok((replayed.state.topics().collect(), replayed.torn))
+}
+
+/// What can still be read of a damaged log: every transaction that is intact, in order.
+pub(crate) fn salvage(file: &impl FileHandle) -> io::Result<State> {
+    let mut state = State::default();
+    let mut scan = Scan::new(file, 0, Offset::ZERO, EPOCH, RULES)?;
+    loop {
+        let (at, due) = (scan.at(), scan.expected());
+        match scan.next()? {
+            Step::End => return Ok(state),
+            Step::Batch { batch, .. } => {
+                // One that this build does not understand says nothing to it.
+                if let Ok(operations) = operations(&batch) {
+                    state.apply(revision(batch.header()), operations);
+                }
+            }
+            Step::Fault(_) => match next_intact(file, at, due..Offset::new(i64::MAX))? {
+                Some((at, offset)) => scan.resume(at, offset),
+                None => return Ok(state),
+            },
+        }
+    }
 }
 
 /// The revision of the transaction with this header.

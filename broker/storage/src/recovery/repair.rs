@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use folio_record::Timestamp;
+
 use super::examine::{Examined, FoundFault};
 use super::{Cut, RecoveryError, Survey, Task};
 use crate::files::{FileHandle, Files, OpenMode};
@@ -20,19 +22,8 @@ pub(super) fn cut<F: Files>(
 ) -> Result<Cut, RecoveryError> {
     let path = survey.log_path(found.segment);
     let io = |source| RecoveryError::Io { path: path.clone(), source };
-    let mut segments_moved = Vec::new();
-    for segment in survey.segments[found.segment + 1..].iter().rev() {
-        for file in SegmentFile::ALL {
-            let path = file.path(&survey.dir, segment.base);
-            if files.entry(&path).map_err(io)?.is_none() {
-                continue;
-            }
-            let reason =
-                format!("it lies behind a torn write at byte {} of {}", found.pos, path_name(survey, found));
-            let note = Note::new(&path, 0, reason, task.now).starting_at(segment.base);
-            segments_moved.push(quarantine::move_here(files, &path, note).map_err(io)?);
-        }
-    }
+    let reason = format!("it lies behind a torn write at byte {} of {}", found.pos, path_name(survey, found));
+    let segments_moved = move_segments(files, survey, found.segment + 1, &reason, task.now).map_err(io)?;
     let log = files.open(&path, OpenMode::Write).map_err(io)?;
     let bytes = log.len().map_err(io)? - found.pos;
     let mut cut = Cut {
@@ -55,6 +46,28 @@ pub(super) fn cut<F: Files>(
         files.sync_dir(&survey.dir).map_err(io)?;
     }
     Ok(cut)
+}
+
+/// Moves the segments from number `from` on to quarantine, newest first. Says where their files are now.
+pub(crate) fn move_segments<F: Files>(
+    files: &F,
+    survey: &Survey,
+    from: usize,
+    reason: &str,
+    now: Timestamp,
+) -> io::Result<Vec<PathBuf>> {
+    let mut moved = Vec::new();
+    for segment in survey.segments[from..].iter().rev() {
+        for file in SegmentFile::ALL {
+            let path = file.path(&survey.dir, segment.base);
+            if files.entry(&path)?.is_none() {
+                continue;
+            }
+            let note = Note::new(&path, 0, reason.to_owned(), now).starting_at(segment.base);
+            moved.push(quarantine::move_here(files, &path, note)?);
+        }
+    }
+    Ok(moved)
 }
 
 /// Writes every index that is not what it should be; returns of how many segments.

@@ -68,6 +68,29 @@ pub enum SlotsError {
     Io(#[from] io::Error),
 }
 
+/// Why a header is not that of this directory's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum HeaderError {
+    /// A start writes it anew.
+    #[error("its header is damaged; a start writes it anew")]
+    Damaged,
+    /// A start is refused.
+    #[error("it belongs to data directory {found}, not to {expected}")]
+    Foreign {
+        /// This directory.
+        expected: Uuid,
+        /// The other one.
+        found: Uuid,
+    },
+}
+
+impl HeaderError {
+    /// Whether it is intact, and another directory's.
+    pub(crate) fn is_foreign(self) -> bool {
+        matches!(self, Self::Foreign { .. })
+    }
+}
+
 /// Why a partition cannot have the slot that its directory names.
 #[derive(Debug, Error)]
 pub enum AdoptError {
@@ -250,18 +273,19 @@ fn header(dir: Uuid) -> Vec<u8> {
     bytes
 }
 
-/// Whether `bytes` are the whole header, zeros included, of the file of `dir` (of any directory, if it is not known).
-pub(crate) fn check_header_bytes(bytes: &[u8], dir: Option<Uuid>) -> Result<(), String> {
+/// Whether `bytes` are the whole header, zeros included, of the file of `dir` (of any directory, if it is not known);
+/// says of which.
+pub(crate) fn check_header_bytes(bytes: &[u8], dir: Option<Uuid>) -> Result<Uuid, HeaderError> {
     let found = Uuid::from_bytes(field(bytes, DIR_AT));
     match dir {
-        _ if bytes != header(found) => Err("its header is damaged; a start writes it anew".to_owned()),
-        Some(expected) if expected != found => Err(SlotsError::Foreign { expected, found }.to_string()),
-        _ => Ok(()),
+        _ if bytes != header(found) => Err(HeaderError::Damaged),
+        Some(expected) if expected != found => Err(HeaderError::Foreign { expected, found }),
+        _ => Ok(found),
     }
 }
 
 fn check_header(file: &impl FileHandle, dir: Uuid) -> Result<Header, SlotsError> {
-    let mut bytes = [0; USED];
+    let mut bytes = [0; HEADER_SIZE as usize];
     file.read_at(&mut bytes, 0)?;
     let crc = u32::from_be_bytes(field(&bytes, CRC_AT));
     if field(&bytes, 0) != HEADER_MAGIC || crc != crc32fast::hash(&bytes[..CRC_AT]) {
@@ -274,6 +298,9 @@ fn check_header(file: &impl FileHandle, dir: Uuid) -> Result<Header, SlotsError>
     let found = Uuid::from_bytes(field(&bytes, DIR_AT));
     if found != dir {
         return Err(SlotsError::Foreign { expected: dir, found });
+    }
+    if bytes[..] != header(dir) {
+        return Ok(Header::Damaged);
     }
     Ok(Header::Good)
 }

@@ -1,14 +1,14 @@
 //! The files of the directory as a whole, and which partitions there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use folio_record::Offset;
+use folio_record::{Offset, Timestamp};
 use uuid::Uuid;
 
 use super::partition::{self, Partition};
 use super::slots::Slots;
-use super::{Finding, Findings, Severity, VerifyError};
+use super::{Finding, Findings, Known, Need, Severity, VerifyError};
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker, CleanPartition};
 use crate::data_dir::{TOPICS_NAME, partition_dir};
 use crate::envelope::ENVELOPE_SIZE_MAX;
@@ -29,6 +29,8 @@ struct Directory<'a, 'f, F> {
     was_closed: bool,
     rows: HashMap<PartitionId, CleanPartition>,
     slots: Slots,
+    /// Where directories belong that have another name.
+    renamed: BTreeSet<PathBuf>,
 }
 
 /// Looks at everything, or at what concerns the partition named `only`.
@@ -44,7 +46,10 @@ pub(super) fn look<F: Files>(
     let was_closed = marker.is_some();
     let slots = Slots::look(files, node.map(|node| node.dir), was_closed, findings);
     let rows = marker.iter().flat_map(|marker| &marker.partitions).map(|row| (row.partition, *row));
-    let mut directory = Directory { files, findings, only, was_closed, rows: rows.collect(), slots };
+    let (rows, renamed) = (rows.collect(), BTreeSet::new());
+    findings.needs.node = node;
+    findings.needs.slots_dir = slots.dir;
+    let mut directory = Directory { files, findings, only, was_closed, rows, slots, renamed };
     let topics = directory.topics();
     directory.names();
     directory.quarantine();
@@ -69,7 +74,7 @@ fn look_at_node<F: Files>(files: &F, findings: &mut Findings<'_>) -> Result<Opti
         }
         Ok(node) => Ok(Some(node)),
         Err(what) => {
-            findings.damage(path, what);
+            findings.damage(path, what, Need::Node);
             Ok(None)
         }
     }
@@ -91,7 +96,7 @@ fn look_at_marker<F: Files>(
         },
         Err(error) => format!("cannot be read: {error}"),
     };
-    findings.damage(path, what);
+    findings.damage(path, what, Need::Marker);
     None
 }
 
@@ -105,15 +110,16 @@ impl<F: Files> Directory<'_, '_, F> {
                     let severity = Severity::unless_crashed(!self.was_closed);
                     let what = format!("the last metadata transaction was interrupted: {}", torn.fault);
                     let finding = Finding::new(severity, path, what);
-                    self.findings.add(finding.at(torn.at).of_bytes(torn.bytes).affecting(torn.offset, None));
+                    let finding = finding.at(torn.at).of_bytes(torn.bytes).affecting(torn.offset, None);
+                    self.findings.add_with(finding, Need::Metadata);
                 }
                 return Some(topics);
             }
             Ok(Err(what)) => what,
             Err(error) => format!("cannot be opened: {error}"),
         };
-        self.findings
-            .damage(path, format_args!("{what}; `folio log repair --metadata` reads it from the partitions"));
+        let what = format!("{what}; `folio log repair --metadata` reads it from the partitions");
+        self.findings.damage(path, what, Need::Metadata);
         None
     }
 
@@ -134,7 +140,8 @@ impl<F: Files> Directory<'_, '_, F> {
                     let what = "left by a write that was interrupted before it took effect";
                     self.findings.about(Severity::Interrupted, &path, what);
                 } else if !is_ours {
-                    self.findings.damage(&path, "does not belong in a data directory");
+                    let need = Need::Aside(path.clone());
+                    self.findings.damage(&path, "does not belong in a data directory", need);
                 }
             }
         }
@@ -156,11 +163,14 @@ impl<F: Files> Directory<'_, '_, F> {
         for entry in self.list(dir) {
             let path = dir.join(&entry.name);
             match is_damaged_copy(self.files, &path) {
-                Ok(true) => self
-                    .findings
-                    .damage(&path, "the copy is not what was copied: its checksum is in its name"),
+                Ok(true) => {
+                    let what = "the copy is not what was copied: its checksum is in its name";
+                    self.findings.damage(&path, what, Need::Aside(path.clone()));
+                }
                 Ok(false) => {}
-                Err(error) => self.findings.damage(&path, format_args!("cannot be read: {error}")),
+                Err(error) => {
+                    self.findings.about(Severity::Damage, &path, format_args!("cannot be read: {error}"));
+                }
             }
         }
     }
@@ -173,13 +183,19 @@ impl<F: Files> Directory<'_, '_, F> {
             let partition = only.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Err(VerifyError::NoSuchPartition { dir: self.files.root().to_owned(), partition });
         }
-        let wanted: Vec<Partition> = found
-            .into_iter()
-            .filter(|found| self.only.as_ref().is_none_or(|only| found.dir == *only))
-            .collect();
+        for partition in &found {
+            let Partition { dir, meta, batch_size_max } = partition;
+            let slot = self.slots.of(meta.slot, meta.id).slot();
+            let known = Known { meta: *meta, slot, batch_size_max: *batch_size_max, end: None };
+            self.findings.needs.partitions.insert(dir.clone(), known);
+        }
+        self.findings.needs.slots = self.slots.all();
+        let only = self.only.clone();
+        let asked = |found: &&Partition| only.as_ref().is_none_or(|only| found.dir == *only);
         self.findings.is_quiet = false;
-        self.findings.bytes_total = wanted.iter().map(|partition| self.log_bytes(&partition.dir)).sum();
-        for found in &wanted {
+        self.findings.bytes_total =
+            found.iter().filter(asked).map(|partition| self.log_bytes(&partition.dir)).sum();
+        for found in found.iter().filter(asked) {
             let known = self.slots.of(found.meta.slot, found.meta.id);
             let row = self.rows.get(&found.meta.id).filter(|_| self.was_closed);
             partition::look(self.files, found, known, row, self.findings);
@@ -207,13 +223,17 @@ impl<F: Files> Directory<'_, '_, F> {
             wanted.remove(&dir);
         }
         for (dir, (id, topic)) in wanted {
+            if self.renamed.contains(&dir) {
+                continue;
+            }
             self.speak_up_about(&dir);
             if id.partition >= topic.partitions_ready {
                 let what = "the partition is announced, and its directory not made yet";
                 self.findings.about(Severity::Interrupted, &dir, what);
             } else {
                 let finding = Finding::new(Severity::Damage, &dir, "the partition's directory is missing");
-                self.findings.add(finding.affecting(Offset::ZERO, None));
+                let finding = finding.affecting(Offset::ZERO, None);
+                self.findings.add_with(finding, Need::Missing(dir, id));
             }
         }
         found
@@ -227,7 +247,8 @@ impl<F: Files> Directory<'_, '_, F> {
         topics: Option<&BTreeMap<Uuid, Topic>>,
     ) -> Option<Partition> {
         if entry.kind != EntryKind::Directory {
-            self.findings.damage(dir, "does not belong among the partitions");
+            let need = Need::Aside(dir.to_owned());
+            self.findings.damage(dir, "does not belong among the partitions", need);
             return None;
         }
         if entry.name.ends_with(".tmp") {
@@ -241,18 +262,25 @@ impl<F: Files> Directory<'_, '_, F> {
             Ok(None) => Err("the file is missing".to_owned()),
             Err(error) => Err(format!("cannot be read: {error}")),
         };
-        let meta = match meta {
-            Ok(meta) => meta,
-            Err(what) => {
-                self.findings.damage(&path, format_args!("{what}: nothing says whose directory this is"));
-                return None;
+        let meta = match (meta, wanted) {
+            (Ok(meta), _) => meta,
+            (Err(what), wanted) => {
+                let what = format!("{what}: nothing says whose directory this is");
+                let Some((id, _)) = wanted else {
+                    self.findings.damage(&path, what, Need::Aside(dir.to_owned()));
+                    return None;
+                };
+                self.findings.damage(&path, what, Need::Identity(dir.to_owned()));
+                // By its name it is this one, and its slot is the one that speaks of it.
+                let slot = self.slots.number_of(id).unwrap_or(u32::MAX);
+                PartitionMeta { id, slot, created: Timestamp::NONE }
             }
         };
         let Some(topics) = topics else {
             return Some(Partition { dir: dir.to_owned(), meta, batch_size_max: None });
         };
-        let known = topics.get(&meta.id.topic);
-        match (wanted, known) {
+        let topic = topics.get(&meta.id.topic);
+        match (wanted, topic) {
             (Some((id, topic)), _) if id == meta.id => {
                 let batch_size_max = batch_size_max(topic);
                 return Some(Partition { dir: dir.to_owned(), meta, batch_size_max });
@@ -260,12 +288,28 @@ impl<F: Files> Directory<'_, '_, F> {
             (_, Some(topic)) if topic.phase == TopicPhase::Deleted => {
                 self.findings.about(Severity::Interrupted, dir, "its topic is deleted");
             }
-            (_, Some(topic)) => self
-                .findings
-                .damage(dir, format_args!("it is the directory of {}-{}", topic.name, meta.id.partition)),
-            (_, None) => self.findings.damage(dir, "the metadata log does not know its topic"),
+            (_, Some(topic)) => return self.misplaced(dir, meta, topic),
+            (_, None) => {
+                let need = Need::Stranger(dir.to_owned(), meta);
+                self.findings.damage(dir, "the metadata log does not know its topic", need);
+            }
         }
         None
+    }
+
+    /// A directory whose name is not that of its partition.
+    fn misplaced(&mut self, dir: &Path, meta: PartitionMeta, topic: &Topic) -> Option<Partition> {
+        let belongs = partition_dir(&topic.name, meta.id.partition);
+        let is_free = matches!(self.files.entry(&belongs), Ok(None));
+        let what = format!("it is the directory of {}-{}", topic.name, meta.id.partition);
+        let dir = dir.to_owned();
+        if !is_free || meta.id.partition >= topic.partitions {
+            self.findings.damage(&dir, what, Need::Aside(dir.clone()));
+            return None;
+        }
+        self.findings.damage(&dir, what, Need::Rename(dir.clone(), belongs.clone()));
+        self.renamed.insert(belongs);
+        Some(Partition { dir, meta, batch_size_max: batch_size_max(topic) })
     }
 
     /// Findings about this directory were asked for, even if those about others were not.
@@ -282,7 +326,7 @@ impl<F: Files> Directory<'_, '_, F> {
         match self.files.list(dir) {
             Ok(entries) => entries,
             Err(error) => {
-                self.findings.damage(dir, format_args!("cannot be listed: {error}"));
+                self.findings.about(Severity::Damage, dir, format_args!("cannot be listed: {error}"));
                 Vec::new()
             }
         }

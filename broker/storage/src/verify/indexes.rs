@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use folio_record::{BatchHeader, Offset, Timestamp};
 
-use super::{Finding, Findings, Severity};
-use crate::files::{FileHandle, Files, OpenMode};
+use super::{Finding, Findings, Need, Severity};
+use crate::files::{FileHandle, Files, OpenMode, parent};
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
@@ -163,11 +163,12 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
         let (len, header, read, file) = match opened {
             Ok(opened) => opened,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                findings.about(severity, &self.path, "the index is missing; the next start builds it anew");
+                let what = "the index is missing; the next start builds it anew";
+                findings.add_with(Finding::new(severity, &self.path, what), self.need());
                 return None;
             }
             Err(error) => {
-                findings.damage(&self.path, format_args!("cannot be read: {error}"));
+                findings.damage(&self.path, format_args!("cannot be read: {error}"), self.need());
                 return None;
             }
         };
@@ -178,7 +179,7 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
                 let is_lost = read < INDEX_HEADER_SIZE || header == [0; INDEX_HEADER_SIZE];
                 let severity = Severity::unless_crashed(self.may_be_torn && is_lost);
                 let finding = Finding::new(severity, &self.path, format_args!("as an index, {error}"));
-                findings.add(finding.at(0).of_bytes(len));
+                findings.add_with(finding.at(0).of_bytes(len), self.need());
                 return None;
             }
         };
@@ -186,7 +187,7 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
         let whole = entry_position(self.count);
         if len > whole {
             let finding = Finding::new(severity, &self.path, "the file ends inside an entry");
-            findings.add(finding.at(whole).of_bytes(len - whole));
+            findings.add_with(finding.at(whole).of_bytes(len - whole), self.need());
         }
         self.file = Some(file);
         self.advance();
@@ -235,6 +236,11 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
         self.window.as_chunks().0.get(within as usize).copied()
     }
 
+    /// It is built anew with the rest of the log that it belongs to.
+    fn need(&self) -> Need {
+        Need::Log(parent(&self.path).to_owned())
+    }
+
     /// What was found in the file.
     fn tell(&mut self, is_partial: bool, findings: &mut Findings<'_>) {
         while let Some((number, _)) = self.next {
@@ -259,7 +265,8 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
             };
             let what = format!("entry {} {what}{others}", tally.first);
             let finding = Finding::new(severity, &self.path, what).at(entry_position(tally.first));
-            findings.add(finding.of_bytes(u64::from(tally.count) * INDEX_ENTRY_SIZE as u64));
+            let bytes = u64::from(tally.count) * INDEX_ENTRY_SIZE as u64;
+            findings.add_with(finding.of_bytes(bytes), self.need());
         }
         let is_whole = self.damaged.count + self.zero.count + self.untrue.count == 0;
         if self.absent > 0 && !is_partial && is_whole && self.file.is_some() {

@@ -6,7 +6,7 @@ use folio_record::{LeaderEpoch, Offset};
 
 use super::segment::{self, Ended, Expected};
 use super::slots::Known;
-use super::{Finding, Findings, Severity};
+use super::{Finding, Findings, Need, Place, Severity};
 use crate::clean::{CLEAN_NAME, CleanPartition};
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::epochs::{EPOCHS_NAME, Epochs};
@@ -37,13 +37,16 @@ pub(super) fn look<F: Files>(
     findings.summary.partitions += 1;
     let survey = match survey_all(files, &partition.dir) {
         Ok(survey) => survey,
-        Err(damage) => return findings.damage(&partition.dir, damage),
+        Err(damage) => return findings.about(Severity::Damage, &partition.dir, damage),
     };
     let slot = slot(partition, known, &survey, row.is_some(), findings);
     let epochs = epochs(files, &partition.dir, slot.as_ref(), findings);
     names(&survey, slot.as_ref(), row.is_some(), findings);
     let survey = survey.without_expired(slot.as_ref());
     let end = log(files, partition, &survey, slot.as_ref(), epochs.as_ref(), row.is_some(), findings);
+    if let Some(known) = findings.needs.partitions.get_mut(&partition.dir) {
+        known.end = end;
+    }
     if let (Some(row), Some(end)) = (row, end) {
         marker(partition, row, &survey, end, findings);
     }
@@ -60,25 +63,18 @@ fn slot(
     let has_data = survey.segments.iter().any(|segment| segment.len > 0);
     let number = partition.meta.slot;
     let path = partition.dir.join(PARTITION_META_NAME);
-    match known {
+    let what = match known {
         Known::Slot(slot) => return Some(slot),
-        Known::NoSuchSlot => {
-            findings.damage(&path, format_args!("slot {number}, which it names, does not exist"));
-        }
+        Known::NoSuchSlot => format!("slot {number}, which it names, does not exist"),
         Known::Lost if has_data => {
-            findings.damage(
-                &path,
-                format_args!(
-                    "slot {number}, which it names, is damaged: nothing tells how far the log was durable"
-                ),
-            );
+            format!("slot {number}, which it names, is damaged: nothing tells how far the log was durable")
         }
         Known::Nothing if was_closed && has_data => {
-            findings
-                .damage(&path, format_args!("slot {number}, which it names, says nothing of this partition"));
+            format!("slot {number}, which it names, says nothing of this partition")
         }
-        Known::Lost | Known::Nothing => {}
-    }
+        Known::Lost | Known::Nothing => return None,
+    };
+    findings.damage(&path, what, Need::Log(partition.dir.clone()));
     None
 }
 
@@ -106,15 +102,15 @@ fn epochs<F: Files>(
         Ok(None) => "the file is missing".to_owned(),
         Err(error) => format!("cannot be read: {error}"),
     };
-    findings.damage(&path, what);
+    findings.damage(&path, what, Need::Log(dir.to_owned()));
     None
 }
 
 /// Files that do not belong, and files that are on their way out.
 fn names(survey: &Survey, slot: Option<&Slot>, was_closed: bool, findings: &mut Findings<'_>) {
     for path in &survey.foreign {
-        findings
-            .damage(path, "does not belong in a partition: move it away, or start the build that made it");
+        let what = "does not belong in a partition: move it away, or start the build that made it";
+        findings.damage(path, what, Need::Aside(path.clone()));
     }
     for path in &survey.without_expired(slot).garbage {
         let name = path.file_name().and_then(|name| name.to_str());
@@ -131,7 +127,8 @@ fn names(survey: &Survey, slot: Option<&Slot>, was_closed: bool, findings: &mut 
             }
             _ => {
                 let severity = Severity::unless_crashed(!was_closed);
-                findings.about(severity, path, "the log that it belongs to is missing");
+                let finding = Finding::new(severity, path, "the log that it belongs to is missing");
+                findings.add_with(finding, Need::Aside(path.clone()));
             }
         }
     }
@@ -151,7 +148,7 @@ fn log<F: Files>(
         Ok(Some(durable)) => durable,
         Ok(None) => return slot.map(|slot| slot.durable_next_offset),
         Err(damage) => {
-            findings.add(about_log(&partition.dir, &damage));
+            findings.add_with(about_log(&partition.dir, &damage), Need::Log(partition.dir.clone()));
             // What is there is read all the same, as if nothing were known of it.
             survey.durable(None).ok().flatten()?
         }
@@ -184,7 +181,9 @@ fn log<F: Files>(
                     &survey.log_path(number),
                     format_args!("cannot be read: {error}"),
                 );
-                findings.add(finding.affecting(survey.segments[number].base, survey.next_base(number)));
+                let segment = survey.segments[number].base;
+                let cut = Need::Cut(partition.dir.clone(), Place { offset: segment, segment, at: 0 });
+                findings.add_with(finding.affecting(segment, survey.next_base(number)), cut);
                 None
             }
         };
@@ -220,6 +219,6 @@ fn marker(
             row.active_base,
             row.next_offset,
         );
-        findings.damage(Path::new(CLEAN_NAME), what);
+        findings.damage(Path::new(CLEAN_NAME), what, Need::Marker);
     }
 }

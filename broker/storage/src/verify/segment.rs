@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use folio_record::{BatchHeader, LeaderEpoch, Offset};
 
 use super::indexes::Indexes;
-use super::{Finding, Findings, Severity};
+use super::{Finding, Findings, Need, Place, Severity};
 use crate::epochs::Epochs;
 use crate::files::{Files, OpenMode};
 use crate::index::SegmentUid;
@@ -82,6 +82,9 @@ pub(super) fn look<F: Files>(
                 *epoch_min = header.leader_epoch;
                 walk.batch(at, &header);
                 indexes.batch(at, &header);
+                if expected.epochs.is_some() {
+                    scan.forget_epoch();
+                }
                 continue;
             }
             Step::Fault(fault) => fault,
@@ -121,8 +124,10 @@ impl Walk<'_, '_> {
             if let Some(reason) = self.judge(at, fault) {
                 let bytes = header.total_size() as u64;
                 let (from, to) = (header.base_offset, Some(header.next_offset()));
-                self.damaged(at, format_args!("{fault}; {reason}"), bytes, from, to);
-                self.has_gap = false;
+                let finding = Finding::new(Severity::Damage, &self.path, format_args!("{fault}; {reason}"));
+                let dir = self.expected.survey.dir.clone();
+                let need = Need::Epoch(dir, self.path.clone(), at, epoch);
+                self.findings.add_with(finding.at(at).of_bytes(bytes).affecting(from, to), need);
             }
         }
     }
@@ -158,7 +163,9 @@ impl Walk<'_, '_> {
     ) {
         self.has_gap = true;
         let finding = Finding::new(Severity::Damage, &self.path, what);
-        self.findings.add(finding.at(at).of_bytes(bytes).affecting(from, to));
+        let segment = self.expected.survey.segments[self.number].base;
+        let cut = Need::Cut(self.expected.survey.dir.clone(), Place { offset: from, segment, at });
+        self.findings.add_with(finding.at(at).of_bytes(bytes).affecting(from, to), cut);
     }
 
     fn pass_durable(&mut self, at: u64, due: Offset) {
@@ -180,7 +187,8 @@ impl Walk<'_, '_> {
                 durable.pos,
                 self.path.display()
             );
-            self.findings.damage(Path::new(SLOTS_NAME), what);
+            let need = Need::Log(self.expected.survey.dir.clone());
+            self.findings.damage(Path::new(SLOTS_NAME), what, need);
         }
         let (Ended::At(ends), Some(next_base)) = (ended, next_base) else { return };
         if *ends == next_base {

@@ -1,11 +1,11 @@
 //! Every copy of every slot.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use uuid::Uuid;
 
-use super::{Finding, Findings, Severity};
+use super::{Finding, Findings, Need, Severity};
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::partition::PartitionId;
 use crate::slots::{
@@ -21,6 +21,8 @@ pub(super) struct Slots {
     damaged: HashSet<u32>,
     /// How many slots there is room for.
     count: u32,
+    /// The directory that it says it is of.
+    pub(super) dir: Option<Uuid>,
 }
 
 /// What is known of a partition's durable point.
@@ -36,6 +38,13 @@ pub(super) enum Known {
     NoSuchSlot,
 }
 
+impl Known {
+    /// The slot, if there is one.
+    pub(super) fn slot(self) -> Option<Slot> {
+        if let Self::Slot(slot) = self { Some(slot) } else { None }
+    }
+}
+
 impl Slots {
     /// Reads the file. `was_closed`: nothing was being written when the last run ended.
     pub(super) fn look<F: Files>(
@@ -49,12 +58,22 @@ impl Slots {
         match files.open(path, OpenMode::Read) {
             Ok(file) => {
                 if let Err(error) = slots.read(&file, dir, was_closed, findings) {
-                    findings.damage(path, format_args!("cannot be read: {error}"));
+                    findings.damage(path, format_args!("cannot be read: {error}"), Need::Slots);
                 }
             }
-            Err(error) => findings.damage(path, format_args!("cannot be opened: {error}")),
+            Err(error) => findings.damage(path, format_args!("cannot be opened: {error}"), Need::Slots),
         }
         slots
+    }
+
+    /// The number of the slot that speaks of partition `id`.
+    pub(super) fn number_of(&self, id: PartitionId) -> Option<u32> {
+        self.newest.iter().find(|(_, slot)| slot.partition == id).map(|(number, _)| *number)
+    }
+
+    /// All that is known, by partition.
+    pub(super) fn all(&self) -> BTreeMap<PartitionId, (u32, Slot)> {
+        self.newest.iter().map(|(number, slot)| (slot.partition, (*number, *slot))).collect()
     }
 
     /// What slot `number` says of partition `id`.
@@ -78,8 +97,13 @@ impl Slots {
         let len = file.len()?;
         let mut header = vec![0; HEADER_SIZE as usize];
         file.read_at(&mut header, 0)?;
-        if let Err(what) = check_header_bytes(&header, dir) {
-            findings.add(Finding::new(Severity::Damage, path, what).at(0).of_bytes(HEADER_SIZE));
+        match check_header_bytes(&header, dir) {
+            Ok(dir) => self.dir = Some(dir),
+            Err(error) => {
+                let need = if error.is_foreign() { Need::Slots } else { Need::SlotsHeader };
+                let finding = Finding::new(Severity::Damage, path, error);
+                findings.add_with(finding.at(0).of_bytes(HEADER_SIZE), need);
+            }
         }
         let body = len.saturating_sub(HEADER_SIZE);
         let extents = u32::try_from(body / EXTENT_SIZE).unwrap_or(u32::MAX / SLOTS_PER_EXTENT);
@@ -88,7 +112,8 @@ impl Slots {
             let from = HEADER_SIZE + u64::from(extents) * EXTENT_SIZE;
             let what = "the file ends inside an extent of slots";
             let severity = Severity::unless_crashed(!was_closed);
-            findings.add(Finding::new(severity, path, what).at(from).of_bytes(len - from));
+            let finding = Finding::new(severity, path, what).at(from).of_bytes(len - from);
+            findings.add_with(finding, Need::SlotsHeader);
         }
         self.count = extents.saturating_mul(SLOTS_PER_EXTENT);
         for number in 0..self.count {
@@ -132,8 +157,8 @@ impl Slots {
                 self.damaged.insert(number);
             }
             let at = slot_position(number, seq as u64);
-            findings
-                .add(Finding::new(severity, Path::new(SLOTS_NAME), what).at(at).of_bytes(SLOT_SIZE as u64));
+            let finding = Finding::new(severity, Path::new(SLOTS_NAME), what).at(at);
+            findings.add_with(finding.of_bytes(SLOT_SIZE as u64), Need::SlotCopy(at));
         }
         self.newest.extend(newest(copies[0], copies[1]).map(|slot| (number, slot)));
         Ok(())

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
 
 mod crashes;
+mod repair;
 mod rig;
 mod rot;

@@ -26,6 +26,36 @@ pub(crate) enum End {
     PowerCut,
 }
 
+/// What changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change {
+    /// This bit of the file.
+    Flip(usize),
+    /// The file ends here.
+    Cut(usize),
+}
+
+impl Change {
+    pub(crate) fn of(bytes: &[u8], is_cut: bool, place: prop::sample::Index) -> Self {
+        if is_cut { Self::Cut(place.index(bytes.len())) } else { Self::Flip(place.index(bytes.len() * 8)) }
+    }
+
+    pub(crate) fn make(self, files: &SimFiles, path: &Path) {
+        files.tamper(path, |bytes| match self {
+            Self::Flip(bit) => bytes[bit / 8] ^= 1 << (bit % 8),
+            Self::Cut(len) => bytes.truncate(len),
+        });
+    }
+
+    /// The byte from which on the file is not what it was.
+    pub(crate) fn byte(self) -> usize {
+        match self {
+            Self::Flip(bit) => bit / 8,
+            Self::Cut(len) => len,
+        }
+    }
+}
+
 pub(crate) const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
 pub(crate) const RECORDS: i64 = 60;
 
@@ -122,6 +152,16 @@ pub(crate) fn batch<F: Files>(log: &Log<F>, offset: i64) -> BytesMut {
             .unwrap();
     }
     BytesMut::from(builder.build().unwrap().as_slice())
+}
+
+/// Where the batches of a log begin, and with which offsets.
+pub(crate) fn batches(log: &[u8]) -> Vec<(usize, i64)> {
+    let (mut at, mut batches) = (0, Vec::new());
+    while at < log.len() {
+        batches.push((at, i64::from_be_bytes(log[at..at + 8].try_into().unwrap())));
+        at += i32::from_be_bytes(log[at + 8..at + 12].try_into().unwrap()) as usize + 12;
+    }
+    batches
 }
 
 /// What is wrong with a directory.

@@ -10,16 +10,7 @@ use folio_storage::files::SimFiles;
 use folio_storage::verify::Severity;
 use proptest::prelude::*;
 
-use crate::rig::{End, RECORDS, directory, findings, is_log, open, read, restore};
-
-/// What changes.
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    /// This bit of the file.
-    Flip(usize),
-    /// The file ends here.
-    Cut(usize),
-}
+use crate::rig::{Change, End, RECORDS, batches, directory, findings, is_log, open, read, restore};
 
 /// What became of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +38,7 @@ proptest! {
         let good = directory(end);
         let path = file.get(&good.keys().collect::<Vec<_>>()).to_path_buf();
         prop_assume!(!good[&path].is_empty());
-        let len = good[&path].len();
-        let change = if is_cut { Change::Cut(place.index(len)) } else { Change::Flip(place.index(len * 8)) };
+        let change = Change::of(&good[&path], is_cut, place);
         look(&path, change, end)?;
     }
 }
@@ -75,10 +65,7 @@ fn a_flipped_bit_of_the_header_of_any_batch_is_found() {
 /// Opens the directory with one file changed, reads all of it, and says what became of that; `verify` is asked first.
 fn look(path: &Path, change: Change, end: End) -> Result<Outcome, TestCaseError> {
     let files = restore(directory(end));
-    files.tamper(path, |bytes| match change {
-        Change::Flip(bit) => bytes[bit / 8] ^= 1 << (bit % 8),
-        Change::Cut(len) => bytes.truncate(len),
-    });
+    change.make(&files, path);
     if let End::PowerCut = end {
         files.crash(0);
     }
@@ -141,12 +128,6 @@ fn is_beyond_telling(path: &Path, change: Change, end: End) -> bool {
 
 /// Where the base offset of the last batch lies.
 fn last_batch(log: &[u8]) -> std::ops::Range<usize> {
-    let mut at = 0;
-    loop {
-        let length = i32::from_be_bytes(log[at + 8..at + 12].try_into().unwrap()) as usize + 12;
-        if at + length >= log.len() {
-            return at..at + 8;
-        }
-        at += length;
-    }
+    let (at, _) = *batches(log).last().unwrap();
+    at..at + 8
 }

@@ -1,24 +1,44 @@
 //! `folio log`: data directories, without a broker.
 
+mod repair;
 mod verify;
 
 use std::io::{self, Write};
 use std::path::Path;
 
+use folio_record::{Offset, Timestamp};
 use folio_storage::dump::{DumpOptions, Item, dump};
 use folio_storage::files::OsFiles;
 use folio_storage::lock::holder;
+use folio_storage::repair::RepairOptions;
+use folio_storage::verify::VerifyError;
+use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::arguments::{LogCommand, Output};
 use crate::bytes_as_text::json_bytes;
 use crate::exit::Failure;
-use crate::output::{say, stdout};
+use crate::output::{human_bytes, say, stdout};
+use crate::progress::Progress;
 
 pub(crate) fn run(output: Output, command: &LogCommand) -> Result<(), Failure> {
     match command {
         LogCommand::Dump { dir, partition, records } => show(output, dir, partition.as_deref(), *records),
         LogCommand::Verify { dir, partition } => verify::run(output, dir, partition.as_deref()),
+        LogCommand::Repair { dir, partition, metadata, accept_loss_from, yes } => {
+            let options = RepairOptions {
+                partition: partition.clone(),
+                metadata: *metadata,
+                accept_loss_from: accept_loss_from.map(Offset::new),
+                apply: *yes,
+                build: concat!("folio ", env!("CARGO_PKG_VERSION")).to_owned(),
+                new_dir: Uuid::new_v4(),
+                new_cluster: Uuid::new_v4(),
+                now: Timestamp::new(jiff::Timestamp::now().as_millisecond()),
+            };
+            repair::run(output, dir, &options)
+        }
     }
 }
 
@@ -62,6 +82,27 @@ fn show(output: Output, dir: &Path, partition: Option<&str>, records: bool) -> R
     Ok(())
 }
 
+/// Renews the line that says how far it is.
+fn renew(progress: &mut Progress, dir: &Path, done: u64, total: u64) {
+    progress.renew(|| format!("{}: {} of {}", dir.display(), human_bytes(done), human_bytes(total)));
+}
+
+/// `value` with the kind of thing that it is, as every line of JSON has it.
+fn tagged(kind: &str, value: &impl Serialize) -> io::Result<Value> {
+    let mut item = json!({ "item": kind });
+    if let (Some(item), Value::Object(fields)) = (item.as_object_mut(), serde_json::to_value(value)?) {
+        item.extend(fields);
+    }
+    Ok(item)
+}
+
+fn refusal(dir: &Path, error: VerifyError) -> Failure {
+    match error {
+        VerifyError::NoSuchPartition { partition, .. } => Failure::not_in_directory(&partition, dir),
+        error => Failure::failed(error),
+    }
+}
+
 fn as_json(item: &Item) -> io::Result<Value> {
     let Item::Record { offset, timestamp, key, value, headers } = item else {
         return serde_json::to_value(item).map_err(io::Error::other);
@@ -95,6 +136,12 @@ fn line(item: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_json_says_what_it_is() {
+        let line = tagged("summary", &json!({ "damage": 0 })).unwrap();
+        assert_eq!((&line["item"], &line["damage"]), (&json!("summary"), &json!(0)));
+    }
 
     #[test]
     fn an_item_is_a_line_of_its_fields() {

@@ -1,12 +1,11 @@
 //! `folio log verify`: everything that is damaged in a data directory.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
-use folio_storage::verify::{Event, Summary, VerifyError, VerifyOptions, verify};
-use serde::Serialize;
-use serde_json::{Value, json};
+use folio_storage::verify::{Event, Summary, VerifyOptions, verify};
 
+use super::{refusal, renew, tagged};
 use crate::arguments::Output;
 use crate::exit::Failure;
 use crate::output::{human_bytes, say, stdout};
@@ -26,7 +25,7 @@ pub(super) fn run(output: Output, dir: &Path, partition: Option<&str>) -> Result
         }
         Event::Found(_) => {}
         Event::Progress { dir, done, total } => {
-            progress.renew(|| format!("{}: {} of {}", dir.display(), human_bytes(done), human_bytes(total)));
+            renew(&mut progress, dir, done, total);
         }
     });
     progress.end();
@@ -44,22 +43,6 @@ pub(super) fn run(output: Output, dir: &Path, partition: Option<&str>) -> Result
         1 => Err(Failure::failed("one finding is damage")),
         damage => Err(Failure::failed(format_args!("{damage} findings are damage"))),
     }
-}
-
-fn refusal(dir: &Path, error: VerifyError) -> Failure {
-    match error {
-        VerifyError::NoSuchPartition { partition, .. } => Failure::not_in_directory(&partition, dir),
-        error => Failure::failed(error),
-    }
-}
-
-/// `value` with the kind of thing that it is, as every line of JSON has it.
-fn tagged(kind: &str, value: &impl Serialize) -> io::Result<Value> {
-    let mut item = json!({ "item": kind });
-    if let (Some(item), Value::Object(fields)) = (item.as_object_mut(), serde_json::to_value(value)?) {
-        item.extend(fields);
-    }
-    Ok(item)
 }
 
 fn sentence(summary: &Summary) -> String {
@@ -99,11 +82,5 @@ mod tests {
             "{}",
             sentence(&summary)
         );
-    }
-
-    #[test]
-    fn a_line_of_json_says_what_it_is() {
-        let line = tagged("summary", &Summary::default()).unwrap();
-        assert_eq!((&line["item"], &line["damage"]), (&json!("summary"), &json!(0)));
     }
 }

@@ -1,0 +1,103 @@
+//! The metadata log from the partitions: each `partition.meta` names a topic's uuid, its directory the topic's name. What
+//! can still be read of the damaged log gives the settings.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::apply::aside as apply_aside;
+use super::plan::Plan;
+use super::{RepairError, RepairOptions, at};
+use crate::files::{Files, OpenMode};
+use crate::metadata::{
+    Key, METADATA_LOG_NAME, MetadataLog, Operation, State, Topic, TopicPhase, Transaction, Value,
+    is_topic_name, salvage,
+};
+
+/// Moves the damaged log away and writes a new one.
+pub(super) fn rebuild<F: Files>(
+    files: &Arc<F>,
+    plan: &Plan,
+    options: &RepairOptions,
+) -> Result<(), RepairError> {
+    let path = Path::new(METADATA_LOG_NAME);
+    let io = at(&**files, path);
+    let known = match files.open(path, OpenMode::Read) {
+        Ok(file) => salvage(&file).map_err(&io)?,
+        Err(_) => State::default(),
+    };
+    let topics = topics(plan, &known, options)?;
+    apply_aside(&**files, path, "the damaged metadata log", options)?;
+    MetadataLog::create(&**files).map_err(&io)?;
+    let unmended = |error: &dyn std::fmt::Display| RepairError::Unmended {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let (mut log, _) = MetadataLog::open(Arc::clone(files), options.build.clone(), options.now)
+        .map_err(|error| unmended(&error))?;
+    for (uuid, topic) in topics {
+        let mut operations = Vec::new();
+        if topic.phase == TopicPhase::Live {
+            operations.push(Operation::Put(Key::TopicName(topic.name.clone()), Value::TopicName(uuid)));
+        }
+        operations.push(Operation::Put(Key::Topic(uuid), Value::Topic(topic)));
+        let transaction = Transaction { compares: Vec::new(), operations };
+        log.commit(transaction, options.now).map_err(|error| unmended(&error))?;
+    }
+    Ok(())
+}
+
+/// The topics that the directories tell.
+fn topics(plan: &Plan, known: &State, options: &RepairOptions) -> Result<BTreeMap<Uuid, Topic>, RepairError> {
+    let known: BTreeMap<Uuid, Topic> = known.topics().collect();
+    let mut found: BTreeMap<Uuid, (String, PathBuf, Vec<u32>)> = BTreeMap::new();
+    for (dir, partition) in &plan.needs.partitions {
+        let id = partition.meta.id;
+        let file_name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let name = file_name.strip_suffix(&format!("-{}", id.partition)).unwrap_or_default().to_owned();
+        if !is_topic_name(&name) {
+            let reason = format!("it is partition {} of a topic, and its name does not say so", id.partition);
+            return Err(RepairError::Unmended { path: dir.clone(), reason });
+        }
+        let (first_name, _, partitions) =
+            found.entry(id.topic).or_insert_with(|| (name.clone(), dir.clone(), Vec::new()));
+        if *first_name != name {
+            let reason = format!("another partition of its topic is called {first_name}");
+            return Err(RepairError::Unmended { path: dir.clone(), reason });
+        }
+        partitions.push(id.partition);
+    }
+    let mut by_name: BTreeMap<&str, &PathBuf> = BTreeMap::new();
+    for (name, dir, _) in found.values() {
+        if let Some(first) = by_name.insert(name, dir) {
+            let (name, first, second) = (name.clone(), first.clone(), dir.clone());
+            return Err(RepairError::Ambiguous { name, first, second });
+        }
+    }
+    let topics = found.into_iter().map(|(uuid, (name, _, partitions))| {
+        let known = known.get(&uuid);
+        let last = partitions.iter().max().map_or(0, |last| last + 1);
+        let count = known.map_or(last, |topic| topic.partitions.max(last));
+        // Those that are not there, and those behind them, are made where they are missing.
+        let ready = (0..count).find(|number| !partitions.contains(number)).unwrap_or(count);
+        let topic = Topic {
+            name,
+            partitions: count,
+            partitions_ready: ready,
+            settings: known.map(|topic| topic.settings.clone()).unwrap_or_default(),
+            created_ms: known.map_or(options.now.get(), |topic| topic.created_ms),
+            phase: known.map_or(TopicPhase::Live, |topic| topic.phase),
+        };
+        (uuid, topic)
+    });
+    let mut topics: BTreeMap<Uuid, Topic> = topics.collect();
+    if plan.knows_too_little {
+        // What it does know is so. Of a damaged one that cannot be said: what is missing may be that a topic is deleted.
+        for (uuid, topic) in known {
+            topics.entry(uuid).or_insert(topic);
+        }
+    }
+    Ok(topics)
+}

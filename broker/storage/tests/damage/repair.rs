@@ -1,0 +1,187 @@
+//! A repair gives up no more than is lost, keeps a copy of it, and leaves a directory that is served.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use folio_record::Offset;
+use folio_storage::files::SimFiles;
+use folio_storage::repair::{RepairError, RepairOptions, Repaired, Step, repair};
+use folio_storage::verify::Severity;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::rig::{Change, End, NOW, RECORDS, batches, directory, findings, is_log, open, read, restore};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_changed_what_is_intact_before_it_is_served_again_and_the_rest_is_in_quarantine(
+        end in prop_oneof![Just(End::Clean), Just(End::Killed)],
+        file in any::<prop::sample::Index>(),
+        is_cut in any::<bool>(),
+        place in any::<prop::sample::Index>(),
+        power_cut in prop::option::of(0_u64..60),
+    ) {
+        let good = directory(end);
+        let path = file.get(&good.keys().collect::<Vec<_>>()).to_path_buf();
+        prop_assume!(!good[&path].is_empty());
+        let change = Change::of(&good[&path], is_cut, place);
+        let files = restore(good);
+        change.make(&files, &path);
+        let logs_before = log_bytes(&files.snapshot());
+        if let Some(after) = power_cut {
+            files.cut_power_at(files.operations() + after);
+            let _ = run(&files, &options());
+            files.crash(after);
+        }
+
+        let (repaired, _) = run(&files, &options()).unwrap();
+        let (found, _) = findings(&files);
+        prop_assert_eq!(repaired.left.damage, 0, "{:?} of {:?}: {:?}", change, path, found);
+        prop_assert!(found.iter().all(|finding| finding.severity < Severity::Damage), "{:?}", found);
+        prop_assert_eq!(log_bytes(&files.snapshot()), logs_before, "bytes of logs were lost");
+
+        let (_dir, report) = open(&Arc::new(files)).unwrap();
+        prop_assert_eq!(report.partitions.len(), 2);
+        for partition in &report.partitions {
+            let (log, _) = partition.state.as_ref().unwrap();
+            let number = partition.id.partition;
+            let kept = kept(good, &path, change, number);
+            let (start, end) = (log.log_start(), log.log_end());
+            prop_assert_eq!((start, end), (Offset::ZERO, Offset::new(kept)), "{:?} of {:?}", change, path);
+            prop_assert!(read(log, number)?);
+        }
+    }
+}
+
+#[test]
+fn without_leave_a_repair_shows_what_would_go_and_writes_nothing() {
+    let (files, path) = damaged();
+    let before = files.snapshot();
+    let (repaired, steps) = run(&files, &RepairOptions { apply: false, ..options() }).unwrap();
+    assert!(!repaired.is_done && repaired.left.damage > 0);
+    assert_eq!(files.snapshot(), before);
+    let step = steps.iter().find(|step| step.file == path).unwrap();
+    let offsets = step.offsets.unwrap();
+    assert_eq!((offsets.from, offsets.to), (2, Some(RECORDS)));
+    let all: u64 = before
+        .iter()
+        .filter(|(path, _)| is_log(path) && path.starts_with("topics/t-0"))
+        .map(|(_, log)| log.len() as u64)
+        .sum();
+    assert_eq!(step.bytes, Some(all - batches(&before[&path])[1].0 as u64));
+}
+
+#[test]
+fn more_than_is_lost_goes_only_if_it_is_said_so_and_never_less() {
+    let accept = |offset: i64| RepairOptions {
+        partition: Some("t-0".to_owned()),
+        accept_loss_from: Some(Offset::new(offset)),
+        ..options()
+    };
+    let (files, _) = damaged();
+    let Err(RepairError::LosesMore { damaged, .. }) = run(&files, &accept(7)) else {
+        panic!("7 is lost too")
+    };
+    assert_eq!(damaged, Offset::new(2));
+
+    let files = restore(directory(End::Clean));
+    let Err(RepairError::NotThere { .. }) = run(&files, &accept(RECORDS)) else {
+        panic!("there is no such offset")
+    };
+    run(&files, &accept(31)).unwrap();
+    let (_dir, report) = open(&Arc::new(files)).unwrap();
+    let ends: Vec<i64> = report
+        .partitions
+        .iter()
+        .map(|partition| partition.state.as_ref().unwrap().0.log_end().get())
+        .collect();
+    assert_eq!(
+        ends,
+        [30, RECORDS],
+        "31 is in the batch that begins with 30; the other partition is not concerned"
+    );
+}
+
+#[test]
+fn a_damaged_metadata_log_is_rebuilt_only_if_it_is_said_so() {
+    let files = restore(directory(End::Clean));
+    Change::Flip(800).make(&files, Path::new("metadata/00000000000000000000.log"));
+    let without = RepairOptions { metadata: false, ..options() };
+    assert!(matches!(run(&files, &without), Err(RepairError::NeedsMetadata)));
+    run(&files, &options()).unwrap();
+    let (dir, report) = open(&Arc::new(files.clone())).unwrap();
+    assert!(report.partitions.iter().all(|partition| partition.topic == "t" && partition.state.is_ok()));
+    assert_eq!(dir.topics()[0].0, Uuid::from_u128(9));
+    assert!(files.snapshot().keys().any(|path| path.starts_with("quarantine") && is_metadata_log(path)));
+}
+
+#[test]
+fn a_partition_whose_directory_is_gone_goes_on_empty_behind_the_offsets_that_were_given() {
+    let mut good = directory(End::Clean).clone();
+    good.retain(|path, _| !path.starts_with("topics/t-1"));
+    let files = restore(&good);
+    let (repaired, _) = run(&files, &options()).unwrap();
+    assert_eq!(repaired.left.damage, 0);
+    let (_dir, report) = open(&Arc::new(files)).unwrap();
+    let (log, _) = report.partitions[1].state.as_ref().unwrap();
+    assert_eq!((log.log_start(), log.log_end()), (Offset::new(RECORDS), Offset::new(RECORDS)));
+}
+
+/// How many records of partition `number` a repair has to keep.
+fn kept(good: &BTreeMap<PathBuf, Vec<u8>>, path: &Path, change: Change, number: u32) -> i64 {
+    if !is_log(path) || !path.starts_with(format!("topics/t-{number}")) {
+        return RECORDS;
+    }
+    let batch = *batches(&good[path]).iter().rfind(|(at, _)| *at <= change.byte()).unwrap();
+    let within = change.byte() - batch.0;
+    // The epoch of a batch is told by the epochs beside the log.
+    if matches!(change, Change::Flip(_)) && (12..16).contains(&within) { RECORDS } else { batch.1 }
+}
+
+/// Bytes of the logs of partitions, wherever they are now.
+fn log_bytes(snapshot: &BTreeMap<PathBuf, Vec<u8>>) -> usize {
+    let is_copy = |path: &Path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        path.starts_with("quarantine")
+            && name.contains("topics_")
+            && name.contains(".log")
+            && ![".json", ".tmp"].iter().any(|end| name.ends_with(end))
+    };
+    snapshot.iter().filter(|(path, _)| is_log(path) || is_copy(path)).map(|(_, bytes)| bytes.len()).sum()
+}
+
+fn is_metadata_log(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("metadata_"))
+}
+
+/// A directory in which the second batch of a partition is damaged, and that log.
+fn damaged() -> (SimFiles, PathBuf) {
+    let good = directory(End::Clean);
+    let path = PathBuf::from("topics/t-0/00000000000000000000.log");
+    let files = restore(good);
+    Change::Flip((batches(&good[&path])[1].0 + 70) * 8).make(&files, &path);
+    (files, path)
+}
+
+fn run(files: &SimFiles, options: &RepairOptions) -> Result<(Repaired, Vec<Step>), RepairError> {
+    let mut steps = Vec::new();
+    let repaired =
+        repair(&Arc::new(files.clone()), options, &mut |_, _, _| {}, &mut |step| steps.push(step.clone()))?;
+    Ok((repaired, steps))
+}
+
+fn options() -> RepairOptions {
+    RepairOptions {
+        partition: None,
+        metadata: true,
+        accept_loss_from: None,
+        apply: true,
+        build: "folio test".to_owned(),
+        new_dir: Uuid::from_u128(3),
+        new_cluster: Uuid::from_u128(4),
+        now: NOW,
+    }
+}
