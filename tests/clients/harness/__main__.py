@@ -5,15 +5,17 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import administering, scenarios
+from . import administering, answers, kills, scenarios, semantics, tools
 from .brokers import BROKERS
 from .clients import CLIENTS
-from .places import HERE, program
+from .places import HERE
 from .report import Report
 
 PARTS = ("kcat", "python", "node", "java", "go", "rust")
 # Clients at work at the same time: they wait more than they compute.
 AT_ONCE = 4
+# Kafka's own client of the same version speaks for the suite, where a whole request is spelled out.
+ORACLE = "java-4.4"
 
 
 def arguments():
@@ -43,13 +45,27 @@ def main():
             report.skip(client.name, f"left out with --without {client.part}")
         else:
             clients.append(client)
+    java = next((client for client in clients if client.name == ORACLE), None)
+    running = []
+    try:
+        for name in brokers:
+            running.append(BROKERS[name]())
+            against(running[-1], clients, java, report)
+        if java and len(running) == 2:
+            answers.claims(java, *running, report)
+        for broker in running:
+            broker.stop()
+            if java:
+                segments(broker, report)
+    finally:
+        for broker in running:
+            broker.close()
     for name in brokers:
-        against(BROKERS[name], clients, report)
+        kills.claims(BROKERS[name], clients, report)
     return 0 if report.close() else 1
 
 
-def against(kind, clients, report):
-    broker = kind()
+def against(broker, clients, java, report):
     runs = []
     try:
         runs = [scenarios.Run(client, broker, report) for client in clients]
@@ -57,10 +73,21 @@ def against(kind, clients, report):
             list(pool.map(one_client, runs))
             written = dict(zip((run.client.name for run in runs), pool.map(attempt(scenarios.write_matrix), runs)))
             list(pool.map(lambda reader: one_reader(reader, runs, written), runs))
+            if java:
+                driver, = (run.driver for run in runs if run.client is java)
+                claims = [*semantics.Semantics(broker, driver).claims(), *tools.Tools(broker, report).claims()]
+                list(pool.map(lambda claim: report.claim(*claim), claims))
     finally:
         for run in runs:
             run.driver.close()
-        broker.close()
+
+
+def segments(broker, report):
+    """Both readers over what a stopped broker left."""
+    if broker.name == "folio":
+        report.claim("folio::segments::kafkas_dump_reads_every_record_of_them", tools.dumped_by_kafka, broker)
+    else:
+        report.claim("kafka::segments::folio_log_dump_reads_every_record_of_them", tools.dumped_by_folio, broker)
 
 
 def one_client(run):

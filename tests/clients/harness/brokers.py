@@ -98,6 +98,7 @@ class Kafka(Broker):
     """One node that is broker and controller."""
 
     name = "kafka"
+    memory = "512m"
     cluster = "MkU3OEVBNTcwNTJENDM2Qg"
 
     def prepare(self):
@@ -124,7 +125,7 @@ class Kafka(Broker):
 
     def command(self):
         # No limit on compilation here: this one is measured, too.
-        words = java(KAFKA_JARS, "512m")
+        words = java(KAFKA_JARS, self.memory)
         words.remove("-XX:TieredStopAtLevel=1")
         words.remove("-XX:+UseSerialGC")
         return [*words, "kafka.Kafka", "server.properties"]

@@ -65,8 +65,8 @@ def batch(records, producer=(-1, -1, -1), attributes=0):
     """An uncompressed batch of `(time, key, value, headers)`; the producer is id, epoch and first sequence."""
     times = [record[0] for record in records]
     body = b""
-    for at, (time, key, value, headers) in enumerate(records):
-        record = b"\0" + varint(time - times[0]) + varint(at) + _sized(key) + _sized(value) + varint(len(headers))
+    for at, (moment, key, value, headers) in enumerate(records):
+        record = b"\0" + varint(moment - times[0]) + varint(at) + _sized(key) + _sized(value) + varint(len(headers))
         for name, held in headers:
             record += _sized(name.encode()) + _sized(held)
         body += varint(len(record)) + record
@@ -115,10 +115,10 @@ class Batch:
         for _ in range(self.count):
             number()
             at += 1
-            time, delta = self.first_time + number(), number()
+            moment, delta = self.first_time + number(), number()
             key, value = sized(), sized()
             headers = [(sized().decode(), sized()) for _ in range(number())]
-            yield self.offset + delta, time, key, value, headers
+            yield self.offset + delta, moment, key, value, headers
 
 
 def batches(data):

@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -70,7 +71,8 @@ public class Driver {
 
     private static ObjectNode failure(Throwable thrown) {
         Throwable cause = thrown;
-        while ((cause instanceof ExecutionException || cause instanceof CompletionException) && cause.getCause() != null) {
+        while (cause.getCause() != null
+            && (cause instanceof ExecutionException || cause instanceof CompletionException || cause instanceof InvocationTargetException)) {
             cause = cause.getCause();
         }
         ObjectNode answer = JSON.createObjectNode();
@@ -108,8 +110,9 @@ public class Driver {
         config.put("enable.idempotence", command.path("idempotent").asBoolean(false));
         config.put("max.request.size", 8 << 20);
         config.put("linger.ms", 20);
-        config.put("max.block.ms", LIMIT_MS);
-        config.put("delivery.timeout.ms", command.path("limit_ms").asInt(LIMIT_MS));
+        int patience = command.path("limit_ms").asInt(LIMIT_MS);
+        config.put("max.block.ms", patience);
+        config.put("delivery.timeout.ms", patience);
         return new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer());
     }
 

@@ -1,6 +1,7 @@
 // What the Node drivers share: the loop over commands, bytes as text, and errors with Kafka's code.
 
 import { createInterface } from 'node:readline'
+import { inspect } from 'node:util'
 
 export const LIMIT_MS = 30_000
 
@@ -15,7 +16,8 @@ export async function serve (commands, codeOf) {
       const command = JSON.parse(line)
       answer = (await commands[command.do](command)) ?? {}
     } catch (error) {
-      answer = { error: `${error.name ?? 'Error'}: ${error.message ?? error}`, code: codeOf(error) ?? null }
+      // With what it holds inside, since the message alone often says little, but without where in the library it arose.
+      answer = { error: inspect(error, { depth: 4 }).replace(/\n +at .*/g, ''), code: codeOf(error) ?? null }
     }
     answerLine(JSON.stringify(answer) + '\n')
   }

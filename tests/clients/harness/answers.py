@@ -1,0 +1,132 @@
+"""Whole answers: each request goes to both brokers, encoded and decoded by Kafka's own classes, and the answers are
+compared field by field.
+
+What cannot be equal is normalised: ids, addresses, sessions, throttling. What differs all the same has to stand in `KNOWN`.
+"""
+
+import re
+import time
+
+from . import questions, wire
+from .report import check
+
+NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+# Where a request or an expected answer means something that each broker calls differently.
+ID_OF = "id of "
+
+# (question, path in the answer, why): regular expressions over what differs.
+KNOWN = [
+]
+
+
+class Sides:
+    """Both brokers with the same topics and records, each behind a driver that speaks its answers as JSON."""
+
+    def __init__(self, client, folio, kafka):
+        self.sides = {"folio": (folio, client.drive(folio)), "kafka": (kafka, client.drive(kafka))}
+        self.ids = {}
+        self.now = int(time.time() * 1000) - 3_600_000
+        for name, (broker, driver) in self.sides.items():
+            self._prepare(broker)
+            told = driver.ask("raw", api="METADATA", version=12, request=questions.metadata(None))["response"]
+            self.ids[name] = {topic["name"]: topic["topicId"] for topic in told["topics"]}
+
+    def _prepare(self, broker):
+        for topic, partitions, configs in questions.TOPICS:
+            wire.create_topic(broker.address, topic, partitions, configs)
+            wire.wait_for(broker.address, topic, partitions)
+        with wire.Peer(broker.address) as peer:
+            for topic, first, count in questions.BATCHES:
+                peer.produce(topic, 0, wire.batch([(self.now + (first + at) * 1000, b"k", b"v" * 20, [("h", b"x")]) for at in range(count)]))
+
+    def close(self):
+        for _, driver in self.sides.values():
+            driver.close()
+
+    def ask(self, api, version, request):
+        """The normalised answer of each side."""
+        answers = {}
+        for name, (_, driver) in self.sides.items():
+            told = driver.ask("raw", api=api, version=version, request=self._meant(request, name))
+            check("malformed" not in told, "the question itself is wrong:", told)
+            told.pop("bytes", None)
+            answers[name] = self._plain(told, name)
+        return answers
+
+    def _meant(self, value, side):
+        """`id of TOPIC` as the side's own id, `now` and times relative to it as numbers."""
+        if isinstance(value, dict):
+            return {key: self._meant(one, side) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self._meant(one, side) for one in value]
+        if isinstance(value, str) and value.startswith(ID_OF):
+            return self.ids[side][value[len(ID_OF):]]
+        if isinstance(value, questions.Moment):
+            return self.now + value.seconds * 1000
+        return value
+
+    def _plain(self, value, side, key=""):
+        if isinstance(value, dict):
+            return {name: self._plain(one, side, name) for name, one in value.items() if name not in questions.LEFT_OUT}
+        if isinstance(value, list):
+            plain = [self._plain(one, side, key) for one in value]
+            return sorted(plain, key=_name) if all(isinstance(one, dict) for one in plain) else plain
+        if value in self.ids[side].values():
+            return "the id of " + next(name for name, held in self.ids[side].items() if held == value)
+        if key in ("topicId", "directoryId", "replicaDirectoryId") and value != NO_ID:
+            return "an id"
+        if key == "timestamp" and isinstance(value, int) and abs(value - self.now) < 86_400_000:
+            return f"now + {value - self.now} ms"
+        return value
+
+
+def _name(entry):
+    """What a list of Kafka's answers is ordered by, since it has no order of its own."""
+    return [str(entry.get(key, "")) for key in ("name", "topicName", "topic", "resourceName", "apiKey", "partitionIndex", "index", "partition")]
+
+
+def differences(one, other, path=""):
+    """Path and both values of each leaf that is not the same."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(one.keys() | other.keys()):
+            yield from differences(one.get(key, "absent"), other.get(key, "absent"), f"{path}.{key}")
+    elif isinstance(one, list) and isinstance(other, list) and all(isinstance(entry, dict) for entry in one + other):
+        named = [{_label(entry, at): entry for at, entry in enumerate(side)} for side in (one, other)]
+        for key in sorted(named[0].keys() | named[1].keys()):
+            yield from differences(named[0].get(key, "absent"), named[1].get(key, "absent"), f"{path}[{key}]")
+    elif one != other:
+        yield path, one, other
+
+
+def _label(entry, at):
+    for key in ("name", "topicName", "topic", "resourceName", "apiKey"):
+        if entry.get(key) not in (None, ""):
+            return str(entry[key])
+    for key in ("partitionIndex", "index", "partition"):
+        if key in entry:
+            return str(entry[key])
+    return str(at)
+
+
+def known(question, path):
+    return any(re.fullmatch(asked, question) and re.fullmatch(where, path) for asked, where, _ in KNOWN)
+
+
+def compare(sides, api, name, versions, request):
+    found = []
+    for version in versions:
+        told = sides.ask(api, version, request)
+        question = f"{api}::{name}"
+        for path, folio, kafka in differences(told["folio"], told["kafka"]):
+            if not known(question, path):
+                found.append(f"v{version} {path}: {str(folio)[:150]}, Kafka: {str(kafka)[:150]}")
+    check(not found, f"{len(found)} differences\n" + "\n".join(found[:60]))
+
+
+def claims(client, folio, kafka, report):
+    sides = Sides(client, folio, kafka)
+    try:
+        for api, name, versions, request in questions.ALL:
+            report.claim(f"answers::{api.lower()}::{name}", compare, sides, api, name, versions, request)
+    finally:
+        sides.close()

@@ -1,0 +1,189 @@
+"""`tests/clients/bench`: Folio and Apache Kafka side by side, in one run, with the same clients.
+
+What counts is what the server spends, read from /proc: it says the same on a busy machine, within reason; times do not.
+"""
+
+import argparse
+import os
+import re
+import selectors
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from . import wire
+from .brokers import Folio, Kafka
+from .places import CACHE, HERE, KAFKA_JARS, PROJECT, TARGET, java
+
+TICKS = os.sysconf("SC_CLK_TCK")
+WAITING = 100
+WAIT_MS = 500
+WATCH_S = 10
+GB = 1e9
+
+
+class ReleaseFolio(Folio):
+    settings = ("topic.durability=os",)
+
+
+class WarmKafka(Kafka):
+    memory = "1g"
+
+
+def cpu_s(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def memory_mb(pid):
+    """What is resident, and what of it is no file."""
+    told = dict(re.findall(r"^(VmRSS|RssAnon):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M))
+    return int(told["VmRSS"]) / 1000, int(told["RssAnon"]) / 1000
+
+
+class Side:
+    """A broker that is measured."""
+
+    def __init__(self, kind):
+        began = time.monotonic()
+        self.broker = kind()
+        self.name = self.broker.name
+        self.topics = 0
+        self.figures = {}
+        self.broker.stop()
+        began = time.monotonic()
+        self.broker.start()
+        while True:
+            try:
+                with wire.Peer(self.broker.address) as peer:
+                    peer.send(18, 0, b"")
+                    if peer.receive():
+                        break
+            except OSError:
+                time.sleep(0.005)
+        self.put("start to the first answer, ms", (time.monotonic() - began) * 1000)
+
+    @property
+    def pid(self):
+        return self.broker.process.pid
+
+    def put(self, what, value):
+        self.figures.setdefault(what, []).append(value)
+
+    def topic(self, partitions):
+        self.topics += 1
+        name = f"load-{self.topics}"
+        wire.create_topic(self.broker.address, name, partitions)
+        wire.wait_for(self.broker.address, name, partitions)
+        return name
+
+    def load(self, verb, topic, partitions, size, count):
+        """Seconds of the server's processor for `count` records of `size` bytes, and of the clock."""
+        before = cpu_s(self.pid)
+        done = subprocess.run([CACHE / "python/bin/python", "-B", HERE / "python/load.py", verb, self.broker.address, topic,
+                               str(partitions), str(size), str(count)], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"bench: {verb} against {self.name}: {done.stderr}")
+        return cpu_s(self.pid) - before, float(done.stdout)
+
+    def measure(self, partitions, size, count):
+        topic = self.topic(partitions)
+        what = f"{size} B, {partitions} partition" + ("s" if partitions > 1 else "")
+        for verb in ("produce", "consume"):
+            spent, took = self.load(verb, topic, partitions, size, count)
+            self.put(f"{verb} {what}: server us per record", spent / count * 1e6)
+            self.put(f"{verb} {what}: server s per GB", spent / (count * size / GB))
+            self.put(f"{verb} {what}: MB/s", count * size / took / 1e6)
+
+    def latency(self):
+        done = subprocess.run([*java(KAFKA_JARS), "org.apache.kafka.tools.ProducerPerformance", "--bootstrap-server",
+                               self.broker.address, "--topic", self.topic(1), "--num-records", "50000", "--record-size", "100",
+                               "--throughput", "5000", "--command-property", "linger.ms=0", "acks=1"], capture_output=True, text=True)
+        told = re.findall(r"(\d+) ms (50th|99th)", done.stdout)
+        if not told:
+            sys.exit(f"bench: ProducerPerformance against {self.name}: {done.stdout}{done.stderr}")
+        for value, rank in told[-2:]:
+            self.put(f"produce 100 B, 5000/s: {rank}, ms (Java)", float(value))
+
+    def waiting(self):
+        """A hundred consumers at the end of a partition where nothing happens."""
+        topic = self.topic(1)
+        name = topic.encode()
+        body = (struct.pack(">iiiibi", -1, WAIT_MS, 1, 1 << 20, 0, 1) + struct.pack(">h", len(name)) + name
+                + struct.pack(">iiqi", 1, 0, 0, 1 << 20))
+        peers = [wire.Peer(self.broker.address) for _ in range(WAITING)]
+        with selectors.DefaultSelector() as ready:
+            for peer in peers:
+                peer.send(wire.FETCH, 4, body)
+                ready.register(peer.socket, selectors.EVENT_READ, peer)
+            answers = 0
+            before, began = cpu_s(self.pid), time.monotonic()
+            while time.monotonic() - began < WATCH_S:
+                for key, _ in ready.select(0.1):
+                    key.data.receive()
+                    key.data.send(wire.FETCH, 4, body)
+                    answers += 1
+            spent = cpu_s(self.pid) - before
+        for peer in peers:
+            peer.socket.close()
+        if answers < WAITING:
+            sys.exit(f"bench: {answers} answers to {WAITING} waiting consumers of {self.name}")
+        self.put(f"{WAITING} waiting consumers: % of a core", spent / WATCH_S * 100)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/clients/bench", description="Folio (durability = os) and Apache Kafka 4.4 (warm) side by side.")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median is told (default: 3)")
+    parser.add_argument("--megabytes", type=int, default=300, help="payload of each measurement (default: 300)")
+    asked = parser.parse_args()
+    if subprocess.run([HERE / "setup", *(word for part in ("kcat", "node", "go", "rust") for word in ("--without", part))]).returncode:
+        return 1
+    if "FOLIO_BIN" not in os.environ:
+        subprocess.run(["cargo", "build", "-q", "--release", "--locked", "--bin", "foliod"], cwd=PROJECT, check=True)
+        os.environ["FOLIO_BIN"] = str(TARGET / "release")
+    sides = []
+    try:
+        for kind in (ReleaseFolio, WarmKafka):
+            sides.append(Side(kind))
+            time.sleep(2)
+            resident, private = memory_mb(sides[-1].pid)
+            sides[-1].put("idle: resident, MB", resident)
+            sides[-1].put("idle: resident and no file, MB", private)
+        payload = asked.megabytes * 1_000_000
+        for side in sides:
+            # Kafka's compiler learns while it works.
+            for partitions, size in ((1, 100), (100, 1024)):
+                side.measure(partitions, size, payload // size)
+            side.figures = {what: values for what, values in side.figures.items() if what.startswith(("start", "idle"))}
+        for _ in range(asked.rounds):
+            for partitions in (1, 100):
+                for size in (100, 1024):
+                    for side in sides:
+                        side.measure(partitions, size, payload // size)
+            for side in sides:
+                side.latency()
+                side.waiting()
+        for side in sides:
+            resident, private = memory_mb(side.pid)
+            side.put("after the load: resident, MB", resident)
+            side.put("after the load: resident and no file, MB", private)
+    finally:
+        for side in sides:
+            side.broker.close()
+    tell(*sides)
+    return 0
+
+
+def tell(folio, kafka):
+    print(f"{'':58} {'Folio':>10} {'Kafka':>10} {'Kafka/Folio':>12}")
+    for what, values in folio.figures.items():
+        ours, theirs = statistics.median(values), statistics.median(kafka.figures[what])
+        ratio = f"{theirs / ours:12.1f}" if ours else f"{'-':>12}"
+        print(f"{what:58} {ours:10.2f} {theirs:10.2f} {ratio}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

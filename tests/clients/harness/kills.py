@@ -1,0 +1,84 @@
+"""The broker dies under idempotent producers, again and again: nothing is lost, nothing doubled, order is kept."""
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from . import wire
+from .report import check, equal
+
+PRODUCERS = ("java-4.4", "confluent", "franz-go")
+# Kafka takes seconds for each start.
+KILLS = {"folio": 10, "kafka": 2}
+# How long it serves between two deaths.
+SERVES_S = (0.4, 1.2)
+SETTLE_LIMIT_S = 120
+
+
+def claims(kind, clients, report):
+    """One broker of its own, one partition for each producer, all of them at work at the same time."""
+    producers = [client for client in clients if client.name in PRODUCERS]
+    if not producers:
+        return
+    results = {}
+
+    def kill_and_collect():
+        broker = kind()
+        drivers = []
+        try:
+            wire.create_topic(broker.address, "killed", len(producers))
+            wire.wait_for(broker.address, "killed", len(producers))
+            drivers = [client.drive(broker) for client in producers]
+            stop = broker.dir / "stop"
+            with ThreadPoolExecutor(len(producers)) as pool:
+                streams = [
+                    pool.submit(driver.ask, "stream", topic="killed", p=number, stop=str(stop), idempotent=True,
+                                limit_s=SETTLE_LIMIT_S * 2, limit_ms=SETTLE_LIMIT_S * 1000)
+                    for number, driver in enumerate(drivers)
+                ]
+                fate = random.Random(62)
+                for number in range(len(producers)):
+                    wait_for_records(broker, number)
+                for _ in range(KILLS[broker.name]):
+                    time.sleep(fate.uniform(*SERVES_S))
+                    broker.kill()
+                    broker.start()
+                time.sleep(1)
+                stop.touch()
+                for number, (client, stream) in enumerate(zip(producers, streams)):
+                    try:
+                        results[client.name] = stream.result(), stored(broker, number)
+                    except Exception as error:  # noqa: BLE001: told by the claim of this client
+                        results[client.name] = error
+        finally:
+            for driver in drivers:
+                driver.close()
+            broker.close()
+
+    report.claim(f"{kind.name}::kills::the_broker_dies_under_its_producers_and_comes_back", kill_and_collect)
+    for client in producers:
+        report.claim(f"{kind.name}::kills::{client.name}_loses_nothing_and_doubles_nothing", whole, results, client.name)
+
+
+def wait_for_records(broker, partition):
+    deadline = time.monotonic() + 30
+    while not stored(broker, partition):
+        check(time.monotonic() < deadline, "nothing arrives in partition", partition)
+        time.sleep(0.05)
+
+
+def stored(broker, partition):
+    return [int(record[3]) for batch in wire.log_of(broker.address, "killed", partition) for record in batch.records]
+
+
+def whole(results, name):
+    check(name in results, "it was not asked")
+    if isinstance(results[name], Exception):
+        raise results[name]
+    told, values = results[name]
+    equal(told["acked"], told["sent"], "acknowledged")
+    if values != list(range(told["sent"])):
+        lost = sorted(set(range(told["sent"])) - set(values))
+        seen = set()
+        doubled = sorted({value for value in values if value in seen or seen.add(value)})
+        check(False, f"{len(lost)} lost {lost[:5]}, {len(doubled)} doubled {doubled[:5]}, of", told["sent"])
