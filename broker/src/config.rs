@@ -75,6 +75,10 @@ pub struct Config {
     pub fetch_max_bytes: usize,
     /// `fetch.waiting.max`: waiting fetches per loop; the next one is answered at once.
     pub fetch_waiting_max: usize,
+    /// `fetch.session.cache.slots`: fetch sessions of Kafka's clients.
+    pub fetch_session_cache_slots: usize,
+    /// `fetch.session.partitions.max`: partitions in all of them together.
+    pub fetch_session_partitions_max: usize,
     /// `decompress.max.bytes`: what the compressed batches of one request may unpack to while they are checked.
     pub decompress_max_bytes: usize,
     /// `auto.create.topics.enable`: a topic that a Kafka client asks for is made, if the client agrees.
@@ -117,6 +121,8 @@ impl Config {
             connection_idle: Duration::from_secs(600),
             fetch_max_bytes: 55 * MIB,
             fetch_waiting_max: 100_000,
+            fetch_session_cache_slots: 1000,
+            fetch_session_partitions_max: 500_000,
             decompress_max_bytes: 64 * MIB,
             auto_create_topics: true,
             num_partitions: 1,

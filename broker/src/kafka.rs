@@ -8,6 +8,7 @@ pub(crate) mod codec;
 mod fetch;
 mod metadata;
 mod produce;
+pub(crate) mod session;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Buf, BytesMut};
 use folio_channel::{Reply, Responder, Service};
 use folio_mapped::MapSlice;
+use folio_record::LeaderEpoch;
 use folio_wire::kafka::header::RequestHeader;
 use folio_wire::kafka::{ApiKey, Message, Reader, encode_response};
 
@@ -25,6 +27,7 @@ use crate::purgatory::Ticket;
 use crate::service::fetch::Places;
 use crate::shard::Shard;
 use codec::{KafkaRequest, KafkaResponse};
+use session::sitting::Sessions;
 
 /// One Kafka connection's requests.
 pub(crate) struct KafkaService {
@@ -34,6 +37,7 @@ pub(crate) struct KafkaService {
     /// Only who produces is held back when too much waits for the disk.
     has_produced: bool,
     places: Places,
+    sessions: Arc<Sessions>,
     /// The fetch that waits. It goes with the connection.
     waiting: Option<Ticket>,
 }
@@ -70,8 +74,8 @@ struct Asked {
 
 impl KafkaService {
     /// The service of a client that is told to come back to `endpoint`.
-    pub(crate) fn new(engine: Arc<Engine>, endpoint: Endpoint) -> Self {
-        Self { engine, endpoint, has_produced: false, places: Places::default(), waiting: None }
+    pub(crate) fn new(engine: Arc<Engine>, endpoint: Endpoint, sessions: Arc<Sessions>) -> Self {
+        Self { engine, endpoint, has_produced: false, places: Places::default(), sessions, waiting: None }
     }
 }
 
@@ -101,6 +105,11 @@ impl Service<Shard> for KafkaService {
 /// The cluster's name, in Kafka's letters.
 fn cluster_id(engine: &Engine) -> String {
     URL_SAFE_NO_PAD.encode(engine.dir.node().cluster.as_bytes())
+}
+
+/// A leader epoch; clients that know of none say -1.
+fn epoch(number: i32) -> Option<LeaderEpoch> {
+    (number >= 0).then(|| LeaderEpoch::new(number))
 }
 
 /// Reads the header, and says who serves the rest, or why nobody does.

@@ -16,6 +16,7 @@ mod purgatory;
 mod service;
 mod shard;
 mod space;
+mod standing;
 mod threads;
 mod view;
 

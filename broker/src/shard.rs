@@ -18,8 +18,9 @@ use crate::engine::{Disk, Engine};
 use crate::error::{Fault, ServiceError};
 use crate::partition::{Partition, PartitionKey};
 use crate::purgatory::{Purgatory, Ticket};
-use crate::service::fetch::{AnswerFetch, Fetch, Standing, cold_job};
+use crate::service::fetch::{self, AnswerFetch, Fetch, Moved, cold_job};
 use crate::service::produce::Admitted;
+use crate::standing::{Standing, WatcherId};
 use crate::threads::lane::{self, LaneJob};
 
 /// What other threads tell a loop.
@@ -31,6 +32,8 @@ pub(crate) enum LoopMessage {
     Placed(Arc<Partition<Disk>>, Vec<Placed>),
     /// The data directory has failed: everybody who waits is told.
     Failed,
+    /// A watcher of this loop is gone.
+    Unwatch(WatcherId),
     /// The broker is ending: fetches wait for nothing any more.
     Drain,
 }
@@ -74,6 +77,8 @@ enum EntryState {
 pub(crate) struct WaitingFetch {
     fetch: Fetch,
     answer: AnswerFetch,
+    /// Who is told of partitions that move, beyond those of the fetch.
+    watcher: Option<WatcherId>,
 }
 
 /// Batches of one partition that are to be appended at the end of a turn.
@@ -114,6 +119,8 @@ pub(crate) struct Shard {
     in_lane: HashMap<PartitionKey, usize>,
     produces: Purgatory<WaitingProduce>,
     fetches: Purgatory<WaitingFetch>,
+    /// Who watches partitions between its fetches.
+    pub(crate) standing: Standing,
     is_draining: bool,
 }
 
@@ -127,6 +134,7 @@ impl Shard {
             in_lane: HashMap::new(),
             produces,
             fetches,
+            standing: Standing::default(),
             is_draining: false,
         }
     }
@@ -182,12 +190,17 @@ impl Shard {
             self.answer_fetch(waiting);
             return None;
         }
-        waiting.fetch.partitions().for_each(|partition| partition.register_waiter(self.index));
-        let watches = waiting.fetch.watches();
+        let watcher = waiting.watcher;
+        // Whoever has a watcher watches already.
+        let watches = if watcher.is_some() { Vec::new() } else { waiting.fetch.watches() };
+        if watcher.is_none() {
+            waiting.fetch.partitions().for_each(|partition| partition.register_waiter(self.index));
+        }
         let ticket = self.fetches.park(watches, deadline, waiting);
+        watcher.into_iter().for_each(|watcher| self.standing.set_parked(watcher, Some(ticket)));
         // Whoever moved a high watermark before it saw our bit told nobody: look again, now that the bit is set.
         let looked = self.fetches.get_mut(ticket).map(|waiting| waiting.fetch.look_at_moved());
-        if looked.is_some_and(|standing| standing != Standing::TooLittle)
+        if looked.is_some_and(|standing| standing != fetch::Standing::TooLittle)
             && let Some(waiting) = self.fetches.remove(ticket)
         {
             self.answer_fetch(waiting);
@@ -203,17 +216,32 @@ impl Shard {
 
     /// Nobody waits for this fetch's answer any more.
     pub(crate) fn forget_fetch(&mut self, ticket: Ticket) {
-        drop(self.fetches.remove(ticket));
+        let watcher = self.fetches.remove(ticket).and_then(|waiting| waiting.watcher);
+        watcher.into_iter().for_each(|watcher| self.standing.set_parked(watcher, None));
     }
 
-    fn answer_fetch(&self, waiting: WaitingFetch) {
-        let WaitingFetch { fetch, answer } = waiting;
+    /// `watcher` will be told when `partition` moves, by this number. The caller looks at the partition again afterwards.
+    pub(crate) fn watch(&mut self, watcher: WatcherId, partition: &Partition<Disk>, number: u32) -> bool {
+        partition.register_waiter(self.index);
+        self.standing.watch(watcher, partition.key, number)
+    }
+
+    /// Which loop this is.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    fn answer_fetch(&mut self, waiting: WaitingFetch) {
+        let WaitingFetch { fetch, answer, watcher } = waiting;
+        watcher.into_iter().for_each(|watcher| self.standing.set_parked(watcher, None));
         if self.engine.health.has_failed() {
-            return answer(fetch.refused(&ServiceError::storage_failed()));
+            return answer.answer(fetch.refused(&ServiceError::storage_failed()));
         }
         match fetch.standing() {
-            Standing::Cold => self.engine.readers.run(cold_job(fetch, answer)),
-            Standing::Enough | Standing::TooLittle => answer(fetch.finish_late(&self.engine)),
+            fetch::Standing::Cold => self.engine.readers.run(cold_job(fetch, answer)),
+            fetch::Standing::Enough | fetch::Standing::TooLittle => {
+                answer.answer(fetch.finish_late(&self.engine));
+            }
         }
     }
 
@@ -281,15 +309,37 @@ impl Shard {
         for partition in partitions {
             self.produces.wake(partition.key, |waiting, _| waiting.is_done(), &mut produces);
             self.fetches.wake(partition.key, WaitingFetch::is_ready, &mut fetches);
+            self.tell_watchers(partition, &mut fetches);
         }
         produces.into_iter().for_each(WaitingProduce::finish);
         for waiting in fetches {
             self.answer_fetch(waiting);
         }
         for partition in partitions {
-            if !self.produces.watches(partition.key) && !self.fetches.watches(partition.key) {
+            let key = partition.key;
+            if !(self.produces.watches(key) || self.fetches.watches(key) || self.standing.watches(key)) {
                 partition.unregister_waiter(self.index);
             }
+        }
+    }
+
+    /// A partition has moved: moves the fetches that have enough by that to `ready`.
+    fn tell_watchers(&mut self, partition: &Arc<Partition<Disk>>, ready: &mut Vec<WaitingFetch>) {
+        for (watcher, ticket, number) in self.standing.moved(partition.key) {
+            let Some(waiting) = self.fetches.get_mut(ticket) else {
+                self.standing.keep(watcher, number);
+                continue;
+            };
+            let standing = match waiting.answer.moved(number) {
+                Moved::Nothing => waiting.fetch.standing(),
+                Moved::Again(index) => waiting.fetch.look_again(index),
+                Moved::New(want) => waiting.fetch.add(want),
+            };
+            if standing != fetch::Standing::TooLittle {
+                ready.extend(self.fetches.remove(ticket));
+            }
+            // It is told of the next movement, too. What moves from here on comes with a message: our bit is set.
+            self.standing.watch(watcher, partition.key, number);
         }
     }
 
@@ -311,8 +361,8 @@ impl Shard {
             waiting.entries.fill_with(|| EntryState::Refused(ServiceError::storage_failed()));
             waiting.finish();
         }
-        for WaitingFetch { fetch, answer } in fetches {
-            answer(fetch.refused(&ServiceError::storage_failed()));
+        for WaitingFetch { fetch, answer, .. } in fetches {
+            answer.answer(fetch.refused(&ServiceError::storage_failed()));
         }
     }
 }
@@ -333,6 +383,7 @@ impl LoopLocal for Shard {
                 self.place(&partition, placed);
                 self.advanced(std::slice::from_ref(&partition));
             }
+            LoopMessage::Unwatch(watcher) => self.standing.remove(watcher),
             LoopMessage::Failed => self.fail_all(),
             LoopMessage::Drain => {
                 self.is_draining = true;
@@ -354,13 +405,14 @@ impl LoopLocal for Shard {
 }
 
 impl WaitingFetch {
-    pub(crate) fn new(fetch: Fetch, answer: AnswerFetch) -> Self {
-        Self { fetch, answer }
+    /// One that waits for its partitions, or for those that a watcher has.
+    pub(crate) fn new(fetch: Fetch, answer: AnswerFetch, watcher: Option<WatcherId>) -> Self {
+        Self { fetch, answer, watcher }
     }
 
     /// Looks again at the partition of this number.
     fn is_ready(&mut self, number: u32) -> bool {
-        self.fetch.look_again(number) != Standing::TooLittle
+        self.fetch.look_again(number) != fetch::Standing::TooLittle
     }
 }
 

@@ -5,7 +5,9 @@
 use std::time::{Duration, Instant};
 
 use folio_tests::daemon::Daemon;
+use folio_tests::kafka::KafkaPeer;
 use folio_tests::native::Peer;
+use folio_wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 
 const START_MS_MAX: f64 = 10.0;
 const IDLE_BYTES_MAX: u64 = 8000 * 1024;
@@ -55,6 +57,42 @@ fn a_hundred_consumers_that_wait_at_the_tail_cost_next_to_nothing() {
     println!("{:.2} % of a core over {took:.1?}", 100.0 * share);
     // Built without optimisation it is several times what the release costs.
     assert!(share < if cfg!(debug_assertions) { 0.05 } else { 0.01 }, "{share}");
+}
+
+#[test]
+fn a_session_in_which_nothing_moves_costs_what_moves_and_not_what_it_holds() {
+    const PARTITIONS: i32 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    Peer::connect(daemon.address()).create("t", PARTITIONS.unsigned_abs(), &[]);
+    let cost = |partitions: i32, is_kept: bool| {
+        let mut peer = KafkaPeer::connect(daemon.address());
+        let asked = |partition| FetchPartition { partition, ..FetchPartition::default() };
+        let topic = FetchTopic {
+            topic: "t",
+            partitions: (0..partitions).map(asked).collect(),
+            ..FetchTopic::default()
+        };
+        let full = FetchRequest { topics: vec![topic], session_epoch: 0, ..FetchRequest::default() };
+        let session_id = peer.call(11, &full).message::<FetchResponse<'_>>().session_id;
+        let mut poll = |rounds| {
+            for session_epoch in rounds {
+                let kept = FetchRequest { session_id, session_epoch, ..FetchRequest::default() };
+                let asked = if is_kept { &kept } else { &full };
+                let answer = peer.call(11, asked);
+                let told: FetchResponse<'_> = answer.message();
+                assert_eq!(told.responses.is_empty(), is_kept, "{:?}", told.error_code);
+            }
+        };
+        poll(1..10);
+        let before = daemon.cpu();
+        poll(10..1010);
+        daemon.cpu() - before
+    };
+    let (one, many, full) = (cost(1, true), cost(PARTITIONS, true), cost(PARTITIONS, false));
+    println!("a thousand polls: {one:?} of one partition, {many:?} of {PARTITIONS}, {full:?} of all in full");
+    assert!(many < 2 * one + Duration::from_millis(100));
+    assert!(many < full);
 }
 
 /// "foliod 0.1.0 started in 3.1 ms (7 syncs: 1.2 ms), ...": how long the start took, and the syncs in it.

@@ -14,11 +14,12 @@ use folio_client::{
 };
 use folio_record::{BatchHeader, TimestampType, UnverifiedBatch};
 use folio_tests::daemon::{Daemon, signal};
-use folio_tests::kafka::KafkaPeer;
+use folio_tests::kafka::{self, KafkaPeer};
 use folio_tests::native::Peer;
 use folio_tests::rig::{Rig, until};
 use folio_tests::strace::Strace;
 use folio_wire::kafka::KafkaError;
+use folio_wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use folio_wire::kafka::metadata::MetadataResponse;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -65,6 +66,8 @@ effects! {
     "connection.idle.ms" an_idle_connection_is_closed
     "fetch.max.bytes" an_answer_holds_no_more_records
     "fetch.waiting.max" one_fetch_too_many_does_not_wait
+    "fetch.session.cache.slots" so_many_sessions_are_kept
+    "fetch.session.partitions.max" so_many_partitions_are_kept_in_sessions
     "decompress.max.bytes" a_batch_that_unpacks_to_more_is_refused
     "num.partitions" a_topic_that_does_not_say_has_so_many_partitions
     "auto.create.topics.enable" a_topic_that_is_asked_for_is_made_or_not
@@ -431,6 +434,30 @@ fn an_answer_holds_no_more_records() {
     };
     assert!(fetched("5000") < 6000);
     assert!(fetched("1000000") > 20_000);
+}
+
+/// How many of three sessions of two partitions each are opened.
+fn sessions_opened(key: &str, value: &str) -> usize {
+    let rig = Rig::new(&[(key, value)]);
+    rig.peer().create("t", 2, &[]);
+    let mut peer = KafkaPeer::connect(rig.address());
+    let asked =
+        |partition| FetchPartition { partition, partition_max_bytes: 1 << 20, ..FetchPartition::default() };
+    let topics =
+        vec![FetchTopic { topic: "t", partitions: vec![asked(0), asked(1)], ..FetchTopic::default() }];
+    let request = FetchRequest { topics, session_epoch: 0, ..kafka::fetch("t", 0, 0, Duration::ZERO) };
+    let mut opens = || peer.call(11, &request).message::<FetchResponse<'_>>().session_id > 0;
+    (0..3).filter(|_| opens()).count()
+}
+
+fn so_many_sessions_are_kept() {
+    assert_eq!(sessions_opened("fetch.session.cache.slots", "2"), 2);
+    assert_eq!(sessions_opened("fetch.session.cache.slots", "9"), 3);
+}
+
+fn so_many_partitions_are_kept_in_sessions() {
+    assert_eq!(sessions_opened("fetch.session.partitions.max", "3"), 1);
+    assert_eq!(sessions_opened("fetch.session.partitions.max", "6"), 3);
 }
 
 fn one_fetch_too_many_does_not_wait() {

@@ -28,6 +28,7 @@ use crate::engine::{Disk, Engine, now};
 use crate::health::Health;
 use crate::kafka::KafkaService;
 use crate::kafka::codec::KafkaCodec;
+use crate::kafka::session::sitting::Sessions;
 use crate::native::NativeService;
 use crate::native::codec::NativeCodec;
 use crate::partition::LOOPS_MAX;
@@ -195,10 +196,12 @@ pub(super) fn listen(
             listeners: config.listen.len(),
         });
     }
+    let sessions =
+        Arc::new(Sessions::new(config.fetch_session_cache_slots, config.fetch_session_partitions_max));
     let mut addresses = Vec::new();
     for (number, &address) in config.listen.iter().enumerate() {
         let advertised = config.advertise.get(number).or(config.advertise.last()).cloned();
-        let table = Arc::new(protocols(engine, advertised));
+        let table = Arc::new(protocols(engine, advertised, &sessions));
         let idle = config.connection_idle;
         let accept = initializer::<Shard, _>(move |_, pipeline| {
             pipeline.add_last("idle", Stage::inbound(IdleTimeout::new(idle)));
@@ -216,7 +219,11 @@ pub(super) fn listen(
 }
 
 /// What one listener speaks; Kafka's clients there are told to come back to `advertised`.
-fn protocols(engine: &Arc<Engine>, advertised: Option<Endpoint>) -> ProtocolTable<Shard> {
+fn protocols(
+    engine: &Arc<Engine>,
+    advertised: Option<Endpoint>,
+    sessions: &Arc<Sessions>,
+) -> ProtocolTable<Shard> {
     let native = {
         let engine = Arc::clone(engine);
         initializer::<Shard, _>(move |_, pipeline| {
@@ -227,7 +234,7 @@ fn protocols(engine: &Arc<Engine>, advertised: Option<Endpoint>) -> ProtocolTabl
         })
     };
     let kafka = {
-        let engine = Arc::clone(engine);
+        let (engine, sessions) = (Arc::clone(engine), Arc::clone(sessions));
         initializer::<Shard, _>(move |channel, pipeline| {
             let came_by = || channel.local_address().map(Endpoint::of);
             let endpoint = advertised
@@ -235,7 +242,7 @@ fn protocols(engine: &Arc<Engine>, advertised: Option<Endpoint>) -> ProtocolTabl
                 .or_else(came_by)
                 .ok_or_else(|| ChannelError::internal("a connection without an address"))?;
             let codec = KafkaCodec::new(engine.config.frame_max_bytes);
-            let service = KafkaService::new(Arc::clone(&engine), endpoint);
+            let service = KafkaService::new(Arc::clone(&engine), endpoint, Arc::clone(&sessions));
             pipeline.add_last("requests", Stage::inbound(RequestHandler::new(codec, service)));
             Ok(())
         })

@@ -199,6 +199,16 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "Waiting fetches of one event loop; the next is answered at once."
     ),
     key!(
+        "fetch.session.cache.slots",
+        fetch_session_cache_slots,
+        "Fetch sessions of Kafka's clients; who finds none free asks in full each time."
+    ),
+    key!(
+        "fetch.session.partitions.max",
+        fetch_session_partitions_max,
+        "Partitions in all fetch sessions together."
+    ),
+    key!(
         "decompress.max.bytes",
         decompress_max_bytes,
         "Bytes that the compressed batches of one request may unpack to while they are checked; more is refused."

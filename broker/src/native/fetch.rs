@@ -68,14 +68,16 @@ pub(super) fn call(
         return send(reply, answer_of(head, refused));
     }
     let later = |reply: Reply<NativeResponse>| -> AnswerFetch {
-        Box::new(move |found| send_later(reply, answer_of(head, found)))
+        Box::new(move |found: Vec<Outcome>| send_later(reply, answer_of(head, found)))
     };
     match fetch.begin(message.max_wait_ms > 0) {
         Standing::Enough => send(reply, answer_of(head, fetch.finish(&shard.engine))),
         Standing::Cold => shard.engine.readers.run(cold_job(fetch, later(reply.later()))),
         Standing::TooLittle => {
             let deadline = Instant::now() + Duration::from_millis(u64::from(message.max_wait_ms));
-            if let Some(ticket) = shard.park_fetch(deadline, WaitingFetch::new(fetch, later(reply.later()))) {
+            if let Some(ticket) =
+                shard.park_fetch(deadline, WaitingFetch::new(fetch, later(reply.later()), None))
+            {
                 waiting.add(shard, ticket);
             }
         }

@@ -20,7 +20,7 @@ use crate::error::{Fault, ServiceError};
 use crate::partition::{Partition, PartitionKey};
 
 use want::Room;
-pub(crate) use want::{Found, Outcome, Places, Want};
+pub(crate) use want::{Found, Outcome, Place, Places, Want};
 
 /// So many partitions may be read with one fetch: it is kept while it waits.
 pub(crate) const ENTRIES_MAX: usize = 10_000;
@@ -73,8 +73,35 @@ pub(crate) struct Fetch {
     is_cold: bool,
 }
 
-/// Tells whoever asked, in the protocol that asked, what each partition had. Dropped unused, it closes the connection.
-pub(crate) type AnswerFetch = Box<dyn FnOnce(Vec<Outcome>) + Send>;
+/// Who asked. Dropped without an answer, it closes the connection.
+pub(crate) type AnswerFetch = Box<dyn Asker>;
+
+/// Who asked, in some protocol.
+pub(crate) trait Asker: Send {
+    /// Tells what each partition had.
+    fn answer(self: Box<Self>, outcomes: Vec<Outcome>);
+
+    /// A partition that is watched beyond this fetch has moved, which the asker knows by `number`.
+    fn moved(&mut self, _number: u32) -> Moved {
+        Moved::Nothing
+    }
+}
+
+/// What it is to a fetch that a partition has moved.
+#[derive(Debug)]
+pub(crate) enum Moved {
+    Nothing,
+    /// It is the one of this want.
+    Again(u32),
+    /// It was not looked at so far.
+    New(Want),
+}
+
+impl<F: FnOnce(Vec<Outcome>) + Send> Asker for F {
+    fn answer(self: Box<Self>, outcomes: Vec<Outcome>) {
+        (*self)(outcomes);
+    }
+}
 
 /// What a fetch has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +142,22 @@ impl Fetch {
             self.look_at(index as usize, Touch::Warm);
         }
         self.standing()
+    }
+
+    /// Takes one more partition in, and looks at it.
+    pub(crate) fn add(&mut self, want: Want) -> Standing {
+        self.wants.push(want);
+        self.found.push(None);
+        self.look_at(self.wants.len() - 1, Touch::Warm);
+        self.standing()
+    }
+
+    /// The partitions that were looked at, each with the number of its want and whether it had nothing at all.
+    pub(crate) fn looked_at(&self) -> impl Iterator<Item = (u32, &Arc<Partition<Disk>>, bool)> {
+        (0..).zip(self.wants.iter().zip(&self.found)).filter_map(|(index, (want, found))| {
+            let found = found.as_ref()?.as_ref().ok()?;
+            Some((index, want.partition.as_ref().ok()?, found.slice.is_none() && !found.is_settled()))
+        })
     }
 
     /// Looks again at every partition that has moved since it was looked at, without having been told of one.
@@ -215,10 +258,10 @@ impl Fetch {
 pub(crate) fn cold_job(mut fetch: Fetch, answer: AnswerFetch) -> impl FnOnce(&Engine) + Send + 'static {
     move |engine| {
         if engine.health.has_failed() {
-            return answer(fetch.refused(&ServiceError::storage_failed()));
+            return answer.answer(fetch.refused(&ServiceError::storage_failed()));
         }
         fetch.read_cold();
-        answer(fetch.finish_late(engine));
+        answer.answer(fetch.finish_late(engine));
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use folio_storage::AppendError;
@@ -49,7 +50,7 @@ fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
     }
 }
 
-fn maintain(engine: &Engine, partition: &Partition<Disk>) {
+fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>) {
     let log = &partition.log;
     let fail = |path: &Path, source: &io::Error| fail(engine, partition, path, source);
     // A full disk is told to producers; here it only means later.
@@ -72,10 +73,12 @@ fn maintain(engine: &Engine, partition: &Partition<Disk>) {
         Err(_) => {}
     }
     // The slot says so before a file goes.
-    if let Some(start) = log.expired(now())
-        && let Err(error) = engine.dir.raise_log_start(log, start, now(), Instant::now())
-    {
-        return fail(&error.path, &error.source);
+    if let Some(start) = log.expired(now()) {
+        if let Err(error) = engine.dir.raise_log_start(log, start, now(), Instant::now()) {
+            return fail(&error.path, &error.source);
+        }
+        // Who watches it tells its reader where the log begins by now.
+        engine.announce(std::slice::from_ref(partition), None);
     }
     // Whoever deleted records has left their files too.
     if !log.has_segments_below_start() {

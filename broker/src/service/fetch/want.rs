@@ -65,7 +65,7 @@ pub(crate) struct Found {
     /// The latest epoch that reader and log have in common, and where it ends, when the reader's records go further.
     pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
     /// There is something, but no room for it in this answer.
-    is_held_back: bool,
+    pub(crate) is_held_back: bool,
 }
 
 /// What the partitions before have left of an answer.
@@ -159,11 +159,14 @@ impl Want {
         Ok((epoch < last || end < self.offset).then_some((epoch, end)))
     }
 
-    /// Whether there may be more by now than was found.
+    /// Whether there may be something else by now than was found.
     pub(super) fn has_moved(&self, found: &Outcome) -> bool {
         match (&self.partition, found) {
             (Ok(partition), Ok(found)) => {
-                partition.log.high_watermark() != found.high_watermark || partition.is_deleted()
+                let log = &partition.log;
+                log.high_watermark() != found.high_watermark
+                    || log.log_start() != found.log_start
+                    || partition.is_deleted()
             }
             _ => false,
         }
