@@ -6,7 +6,9 @@
 mod api_versions;
 pub(crate) mod codec;
 mod fetch;
+mod list_offsets;
 mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 pub(crate) mod session;
 
@@ -51,8 +53,10 @@ type KafkaResponder<'a> = Responder<'a, KafkaResponse>;
 const SERVED: &[(ApiKey, Adapter)] = &[
     (ApiKey::Produce, produce::call),
     (ApiKey::Fetch, fetch::call),
+    (ApiKey::ListOffsets, list_offsets::call),
     (ApiKey::Metadata, metadata::call),
     (ApiKey::ApiVersions, api_versions::call),
+    (ApiKey::OffsetForLeaderEpoch, offset_for_leader_epoch::call),
 ];
 
 /// This broker's number in its cluster of one.

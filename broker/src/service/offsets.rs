@@ -15,6 +15,8 @@ pub(crate) enum Spot {
     Latest,
     /// The first record of this time or later.
     AtTime(Timestamp),
+    /// The first of the records with the latest time.
+    LatestTime,
 }
 
 /// An offset that was found.
@@ -30,7 +32,7 @@ pub(crate) struct Spotted {
 impl Spot {
     /// Whether [`find`] may have to wait for a disk, or unpack batches: then it has no business on an event loop.
     pub(crate) fn is_search(self) -> bool {
-        matches!(self, Self::AtTime(_))
+        matches!(self, Self::AtTime(_) | Self::LatestTime)
     }
 }
 
@@ -50,6 +52,7 @@ pub(crate) fn find(
         Spot::Earliest => return Ok(at_end(log.log_start(), log.epochs().at(log.log_start()))),
         Spot::Latest => return Ok(at_end(log.high_watermark(), log.leader_epoch())),
         Spot::AtTime(time) => log.offset_for_time(time),
+        Spot::LatestTime => log.latest_by_time(),
     };
     let hit = hit.map_err(|error| ServiceError::of_read(&error))?;
     Ok(hit.map(|hit| Spotted {
@@ -57,4 +60,18 @@ pub(crate) fn find(
         timestamp: Some(hit.timestamp),
         leader_epoch: hit.leader_epoch,
     }))
+}
+
+/// Where a leader epoch ended: the epoch itself, or the latest before it of which there are records, and the first offset
+/// that is not its own. `None`: nobody has heard of it. `leader_epoch` is the one that the asker knows to be current.
+///
+/// # Errors
+/// The epoch that is current is another one.
+pub(crate) fn epoch_end(
+    partition: &Partition<Disk>,
+    leader_epoch: Option<LeaderEpoch>,
+    epoch: LeaderEpoch,
+) -> Result<Option<(LeaderEpoch, Offset)>, ServiceError> {
+    partition.check_reader(leader_epoch)?;
+    Ok(partition.log.epoch_end(epoch))
 }
