@@ -110,7 +110,8 @@ impl<F: Files> DataDir<F> {
         }
         let mut durable = self.durable();
         let tail = log.durable_tail();
-        let to = to.min(tail.next_offset);
+        // Whoever raised it further meanwhile has files removed already.
+        let to = to.min(tail.next_offset).max(log.log_start());
         self.write_slot(&mut durable, log, &tail, to, now).map_err(|error| self.failed(error))?;
         durable.slots.sync().map_err(|source| self.failed(self.error(SLOTS_NAME, source)))?;
         durable.deadline.synced();

@@ -82,3 +82,32 @@ fn records_that_were_deleted_from_the_middle_of_a_segment_stay_deleted_after_a_p
     assert!(!reads(&log, 2) && reads(&log, 3) && reads(&log, 4));
     assert!(!log.has_segments_below_start());
 }
+
+#[test]
+fn a_log_start_that_was_raised_further_meanwhile_is_not_taken_back() {
+    let temporary = tempfile::tempdir().unwrap();
+    let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    let log = dir.logs().remove(0);
+    for _ in 0..5 {
+        log.writer().append(&mut [batch(100)], Mode::MayBlock, NOW).unwrap();
+    }
+    let raise = |to| dir.raise_log_start(&log, Offset::new(to), NOW, Instant::now()).unwrap().get();
+    // It has to flush first, and waits for another that does.
+    let round = dir.round.lock().unwrap();
+    std::thread::scope(|scope| {
+        let lower = scope.spawn(|| raise(2));
+        std::thread::sleep(Duration::from_millis(50));
+        for file in log.to_flush().files {
+            file.sync().unwrap();
+        }
+        log.flushed(&log.tail());
+        assert_eq!(raise(4), 4);
+        drop(round);
+        assert_eq!(lower.join().unwrap(), 4);
+    });
+    let id = log.id();
+    drop((log, dir));
+    assert_eq!(open(&files).0.log(id).unwrap().log_start(), Offset::new(4));
+}
