@@ -3,14 +3,30 @@
 //! Invariants: what ApiVersions tells is what [`SERVED`] has, and nothing else is answered; a request that Kafka would
 //! not answer closes the connection with a line in the log.
 
+mod alter_configs;
 mod api_versions;
 pub(crate) mod codec;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_acls;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
+mod list_config_resources;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod resource;
 pub(crate) mod session;
+mod topic_name;
 
 use std::sync::Arc;
 
@@ -24,9 +40,12 @@ use folio_wire::kafka::header::RequestHeader;
 use folio_wire::kafka::{ApiKey, Message, Reader, encode_response};
 
 use crate::config::Endpoint;
-use crate::engine::Engine;
+use crate::engine::{Disk, Engine};
+use crate::error::ServiceError;
+use crate::partition::Partition;
 use crate::purgatory::Ticket;
 use crate::service::fetch::Places;
+use crate::service::topics;
 use crate::shard::Shard;
 use codec::{KafkaRequest, KafkaResponse};
 use session::sitting::Sessions;
@@ -57,10 +76,25 @@ const SERVED: &[(ApiKey, Adapter)] = &[
     (ApiKey::Metadata, metadata::call),
     (ApiKey::ApiVersions, api_versions::call),
     (ApiKey::OffsetForLeaderEpoch, offset_for_leader_epoch::call),
+    (ApiKey::CreateTopics, create_topics::call),
+    (ApiKey::DeleteTopics, delete_topics::call),
+    (ApiKey::DeleteRecords, delete_records::call),
+    (ApiKey::DescribeAcls, describe_acls::call),
+    (ApiKey::DescribeConfigs, describe_configs::call),
+    (ApiKey::AlterConfigs, alter_configs::all),
+    (ApiKey::DescribeLogDirs, describe_log_dirs::call),
+    (ApiKey::CreatePartitions, create_partitions::call),
+    (ApiKey::ElectLeaders, elect_leaders::call),
+    (ApiKey::IncrementalAlterConfigs, alter_configs::single),
+    (ApiKey::ListPartitionReassignments, list_partition_reassignments::call),
+    (ApiKey::DescribeQuorum, describe_quorum::call),
+    (ApiKey::DescribeCluster, describe_cluster::call),
+    (ApiKey::ListConfigResources, list_config_resources::call),
+    (ApiKey::DescribeTopicPartitions, describe_topic_partitions::call),
 ];
 
 /// This broker's number in its cluster of one.
-const NODE_ID: i32 = 1;
+const NODE_ID: i32 = crate::engine::NODE_ID as i32;
 
 /// A request whose header was read.
 struct Request {
@@ -104,6 +138,14 @@ impl Service<Shard> for KafkaService {
     fn closed(&mut self, shard: &mut Shard) {
         self.waiting.take().into_iter().for_each(|ticket| shard.forget_fetch(ticket));
     }
+}
+
+/// A partition by its topic's name and its number.
+///
+/// # Errors
+/// There is none.
+fn partition(engine: &Engine, topic: &str, index: i32) -> Result<Arc<Partition<Disk>>, ServiceError> {
+    topics::partition(engine, topic, u32::try_from(index).unwrap_or(u32::MAX))
 }
 
 /// The cluster's name, in Kafka's letters.

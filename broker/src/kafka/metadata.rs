@@ -8,8 +8,8 @@ use folio_wire::kafka::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
 };
-use uuid::Uuid;
 
+use super::topic_name::TopicName;
 use super::{KafkaResponder, KafkaService, NODE_ID, Request, cluster_id};
 use crate::config::Endpoint;
 use crate::engine::{Disk, Engine};
@@ -59,13 +59,6 @@ enum Wanted {
     Some(Vec<TopicName>),
 }
 
-/// What a topic is called by.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum TopicName {
-    Name(String),
-    Id(Uuid),
-}
-
 /// What is asked for, each topic once; or the answer about topics in a request that Kafka refuses.
 fn wanted(
     message: &MetadataRequest<'_>,
@@ -88,10 +81,7 @@ fn wanted(
         return Err(refused.collect());
     }
     let mut seen = HashSet::with_capacity(topics.len());
-    let named = topics.iter().map(|topic| match topic.name {
-        Some(name) if topic.topic_id.is_nil() => TopicName::Name(name.to_owned()),
-        _ => TopicName::Id(topic.topic_id),
-    });
+    let named = topics.iter().map(|topic| TopicName::of(topic.name, topic.topic_id));
     Ok(Wanted::Some(named.filter(|name| seen.insert(name.clone())).collect()))
 }
 
@@ -140,21 +130,14 @@ impl Answering {
     }
 
     fn named(&self, engine: &Engine, wanted: TopicName) -> MetadataResponseTopic<'static> {
-        let found = match &wanted {
-            TopicName::Name(name) => topics::check_name(name).and_then(|()| topics::find(engine, name)),
-            TopicName::Id(id) => topics::with_id(engine, *id),
-        };
-        match found {
+        match wanted.find(engine) {
             Ok(topic) => self.topic(&topic),
             Err(error) => {
-                let (name, topic_id) = match wanted {
-                    TopicName::Name(name) => (Some(Cow::Owned(name)), Uuid::nil()),
-                    TopicName::Id(id) => (None, id),
-                };
+                let (name, topic_id) = wanted.parts();
                 MetadataResponseTopic {
                     error_code: error.kafka(),
-                    is_internal: name.as_ref().is_some_and(|name| is_internal(name)),
-                    name,
+                    is_internal: name.as_deref().is_some_and(is_internal),
+                    name: name.map(Cow::Owned),
                     topic_id,
                     ..MetadataResponseTopic::default()
                 }
@@ -179,7 +162,7 @@ impl Answering {
     }
 }
 
-fn partition(served: &Served<Disk>, number: i32) -> MetadataResponsePartition {
+pub(super) fn partition(served: &Served<Disk>, number: i32) -> MetadataResponsePartition {
     let this_one = MetadataResponsePartition {
         partition_index: number,
         replica_nodes: vec![NODE_ID],
@@ -203,17 +186,18 @@ fn partition(served: &Served<Disk>, number: i32) -> MetadataResponsePartition {
 }
 
 /// Kafka keeps topics of its own under these names. Whoever asks for them here does not make them.
-fn is_internal(name: &str) -> bool {
+pub(super) fn is_internal(name: &str) -> bool {
     matches!(name, "__consumer_offsets" | "__transaction_state")
 }
 
-fn operations(is_asked: bool, allowed: i32) -> i32 {
+pub(super) fn operations(is_asked: bool, allowed: i32) -> i32 {
     if is_asked { allowed } else { NOT_ASKED }
 }
 
 /// Kafka's "not asked for".
 const NOT_ASKED: i32 = i32::MIN;
 /// A bit for each: read, write, create, delete, alter, describe, describe and alter configs.
-const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const TOPIC_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 /// Create, alter, describe, cluster action, describe and alter configs, idempotent write.
-const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+pub(super) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
