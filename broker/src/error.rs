@@ -66,6 +66,12 @@ impl ServiceError {
         Self::new(Fault::UnknownTopicId, format!("there is no topic with the id {id}"))
     }
 
+    /// A partition takes no appends, or cannot be read from there on.
+    pub(crate) fn partition_offline(topic: &str, number: u32, why: &str) -> Self {
+        let text = format!("partition {number} of topic {topic:?} is offline: {why}");
+        Self::new(Fault::PartitionOffline, text)
+    }
+
     /// Why a log was not read.
     pub(crate) fn of_read(error: &ReadError) -> Self {
         let fault = match error {

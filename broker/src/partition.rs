@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::config::{DurabilityClass, TopicSettings};
 use crate::error::{Fault, ServiceError};
 use arc_swap::ArcSwap;
-use folio_record::LeaderEpoch;
+use folio_record::{LeaderEpoch, Offset};
 use folio_storage::{Files, Log};
 
 /// Names a partition within this run of the broker.
@@ -49,6 +49,8 @@ pub(crate) struct Partition<F: Files> {
     pub(crate) number: u32,
     pub(crate) log: Arc<Log<F>>,
     pub(crate) settings: Arc<ArcSwap<TopicSettings>>,
+    /// Why its log ends where it does, if it is only what lies below damage.
+    damage: Option<Arc<str>>,
     /// Which lane takes its appends when a lane must.
     pub(crate) lane: usize,
     in_lane: AtomicUsize,
@@ -78,6 +80,7 @@ impl<F: Files> Partition<F> {
             number,
             log,
             settings,
+            damage: None,
             lane,
             in_lane: AtomicUsize::new(0),
             waiters: AtomicU64::new(0),
@@ -85,6 +88,24 @@ impl<F: Files> Partition<F> {
             is_deleted: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),
             flushed_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// As this, of a partition that is offline: the log is what lies below its damage, which `why` tells.
+    pub(crate) fn below(self, why: Arc<str>) -> Self {
+        Self { damage: Some(why), ..self }
+    }
+
+    /// Whether it is not damage that a reader meets at `offset`.
+    ///
+    /// # Errors
+    /// The partition is offline from there on.
+    pub(crate) fn check_damage(&self, offset: Offset) -> Result<(), ServiceError> {
+        match &self.damage {
+            Some(why) if offset >= self.log.log_end() => {
+                Err(ServiceError::partition_offline(&self.topic, self.number, why))
+            }
+            _ => Ok(()),
         }
     }
 

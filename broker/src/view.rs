@@ -34,13 +34,23 @@ pub(crate) enum Served<F: Files> {
     Leader(Arc<Partition<F>>),
     /// Neither, and why: recovery refused to guess. The topic's other partitions go on.
     Offline(Arc<str>),
+    /// Offline, but what lies below its damage is served.
+    Below(Arc<Partition<F>>, Arc<str>),
 }
 
 impl<F: Files> Topic<F> {
-    /// The partitions that are served.
+    /// The partitions that take appends.
     pub(crate) fn online(&self) -> impl Iterator<Item = &Arc<Partition<F>>> {
         self.partitions.iter().filter_map(|one| match one {
             Served::Leader(partition) => Some(partition),
+            Served::Offline(_) | Served::Below(..) => None,
+        })
+    }
+
+    /// The partitions of which anything can be read.
+    pub(crate) fn readable(&self) -> impl Iterator<Item = &Arc<Partition<F>>> {
+        self.partitions.iter().filter_map(|one| match one {
+            Served::Leader(partition) | Served::Below(partition, _) => Some(partition),
             Served::Offline(_) => None,
         })
     }
@@ -51,6 +61,7 @@ impl<F: Files> Clone for Served<F> {
         match self {
             Self::Leader(partition) => Self::Leader(Arc::clone(partition)),
             Self::Offline(why) => Self::Offline(Arc::clone(why)),
+            Self::Below(partition, why) => Self::Below(Arc::clone(partition), Arc::clone(why)),
         }
     }
 }

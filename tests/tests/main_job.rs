@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use folio_broker::{Broker, Config, Outcome};
 use folio_client::{
-    Acks, Client, ClientConfig, Compression, ConsumerConfig, ErrorCode, NewTopic, Position, ProducerConfig,
-    ProducerRecord, TopicPartition,
+    Acks, Client, ClientConfig, Compression, Consumer, ConsumerConfig, ErrorCode, NewTopic, PollError,
+    Position, ProducerConfig, ProducerRecord, TopicPartition,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -89,14 +89,16 @@ fn topics_are_made_listed_described_and_deleted_and_mistakes_are_named() {
 }
 
 #[test]
-fn a_damaged_partition_is_offline_and_the_others_are_served() {
+fn a_damaged_partition_takes_nothing_and_is_read_below_the_damage_and_the_others_are_served() {
     let dir = tempfile::tempdir().unwrap();
     let (broker, client) = start(dir.path());
     client.admin().create_topic(NewTopic::new("t", 2)).wait().unwrap();
     let producer = client.producer(ProducerConfig::default()).unwrap();
     for partition in [0, 1] {
-        let record = ProducerRecord::to("t").partition(partition).value(b"kept");
-        producer.send(record).unwrap().wait().unwrap();
+        for value in ["kept", "damaged"] {
+            let record = ProducerRecord::to("t").partition(partition).value(value);
+            producer.send(record).unwrap().wait().unwrap();
+        }
     }
     drop(producer);
     stop(broker, client);
@@ -109,11 +111,24 @@ fn a_damaged_partition_is_offline_and_the_others_are_served() {
     let described = client.admin().describe_topic("t").wait().unwrap();
     let trouble = described.partitions[0].trouble.clone().expect("partition 0 is offline");
     assert_eq!(trouble.code, ErrorCode::PARTITION_OFFLINE);
-    assert!(trouble.message.contains("t-0/00000000000000000000.log"), "{}", trouble.message);
+    for part in ["t-0/00000000000000000000.log", "served below offset 1", "folio log repair "] {
+        assert!(trouble.message.contains(part), "{part:?} in {}", trouble.message);
+    }
+    assert_eq!(described.partitions[0].high_watermark.get(), 1);
     assert!(described.partitions[1].trouble.is_none());
     let producer = client.producer(ProducerConfig::default()).unwrap();
     let refused = producer.send(ProducerRecord::to("t").partition(0).value(b"more")).unwrap().wait();
-    assert!(refused.unwrap_err().to_string().contains("offline"));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("offline") && refused.contains("folio log repair "), "{refused}");
+    let mut consumer: Consumer = client.consumer(ConsumerConfig::default()).unwrap();
+    consumer.assign([(TopicPartition::new("t", 0), Position::Earliest)]);
+    let records = consumer.poll(Duration::from_secs(30)).unwrap().expect("what lies below the damage");
+    assert_eq!(records.iter().map(|record| record.value).collect::<Vec<_>>(), [Some(&b"kept"[..])]);
+    let Err(PollError::Refused { refusal, .. }) = consumer.poll(Duration::from_secs(30)) else {
+        panic!("the damage was served, or nothing said")
+    };
+    assert_eq!(refusal.code, ErrorCode::PARTITION_OFFLINE);
+    drop(consumer);
     producer.send(ProducerRecord::to("t").partition(1).value(b"more")).unwrap().wait().unwrap();
     drop(producer);
     stop(broker, client);

@@ -113,12 +113,19 @@ pub(super) fn engine(
     }
 }
 
-/// What could not be recovered, and why; the log says so too.
-pub(super) fn offline(report: &OpenReport<Disk>) -> HashMap<PartitionId, Arc<str>> {
+/// What could not be recovered, why, and what can be done about it; the log says so too.
+pub(super) fn offline(report: &OpenReport<Disk>, config: &Config) -> HashMap<PartitionId, Arc<str>> {
     let offline = report.partitions.iter().filter_map(|partition| {
         let damage = partition.state.as_ref().err()?;
-        tracing::error!(topic = partition.topic, partition = partition.id.partition, %damage, "a partition is offline");
-        Some((partition.id, damage.to_string().into()))
+        let (topic, number) = (&partition.topic, partition.id.partition);
+        let served = partition.below.as_ref().map(|log| format!("; served below offset {}", log.log_end()));
+        let dir = config.data_dir.display();
+        let why = format!(
+            "{damage}{}. `folio log repair {dir} --partition {topic}-{number}` tells what mending it takes",
+            served.unwrap_or_default()
+        );
+        tracing::error!(topic, partition = number, why, "a partition is offline");
+        Some((partition.id, why.into()))
     });
     offline.collect()
 }

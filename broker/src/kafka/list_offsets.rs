@@ -66,7 +66,7 @@ fn wanted(kafka: &KafkaService, message: &ListOffsetsRequest<'_>, asked: Asked) 
             return Err(KafkaError::INVALID_REQUEST);
         }
         let number = u32::try_from(partition.partition_index).unwrap_or(u32::MAX);
-        let found = topics::partition(&kafka.engine, topic, number).map_err(|error| error.kafka())?;
+        let found = topics::readable(&kafka.engine, topic, number).map_err(|error| error.kafka())?;
         let spot = spot(partition.timestamp, asked.version)?;
         Ok(Place { partition: found, spot, leader_epoch: partition.current_leader_epoch })
     };

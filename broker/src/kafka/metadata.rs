@@ -169,7 +169,8 @@ pub(super) fn partition(served: &Served<Disk>, number: i32) -> MetadataResponseP
         ..MetadataResponsePartition::default()
     };
     match served {
-        Served::Leader(partition) => MetadataResponsePartition {
+        // A reader needs somebody to ask; who writes is told when it does.
+        Served::Leader(partition) | Served::Below(partition, _) => MetadataResponsePartition {
             leader_id: NODE_ID,
             leader_epoch: partition.log.leader_epoch().get(),
             isr_nodes: vec![NODE_ID],

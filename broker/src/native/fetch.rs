@@ -52,7 +52,7 @@ pub(super) fn call(
         return respond(head, &FetchAnswerV1::refused(error.native(), error.text), reply);
     }
     let wants = message.entries.iter().map(|entry| {
-        let partition = topics::partition(&shard.engine, entry.topic, entry.partition);
+        let partition = topics::readable(&shard.engine, entry.topic, entry.partition);
         let place = places.of(&partition);
         let leader_epoch = (entry.leader_epoch >= 0).then(|| LeaderEpoch::new(entry.leader_epoch));
         let (offset, max_bytes) = (Offset::new(entry.offset), entry.max_bytes as usize);

@@ -42,7 +42,7 @@ fn found(topic: &Topic<Disk>) -> TopicMetadataV1 {
             .partitions
             .iter()
             .map(|one| match one {
-                Served::Leader(partition) => partition.log.leader_epoch().get(),
+                Served::Leader(partition) | Served::Below(partition, _) => partition.log.leader_epoch().get(),
                 Served::Offline(_) => -1,
             })
             .collect(),

@@ -29,7 +29,7 @@ pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_
 
 fn answer(engine: &Engine, wants: &[Wanted]) -> ListOffsetsAnswerV1 {
     let entries = wants.iter().map(|(topic, partition, spot)| {
-        let found = topics::partition(engine, topic, *partition).and_then(|partition| {
+        let found = topics::readable(engine, topic, *partition).and_then(|partition| {
             let spotted = offsets::find(&partition, *spot, None)?;
             Ok((spotted, partition.log.leader_epoch().get()))
         });

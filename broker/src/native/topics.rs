@@ -95,8 +95,9 @@ pub(super) fn describe(engine: &Engine, request: &NativeRequest, reply: Responde
 }
 
 fn description(served: &Served<Disk>, partition: u32) -> PartitionDescriptionV1 {
-    let log = match served {
-        Served::Leader(partition) => &partition.log,
+    let (log, why) = match served {
+        Served::Leader(partition) => (&partition.log, None),
+        Served::Below(partition, why) => (&partition.log, Some(why)),
         Served::Offline(why) => {
             return PartitionDescriptionV1 {
                 error: ErrorCode::PARTITION_OFFLINE,
@@ -113,8 +114,8 @@ fn description(served: &Served<Disk>, partition: u32) -> PartitionDescriptionV1 
         }
     };
     PartitionDescriptionV1 {
-        error: ErrorCode::NONE,
-        message: None,
+        error: why.map_or(ErrorCode::NONE, |_| ErrorCode::PARTITION_OFFLINE),
+        message: why.map(ToString::to_string),
         partition,
         leader_epoch: log.leader_epoch().get(),
         log_start: log.log_start().get(),

@@ -220,10 +220,33 @@ pub(crate) fn with_id(engine: &Engine, id: Uuid) -> Result<Arc<Topic<Disk>>, Ser
     engine.view.load().with_id(id).cloned().ok_or_else(|| ServiceError::unknown_topic_id(id))
 }
 
+/// A partition to be read, by the topic's name and its number.
+///
+/// # Errors
+/// There is no such topic; otherwise as [`readable_of`].
+pub(crate) fn readable(
+    engine: &Engine,
+    topic: &str,
+    number: u32,
+) -> Result<Arc<Partition<Disk>>, ServiceError> {
+    readable_of(&*find(engine, topic)?, number)
+}
+
+/// A partition of a topic that is to be read: of one that is offline, what lies below its damage.
+///
+/// # Errors
+/// As [`partition_of`].
+pub(crate) fn readable_of(topic: &Topic<Disk>, number: u32) -> Result<Arc<Partition<Disk>>, ServiceError> {
+    match topic.partitions.get(number as usize) {
+        Some(Served::Below(partition, _)) => Ok(Arc::clone(partition)),
+        _ => partition_of(topic, number),
+    }
+}
+
 /// A partition by the topic's name and its number.
 ///
 /// # Errors
-/// There is no such topic, or it has fewer partitions.
+/// There is no such topic, or it has fewer partitions; it is offline.
 pub(crate) fn partition(
     engine: &Engine,
     topic: &str,
@@ -235,14 +258,13 @@ pub(crate) fn partition(
 /// A partition of a topic by its number.
 ///
 /// # Errors
-/// The topic has fewer partitions, or this one is not served.
+/// The topic has fewer partitions, or this one is offline.
 pub(crate) fn partition_of(topic: &Topic<Disk>, number: u32) -> Result<Arc<Partition<Disk>>, ServiceError> {
     let name = &topic.name;
     match topic.partitions.get(number as usize) {
         Some(Served::Leader(partition)) => Ok(Arc::clone(partition)),
-        Some(Served::Offline(why)) => {
-            let text = format!("partition {number} of topic {name:?} is offline: {why}");
-            Err(ServiceError::new(Fault::PartitionOffline, text))
+        Some(Served::Offline(why) | Served::Below(_, why)) => {
+            Err(ServiceError::partition_offline(name, number, why))
         }
         None => {
             let last = topic.partitions.len().saturating_sub(1);

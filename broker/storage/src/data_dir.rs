@@ -78,6 +78,8 @@ struct DurablePoints<F: Files> {
     slots: SlotsFile<F>,
     numbers: HashMap<PartitionId, u32>,
     logs: HashMap<PartitionId, Arc<Log<F>>>,
+    /// Of partitions that are offline: what can be read of them.
+    below: HashMap<PartitionId, Arc<Log<F>>>,
     deadline: SlotsDeadline,
 }
 
@@ -143,6 +145,8 @@ pub struct OpenedPartition<F: Files> {
     pub topic: String,
     /// Its log with what recovery did, or why it is offline.
     pub state: Result<(Arc<Log<F>>, PartitionReport), Damage>,
+    /// Of one that is offline: what lies below its damage, to be read only.
+    pub below: Option<Arc<Log<F>>>,
 }
 
 /// Why a directory cannot be opened.

@@ -127,6 +127,8 @@ impl Default for Epochs {
 
 /// The name of the file.
 pub const EPOCHS_NAME: &str = "epochs";
+/// More epochs than any log has seen.
+pub(crate) const EPOCHS_SIZE_MAX: usize = 1024 * 1024;
 
 const EPOCHS: EnvelopeKind = EnvelopeKind { magic: *b"LEP1", version: 1 };
 const ROW_SIZE: usize = 12;

@@ -109,6 +109,8 @@ pub struct Log<F: Files> {
     visible: ArcSwap<Tail>,
     /// Its topic was deleted. Set under the writer's lock.
     is_retired: AtomicBool,
+    /// It is what lies below damage: it may be read, and nothing else.
+    is_below_damage: bool,
     /// The writer has the next segment ready.
     is_prepared: AtomicBool,
     writer: Mutex<Writer<F>>,
@@ -145,6 +147,8 @@ impl<F: Files> Log<F> {
         let RecoveredLog { segments, indexer, log_start, log_end, epochs } = recovered;
         let mut view: Vec<Arc<Segment>> =
             segments.iter().map(|segment| Arc::new(Segment::closed(id, segment))).collect();
+        // Whoever recovers a log for appends knows its last segment's indexes.
+        let is_below_damage = !segments.is_empty() && indexer.is_none();
         let mut writer = Writer::new();
         if let (Some(last), Some(indexer)) = (segments.last(), indexer) {
             let active = Active::reopen(&*files, &dir, id, last, indexer, &options)?;
@@ -169,6 +173,7 @@ impl<F: Files> Log<F> {
             durable: ArcSwap::from_pointee(tail),
             visible: ArcSwap::from_pointee(tail),
             is_retired: AtomicBool::new(false),
+            is_below_damage,
             is_prepared: AtomicBool::new(false),
             writer: Mutex::new(writer),
             names: Mutex::new(()),

@@ -12,6 +12,7 @@
 //! * Recovering twice is recovering once: a crash in here is recovered from like any other.
 //! * An index never makes a partition fail. One that is missing, damaged, stale or another's is built anew.
 
+mod below;
 mod damage;
 mod examine;
 mod indexes;
@@ -33,6 +34,7 @@ use crate::partition::PartitionId;
 use crate::slots::{Slot, SlotUpdate};
 use crate::verdict::{Evidence, Fault, Verdict, verdict};
 
+pub(crate) use below::below;
 pub use damage::Damage;
 use examine::Examined;
 pub(crate) use repair::move_segments;
@@ -43,7 +45,8 @@ pub(crate) use survey::{Durable, Survey, survey, survey_all};
 pub struct RecoveredLog {
     /// Its segments, oldest first. None: nothing was ever appended.
     pub segments: Vec<RecoveredSegment>,
-    /// The state of the last segment's indexes, whose files agree with it.
+    /// The state of the last segment's indexes, whose files agree with it. None although there are segments: the log may
+    /// only be read.
     pub indexer: Option<Indexer>,
     /// The first offset that may be read.
     pub log_start: Offset,

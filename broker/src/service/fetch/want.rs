@@ -110,6 +110,9 @@ impl Want {
         if let Err(error) = partition.check_reader(self.leader_epoch) {
             return refused(error);
         }
+        if let Err(error) = partition.check_damage(self.offset) {
+            return refused(error);
+        }
         match self.diverging(partition) {
             Ok(None) => {}
             Ok(diverging) => return Some(Ok(Found { diverging, ..Found::nothing(log) })),

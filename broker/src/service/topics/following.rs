@@ -83,17 +83,17 @@ fn serve(engine: &Engine, id: Uuid, topic: &metadata::Topic) {
     let first = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
     partitions.extend((first..topic.partitions).map(|number| {
         let partition = PartitionId { topic: id, partition: number };
+        let open =
+            |log| Partition::new(Arc::clone(&name), number, log, Arc::clone(&shared), engine.lanes.len());
         match engine.dir.log(partition) {
-            Some(log) => Served::Leader(Arc::new(Partition::new(
-                Arc::clone(&name),
-                number,
-                log,
-                Arc::clone(&shared),
-                engine.lanes.len(),
-            ))),
+            Some(log) => Served::Leader(Arc::new(open(log))),
             None => {
                 let why = engine.offline.get(&partition).cloned();
-                Served::Offline(why.unwrap_or_else(|| "it could not be opened".into()))
+                let why = why.unwrap_or_else(|| "it could not be opened".into());
+                match engine.dir.log_below(partition) {
+                    Some(log) => Served::Below(Arc::new(open(log).below(Arc::clone(&why))), why),
+                    None => Served::Offline(why),
+                }
             }
         }
     }));
@@ -152,11 +152,11 @@ fn retire(engine: &Engine, id: Uuid) -> Result<(), ServiceError> {
     if let Some(topic) = &topic {
         engine.view.rcu(|view| view.without(id));
         // Appends and flushes that are under way meet the files moving.
-        topic.online().for_each(|partition| partition.set_deleted());
+        topic.readable().for_each(|partition| partition.set_deleted());
     }
     engine.dir.remove_partitions(id).map_err(|error| of_topic(engine, &error))?;
     if let Some(topic) = topic {
-        let partitions: Vec<_> = topic.online().cloned().collect();
+        let partitions: Vec<_> = topic.readable().cloned().collect();
         engine.announce(&partitions, None);
         let logs = partitions.iter().map(|one| Arc::clone(&one.log) as Retired);
         let shells = partitions.iter().map(|one| Arc::clone(one) as Retired);

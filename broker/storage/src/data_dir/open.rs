@@ -55,7 +55,13 @@ impl<F: Files> DataDir<F> {
         let epochs_unsaved = opening.write_epochs(&recovered, has_syncfs)?;
         opening.write_slots(&recovered, &mut slots)?;
         let deadline = SlotsDeadline::new(options.slots_sync);
-        let mut durable = DurablePoints { slots, numbers: HashMap::new(), logs: HashMap::new(), deadline };
+        let mut durable = DurablePoints {
+            slots,
+            numbers: HashMap::new(),
+            logs: HashMap::new(),
+            below: HashMap::new(),
+            deadline,
+        };
         let partitions = recovered
             .into_iter()
             .map(|partition| {
@@ -256,18 +262,22 @@ impl<F: Files> Opening<'_, F> {
         options: LogOptions,
         durable: &mut DurablePoints<F>,
     ) -> Result<OpenedPartition<F>, OpenError> {
-        let Recovering { wanted: Wanted { id, topic, dir }, slot, outcome } = partition;
+        let Recovering { wanted: Wanted { id, topic, dir }, slot, outcome, below } = partition;
         durable.numbers.extend(slot.map(|number| (id, number)));
-        let state = match outcome {
-            Ok((recovered, report)) => {
-                let log = Log::open(Arc::clone(files), dir.clone(), id, options, recovered);
-                let log = Arc::new(log.map_err(|source| self.io(&dir, source))?);
-                durable.logs.insert(id, Arc::clone(&log));
-                Ok((log, report))
-            }
-            Err(damage) => Err(damage),
+        let open = |recovered| {
+            let log = Log::open(Arc::clone(files), dir.clone(), id, options, recovered);
+            log.map(Arc::new).map_err(|source| self.io(&dir, source))
         };
-        Ok(OpenedPartition { id, topic: topic.name, state })
+        let (state, below) = match outcome {
+            Ok((recovered, report)) => {
+                let log = open(recovered)?;
+                durable.logs.insert(id, Arc::clone(&log));
+                (Ok((log, report)), None)
+            }
+            Err(damage) => (Err(damage), below.map(open).transpose()?),
+        };
+        durable.below.extend(below.iter().map(|log| (id, Arc::clone(log))));
+        Ok(OpenedPartition { id, topic: topic.name, state, below })
     }
 
     fn metadata_error(&self, error: MetadataOpenError) -> OpenError {

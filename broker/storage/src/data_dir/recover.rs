@@ -11,7 +11,9 @@ use crate::files::{FileHandle, Files, OpenMode};
 use crate::log::LogOptions;
 use crate::metadata::Topic;
 use crate::partition::PartitionId;
-use crate::recovery::{Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, recover, survey};
+use crate::recovery::{
+    Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, below, recover, survey,
+};
 use crate::slots::{Slot, SlotsFile};
 
 /// A partition on its way from directory to log.
@@ -19,6 +21,8 @@ pub(super) struct Recovering {
     pub(super) wanted: Wanted,
     pub(super) slot: Option<u32>,
     pub(super) outcome: Result<(RecoveredLog, PartitionReport), Damage>,
+    /// Of one that is offline: what can be read of it.
+    pub(super) below: Option<RecoveredLog>,
 }
 
 /// A partition of which everything is known that can be known without reading its log.
@@ -110,16 +114,20 @@ impl<F: Files> Opening<'_, F> {
     }
 
     fn recover_one(&self, surveyed: Surveyed<'_>) -> Result<Recovering, OpenError> {
+        let mut readable = None;
         let outcome = match &surveyed.survey {
             Err(damage) => Err(damage.clone()),
             Ok(survey) => match recover(self.files, survey, &surveyed.task(self)) {
                 Ok(recovered) => Ok(recovered),
-                Err(RecoveryError::Offline(damage)) => Err(damage),
+                Err(RecoveryError::Offline(damage)) => {
+                    readable = below(self.files, survey, &surveyed.task(self), &damage);
+                    Err(damage)
+                }
                 Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
             },
         };
         let Found { wanted, slot, .. } = surveyed.found;
-        Ok(Recovering { wanted, slot: slot.ok(), outcome })
+        Ok(Recovering { wanted, slot: slot.ok(), outcome, below: readable })
     }
 }
 

@@ -194,6 +194,11 @@ impl<F: Files> DataDir<F> {
         self.durable().logs.get(&id).cloned()
     }
 
+    /// What can be read of a partition that is offline: the log below its damage. Nothing may be appended to it.
+    pub fn log_below(&self, id: PartitionId) -> Option<Arc<Log<F>>> {
+        self.durable().below.get(&id).cloned()
+    }
+
     /// Makes the directories that a living topic lacks, says so in the metadata log, and opens their logs.
     pub fn make_partitions(
         &self,
@@ -249,7 +254,8 @@ impl<F: Files> DataDir<F> {
     pub(super) fn take_away(&self, uuid: Uuid, name: &str, partitions: Range<u32>) -> Result<(), TopicError> {
         let io = |source| self.topic_error(TOPICS_NAME, source);
         for partition in partitions.clone() {
-            if let Some(log) = self.durable().logs.get(&PartitionId { topic: uuid, partition }) {
+            let id = PartitionId { topic: uuid, partition };
+            for log in self.log(id).iter().chain(&self.log_below(id)) {
                 log.retire();
             }
             let dir = partition_dir(name, partition);
@@ -264,6 +270,7 @@ impl<F: Files> DataDir<F> {
         for partition in partitions {
             let id = PartitionId { topic: uuid, partition };
             durable.logs.remove(&id);
+            durable.below.remove(&id);
             if let Some(slot) = durable.numbers.remove(&id) {
                 durable.slots.release(slot);
             }

@@ -7,7 +7,7 @@ use folio_record::{LeaderEpoch, Offset};
 
 use super::indexes::{IndexPlan, Trust};
 use super::{Damage, PartitionReport, RecoveredSegment, Survey, Task, is_same_boot};
-use crate::epochs::{EPOCHS_NAME, Epochs};
+use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
 use crate::files::{FileHandle, Files, OpenMode, read_file};
 use crate::index::Indexer;
 use crate::scan::{HeaderWalk, Rules, Scan, Step};
@@ -299,6 +299,3 @@ impl ExaminedSegment {
         }
     }
 }
-
-/// More epochs than any log has seen.
-const EPOCHS_SIZE_MAX: usize = 1024 * 1024;

@@ -11,7 +11,9 @@ use folio_storage::verify::Severity;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::rig::{Change, End, NOW, RECORDS, batches, directory, findings, is_log, open, read, restore};
+use crate::rig::{
+    Change, End, NOW, RECORDS, batches, directory, findings, is_log, kept, open, read, restore,
+};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
@@ -41,7 +43,10 @@ proptest! {
         let (found, _) = findings(&files);
         prop_assert_eq!(repaired.left.damage, 0, "{:?} of {:?}: {:?}", change, path, found);
         prop_assert!(found.iter().all(|finding| finding.severity < Severity::Damage), "{:?}", found);
-        prop_assert_eq!(log_bytes(&files.snapshot()), logs_before, "bytes of logs were lost");
+        // A cut that the power went out under may have gone half of the way: what was copied then is copied once more.
+        let logs_after = log_bytes(&files.snapshot());
+        prop_assert!(logs_after >= logs_before, "bytes of logs were lost");
+        prop_assert!(logs_after == logs_before || power_cut.is_some(), "{} bytes too many", logs_after - logs_before);
 
         let (_dir, report) = open(&Arc::new(files)).unwrap();
         prop_assert_eq!(report.partitions.len(), 2);
@@ -128,17 +133,6 @@ fn a_partition_whose_directory_is_gone_goes_on_empty_behind_the_offsets_that_wer
     let (_dir, report) = open(&Arc::new(files)).unwrap();
     let (log, _) = report.partitions[1].state.as_ref().unwrap();
     assert_eq!((log.log_start(), log.log_end()), (Offset::new(RECORDS), Offset::new(RECORDS)));
-}
-
-/// How many records of partition `number` a repair has to keep.
-fn kept(good: &BTreeMap<PathBuf, Vec<u8>>, path: &Path, change: Change, number: u32) -> i64 {
-    if !is_log(path) || !path.starts_with(format!("topics/t-{number}")) {
-        return RECORDS;
-    }
-    let batch = *batches(&good[path]).iter().rfind(|(at, _)| *at <= change.byte()).unwrap();
-    let within = change.byte() - batch.0;
-    // The epoch of a batch is told by the epochs beside the log.
-    if matches!(change, Change::Flip(_)) && (12..16).contains(&within) { RECORDS } else { batch.1 }
 }
 
 /// Bytes of the logs of partitions, wherever they are now.

@@ -164,6 +164,17 @@ pub(crate) fn batches(log: &[u8]) -> Vec<(usize, i64)> {
     batches
 }
 
+/// How many records of partition `number` stand before what changed.
+pub(crate) fn kept(good: &BTreeMap<PathBuf, Vec<u8>>, path: &Path, change: Change, number: u32) -> i64 {
+    if !is_log(path) || !path.starts_with(format!("topics/t-{number}")) {
+        return RECORDS;
+    }
+    let batch = *batches(&good[path]).iter().rfind(|(at, _)| *at <= change.byte()).unwrap();
+    let within = change.byte() - batch.0;
+    // The epoch of a batch is told by the epochs beside the log.
+    if matches!(change, Change::Flip(_)) && (12..16).contains(&within) { RECORDS } else { batch.1 }
+}
+
 /// What is wrong with a directory.
 pub(crate) fn findings(files: &SimFiles) -> (Vec<Finding>, Summary) {
     let mut findings = Vec::new();

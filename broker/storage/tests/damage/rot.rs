@@ -10,7 +10,7 @@ use folio_storage::files::SimFiles;
 use folio_storage::verify::Severity;
 use proptest::prelude::*;
 
-use crate::rig::{Change, End, RECORDS, batches, directory, findings, is_log, open, read, restore};
+use crate::rig::{Change, End, RECORDS, batches, directory, findings, is_log, kept, open, read, restore};
 
 /// What became of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn look(path: &Path, change: Change, end: End) -> Result<Outcome, TestCaseError>
     prop_assert_eq!(summary.damage + summary.interrupted + summary.harmless, found.len() as u64);
     prop_assert!(told.is_some() || is_beyond_telling(path, change, end), "{:?}", change);
 
-    let outcome = serve(files, path)?;
+    let outcome = serve(files, path, change, end)?;
     if outcome != Outcome::Harmless {
         prop_assert_eq!(told, Some(Severity::Damage), "{:?} {:?}: {:?}", outcome, change, found);
     }
@@ -82,7 +82,7 @@ fn look(path: &Path, change: Change, end: End) -> Result<Outcome, TestCaseError>
 }
 
 /// What a daemon makes of it.
-fn serve(files: SimFiles, path: &Path) -> Result<Outcome, TestCaseError> {
+fn serve(files: SimFiles, path: &Path, change: Change, end: End) -> Result<Outcome, TestCaseError> {
     let Ok((_dir, report)) = open(&Arc::new(files)) else { return Ok(Outcome::Refused) };
     let mut outcome = Outcome::Harmless;
     if report.partitions.len() != 2 {
@@ -93,6 +93,15 @@ fn serve(files: SimFiles, path: &Path) -> Result<Outcome, TestCaseError> {
     for partition in &report.partitions {
         let Ok((log, recovered)) = &partition.state else {
             outcome = Outcome::Offline;
+            let below = partition.below.as_ref();
+            if is_log(path) {
+                // What stands before the damage is served all the same.
+                let kept = kept(directory(end), path, change, partition.id.partition);
+                prop_assert_eq!(below.map_or(0, |log| log.log_end().get()), kept);
+            }
+            if let Some(log) = below {
+                prop_assert!(read(log, partition.id.partition)?);
+            }
             continue;
         };
         prop_assert!(recovered.cut.is_none(), "cut what was durable: {:?}", recovered.cut);

@@ -1,0 +1,63 @@
+//! What can still be read of a partition that is offline: everything below its damage.
+//!
+//! Nothing is written here, and nothing that is damaged is shown: the segment in which the readable part ends is verified
+//! from its first byte on, whatever vouches for it.
+
+use folio_record::{LeaderEpoch, Offset};
+
+use super::{Damage, RecoveredLog, RecoveredSegment, Survey, Task};
+use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
+use crate::files::{Files, OpenMode, read_file};
+use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
+
+/// The log up to `damage`, to be read only; `None` if nothing of it can be told from what is damaged.
+pub(crate) fn below<F: Files>(
+    files: &F,
+    survey: &Survey,
+    task: &Task<'_>,
+    damage: &Damage,
+) -> Option<RecoveredLog> {
+    let Damage::Log { file, position, offset, .. } = damage else { return None };
+    let survey = &survey.without_expired(task.slot);
+    let first = survey.segments.first()?.base;
+    let log_start = task.slot.map_or(first, |slot| slot.log_start);
+    let damaged = (0..survey.segments.len()).find(|number| survey.log_path(*number) == *file);
+    // A file that is missing ends the log with the segment before it.
+    let last = match damaged {
+        Some(number) => number,
+        None => survey.segments.iter().rposition(|segment| segment.base < *offset)?,
+    };
+    let upto = if damaged.is_some() { *position } else { u64::MAX };
+    let (len, log_end) = intact(files, survey, last, upto)?;
+    if first > log_start || log_end <= log_start {
+        return None;
+    }
+    let mut segments: Vec<RecoveredSegment> = survey.segments[..=last]
+        .windows(2)
+        .map(|pair| segment(pair[0].base, pair[0].len, pair[1].base))
+        .collect();
+    segments.push(segment(survey.segments[last].base, len, log_end));
+    let epochs = read_file(files, &survey.dir.join(EPOCHS_NAME), EPOCHS_SIZE_MAX).ok().flatten();
+    let epochs = epochs.and_then(|bytes| Epochs::decode(&bytes).ok());
+    Some(RecoveredLog {
+        segments,
+        indexer: None,
+        log_start,
+        log_end,
+        epochs: epochs.unwrap_or_else(|| Epochs::from_log([])),
+    })
+}
+
+/// How far segment `number` is intact, at most to `upto`: in bytes, and the offset that is due there.
+fn intact<F: Files>(files: &F, survey: &Survey, number: usize, upto: u64) -> Option<(u64, Offset)> {
+    let file = files.open(&survey.log_path(number), OpenMode::Read).ok()?;
+    let epoch_max = LeaderEpoch::new(i32::MAX);
+    let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps: false, epoch_max };
+    let mut scan = Scan::new(&file, 0, survey.segments[number].base, LeaderEpoch::NONE, rules).ok()?;
+    while scan.at() < upto && matches!(scan.next().ok()?, Step::Batch { .. }) {}
+    Some((scan.at(), scan.expected()))
+}
+
+fn segment(base: Offset, len: u64, next_offset: Offset) -> RecoveredSegment {
+    RecoveredSegment { base, len, next_offset, max_timestamp: None }
+}
