@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use folio_record::Compression;
+use folio_record::{Compression, Timestamp};
 use folio_wire::kafka::KafkaError;
 use folio_wire::kafka::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
@@ -19,7 +19,7 @@ use super::codec::KafkaResponse;
 use super::{KafkaResponder, KafkaService, Request};
 use crate::engine::Engine;
 use crate::error::{Fault, ServiceError};
-use crate::service::produce::{Admitted, UnpackBudget, admit_to};
+use crate::service::produce::{Admitted, UnpackBudget, admit_to, append_times};
 use crate::service::topics;
 use crate::shard::{AnswerProduce, Produced, Shard};
 
@@ -39,10 +39,13 @@ pub(super) fn call(
         return asked.respond(reply, &answer);
     }
     let entries = admitted(&kafka.engine, &named, pieces, std::mem::take(&mut request.body), asked.version);
+    let append_times = append_times(&entries);
     let reply = reply.later();
     let answer: AnswerProduce = Box::new(move |produced| {
         if acks != ACKS_NONE {
-            return asked.respond_later(reply, &named.answer(produced.into_iter().map(outcome)));
+            let outcomes =
+                produced.into_iter().zip(append_times).map(|(produced, time)| outcome(produced, time));
+            return asked.respond_later(reply, &named.answer(outcomes));
         }
         match produced.into_iter().find_map(Result::err) {
             None => reply.none(),
@@ -200,10 +203,11 @@ impl Named {
     }
 }
 
-fn outcome(produced: Produced) -> PartitionProduceResponse<'static> {
+fn outcome(produced: Produced, append_time: Timestamp) -> PartitionProduceResponse<'static> {
     match produced {
         Ok((base, log_start)) => PartitionProduceResponse {
             base_offset: base.get(),
+            log_append_time_ms: append_time.get(),
             log_start_offset: log_start.get(),
             ..PartitionProduceResponse::default()
         },

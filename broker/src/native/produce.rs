@@ -30,10 +30,7 @@ pub(super) fn call(shard: &mut Shard, mut request: NativeRequest, reply: Respond
         produce::admit(&shard.engine, entry.topic, entry.partition, batches, &mut budget)
     });
     let entries: Vec<_> = entries.collect();
-    let append_times: Vec<_> = entries
-        .iter()
-        .map(|entry| entry.as_ref().map_or(Timestamp::NONE, |(_, batches)| produce::log_append_time(batches)))
-        .collect();
+    let append_times = produce::append_times(&entries);
 
     if message.acks == Acks::None {
         reply.none();

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use folio_record::{BatchHeader, Records, Timestamp, TimestampType, set_log_append_time, set_max_timestamp};
 
-use super::refused;
+use super::{Admitted, refused};
 use crate::config::TopicSettings;
 use crate::error::ServiceError;
 
@@ -61,8 +61,15 @@ impl Change {
     }
 }
 
-/// When admitted batches were appended, if their topic tells its own time; else [`Timestamp::NONE`].
-pub(crate) fn log_append_time(batches: &[u8]) -> Timestamp {
+/// When each of `entries` was appended, if its topic tells its own time; else [`Timestamp::NONE`].
+pub(crate) fn append_times(entries: &[Result<Admitted, ServiceError>]) -> Vec<Timestamp> {
+    let time = |entry: &Result<Admitted, ServiceError>| {
+        entry.as_ref().map_or(Timestamp::NONE, |(_, batches)| log_append_time(batches))
+    };
+    entries.iter().map(time).collect()
+}
+
+fn log_append_time(batches: &[u8]) -> Timestamp {
     let header = batches.first_chunk().and_then(|header| BatchHeader::parse(header).ok());
     header
         .filter(|header| header.attributes.timestamp_type() == TimestampType::LogAppend)
