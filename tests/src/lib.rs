@@ -5,6 +5,7 @@ pub mod kafka;
 pub mod native;
 pub mod rig;
 pub mod strace;
+pub mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
