@@ -15,6 +15,8 @@ use folio_wire::kafka::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use folio_wire::kafka::produce::ProduceResponse;
+use folio_wire::native::ErrorCode;
+use folio_wire::native::records::{RecordsDeleteEntryV1, RecordsDeleteRequestV1};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -101,13 +103,20 @@ fn by_time_the_first_record_is_found_that_is_late_enough_also_within_a_compresse
 
 #[test]
 fn the_latest_time_is_that_of_its_first_record_wherever_it_stands() {
-    let (_rig, mut peer) = rig();
+    let (rig, mut peer) = rig();
     assert_eq!(found(&mut peer, LATEST_TIME), (-1, -1), "of an empty topic");
     append(&mut peer, "t", Compression::Lz4, &[10, 90, 30, 90]);
     append(&mut peer, "t", Compression::None, &[50, 90]);
     assert_eq!(found(&mut peer, LATEST_TIME), (1, 90));
     append(&mut peer, "t", Compression::Lz4, &[91, 92, 91]);
     assert_eq!(found(&mut peer, LATEST_TIME), (7, 92));
+
+    // The broker's own time is that of all records of a batch.
+    rig.peer().create("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    append(&mut peer, "stamped", Compression::Lz4, &[10, 90, 30]);
+    let (error, offset, time, _) = told(&mut peer, HIGHEST, &request("stamped", &[(0, LATEST_TIME)]))[0];
+    assert_eq!((error, offset), (KafkaError::NONE, 0));
+    assert!(time > DAY + 90);
 }
 
 #[test]
@@ -213,4 +222,28 @@ fn an_epoch_ends_where_the_next_begins_and_nobody_is_told_of_less_than_they_have
         .map(|outcome| (outcome.1, outcome.3))
         .collect();
     assert_eq!(by_time, [(0, 0), (3, 1)]);
+}
+
+#[test]
+fn deleted_records_are_found_by_no_time_and_an_empty_log_is_no_error() {
+    let (rig, mut peer) = rig();
+    let nothing = (-1, -1);
+    assert_eq!([DAY, LATEST_TIME].map(|time| found(&mut peer, time)), [nothing; 2], "nothing is there yet");
+    append(&mut peer, "t", Compression::Zstd, &[10, 90, 30, 40]);
+    append(&mut peer, "t", Compression::None, &[50]);
+    let delete = |before| {
+        let entries = vec![RecordsDeleteEntryV1 { topic: "t", partition: 0, before }];
+        let (answer, _) = rig.peer().call(&RecordsDeleteRequestV1 { entries }, &[]);
+        assert_eq!(answer.entries[0].error, ErrorCode::NONE);
+    };
+    // The log begins within a compressed batch: what stands before that is no more.
+    delete(2);
+    assert_eq!(found(&mut peer, EARLIEST), (2, -1));
+    assert_eq!(found(&mut peer, EARLIEST_LOCAL), (2, -1));
+    assert_eq!(found(&mut peer, DAY), (2, 30));
+    assert_eq!(found(&mut peer, LATEST_TIME), (4, 50));
+    assert_eq!(found(&mut peer, DAY + 60), nothing);
+    delete(-1);
+    assert_eq!([EARLIEST, LATEST].map(|place| found(&mut peer, place)), [(5, -1); 2]);
+    assert_eq!([DAY, LATEST_TIME].map(|time| found(&mut peer, time)), [nothing; 2]);
 }
