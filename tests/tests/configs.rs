@@ -261,7 +261,10 @@ fn every_setting_of_topics_is_told_with_what_it_is_for() {
     assert_eq!(find("log.retention.hours").value.as_deref(), Some("168"));
     assert_eq!(find("topic.retention.ms").value.as_deref(), Some("604800000"));
     assert!(find("data.dir").is_read_only && !find("log.segment.bytes").is_read_only);
-    assert_eq!(find("data.dir").source, ConfigSource::Configuration);
+    for name in ["data.dir", "log.dirs", "listeners"] {
+        assert_eq!(find(name).source, ConfigSource::Configuration, "{name}");
+    }
+    assert_eq!(find("node.id").source, ConfigSource::Default);
     let mut names: Vec<&str> = broker.iter().map(|entry| entry.name.as_str()).collect();
     names.sort_unstable();
     let count = names.len();

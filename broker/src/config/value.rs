@@ -46,7 +46,7 @@ impl Value for String {
 
 /// What is read and written as a number is.
 macro_rules! numbers {
-    ($($number:ty: $expected:expr;)*) => {
+    ($($number:ty: $kind:ident, $expected:expr;)*) => {
         $(impl Value for $number {
             fn read(text: &str) -> Result<Self, String> {
                 text.parse().map_err(|_| $expected)
@@ -57,17 +57,17 @@ macro_rules! numbers {
             }
 
             fn kind(&self) -> Kind {
-                Kind::Long
+                Kind::$kind
             }
         })*
     };
 }
 
 numbers! {
-    u32: format!("a whole number from 0 to {}", u32::MAX);
-    u64: "a whole number, 0 or more".to_owned();
-    usize: "a whole number, 0 or more".to_owned();
-    NonZeroUsize: "a whole number, 1 or more".to_owned();
+    u32: Int, format!("a whole number from 0 to {}", u32::MAX);
+    u64: Long, "a whole number, 0 or more".to_owned();
+    usize: Long, "a whole number, 0 or more".to_owned();
+    NonZeroUsize: Long, "a whole number, 1 or more".to_owned();
 }
 
 /// `-1` is none.

@@ -139,7 +139,7 @@ fn of_this_broker(engine: &Engine) -> Vec<Told> {
     let own = BROKER_KEYS.iter().map(|key| {
         let value = key.get(&engine.config);
         let default = key.get(&Config::new(keys::DEFAULT_DATA_DIR));
-        fixed::told(key.name, key.kind(&engine.config), value, Some(default), key.reason)
+        fixed::told(key.name, key.kind(&engine.config), value, default, key.reason)
     });
     settings.chain(own).chain(fixed::of_kafka(&engine.config)).collect()
 }

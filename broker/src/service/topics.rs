@@ -328,7 +328,8 @@ fn check_layout(
         2.. => {
             return no_factor(format!(
                 "Unable to replicate the partition {replicas} time(s): The target replication factor of {replicas} \
-                 cannot be reached because only 1 broker(s) are registered."
+                 cannot be reached because only 1 broker(s) are registered or some brokers have all their log \
+                 directories cordoned."
             ));
         }
         _ => {
