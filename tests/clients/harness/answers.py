@@ -14,8 +14,24 @@ NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 # Where a request or an expected answer means something that each broker calls differently.
 ID_OF = "id of "
 
-# (question, path in the answer, why): regular expressions over what differs.
+
+
+def _absent(*keys):
+    return r"\.response\.apiKeys\[(" + "|".join(map(str, keys)) + r")\]"
+
+
+# (question, path in the answer, why): regular expressions over what differs. The README has the same as a table.
 KNOWN = [
+    ("API_VERSIONS::.*", _absent(*range(8, 17), 42, 47, 68, 69), "consumer groups are not there yet"),
+    ("API_VERSIONS::.*", _absent(*range(24, 29), 65, 66), "transactions are not there yet"),
+    ("API_VERSIONS::.*", _absent(17, 30, 31, 36, *range(38, 42), *range(48, 52)), "authentication, permissions and quotas are not there yet"),
+    ("API_VERSIONS::.*", _absent(34, 45, 57, 64, *range(80, 83), 94), "there is one node and one directory, and no quorum"),
+    ("API_VERSIONS::.*", _absent(71, 72), "telemetry is not asked for"),
+    ("API_VERSIONS::.*", _absent(*range(76, 80), *range(83, 94)), "share groups and streams groups are not there"),
+    ("API_VERSIONS::.*", r"\.response\.(supported|finalized)Features\[(eligible\.leader\.replicas|group|kraft|share|streams|transaction)"
+     r"\.version\]", "features that are not there"),
+    ("(DESCRIBE_CONFIGS|CREATE_TOPICS)::.*", r".*\.configs\[durability\].*", "a key of Folio's own"),
+    (".*", r".*\.(errorMessage|batchIndexErrorMessage)", "the words are Folio's own, and stand also where Kafka leaves null"),
 ]
 
 
@@ -120,7 +136,7 @@ def compare(sides, api, name, versions, request):
         for path, folio, kafka in differences(told["folio"], told["kafka"]):
             if not known(question, path):
                 found.append(f"v{version} {path}: {str(folio)[:150]}, Kafka: {str(kafka)[:150]}")
-    check(not found, f"{len(found)} differences\n" + "\n".join(found[:60]))
+    check(not found, f"{len(found)} differences\n" + "\n".join(found[:600]))
 
 
 def claims(client, folio, kafka, report):

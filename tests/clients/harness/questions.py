@@ -4,12 +4,13 @@ A request holds the fields of all versions; Kafka's classes take those that the 
 """
 
 import base64
+import time
 from dataclasses import dataclass
 
 from . import wire
 
 TOPICS = [
-    ("same", 2, {"retention.ms": "3600000"}),
+    ("same", 2, {"retention.ms": "86400000"}),
     ("same-empty", 1, {}),
     ("same-small", 1, {"max.message.bytes": "1000"}),
     ("same-compacted", 1, {"cleanup.policy": "compact"}),
@@ -20,6 +21,8 @@ MISSING = "missing"
 # What differs between any two brokers, or any two moments.
 LEFT_OUT = {"throttleTimeMs", "clusterId", "host", "port", "sessionId", "logDir", "usableBytes", "totalBytes", "controllerId", "finalizedFeaturesEpoch"}
 NOBODY = -1
+# What is older than a topic retains may be gone at any moment.
+RECENT = int(time.time() * 1000) - 60_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def alter(kind, name, *configs):
 
 
 def batch(**changes):
-    made = bytearray(wire.batch([(1_700_000_000_000 + at, b"k", b"v", []) for at in range(3)], changes.get("producer", (-1, -1, -1)),
+    made = bytearray(wire.batch([(RECENT + at, b"k", b"v", []) for at in range(3)], changes.get("producer", (-1, -1, -1)),
                                 changes.get("attributes", 0)))
     for at, byte in changes.get("bytes", {}).items():
         made[at] = byte
@@ -119,9 +122,9 @@ ALL = [
     ("PRODUCE", "two_batches_in_one_partition", PRODUCE, produce("same-empty", batch() + batch())),
     ("PRODUCE", "a_batch_of_magic_1", PRODUCE, produce("same-empty", batch(bytes={16: 1}))),
     ("PRODUCE", "a_batch_above_the_limit", PRODUCE,
-     produce("same-small", wire.batch([(1_700_000_000_000, b"k", b"v" * 2000, [])]))),
+     produce("same-small", wire.batch([(RECENT, b"k", b"v" * 2000, [])]))),
     ("PRODUCE", "a_record_without_a_key_on_a_compacted_topic", PRODUCE,
-     produce("same-compacted", wire.batch([(1_700_000_000_000, b"k", b"v", []), (1_700_000_000_000, None, b"v", [])]))),
+     produce("same-compacted", wire.batch([(RECENT, b"k", b"v", []), (RECENT, None, b"v", [])]))),
     ("PRODUCE", "a_control_batch", PRODUCE, produce("same-empty", batch(attributes=0x20))),
     ("PRODUCE", "a_gap_in_a_sequence", PRODUCE, produce("same-empty", batch(producer=(-1, 0, 5)))),
 
