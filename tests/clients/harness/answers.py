@@ -30,7 +30,12 @@ KNOWN = [
     ("API_VERSIONS::.*", _absent(*range(76, 80), *range(83, 94)), "share groups and streams groups are not there"),
     ("API_VERSIONS::.*", r"\.response\.(supported|finalized)Features\[(eligible\.leader\.replicas|group|kraft|share|streams|transaction)"
      r"\.version\]", "features that are not there"),
-    ("(DESCRIBE_CONFIGS|CREATE_TOPICS)::.*", r".*\.configs\[durability\].*", "a key of Folio's own"),
+    ("(DESCRIBE_CONFIGS|CREATE_TOPICS)::.*", r".*\.configs\[(durability|flush\.bytes)\].*", "keys of Folio's own"),
+    ("(DESCRIBE_CONFIGS|CREATE_TOPICS)::.*", r".*\.configs\[min\.insync\.replicas\].(configSource|synonyms.*)",
+     "Kafka sets it for the whole cluster when it formats its first node"),
+    ("CREATE_TOPICS::(a_topic|defaults)", r".*\.topicId", "a topic that was only asked about has no id"),
+    ("INCREMENTAL_ALTER_CONFIGS::an_operation_that_is_none", r".*\.errorCode", "a bad request, where Kafka fails within"),
+    ("DESCRIBE_TOPIC_PARTITIONS::two_topics", r".*\[missing\]\.topicAuthorizedOperations", "nobody may do anything with what is not there"),
     (".*", r".*\.(errorMessage|batchIndexErrorMessage)", "the words are Folio's own, and stand also where Kafka leaves null"),
 ]
 

@@ -177,8 +177,8 @@ ALL = [
     ("CREATE_TOPICS", "an_assignment_to_nobody", CREATE,
      create(topic("new", -1, -1, assignments=[{"partitionIndex": 0, "brokerIds": [77]}]))),
 
-    ("DELETE_TOPICS", "what_is_not_there", _versions(1, 6),
-     {"topics": [{"name": MISSING, "topicId": "AAAAAAAAAAAAAAAAAAAAAA"}], "topicNames": [MISSING], "timeoutMs": 5000}),
+    ("DELETE_TOPICS", "what_is_not_there", _versions(1, 5), {"topics": [], "topicNames": [MISSING], "timeoutMs": 5000}),
+    ("DELETE_TOPICS", "a_name_that_is_not_there", _versions(6, 6), {"topics": by_name(MISSING), "topicNames": [], "timeoutMs": 5000}),
     ("DELETE_TOPICS", "an_unknown_id", _versions(6, 6), {"topics": [{"name": None, "topicId": UNKNOWN_ID}], "topicNames": [], "timeoutMs": 5000}),
 
     ("CREATE_PARTITIONS", "more", GROW, {"topics": [{"name": "same", "count": 3, "assignments": None}], "timeoutMs": 5000, "validateOnly": True}),
