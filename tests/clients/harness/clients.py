@@ -48,15 +48,17 @@ def _node(script):
     return [CACHE / "node/node", CACHE / "node" / script]
 
 
+NO_LZ4 = "librdkafka packs with lz4 only for a broker that has FindCoordinator, which comes with consumer groups"
 NO_KEYS = "has no partitioner: the caller names the partition"
 
 CLIENTS = [
     Client("kcat", "kcat", headers="text", admin=False, cannot={
         "time": "has no option for a record's timestamp",
+        "lz4 without groups": NO_LZ4,
         "zero bytes": "takes keys and headers as arguments, which end at a zero byte",
         "binary headers": "prints header values up to their first zero byte",
     }),
-    Client("confluent", "python", _python("confluent.py")),
+    Client("confluent", "python", _python("confluent.py"), cannot={"lz4 without groups": NO_LZ4}),
     Client("kafka-python", "python", _python("kafka_python.py"), cannot={
         "null key and value": "refuses a record without key and value",
         "null header": "refuses a header without a value",

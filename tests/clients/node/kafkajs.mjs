@@ -158,7 +158,16 @@ async function alter ({ topic, configs }) {
 }
 
 async function truncate ({ topic, p, before }) {
-  await (await connected()).deleteTopicRecords({ topic, partitions: [{ partition: p, offset: String(before) }] })
+  const asked = { topic, partitions: [{ partition: p, offset: String(before) }] }
+  try {
+    await (await connected()).deleteTopicRecords(asked)
+  } catch (error) {
+    // What it knows of the topic may be older than the topic, and it does not ask again by itself.
+    if (error.partitions?.[0].error?.name !== 'KafkaJSBrokerNotFound') throw error
+    await admin.disconnect()
+    admin = undefined
+    await (await connected()).deleteTopicRecords(asked)
+  }
   return { low: (await offsets({ topic, p })).earliest }
 }
 
