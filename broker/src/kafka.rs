@@ -93,6 +93,9 @@ const SERVED: &[(ApiKey, Adapter)] = &[
     (ApiKey::DescribeTopicPartitions, describe_topic_partitions::call),
 ];
 
+/// Elements of all lists of one request: a few bytes of it can ask for a hundred times as many of memory, and of an answer.
+const ELEMENTS_MAX: usize = 100_000;
+
 /// This broker's number in its cluster of one.
 const NODE_ID: i32 = crate::engine::NODE_ID as i32;
 
@@ -179,7 +182,8 @@ impl Request {
         &'a self,
         reply: KafkaResponder<'r>,
     ) -> Option<(T, KafkaResponder<'r>)> {
-        match T::decode(&mut Reader::new(&self.body), self.asked.version) {
+        let mut reader = Reader::new(&self.body).with_elements_max(ELEMENTS_MAX);
+        match T::decode(&mut reader, self.asked.version) {
             Ok(message) => Some((message, reply)),
             Err(error) => {
                 let what = (T::API, self.asked.version);

@@ -96,6 +96,13 @@ impl KafkaPeer {
         self.stream.write_all(bytes).expect("the request is taken");
     }
 
+    /// Sends as much of these bytes as is taken, until nothing has been for `patience`.
+    pub fn push(&mut self, bytes: &[u8], patience: Duration) {
+        let _ = self.stream.set_write_timeout(Some(patience));
+        let _ = self.stream.write_all(bytes);
+        let _ = self.stream.set_write_timeout(None);
+    }
+
     /// The next answer, which must be to a request of this API and version.
     ///
     /// # Panics

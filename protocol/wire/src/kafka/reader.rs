@@ -11,6 +11,8 @@ use uuid::Uuid;
 pub struct Reader<'a> {
     rest: &'a [u8],
     size: usize,
+    /// Elements of lists that may still come.
+    elements: usize,
 }
 
 /// Bytes that are not the message they should be, and where.
@@ -42,6 +44,14 @@ pub enum DecodeFault {
         /// Bytes that remain.
         left: usize,
     },
+    /// More elements are announced, in all lists together, than the reader takes.
+    #[error("{count} more elements are announced, {left} are taken")]
+    Elements {
+        /// The announced number.
+        count: usize,
+        /// How many more there may be.
+        left: usize,
+    },
     /// A variable-length number goes on beyond 32 bits.
     #[error("a variable-length number of more than 32 bits")]
     Varint,
@@ -69,7 +79,14 @@ impl<'a> Reader<'a> {
     /// Reads from the front of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, size: bytes.len() }
+        Self { rest: bytes, size: bytes.len(), elements: usize::MAX }
+    }
+
+    /// The same, of a message whose lists have no more elements than that, together. An element takes many times its
+    /// bytes once it was read.
+    #[must_use]
+    pub const fn with_elements_max(self, elements: usize) -> Self {
+        Self { elements, ..self }
     }
 
     /// Bytes not yet read.
@@ -230,6 +247,10 @@ impl<'a> Reader<'a> {
         if count > left / element_size_min.max(1) {
             return Err(self.error(DecodeFault::Count { count, left }));
         }
+        match self.elements.checked_sub(count) {
+            Some(elements) => self.elements = elements,
+            None => return Err(self.error(DecodeFault::Elements { count, left: self.elements })),
+        }
         Ok(Some(count))
     }
 
@@ -249,7 +270,8 @@ impl<'a> Reader<'a> {
     pub fn tagged(&mut self) -> Result<(u32, Reader<'a>), DecodeError> {
         let tag = self.uvarint()?;
         let length = self.uvarint()? as usize;
-        Ok((tag, Reader::new(self.take(length)?)))
+        let elements = self.elements;
+        Ok((tag, Reader::new(self.take(length)?).with_elements_max(elements)))
     }
 
     /// Passes over the tagged fields that close a struct which knows none.

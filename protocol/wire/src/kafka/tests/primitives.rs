@@ -113,6 +113,16 @@ fn a_tagged_field_carries_its_length_also_when_that_takes_two_bytes() {
     assert_eq!((tag, value.text(true).unwrap().unwrap().len(), reader.left()), (5, 200, 0));
 }
 
+#[test]
+fn the_elements_of_all_lists_together_are_held_against_what_the_reader_takes() {
+    let bytes = [0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0];
+    let mut reader = Reader::new(&bytes).with_elements_max(4);
+    assert_eq!(reader.count(false, 1), Ok(Some(2)));
+    let refused = DecodeError { at: 8, fault: DecodeFault::Elements { count: 3, left: 2 } };
+    assert_eq!(reader.count(false, 1), Err(refused));
+    assert_eq!(Reader::new(&bytes).with_elements_max(2).count(false, 1), Ok(Some(2)));
+}
+
 proptest! {
     #[test]
     fn every_varint_is_read_as_it_was_written(value: u32) {
