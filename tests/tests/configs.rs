@@ -10,6 +10,7 @@ use folio_client::{
 };
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::rig::{Rig, until};
+use folio_tests::strace::Strace;
 
 fn connect(address: &str) -> Client {
     Client::connect(ClientConfig::new(address)).unwrap()
@@ -355,6 +356,29 @@ fn a_topic_grows_and_stays_so_after_a_death() {
     assert_eq!(described.id, id, "a topic is the same for life");
     let ends: Vec<i64> = described.partitions.iter().map(|one| one.log_end.get()).collect();
     assert_eq!(ends, [1, 0, 1]);
+}
+
+#[test]
+fn a_topic_that_cannot_grow_for_want_of_room_stays_as_it_is_and_grows_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let client = connect(daemon.address());
+    let admin = client.admin();
+    admin.create_topic(NewTopic::new("t", 1)).wait().unwrap();
+    // There is room for one more directory, and not for the next.
+    let strace = Strace::attach(daemon.pid(), "inject=mkdir,mkdirat:error=ENOSPC:when=2+");
+    assert_eq!(refused(admin.create_partitions("t", 4).wait()).0, ErrorCode::STORAGE_FULL);
+    drop(strace);
+    assert_eq!(admin.describe_topic("t").wait().unwrap().partitions.len(), 1);
+    send(&client, b"x").unwrap();
+    admin.create_partitions("t", 3).wait().unwrap();
+    let producer = client.producer(ProducerConfig::new()).unwrap();
+    producer.send(ProducerRecord::to("t").partition(2).value(b"x")).unwrap().wait().unwrap();
+    drop((producer, client));
+    assert_eq!(daemon.stop().code(), Some(0));
+    let daemon = Daemon::on(dir.path(), &[]);
+    assert!(daemon.said().contains("3 partitions"), "{}", daemon.said());
+    assert!(daemon.said().contains(" 0 offline"), "{}", daemon.said());
 }
 
 #[test]
