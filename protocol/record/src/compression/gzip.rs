@@ -223,6 +223,9 @@ mod tests {
     }
 
     proptest! {
+        // Contents are large and codecs slow.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn our_members_are_read_by_us_and_by_another(content in contents(), level in -1..=9i32) {
             let mut room = vec![0; content.len()];

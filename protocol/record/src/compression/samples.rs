@@ -8,9 +8,9 @@ use crate::DecompressLimit;
 pub(super) fn contents() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         vec(any::<u8>(), 0..300),
-        (0..300_000usize).prop_map(text),
-        (0..150_000usize).prop_map(noise),
-        ((0..150_000usize), (0..150_000usize)).prop_map(|(a, b)| [noise(a), text(b)].concat()),
+        (0..200_000usize).prop_map(text),
+        (0..80_000usize).prop_map(noise),
+        ((0..80_000usize), (0..150_000usize)).prop_map(|(a, b)| [noise(a), text(b)].concat()),
     ]
 }
 

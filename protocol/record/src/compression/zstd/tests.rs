@@ -164,6 +164,9 @@ fn a_higher_level_makes_less_of_it_in_c() {
 }
 
 proptest! {
+    // Contents are large and codecs slow.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn what_either_writes_both_read(content in contents(), level in -3..8i32) {
         let limit = DecompressLimit::new(content.len());
