@@ -78,7 +78,7 @@ fn topics_are_made_listed_described_and_deleted_and_mistakes_are_named() {
     admin.create_topic(NewTopic::new("a", 3).setting("durability", "os")).wait().unwrap();
     assert_eq!(code(NewTopic::new("a", 3)), Some(ErrorCode::TOPIC_EXISTS));
     assert_eq!(code(NewTopic::new("..", 3)), Some(ErrorCode::INVALID_TOPIC_NAME));
-    assert_eq!(code(NewTopic::new("b", 0)), Some(ErrorCode::INVALID_PARTITIONS));
+    assert_eq!(code(NewTopic::new("b", u32::MAX)), Some(ErrorCode::INVALID_PARTITIONS));
     assert_eq!(code(NewTopic::new("b", 1).setting("retention.mss", "1")), Some(ErrorCode::INVALID_CONFIG));
     assert_eq!(admin.list_topics(false).wait().unwrap().len(), 1);
     assert_eq!(admin.describe_topic("a").wait().unwrap().partitions.len(), 3);
