@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use folio_broker::{Broker, Config, Outcome};
@@ -10,6 +10,8 @@ use folio_client::{
     Acks, Client, ClientConfig, Compression, Consumer, ConsumerConfig, ErrorCode, NewTopic, PollError,
     Position, ProducerConfig, ProducerRecord, TopicPartition,
 };
+use folio_storage::files::OsFiles;
+use folio_storage::verify::{VerifyOptions, verify};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,36 @@ fn what_one_broker_took_the_next_one_on_the_directory_serves() {
     let (broker, client) = start(dir.path());
     assert!(broker.started().recovered.starts_with("clean stop"), "{}", broker.started().recovered);
     assert!(broker.started().recovered.contains(" 0 bytes scanned"), "{}", broker.started().recovered);
+    assert!(consume(&client, "access", lines().len()) == lines());
+    stop(broker, client);
+}
+
+#[test]
+fn segments_are_sealed_while_the_broker_runs_and_the_next_one_serves_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, client) = start(dir.path());
+    create(&client, "access", &[("internal.segment.bytes", "300000")]);
+    produce(&client, "access", Acks::All, Compression::None);
+    let (partition, deadline) = (dir.path().join("data/topics/access-0"), Instant::now() + LIMIT);
+    let unsealed = || {
+        let files = std::fs::read_dir(&partition).unwrap().map(|entry| entry.unwrap().path());
+        let indexes = files.filter(|path| path.extension().is_some_and(|name| name == "index"));
+        let is_unsealed = |path: &PathBuf| {
+            let bytes = std::fs::read(path).unwrap();
+            bytes.len() < 96 || !bytes[bytes.len() - 96..].starts_with(b"LFT1")
+        };
+        indexes.filter(is_unsealed).count()
+    };
+    while unsealed() > 1 {
+        assert!(Instant::now() < deadline, "{} segments are not sealed", unsealed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    stop(broker, client);
+
+    let files = OsFiles::open(dir.path().join("data")).unwrap();
+    let summary = verify(&files, &VerifyOptions::default(), &mut |_| {}).unwrap();
+    assert!(summary.segments > 1 && summary.damage == 0, "{summary:?}");
+    let (broker, client) = start(dir.path());
     assert!(consume(&client, "access", lines().len()) == lines());
     stop(broker, client);
 }

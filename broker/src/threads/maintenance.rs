@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use folio_storage::AppendError;
+use folio_storage::{AppendError, Sealed};
 
 use crate::engine::{Disk, Engine, now};
 use crate::partition::Partition;
@@ -72,6 +72,7 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>) {
         Err(AppendError::Io { path, source }) => return fail(&path, &source),
         Err(_) => {}
     }
+    seal(engine, partition);
     // The slot says so before a file goes.
     if let Some(start) = log.expired(now()) {
         if let Err(error) = engine.dir.raise_log_start(log, start, now(), Instant::now()) {
@@ -89,6 +90,29 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>) {
         Err(error) => fail(log.dir(), &error),
     }
 }
+
+/// Verifies segments that are closed, and gives them the footers that the next start trusts; not too many at once.
+fn seal(engine: &Engine, partition: &Partition<Disk>) {
+    let mut left = SEAL_BYTES;
+    while left > 0 {
+        match partition.log.seal_next(now()) {
+            Ok(Sealed::Nothing) => return,
+            Ok(Sealed::Segment(_, bytes)) => left = left.saturating_sub(bytes.max(1)),
+            Ok(Sealed::Rotten(rotten)) => tracing::error!(
+                topic = &*partition.topic,
+                partition = partition.number,
+                %rotten,
+                "a segment is damaged: stop the broker and look with `folio log verify`"
+            ),
+            Err(AppendError::Io { path, source }) => return fail(engine, partition, &path, &source),
+            // A full disk or no descriptor: later.
+            Err(_) => return,
+        }
+    }
+}
+
+/// So much of one partition is sealed before the next one has its turn.
+const SEAL_BYTES: u64 = 256 * 1024 * 1024;
 
 fn fail(engine: &Engine, partition: &Partition<Disk>, path: &Path, source: &io::Error) {
     // The files of a deleted topic may go under our hands.

@@ -16,6 +16,7 @@ use crate::data_dir::TOPICS_NAME;
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::epochs::{EPOCHS_NAME, Epochs};
 use crate::files::{EntryKind, FileHandle, Files, OpenMode, read_file};
+use crate::footer::Footer;
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
@@ -99,6 +100,23 @@ pub enum Item {
     OffsetEntry { file: PathBuf, number: u32, offset: i64, position: u32 },
     /// An entry of a time index.
     TimeEntry { file: PathBuf, number: u32, max_timestamp: i64, offset: i64 },
+    /// What a sealed segment says of itself.
+    Footer {
+        file: PathBuf,
+        entries: u32,
+        log_len: u64,
+        log_crc: u32,
+        tail_crc: u32,
+        first_offset: i64,
+        next_offset: i64,
+        max_timestamp: i64,
+        max_timestamp_at: i64,
+        min_timestamp: i64,
+        batches: u32,
+        min_epoch: i32,
+        max_epoch: i32,
+        sealed_at_ms: i64,
+    },
     /// Something that could not be read, or is not what it should be.
     Broken { file: PathBuf, position: u64, reason: String },
 }
@@ -378,7 +396,9 @@ impl<F: Files> Dump<'_, F> {
         if let Err(error) = decoded {
             return self.broken(path, 0, error);
         }
-        for number in 0..entries_in(handle.len().unwrap_or(0)) {
+        let len = handle.len().unwrap_or(0);
+        let footer = if kind == IndexKind::Offset { Footer::read(&handle, len).ok().flatten() } else { None };
+        for number in 0..footer.map_or(entries_in(len), |footer| footer.entries) {
             let (mut bytes, at) = ([0; INDEX_ENTRY_SIZE], entry_position(number));
             let file = path.to_owned();
             let absolute = |relative: u32| base.get() + i64::from(relative);
@@ -406,6 +426,26 @@ impl<F: Files> Dump<'_, F> {
                 None => return self.broken(path, at, format_args!("entry {number} is damaged")),
             }
         }
+        footer.iter().for_each(|footer| self.footer(path, footer));
+    }
+
+    fn footer(&mut self, file: &Path, footer: &Footer) {
+        (self.show)(Item::Footer {
+            file: file.to_owned(),
+            entries: footer.entries,
+            log_len: footer.log_len,
+            log_crc: footer.log_crc,
+            tail_crc: footer.tail_crc,
+            first_offset: footer.first_offset.get(),
+            next_offset: footer.next_offset.get(),
+            max_timestamp: footer.max_timestamp.get(),
+            max_timestamp_at: footer.max_timestamp_at.get(),
+            min_timestamp: footer.min_timestamp.get(),
+            batches: footer.batches,
+            min_epoch: footer.min_epoch.get(),
+            max_epoch: footer.max_epoch.get(),
+            sealed_at_ms: footer.sealed_at.get(),
+        });
     }
 
     fn envelope(&mut self, path: &Path, decode: impl FnOnce(&[u8]) -> Result<Vec<Item>, String>) {

@@ -7,6 +7,7 @@ pub mod envelope;
 pub mod epochs;
 pub mod files;
 pub mod filesystem;
+pub mod footer;
 pub mod index;
 mod layout;
 pub mod lock;
@@ -28,5 +29,5 @@ pub use data_dir::{DataDir, DataDirOptions, OpenError, OpenReport};
 pub use files::Files;
 pub use log::{
     AppendError, Appended, AppendedRange, Cursor, Fetched, Log, LogOptions, LogWriter, Mode, Read, ReadError,
-    Tail, TimeHit, Touch, Visibility,
+    Rotten, Sealed, Tail, TimeHit, Touch, Visibility,
 };

@@ -14,6 +14,7 @@ mod mend;
 mod read;
 mod retain;
 mod roll;
+mod seal;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use active::Active;
 use append::Writer;
 pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
 pub use read::{Cursor, Fetched, Read, ReadError, Touch};
+pub use seal::{Rotten, Sealed};
 use segment::Segment;
 pub use times::TimeHit;
 

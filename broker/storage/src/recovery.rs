@@ -37,6 +37,7 @@ use crate::verdict::{Evidence, Fault, Verdict, verdict};
 pub(crate) use below::below;
 pub use damage::Damage;
 use examine::Examined;
+pub(crate) use indexes::sealed_upto;
 pub(crate) use repair::move_segments;
 pub(crate) use survey::{Durable, Survey, survey, survey_all};
 
@@ -67,6 +68,8 @@ pub struct RecoveredSegment {
     pub next_offset: Offset,
     /// The latest timestamp in it, if it was read.
     pub max_timestamp: Option<Timestamp>,
+    /// Its footer vouches for it.
+    pub is_sealed: bool,
 }
 
 /// What recovery found and did.
@@ -122,6 +125,8 @@ pub(crate) struct Task<'a> {
     pub(crate) batch_size_max: u64,
     /// Bytes between index entries, for an index that is built anew.
     pub(crate) index_interval: u32,
+    /// Whether what is sealed is believed; otherwise all of it is read again.
+    pub(crate) trusts_footers: bool,
     /// The time.
     pub(crate) now: Timestamp,
 }

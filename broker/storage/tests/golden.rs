@@ -1,7 +1,8 @@
 //! Claims about a data directory that was written once and has to open for ever.
 //!
-//! `tests/data/golden/v1` is such a directory, and `v1.txt` beside it says what is in it. A state of the project that
-//! changes a format writes another one (`FOLIO_WRITE_GOLDEN=1`, with the number of the new format), and keeps this.
+//! `tests/data/golden/v1` is such a directory, and `v1.txt` beside it says what is in it; `sealed` is the same with sealed
+//! segments. A state of the project that changes a format writes another one (`FOLIO_WRITE_GOLDEN=1` writes what is not
+//! there yet), and keeps these.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
 
@@ -19,15 +20,24 @@ use folio_storage::data_dir::NewTopic;
 use folio_storage::dump::{DumpOptions, Item, dump};
 use folio_storage::files::{OsFiles, SimFiles};
 use folio_storage::verify::{Event, Severity, VerifyOptions, verify};
-use folio_storage::{Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, Read, Touch};
+use folio_storage::{Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, Read, Sealed, Touch};
 use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
 
+/// The directories, and whether the segments in them are sealed.
+const GOLDEN: [(&str, bool); 2] = [("v1", false), ("sealed", true)];
+
 #[test]
-fn the_golden_directory_opens_and_holds_what_the_text_beside_it_says() {
+fn the_golden_directories_open_and_hold_what_the_text_beside_them_says() {
+    for (name, _) in GOLDEN {
+        opens_and_holds(name);
+    }
+}
+
+fn opens_and_holds(name: &str) {
     let temporary = tempfile::tempdir().unwrap();
-    copy(&golden(), temporary.path());
+    copy(&golden(name), temporary.path());
     let files = Arc::new(OsFiles::open(temporary.path()).unwrap());
     let (_dir, report) = open(&files);
     assert!(!report.created && report.was_clean);
@@ -38,27 +48,33 @@ fn the_golden_directory_opens_and_holds_what_the_text_beside_it_says() {
         assert_eq!(partition_report.bytes_scanned, 0);
         text += &describe(&partition.topic, partition.id.partition, log);
     }
-    assert_eq!(text, fs::read_to_string(golden().with_extension("txt")).unwrap());
+    assert_eq!(text, fs::read_to_string(golden("v1").with_extension("txt")).unwrap(), "{name}");
 }
 
 #[test]
-fn the_golden_directory_can_still_be_written_byte_for_byte() {
-    let (written, text) = write();
-    if env::var_os("FOLIO_WRITE_GOLDEN").is_some() {
+fn the_golden_directories_can_still_be_written_byte_for_byte() {
+    for (name, is_sealed) in GOLDEN {
+        can_be_written(name, is_sealed);
+    }
+}
+
+fn can_be_written(name: &str, is_sealed: bool) {
+    let (written, text) = write(is_sealed);
+    if env::var_os("FOLIO_WRITE_GOLDEN").is_some() && !golden(name).exists() {
         for (path, bytes) in &written {
-            let path = golden().join(path);
+            let path = golden(name).join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
-        fs::write(golden().with_extension("txt"), text).unwrap();
     }
+    assert_eq!(text, fs::read_to_string(golden("v1").with_extension("txt")).unwrap());
     let mut compared = 0;
     for (path, bytes) in &written {
         // What a compressor makes of the same input is its own affair, and these files know its length.
         if path.starts_with("topics/packed-0") || path == Path::new("slots") || path == Path::new("clean") {
             continue;
         }
-        assert_eq!(fs::read(golden().join(path)).unwrap(), *bytes, "{}", path.display());
+        assert_eq!(fs::read(golden(name).join(path)).unwrap(), *bytes, "{name}: {}", path.display());
         compared += 1;
     }
     assert!(compared >= 9, "{compared}");
@@ -66,7 +82,7 @@ fn the_golden_directory_can_still_be_written_byte_for_byte() {
 
 #[test]
 fn a_dump_of_the_golden_directory_shows_every_kind_of_thing_and_nothing_broken() {
-    let files = OsFiles::open(golden()).unwrap();
+    let files = OsFiles::open(golden("sealed")).unwrap();
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     let options = DumpOptions { records: true, partition: None };
     dump(&files, &options, &mut |item| {
@@ -83,6 +99,7 @@ fn a_dump_of_the_golden_directory_shows_every_kind_of_thing_and_nothing_broken()
             "clean",
             "clean_partition",
             "epoch",
+            "footer",
             "metadata",
             "node",
             "offset_entry",
@@ -93,7 +110,7 @@ fn a_dump_of_the_golden_directory_shows_every_kind_of_thing_and_nothing_broken()
             "time_entry"
         ]
     );
-    let records = fs::read_to_string(golden().with_extension("txt")).unwrap().lines().count() as u64;
+    let records = fs::read_to_string(golden("v1").with_extension("txt")).unwrap().lines().count() as u64;
     assert_eq!(kinds["record"], records);
 
     let mut count = 0;
@@ -103,20 +120,22 @@ fn a_dump_of_the_golden_directory_shows_every_kind_of_thing_and_nothing_broken()
 }
 
 #[test]
-fn nothing_is_found_to_be_damaged_in_the_golden_directory() {
-    let files = OsFiles::open(golden()).unwrap();
-    let summary = verify(&files, &VerifyOptions::default(), &mut |event| {
-        if let Event::Found(finding) = event {
-            // Few copies carry directories that are empty.
-            assert_eq!(finding.severity, Severity::Harmless, "{finding}");
-        }
-    });
-    let summary = summary.unwrap();
-    assert_eq!((summary.partitions, summary.segments, summary.batches), (2, 4, 70));
+fn nothing_is_found_to_be_damaged_in_the_golden_directories() {
+    for (name, _) in GOLDEN {
+        let files = OsFiles::open(golden(name)).unwrap();
+        let summary = verify(&files, &VerifyOptions::default(), &mut |event| {
+            if let Event::Found(finding) = event {
+                // Few copies carry directories that are empty.
+                assert_eq!(finding.severity, Severity::Harmless, "{finding}");
+            }
+        });
+        let summary = summary.unwrap();
+        assert_eq!((summary.partitions, summary.segments, summary.batches), (2, 4, 70));
+    }
 }
 
-/// Two topics, plain and compressed, the first with two segments.
-fn write() -> (BTreeMap<PathBuf, Vec<u8>>, String) {
+/// Two topics, plain and compressed, the second with three segments.
+fn write(is_sealed: bool) -> (BTreeMap<PathBuf, Vec<u8>>, String) {
     let files = SimFiles::new();
     let shared = Arc::new(files.clone());
     let (dir, _) = open(&shared);
@@ -151,6 +170,9 @@ fn write() -> (BTreeMap<PathBuf, Vec<u8>>, String) {
             log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap();
         }
         dir.flush(&[Arc::clone(&log)], NOW, Instant::now()).unwrap();
+        if is_sealed {
+            while log.seal_next(NOW).unwrap() != Sealed::Nothing {}
+        }
         text += &describe(name, 0, &log);
     }
     dir.close_clean(NOW, Instant::now()).unwrap();
@@ -215,8 +237,8 @@ fn describe<F: Files>(topic: &str, partition: u32, log: &Log<F>) -> String {
     }
 }
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/golden/v1")
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/golden").join(name)
 }
 
 fn copy(from: &Path, to: &Path) {

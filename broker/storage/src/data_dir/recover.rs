@@ -42,6 +42,7 @@ impl Surveyed<'_> {
             clean: self.clean,
             batch_size_max: u64::from(self.options.batch_size_max),
             index_interval: self.options.index_interval,
+            trusts_footers: true,
             now: opening.now,
         }
     }

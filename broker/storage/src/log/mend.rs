@@ -12,13 +12,16 @@ use super::read::Touch;
 use super::segment::Segment;
 use crate::envelope::replace;
 use crate::files::{Files, OpenMode};
+use crate::footer::Footer;
 use crate::index::{IndexHeader, IndexKind, Indexer};
 use crate::partition_files::SegmentFile;
 
 /// The indexes of a segment as they should be.
-struct Built {
-    files: [(IndexKind, Vec<u8>); 2],
-    interval: u32,
+pub(super) struct Built {
+    pub(super) files: [(IndexKind, Vec<u8>); 2],
+    pub(super) interval: u32,
+    /// What stands behind the entries of the offset index, if the segment is sealed with them.
+    pub(super) footer: Option<Footer>,
 }
 
 impl<F: Files> Log<F> {
@@ -46,10 +49,7 @@ impl<F: Files> Log<F> {
     fn build(&self, segment: &Segment) -> io::Result<Built> {
         let map = self.log_of(segment).map_err(io::Error::other)?;
         let window = Window { map, end: segment.end(), warm_from: u64::MAX, touch: Touch::Any };
-        // What was begun at one interval is built anew at the same.
-        let kinds = [IndexKind::Offset, IndexKind::Time];
-        let known = kinds.into_iter().find_map(|kind| segment.index(kind)).map(|index| index.interval());
-        let interval = known.unwrap_or(self.options.load().index_interval);
+        let interval = self.interval_of(segment);
         let (base, uid) = (segment.base(), segment.uid());
         let header = |kind| (kind, IndexHeader { kind, base, uid, interval }.encode().to_vec());
         let [mut offsets, mut times] = [header(IndexKind::Offset), header(IndexKind::Time)];
@@ -73,27 +73,40 @@ impl<F: Files> Log<F> {
         if let Some(max) = indexer.max_timestamp() {
             segment.set_max_timestamp(max.timestamp);
         }
-        Ok(Built { files: [offsets, times], interval })
+        Ok(Built { files: [offsets, times], interval, footer: None })
+    }
+
+    /// What was begun at one interval is built anew at the same.
+    pub(super) fn interval_of(&self, segment: &Segment) -> u32 {
+        let kinds = [IndexKind::Offset, IndexKind::Time];
+        let known = kinds.into_iter().find_map(|kind| segment.index(kind)).map(|index| index.interval());
+        known.unwrap_or(self.options.load().index_interval)
     }
 
     /// Lets new indexes take the place of the old ones; `false` if the segment is gone.
-    fn put(&self, segment: &Segment, built: Built) -> Result<bool, AppendError> {
+    pub(super) fn put(&self, segment: &Segment, built: Built) -> Result<bool, AppendError> {
         let _names = self.names();
         let is_there = self.view.load().iter().any(|other| std::ptr::eq(&**other, segment));
         if self.is_retired() || !is_there {
             return Ok(false);
         }
-        for (kind, bytes) in built.files {
+        for (kind, mut bytes) in built.files {
             let path = SegmentFile::index(kind).path(&self.dir, segment.base());
+            // Lookups see entries, and nothing else.
+            let entries_end = bytes.len() as u64;
+            if kind == IndexKind::Offset {
+                bytes.extend(built.footer.iter().flat_map(Footer::encode));
+            }
             let map = || -> io::Result<_> {
                 replace(&*self.files, &path, &bytes)?;
                 let file = self.files.open(&path, OpenMode::Read)?;
-                self.files.map(file, bytes.len() as u64)
+                self.files.map(file, entries_end)
             };
             let map = map().map_err(|source| failed(&self.dir, segment.base(), source))?;
             segment.replace(kind, Index::new(map, segment.uid(), built.interval));
         }
         segment.trust();
+        segment.set_sealed(built.footer.is_some());
         Ok(true)
     }
 }

@@ -11,6 +11,7 @@ use folio_record::{Offset, Timestamp};
 
 use super::lookup::Index;
 use crate::files::{FileHandle, Files, OpenMode};
+use crate::footer::Footer;
 use crate::index::{IndexKind, SegmentUid};
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
@@ -28,6 +29,10 @@ pub(super) struct Segment {
     times: ArcSwapOption<Index>,
     /// An index did not lead where it should have.
     is_suspect: AtomicBool,
+    /// It has a footer,
+    is_sealed: AtomicBool,
+    /// or shall have none: it cannot be read from end to end.
+    is_rotten: AtomicBool,
 }
 
 impl Segment {
@@ -42,6 +47,8 @@ impl Segment {
             offsets: ArcSwapOption::empty(),
             times: ArcSwapOption::empty(),
             is_suspect: AtomicBool::new(false),
+            is_sealed: AtomicBool::new(recovered.is_sealed),
+            is_rotten: AtomicBool::new(false),
         }
     }
 
@@ -58,6 +65,8 @@ impl Segment {
             offsets: index(offsets),
             times: index(times),
             is_suspect: AtomicBool::new(false),
+            is_sealed: AtomicBool::new(false),
+            is_rotten: AtomicBool::new(false),
         }
     }
 
@@ -118,9 +127,12 @@ impl Segment {
             return None;
         }
         let file = SegmentFile::index(kind);
-        let opened = files
-            .open(&file.path(dir, self.base), OpenMode::Read)
-            .and_then(|handle| handle.len().and_then(|len| files.map(handle, len)));
+        let opened = files.open(&file.path(dir, self.base), OpenMode::Read).and_then(|handle| {
+            let len = handle.len()?;
+            let footer = if kind == IndexKind::Offset { Footer::read(&handle, len)? } else { None };
+            // Lookups see entries, and nothing else.
+            files.map(handle, footer.map_or(len, |footer| footer.lies_at()))
+        });
         match opened.map(|map| Index::open(map, kind, self.uid)) {
             Ok(Some(index)) => {
                 let index = Arc::new(index);
@@ -152,6 +164,21 @@ impl Segment {
     /// Its indexes are built anew, or cannot be.
     pub(super) fn trust(&self) {
         self.is_suspect.store(false, Ordering::Release);
+    }
+
+    /// Whether it is to be sealed, once it is closed and durable.
+    pub(super) fn wants_seal(&self) -> bool {
+        !self.is_sealed.load(Ordering::Acquire) && !self.is_rotten.load(Ordering::Acquire)
+    }
+
+    /// Its index has a footer, or has it no more.
+    pub(super) fn set_sealed(&self, is_sealed: bool) {
+        self.is_sealed.store(is_sealed, Ordering::Release);
+    }
+
+    /// It is damaged, and is not tried again.
+    pub(super) fn leave_unsealed(&self) {
+        self.is_rotten.store(true, Ordering::Release);
     }
 
     /// Puts a new index in the place of an old one.

@@ -3,6 +3,7 @@
 mod lookups;
 mod model;
 mod options;
+mod seal;
 
 use std::time::{Duration, Instant};
 

@@ -59,5 +59,5 @@ fn intact<F: Files>(files: &F, survey: &Survey, number: usize, upto: u64) -> Opt
 }
 
 fn segment(base: Offset, len: u64, next_offset: Offset) -> RecoveredSegment {
-    RecoveredSegment { base, len, next_offset, max_timestamp: None }
+    RecoveredSegment { base, len, next_offset, max_timestamp: None, is_sealed: false }
 }

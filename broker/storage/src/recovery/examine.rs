@@ -5,7 +5,7 @@ use std::path::Path;
 
 use folio_record::{LeaderEpoch, Offset};
 
-use super::indexes::{IndexPlan, Trust};
+use super::indexes::{IndexPlan, Trust, footer, sealed_upto};
 use super::{Damage, PartitionReport, RecoveredSegment, Survey, Task, is_same_boot};
 use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
 use crate::files::{FileHandle, Files, OpenMode, read_file};
@@ -84,11 +84,16 @@ impl<F: Files> Examiner<'_, F> {
         let mut segments = Vec::with_capacity(self.survey.segments.len());
         for (number, segment) in self.survey.segments.iter().enumerate() {
             let next_base = self.survey.next_base(number);
+            if let Some(sealed) = self.sealed(number)? {
+                segments.push(sealed);
+                continue;
+            }
             let recovered = RecoveredSegment {
                 base: segment.base,
                 len: segment.len,
                 next_offset: next_base.unwrap_or(end),
                 max_timestamp: None,
+                is_sealed: false,
             };
             segments.push(match next_base {
                 Some(_) => ExaminedSegment { recovered, indexes: None, indexer: None },
@@ -120,6 +125,9 @@ impl<F: Files> Examiner<'_, F> {
         let Some(durable) = self.survey.durable(self.task.slot)? else {
             return Ok(examined);
         };
+        // A slot may be lost or old where a footer is not: nothing is sealed before it is durable.
+        let sealed = sealed_upto(self.files, self.survey, self.task.id).filter(|_| self.task.trusts_footers);
+        let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
         (examined.durable_segment, examined.durable_pos) = (durable.segment, durable.pos);
         // If the epochs are lost, the batches say which there were.
         let epoch_known =
@@ -127,6 +135,13 @@ impl<F: Files> Examiner<'_, F> {
         let mut epoch_min = LeaderEpoch::NONE;
         for (number, segment) in self.survey.segments.iter().enumerate() {
             let next_base = self.survey.next_base(number);
+            if number < durable.segment
+                && let Some(sealed) = self.sealed(number)?
+            {
+                examined.end = sealed.recovered.next_offset;
+                examined.segments.push(sealed);
+                continue;
+            }
             let (len, end, mut plan, mut fault) = if number < durable.segment {
                 let end = next_base.unwrap_or(segment.base);
                 // The durable point has passed this segment, and takes both indexes with it when it does.
@@ -143,8 +158,13 @@ impl<F: Files> Examiner<'_, F> {
             if fault.is_none() && next_base.is_some() {
                 plan.rolled();
             }
-            let recovered =
-                RecoveredSegment { base: segment.base, len, next_offset: end, max_timestamp: None };
+            let recovered = RecoveredSegment {
+                base: segment.base,
+                len,
+                next_offset: end,
+                max_timestamp: None,
+                is_sealed: false,
+            };
             examined.segments.push(ExaminedSegment::new(recovered, plan));
             examined.end = end;
             if let Some(fault) = fault {
@@ -154,6 +174,40 @@ impl<F: Files> Examiner<'_, F> {
         }
         examined.epoch_max = examined.epoch_max.max(epoch_min);
         Ok(examined)
+    }
+
+    /// A segment that its footer vouches for: nothing of its log is read. `None` if it has none.
+    ///
+    /// # Errors
+    /// The log is not what the footer says, or does not join the next segment.
+    fn sealed(&self, number: usize) -> Result<Option<ExaminedSegment>, Damage> {
+        let next_base = self.survey.next_base(number).filter(|_| self.task.trusts_footers);
+        let Some(next_base) = next_base else { return Ok(None) };
+        let segment = self.survey.segments[number];
+        let uid = self.task.uid(segment.base);
+        let Some(footer) = footer(self.files, &self.survey.dir, segment.base, uid) else { return Ok(None) };
+        if (footer.first_offset, footer.log_len) != (segment.base, segment.len) {
+            let (at, reason) = (footer.log_len.min(segment.len), Reason::BrokenChain);
+            return Err(self.survey.broken(number, at, segment.base, Fault::UnlikeFooter, reason));
+        }
+        if footer.next_offset != next_base {
+            let (ends, reason) = (footer.next_offset, Reason::BrokenChain);
+            return Err(self.survey.broken(
+                number,
+                segment.len,
+                ends,
+                Fault::Hole { ends, next_base },
+                reason,
+            ));
+        }
+        let recovered = RecoveredSegment {
+            base: segment.base,
+            len: segment.len,
+            next_offset: next_base,
+            max_timestamp: Some(footer.max_timestamp),
+            is_sealed: true,
+        };
+        Ok(Some(ExaminedSegment { recovered, indexes: None, indexer: None }))
     }
 
     /// Follows durable batches up to `upto`, where `due` is due. An index that does not lead there is forgotten;

@@ -8,11 +8,14 @@ use std::path::Path;
 
 use folio_record::{BatchHeader, Offset, Timestamp};
 
+use super::{Durable, Survey};
 use crate::files::{FileHandle, Files, OpenMode, is_full};
+use crate::footer::Footer;
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
 };
+use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 
 /// How much of an index file is looked at before it is believed.
@@ -48,6 +51,8 @@ struct Planned<E> {
     keep: u32,
     /// What comes behind those.
     new: Vec<E>,
+    /// How many entries the file has with a footer behind them, if it has one.
+    sealed: Option<u32>,
 }
 
 impl IndexPlan {
@@ -71,8 +76,8 @@ impl IndexPlan {
             indexer: Indexer::new(base, interval),
             resumes_with: base,
             kept_time: None,
-            offsets: Planned { is_found: offsets.is_some(), keep: 0, new: Vec::new() },
-            times: Planned { is_found: times.is_some(), keep: 0, new: Vec::new() },
+            offsets: Planned::new(offsets.as_ref()),
+            times: Planned::new(times.as_ref()),
         };
         if let (Some(offsets), Some(times)) = (offsets, times)
             && let Some((offset, time)) = trusted(uid, &offsets, &times, upto, trust)
@@ -165,7 +170,27 @@ impl IndexPlan {
     }
 }
 
+/// The footer of a segment's offset index, if it has one and is that segment's.
+pub(super) fn footer<F: Files>(files: &F, dir: &Path, base: Offset, uid: SegmentUid) -> Option<Footer> {
+    Stored::open(files, dir, IndexKind::Offset, base, uid).ok().flatten()?.footer
+}
+
+/// The durable point that footers prove: behind the last segment that is sealed.
+pub(crate) fn sealed_upto<F: Files>(files: &F, survey: &Survey, id: PartitionId) -> Option<Durable> {
+    let closed = 1..survey.segments.len();
+    let segment = closed.rev().find(|number| {
+        let base = survey.segments[number - 1].base;
+        footer(files, &survey.dir, base, SegmentUid::new(id, base, 0)).is_some()
+    })?;
+    Some(Durable { segment, pos: 0, next_offset: survey.segments[segment].base })
+}
+
 impl<E> Planned<E> {
+    fn new<H>(stored: Option<&Stored<H>>) -> Self {
+        let sealed = stored.and_then(|stored| stored.footer).map(|footer| footer.entries);
+        Self { is_found: stored.is_some(), keep: 0, new: Vec::new(), sealed }
+    }
+
     fn write<F: Files>(
         &self,
         files: &F,
@@ -176,6 +201,9 @@ impl<E> Planned<E> {
         let numbered = self.new.iter().zip(self.keep..);
         let entries: Vec<u8> = numbered.flat_map(|(entry, number)| encode(entry, number)).collect();
         let at = entry_position(self.keep);
+        if self.sealed == Some(self.keep) && entries.is_empty() {
+            return Ok(false);
+        }
         if self.is_found {
             let file = files.open(path, OpenMode::Read)?;
             if file.len()? == at + entries.len() as u64
@@ -211,6 +239,7 @@ struct Stored<H> {
     interval: u32,
     /// It ends where an entry ends.
     is_whole: bool,
+    footer: Option<Footer>,
 }
 
 /// An entry is not what was written.
@@ -235,8 +264,10 @@ impl<H: FileHandle> Stored<H> {
             return Ok(None);
         };
         let len = file.len()?;
-        let count = entries_in(len);
-        Ok(Some(Self { file, count, interval: header.interval, is_whole: len == entry_position(count) }))
+        let footer = if kind == IndexKind::Offset { Footer::read(&file, len)? } else { None };
+        let count = footer.map_or(entries_in(len), |footer| footer.entries);
+        let is_whole = footer.is_some() || len == entry_position(count);
+        Ok(Some(Self { file, count, interval: header.interval, is_whole, footer }))
     }
 
     /// The last entry that is wanted, and how many entries that makes; `Err` if one behind it is damaged.

@@ -48,6 +48,7 @@ pub(super) fn mend<F: Files>(
         clean: None,
         batch_size_max: known.batch_size_max.unwrap_or(u64::from(LogOptions::default().batch_size_max)),
         index_interval: LogOptions::default().index_interval,
+        trusts_footers: false,
         now,
     };
     let (log, _) = recover(files, &after, &task).map_err(|error| match error {

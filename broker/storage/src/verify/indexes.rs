@@ -6,10 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
-use folio_record::{BatchHeader, Offset, Timestamp};
+use folio_record::{Batch, Offset, Timestamp};
 
 use super::{Finding, Findings, Need, Severity};
 use crate::files::{FileHandle, Files, OpenMode, parent};
+use crate::footer::Footer;
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
@@ -26,6 +27,13 @@ pub(super) struct Indexes<H> {
     latest: Option<(Timestamp, Offset)>,
     /// Damage in the log hides what the indexes should be.
     is_partial: bool,
+    footer: Option<Footer>,
+    /// There are entries as only a sealed segment has them.
+    was_sealed: bool,
+    log_len: u64,
+    /// Of the log so far, and of what lies behind the last entry that should be there.
+    log: crc32fast::Hasher,
+    block: crc32fast::Hasher,
 }
 
 /// One index file, entry by entry.
@@ -38,6 +46,7 @@ struct Stored<H, E> {
     may_be_torn: bool,
     /// Entries in the file, and how many of them were read.
     count: u32,
+    footer: Option<Footer>,
     read: u32,
     window: Vec<u8>,
     next: Option<(u32, E)>,
@@ -71,17 +80,45 @@ impl<H: FileHandle> Indexes<H> {
         let interval = offsets.open(files, IndexKind::Offset, findings);
         let interval_of_times = times.open(files, IndexKind::Time, findings);
         let indexer = Indexer::new(base, interval.or(interval_of_times).unwrap_or(u32::MAX));
-        Self { base, offsets, times, indexer, latest: None, is_partial: false }
+        let footer = offsets.footer;
+        let (log, block) = (crc32fast::Hasher::new(), crc32fast::Hasher::new());
+        Self {
+            base,
+            offsets,
+            times,
+            indexer,
+            latest: None,
+            is_partial: false,
+            footer,
+            was_sealed: false,
+            log_len: 0,
+            log,
+            block,
+        }
     }
 
-    /// A batch begins at `at`.
-    pub(super) fn batch(&mut self, at: u64, header: &BatchHeader) {
+    /// A batch lies at `at`.
+    pub(super) fn batch(&mut self, at: u64, batch: &Batch<'_>) {
+        let header = batch.header();
         let Ok(pos) = u32::try_from(at) else { return };
         let wanted = self.indexer.batch(pos, header);
-        let base = self.base;
-        let is_there = self
-            .offsets
-            .meet(|entry| entry.pos.cmp(&pos), |entry| entry.names(base, header) && entry.block_crc == 0);
+        let (base, is_partial) = (self.base, self.is_partial);
+        self.was_sealed |= self.offsets.next.is_some_and(|(_, entry)| entry.block_crc != 0);
+        let (is_sealed, block_crc) = (self.footer.is_some(), self.block.clone().finalize());
+        let is_there = self.offsets.meet(
+            |entry| entry.pos.cmp(&pos),
+            |entry| {
+                let is_block =
+                    entry.block_crc == block_crc || is_partial || !is_sealed && entry.block_crc == 0;
+                entry.names(base, header) && is_block
+            },
+        );
+        if wanted.offset.is_some() {
+            self.block = crc32fast::Hasher::new();
+        }
+        self.block.update(batch.bytes());
+        self.log.update(batch.bytes());
+        self.log_len = at + header.total_size() as u64;
         self.offsets.absent += u32::from(wanted.offset.is_some() && !is_there);
         self.speak_for_all_so_far(wanted.time.is_some());
         let timestamp =
@@ -106,6 +143,21 @@ impl<H: FileHandle> Indexes<H> {
     pub(super) fn finish(mut self, is_closed: bool, findings: &mut Findings<'_>) {
         let wanted = is_closed.then(|| self.indexer.rolled()).flatten();
         self.speak_for_all_so_far(wanted.is_some());
+        let next = self.latest.map_or(self.base, |(_, last)| Offset::new(last.get().saturating_add(1)));
+        if let Some(footer) = self.footer.filter(|_| !self.is_partial) {
+            let found = (self.log_len, self.log.finalize(), self.block.finalize(), next);
+            let told = (footer.log_len, footer.log_crc, footer.tail_crc, footer.next_offset);
+            if found != told {
+                let what =
+                    "the footer does not tell this log: something changed that no checksum of a batch covers";
+                let finding = Finding::new(Severity::Damage, &self.offsets.path, what);
+                findings.add_with(finding.at(footer.lies_at()), self.offsets.need());
+            }
+        }
+        if self.footer.is_none() && self.was_sealed {
+            let what = "the footer is missing: the segment is sealed once more";
+            findings.about(Severity::Harmless, &self.offsets.path, what);
+        }
         self.offsets.tell(self.is_partial, findings);
         self.times.tell(self.is_partial, findings);
     }
@@ -136,6 +188,7 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
             decode,
             may_be_torn,
             count: 0,
+            footer: None,
             read: 0,
             window: Vec::new(),
             next: None,
@@ -183,8 +236,12 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
                 return None;
             }
         };
-        self.count = entries_in(len);
-        let whole = entry_position(self.count);
+        self.footer = match kind {
+            IndexKind::Offset => Footer::read(&file, len).ok().flatten(),
+            IndexKind::Time => None,
+        };
+        self.count = self.footer.map_or(entries_in(len), |footer| footer.entries);
+        let whole = self.footer.map_or(entry_position(self.count), |_| len);
         if len > whole {
             let finding = Finding::new(severity, &self.path, "the file ends inside an entry");
             findings.add_with(finding.at(whole).of_bytes(len - whole), self.need());

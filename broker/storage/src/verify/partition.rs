@@ -14,7 +14,7 @@ use crate::files::{Files, read_file};
 use crate::log::LogOptions;
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::partition_files::PartitionFile;
-use crate::recovery::{Damage, Survey, is_same_boot, survey_all};
+use crate::recovery::{Damage, Survey, is_same_boot, sealed_upto, survey_all};
 use crate::scan::Rules;
 use crate::slots::Slot;
 
@@ -153,6 +153,8 @@ fn log<F: Files>(
             survey.durable(None).ok().flatten()?
         }
     };
+    let sealed = sealed_upto(files, survey, partition.meta.id);
+    let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
     let rules = Rules {
         batch_size_max: partition.batch_size_max.unwrap_or(u64::from(LogOptions::default().batch_size_max)),
         may_have_gaps: false,

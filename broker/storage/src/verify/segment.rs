@@ -78,10 +78,9 @@ pub(super) fn look<F: Files>(
         let fault = match scan.next()? {
             Step::End => break Ended::At(due),
             Step::Batch { at, batch } => {
-                let header = *batch.header();
-                *epoch_min = header.leader_epoch;
-                walk.batch(at, &header);
-                indexes.batch(at, &header);
+                *epoch_min = batch.header().leader_epoch;
+                walk.batch(at, batch.header());
+                indexes.batch(at, &batch);
                 if expected.epochs.is_some() {
                     scan.forget_epoch();
                 }

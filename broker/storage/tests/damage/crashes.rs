@@ -81,6 +81,9 @@ fn work(files: &SimFiles) -> Option<()> {
         }
         if round % 3 == 1 {
             dir.flush(&logs, NOW, Instant::now()).ok()?;
+            for log in &logs {
+                log.seal_next(NOW).ok()?;
+            }
         }
     }
     drop(logs);

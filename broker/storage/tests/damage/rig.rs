@@ -13,7 +13,7 @@ use folio_storage::data_dir::NewTopic;
 use folio_storage::files::{FileHandle, OpenMode, SimFiles};
 use folio_storage::verify::{Event, Finding, Summary, VerifyOptions, verify};
 use folio_storage::{
-    Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, OpenError, OpenReport, Read, Touch,
+    Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, OpenError, OpenReport, Read, Sealed, Touch,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -128,6 +128,9 @@ fn write(is_clean: bool) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     dir.flush(&logs, NOW, Instant::now()).unwrap();
+    // Of the first log every closed segment is sealed, of the second the first one.
+    while let Sealed::Segment(..) = logs[0].seal_next(NOW).unwrap() {}
+    logs[1].seal_next(NOW).unwrap();
     if is_clean {
         drop(logs);
         dir.close_clean(NOW, Instant::now()).unwrap();

@@ -5,7 +5,7 @@ use crate::files::{FileHandle, OpenMode};
 use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE};
 
 /// A log over several segments, of batches with these records: size and timestamp each. All of it is flushed.
-fn filled<F: Files>(files: &Arc<F>, batches: &[Vec<(usize, i64)>]) -> (DataDir<F>, Arc<Log<F>>) {
+pub(super) fn filled<F: Files>(files: &Arc<F>, batches: &[Vec<(usize, i64)>]) -> (DataDir<F>, Arc<Log<F>>) {
     let (dir, log) = open(files, &small());
     for records in batches {
         let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
@@ -24,12 +24,12 @@ fn filled<F: Files>(files: &Arc<F>, batches: &[Vec<(usize, i64)>]) -> (DataDir<F
 }
 
 /// Batches whose timestamps grow by one a record.
-fn growing(count: usize) -> Vec<Vec<(usize, i64)>> {
+pub(super) fn growing(count: usize) -> Vec<Vec<(usize, i64)>> {
     (0..count).map(|number| vec![(200 + number % 50, 1000 + number as i64)]).collect()
 }
 
 /// Compares every answer to that of a scan.
-fn check<F: Files>(log: &Log<F>, batches: &[Vec<(usize, i64)>]) -> Result<(), TestCaseError> {
+pub(super) fn check<F: Files>(log: &Log<F>, batches: &[Vec<(usize, i64)>]) -> Result<(), TestCaseError> {
     let records: Vec<(i64, i64)> =
         batches.iter().flatten().zip(0..).map(|((_, timestamp), offset)| (offset, *timestamp)).collect();
     let mut first = 0;
@@ -76,7 +76,7 @@ fn indexes(files: &SimFiles) -> Vec<PathBuf> {
 }
 
 /// Starts again after a clean stop, with `harm` done to the index files meanwhile.
-fn restarted(
+pub(super) fn restarted(
     files: &SimFiles,
     (dir, log): (DataDir<SimFiles>, Arc<Log<SimFiles>>),
     harm: impl FnOnce(&[PathBuf]),
@@ -154,9 +154,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn an_index_gives_the_answers_of_a_scan_whatever_was_done_to_it(batches in batches(), harms in harms()) {
+    fn an_index_gives_the_answers_of_a_scan_whatever_was_done_to_it(
+        batches in batches(),
+        harms in harms(),
+        sealed in 0_usize..5,
+    ) {
         let files = SimFiles::new();
         let filled = filled(&Arc::new(files.clone()), &batches);
+        for _ in 0..sealed {
+            filled.1.seal_next(NOW).unwrap();
+        }
         check(&filled.1, &batches)?;
         let (_dir, log) = restarted(&files, filled, |paths| {
             for (which, harm) in &harms {

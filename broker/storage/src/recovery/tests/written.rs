@@ -150,6 +150,7 @@ impl Written {
             clean,
             batch_size_max: 1 << 20,
             index_interval: INTERVAL,
+            trusts_footers: true,
             now: NOW,
         };
         recover(&self.files, &survey, &task)

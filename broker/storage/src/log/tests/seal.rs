@@ -1,0 +1,191 @@
+//! Sealed segments: verified once, trusted by their footers, and found out when they are not what those say.
+
+use super::lookups::{check, filled, growing, restarted};
+use super::*;
+use crate::data_dir::OpenReport;
+use crate::files::{FileHandle, OpenMode};
+use crate::footer::{FOOTER_SIZE, Footer};
+use crate::partition_files::SegmentFile;
+use crate::recovery::Damage;
+use crate::verdict::Fault as LogFault;
+
+fn seal_all<F: Files>(log: &Log<F>) -> Vec<i64> {
+    let mut sealed = Vec::new();
+    while let Sealed::Segment(base, _) = log.seal_next(NOW).unwrap() {
+        sealed.push(base.get());
+    }
+    sealed
+}
+
+fn footer(files: &SimFiles, path: &Path) -> Option<Footer> {
+    let file = files.open(path, OpenMode::Read).unwrap();
+    Footer::read(&file, file.len().unwrap()).unwrap()
+}
+
+fn index_of(log: &Log<SimFiles>, base: i64) -> PathBuf {
+    SegmentFile::OffsetIndex.path(log.dir(), Offset::new(base))
+}
+
+/// Opens the directory after a kill: nothing says that it was closed.
+fn reopened(files: &SimFiles) -> (DataDir<SimFiles>, OpenReport<SimFiles>) {
+    let options = DataDirOptions {
+        build: "folio test".to_owned(),
+        run_id: 2,
+        new_dir: Uuid::from_u128(1),
+        new_cluster: Uuid::from_u128(2),
+        pid: 2,
+        host: "box".to_owned(),
+        allow_incoherent_fs: false,
+        slots_sync: Duration::from_millis(100),
+        side_by_side: |_, work| work(),
+    };
+    DataDir::open(Arc::new(files.clone()), &options, |_| small(), NOW).unwrap()
+}
+
+#[test]
+fn what_is_closed_and_durable_is_sealed_once_oldest_first_and_answers_as_before() {
+    let files = SimFiles::new();
+    let batches = growing(60);
+    let (dir, log) = filled(&Arc::new(files.clone()), &batches);
+    let count = log.segment_count();
+    assert!(count >= 4, "{count}");
+    let sealed = seal_all(&log);
+    assert_eq!(sealed.len(), count - 1, "all but the one that is appended to");
+    assert!(sealed.is_sorted());
+    for base in &sealed {
+        let footer = footer(&files, &index_of(&log, *base)).unwrap();
+        let bytes = &files.snapshot()[&SegmentFile::Log.path(log.dir(), Offset::new(*base))];
+        assert_eq!((footer.log_len, footer.log_crc), (bytes.len() as u64, crc32fast::hash(bytes)));
+        assert_eq!(footer.first_offset, Offset::new(*base));
+    }
+    check(&log, &batches).unwrap();
+    assert_eq!(log.seal_next(NOW).unwrap(), Sealed::Nothing);
+
+    // One that is closed and not durable yet has to wait.
+    while log.segment_count() == count {
+        append(&log, &["more"]).unwrap();
+    }
+    assert_eq!(log.seal_next(NOW).unwrap(), Sealed::Nothing);
+    flush(&dir, &log);
+    assert_eq!(seal_all(&log).len(), 1);
+}
+
+#[test]
+fn a_start_reads_nothing_of_the_log_of_a_sealed_segment_whatever_end_the_run_before_had() {
+    let files = SimFiles::new();
+    let batches = growing(60);
+    let (dir, log) = filled(&Arc::new(files.clone()), &batches);
+    seal_all(&log);
+    let active = SegmentFile::Log.path(log.dir(), log.tail().segment_base);
+    drop((dir, log));
+    for _ in 0..2 {
+        files.crash(0);
+        let is_sealed = |path: &Path| path.extension() == Some("log".as_ref()) && path != active;
+        let is_topic = |path: &Path| path.starts_with("topics") && is_sealed(path);
+        let before = files.bytes_read(is_topic);
+        let (_dir, report) = reopened(&files);
+        let (log, report) = report.partitions[0].state.as_ref().unwrap();
+        assert!(!report.was_clean);
+        assert_eq!(files.bytes_read(is_topic) - before, 0);
+        assert_eq!(report.indexes_mended, 0, "what is sealed stays as it is");
+        check(log, &batches).unwrap();
+        assert_eq!(log.seal_next(NOW).unwrap(), Sealed::Nothing);
+    }
+}
+
+#[test]
+fn a_lost_index_of_a_sealed_segment_comes_back_byte_for_byte() {
+    let files = SimFiles::new();
+    let batches = growing(60);
+    let (dir, log) = filled(&Arc::new(files.clone()), &batches);
+    let sealed = seal_all(&log);
+    let path = index_of(&log, sealed[1]);
+    let good = files.snapshot();
+    for change in [0, 40, good[&path].len() - 4] {
+        let (path, good) = (path.clone(), good.clone());
+        let files = SimFiles::new();
+        let before = filled(&Arc::new(files.clone()), &batches);
+        seal_all(&before.1);
+        let (_dir, log) = restarted(&files, before, |_| files.tamper(&path, |bytes| bytes[change] ^= 1));
+        check(&log, &batches).unwrap();
+        log.mend_indexes().unwrap();
+        assert_eq!(seal_all(&log), [sealed[1]], "byte {change}");
+        assert_eq!(files.snapshot()[&path], good[&path], "byte {change}");
+        check(&log, &batches).unwrap();
+    }
+    drop((dir, log));
+}
+
+#[test]
+fn a_segment_that_rotted_before_it_was_sealed_is_named_and_left_as_it_is() {
+    let files = SimFiles::new();
+    let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+    let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+    files.tamper(&path, |bytes| bytes[300] ^= 1);
+    let before = files.snapshot();
+    let Sealed::Rotten(rotten) = log.seal_next(NOW).unwrap() else { panic!("it was sealed") };
+    assert_eq!(rotten.file, path);
+    assert!(rotten.position <= 300 && matches!(rotten.fault, LogFault::BadBatch { .. }), "{rotten}");
+    assert_eq!(files.snapshot(), before);
+    assert_eq!(seal_all(&log).len(), log.segment_count() - 2, "the others are sealed all the same");
+}
+
+#[test]
+fn a_sealed_log_that_is_not_as_long_as_its_footer_says_takes_the_partition_offline() {
+    for longer in [true, false] {
+        for is_clean in [true, false] {
+            let files = SimFiles::new();
+            let (dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+            let sealed = seal_all(&log);
+            let path = SegmentFile::Log.path(log.dir(), Offset::new(sealed[1]));
+            drop(log);
+            if is_clean {
+                dir.close_clean(NOW, Instant::now()).unwrap();
+            } else {
+                drop(dir);
+                files.crash(0);
+            }
+            files.tamper(&path, |bytes| bytes.resize(bytes.len() + 10 * usize::from(longer) - 5, 0));
+            let (_dir, report) = reopened(&files);
+            let Err(damage) = &report.partitions[0].state else { panic!("it is online") };
+            let Damage::Log { file, fault, .. } = damage else { panic!("{damage}") };
+            assert_eq!((file, *fault), (&path, LogFault::UnlikeFooter));
+            // What lies below is read all the same, as far as it is intact.
+            let below = report.partitions[0].below.as_ref().unwrap().log_end().get();
+            assert!(below > sealed[1], "{below}");
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_operation_of_sealing_leaves_the_old_index_or_the_new_one() {
+    let whole = SimFiles::new();
+    let batches = growing(30);
+    let (_kept, log) = filled(&Arc::new(whole.clone()), &batches);
+    let before = whole.operations();
+    seal_all(&log);
+    let operations = whole.operations() - before;
+    assert!(operations > 10, "{operations}");
+    for at in 0..=operations {
+        for seed in 0..6 {
+            let files = SimFiles::new();
+            let (dir, log) = filled(&Arc::new(files.clone()), &batches);
+            files.cut_power_at(files.operations() + at);
+            while let Ok(Sealed::Segment(..)) = log.seal_next(NOW) {}
+            drop((dir, log));
+            files.crash(seed);
+            let (dir, report) = reopened(&files);
+            let log = Arc::clone(&report.partitions[0].state.as_ref().unwrap().0);
+            check(&log, &batches).unwrap();
+            seal_all(&log);
+            check(&log, &batches).unwrap();
+            for path in files.snapshot().into_keys().filter(|path| path.extension() == Some("index".as_ref()))
+            {
+                let is_active = path == index_of(&log, log.tail().segment_base.get());
+                assert_eq!(footer(&files, &path).is_none(), is_active, "operation {at}: {}", path.display());
+            }
+            drop((dir, report));
+        }
+    }
+    assert_eq!(FOOTER_SIZE % 16, 0, "a footer lies where entries would");
+}
