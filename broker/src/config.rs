@@ -85,6 +85,10 @@ pub struct Config {
     pub auto_create_topics: bool,
     /// `num.partitions`: partitions of a topic that is made without saying how many.
     pub num_partitions: u32,
+    /// `producer.id.expiration.ms`: a partition forgets an idempotent producer that was silent for so long.
+    pub producer_expiration: Duration,
+    /// `partition.producers.max`: idempotent producers that a partition remembers.
+    pub partition_producers_max: usize,
     /// `topic.*`: settings of a topic that does not set its own.
     pub topic: TopicSettings,
 }
@@ -126,6 +130,8 @@ impl Config {
             decompress_max_bytes: 64 * MIB,
             auto_create_topics: true,
             num_partitions: 1,
+            producer_expiration: Duration::from_secs(24 * 3600),
+            partition_producers_max: 10_000,
             topic: TopicSettings::default(),
         }
     }

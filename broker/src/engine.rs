@@ -19,6 +19,7 @@ use crate::health::{Failure, Health};
 use crate::metadata::Follower;
 use crate::partition::Partition;
 use crate::pressure::Pressure;
+use crate::service::producers::ProducerIds;
 use crate::shard::{LoopMessage, Shard};
 use crate::space::DiskSpace;
 use crate::threads::flusher::FlushRequest;
@@ -55,6 +56,7 @@ pub(crate) struct Engine {
     pub(crate) readers: Inbox<Job>,
     /// Topics made and deleted, one after the other.
     pub(crate) admin: Inbox<Job>,
+    pub(crate) producer_ids: ProducerIds,
     /// What nobody is to find any more, to be dropped where that may take its time.
     pub(crate) reaper: Inbox<Retired>,
     /// Whether the disk has room for more records.
@@ -158,7 +160,7 @@ impl fmt::Debug for Engine {
 }
 
 /// How a log is kept by these settings.
-pub(crate) fn log_options(settings: &TopicSettings) -> LogOptions {
+pub(crate) fn log_options(config: &Config, settings: &TopicSettings) -> LogOptions {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let deletes = settings.cleanup.deletes;
     LogOptions {
@@ -174,6 +176,9 @@ pub(crate) fn log_options(settings: &TopicSettings) -> LogOptions {
             DurabilityClass::Fsync => Visibility::Flushed,
             DurabilityClass::Interval | DurabilityClass::Os => Visibility::Appended,
         },
+        producer_expiration_ms: millis(config.producer_expiration),
+        producers_max: config.partition_producers_max,
+        ..LogOptions::default()
     }
 }
 

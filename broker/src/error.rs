@@ -1,6 +1,6 @@
 //! What can go wrong with a request, in house words, and the one table to each protocol's codes.
 
-use folio_storage::ReadError;
+use folio_storage::{ReadError, SequenceError};
 use folio_wire::kafka::KafkaError;
 use folio_wire::native::ErrorCode;
 use uuid::Uuid;
@@ -39,6 +39,10 @@ pub(crate) enum Fault {
     UnsupportedCompression,
     FencedLeaderEpoch,
     UnknownLeaderEpoch,
+    OutOfOrderSequence,
+    DuplicateSequence,
+    InvalidProducerEpoch,
+    TransactionsUnsupported,
     // The disk's.
     StorageFull,
     StorageFailed,
@@ -78,6 +82,16 @@ impl ServiceError {
             ReadError::OffsetOutOfRange { .. } => Fault::OffsetOutOfRange,
             ReadError::Retired => Fault::UnknownTopic,
             ReadError::Io { .. } => Fault::StorageFailed,
+        };
+        Self::new(fault, error.to_string())
+    }
+
+    /// Why a batch of an idempotent producer was not appended.
+    pub(crate) fn of_sequence(error: &SequenceError) -> Self {
+        let fault = match error {
+            SequenceError::OutOfOrder { .. } => Fault::OutOfOrderSequence,
+            SequenceError::Duplicate { .. } => Fault::DuplicateSequence,
+            SequenceError::InvalidEpoch { .. } => Fault::InvalidProducerEpoch,
         };
         Self::new(fault, error.to_string())
     }
@@ -123,6 +137,17 @@ impl Fault {
             }
             Self::FencedLeaderEpoch => (ErrorCode::FENCED_LEADER_EPOCH, KafkaError::FENCED_LEADER_EPOCH),
             Self::UnknownLeaderEpoch => (ErrorCode::UNKNOWN_LEADER_EPOCH, KafkaError::UNKNOWN_LEADER_EPOCH),
+            Self::OutOfOrderSequence => {
+                (ErrorCode::OUT_OF_ORDER_SEQUENCE, KafkaError::OUT_OF_ORDER_SEQUENCE_NUMBER)
+            }
+            Self::DuplicateSequence => (ErrorCode::DUPLICATE_SEQUENCE, KafkaError::DUPLICATE_SEQUENCE_NUMBER),
+            Self::InvalidProducerEpoch => {
+                (ErrorCode::INVALID_PRODUCER_EPOCH, KafkaError::INVALID_PRODUCER_EPOCH)
+            }
+            // Clients tell their users of it at once.
+            Self::TransactionsUnsupported => {
+                (ErrorCode::TRANSACTIONS_UNSUPPORTED, KafkaError::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+            }
             // What Kafka's clients try again.
             Self::StorageFull => (ErrorCode::STORAGE_FULL, KafkaError::KAFKA_STORAGE_ERROR),
             Self::StorageFailed => (ErrorCode::STORAGE_FAILED, KafkaError::KAFKA_STORAGE_ERROR),

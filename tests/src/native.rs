@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
+use folio_record::{BatchBuilder, Compression, NewRecord, ProducerId, Timestamp};
 use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1, FetchedV1};
 use folio_wire::native::preface::PREFACE_SIZE;
 use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1, ProducedV1};
@@ -336,11 +336,22 @@ fn decoded<T: DeserializeOwned>(header: &[u8]) -> T {
 /// # Panics
 /// When the value does not fit a batch.
 pub fn batch(value: &[u8]) -> Vec<u8> {
+    batch_of((-1, -1, -1), &[value])
+}
+
+/// A batch of these records, stamped now, of a producer: its id, epoch, and number of the first record.
+///
+/// # Panics
+/// When the values do not fit a batch.
+pub fn batch_of((id, epoch, sequence): (i64, i16, i32), values: &[&[u8]]) -> Vec<u8> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let timestamp = Timestamp::new(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
     let mut builder = BatchBuilder::new(Compression::None, 64 << 20);
-    let record = NewRecord { timestamp, key: None, value: Some(value), headers: &[] };
-    builder.append(&record).expect("it fits");
+    builder.producer(ProducerId::new(id), epoch, sequence);
+    for value in values {
+        let record = NewRecord { timestamp, key: None, value: Some(value), headers: &[] };
+        builder.append(&record).expect("it fits");
+    }
     builder.build().expect("it has a record").to_vec()
 }
 

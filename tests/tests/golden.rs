@@ -12,9 +12,14 @@ use folio_client::{
 };
 
 #[test]
-fn the_golden_directory_is_served_as_the_text_beside_it_says_and_takes_more() {
+fn every_golden_directory_is_served_as_the_text_beside_it_says_and_takes_more() {
+    is_served("v1", &["packed", "plain"]);
+    is_served("v2", &["numbered", "packed", "plain"]);
+}
+
+fn is_served(version: &str, topics: &[&str]) {
     let temporary = tempfile::tempdir().unwrap();
-    let golden = folio_tests::root().join("tests/data/golden/v1");
+    let golden = folio_tests::root().join("tests/data/golden").join(version);
     copy(&golden, &temporary.path().join("data"));
     let expected = std::fs::read_to_string(golden.with_extension("txt")).unwrap();
 
@@ -22,12 +27,13 @@ fn the_golden_directory_is_served_as_the_text_beside_it_says_and_takes_more() {
     config.listen = vec!["127.0.0.1:0".parse().unwrap()];
     let broker = Broker::start(config).unwrap();
     let recovered = &broker.started().recovered;
-    assert!(recovered.starts_with("clean stop, 2 partitions, 0 bytes scanned"), "{recovered}");
+    let clean = format!("clean stop, {} partitions, 0 bytes scanned", topics.len());
+    assert!(recovered.starts_with(&clean), "{recovered}");
     let client = Client::connect(ClientConfig::new(&broker.local_addrs()[0].to_string())).unwrap();
 
-    let topics: Vec<_> = client.admin().list_topics(false).wait().unwrap();
-    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-    assert_eq!(names, ["packed", "plain"]);
+    let listed: Vec<_> = client.admin().list_topics(false).wait().unwrap();
+    let names: Vec<&str> = listed.iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(names, topics);
     let text: String = names.iter().map(|topic| describe(&client, topic)).collect();
     assert_eq!(text, expected);
 

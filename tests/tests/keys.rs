@@ -15,14 +15,16 @@ use folio_client::{
 use folio_record::{BatchHeader, TimestampType, UnverifiedBatch};
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::kafka::{self, KafkaPeer};
-use folio_tests::native::Peer;
+use folio_tests::native::{Peer, batch_of};
 use folio_tests::rig::{Rig, until};
 use folio_tests::strace::Strace;
 use folio_wire::kafka::KafkaError;
 use folio_wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use folio_wire::kafka::metadata::MetadataResponse;
+use folio_wire::native::produce::Acks as NativeAcks;
 
 const LIMIT: Duration = Duration::from_secs(20);
+const OUT_OF_ORDER: u16 = ErrorCode::OUT_OF_ORDER_SEQUENCE.number();
 /// What would come at once has come by then.
 const WHILE: Duration = Duration::from_millis(300);
 
@@ -71,6 +73,8 @@ effects! {
     "decompress.max.bytes" a_batch_that_unpacks_to_more_is_refused
     "num.partitions" a_topic_that_does_not_say_has_so_many_partitions
     "auto.create.topics.enable" a_topic_that_is_asked_for_is_made_or_not
+    "producer.id.expiration.ms" a_silent_producer_is_forgotten
+    "partition.producers.max" so_many_producers_are_remembered
     "topic.durability" durability_decides_about_flushes
     "topic.cleanup.policy" a_compacted_topic_keeps_old_records_and_takes_none_without_a_key
     "topic.retention.ms" old_records_go
@@ -488,6 +492,36 @@ fn a_topic_that_does_not_say_has_so_many_partitions() {
         rig.client.admin().describe_topic("t").wait().unwrap().partitions.len()
     };
     assert_eq!((made("3", 0), made("3", 2), made("1", 0)), (3, 2, 1));
+}
+
+fn a_silent_producer_is_forgotten() {
+    let settings = |ms| [("maintenance.interval.ms", "10"), ("producer.id.expiration.ms", ms)];
+    let sends = |peer: &mut Peer, sequence| {
+        peer.produce("t", 0, NativeAcks::One, &batch_of((7, 0, sequence), &[b"x"])).error.number()
+    };
+    let rig = Served::with_topic(&settings("86400000"));
+    let mut peer = rig.peer();
+    assert_eq!(sends(&mut peer, 0), 0);
+    std::thread::sleep(WHILE);
+    assert_eq!(sends(&mut peer, 17), OUT_OF_ORDER);
+
+    let rig = Served::with_topic(&settings("1"));
+    let mut peer = rig.peer();
+    assert_eq!(sends(&mut peer, 0), 0);
+    until("any number is taken of a producer that is forgotten", || sends(&mut peer, 17) == 0);
+}
+
+fn so_many_producers_are_remembered() {
+    let remembers_the_first = |max| {
+        let rig = Served::with_topic(&[("partition.producers.max", max)]);
+        let mut peer = rig.peer();
+        for id in 0..9 {
+            assert!(peer.produce("t", 0, NativeAcks::One, &batch_of((id, 0, 0), &[b"x"])).error.is_none());
+        }
+        peer.produce("t", 0, NativeAcks::One, &batch_of((0, 0, 17), &[b"x"])).error.number() == OUT_OF_ORDER
+    };
+    assert!(remembers_the_first("9"));
+    assert!(!remembers_the_first("8"));
 }
 
 fn durability_decides_about_flushes() {

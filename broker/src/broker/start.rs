@@ -33,6 +33,7 @@ use crate::native::NativeService;
 use crate::native::codec::NativeCodec;
 use crate::partition::LOOPS_MAX;
 use crate::pressure::Pressure;
+use crate::service::producers::ProducerIds;
 use crate::service::topics;
 use crate::shard::Shard;
 use crate::space::DiskSpace;
@@ -105,6 +106,7 @@ pub(super) fn engine(
         lanes: (0..config.lane_threads.get()).map(|_| Inbox::new()).collect(),
         readers: Inbox::new(),
         admin: Inbox::new(),
+        producer_ids: ProducerIds::new(),
         reaper: Inbox::new(),
         space: DiskSpace::default(),
         stop: Inbox::new(),

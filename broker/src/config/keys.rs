@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use folio_storage::metadata::PARTITIONS_MAX;
+use folio_storage::producers::SNAPSHOT_PRODUCERS_MAX;
 
 use super::Config;
 use super::kind::Kind;
@@ -224,6 +225,18 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "Partitions of a topic that is made without a word of how many.",
         |partitions: &u32| (1..=PARTITIONS_MAX).contains(partitions),
         "1 to 10000 partitions"
+    ),
+    key!(
+        "producer.id.expiration.ms",
+        producer_expiration,
+        "Milliseconds of silence after which a partition forgets an idempotent producer."
+    ),
+    key!(
+        "partition.producers.max",
+        partition_producers_max,
+        "Idempotent producers that a partition remembers; one more, and the most silent ones are forgotten.",
+        |max: &usize| (1..=SNAPSHOT_PRODUCERS_MAX).contains(max),
+        "1 to 80000 producers"
     ),
 ];
 

@@ -93,7 +93,14 @@ impl Checks<'_> {
             let (batch, _) = UnverifiedBatch::split_first(&sent).map_err(|e| refused(&e))?;
             let size = batch.bytes().len();
             self.size(size)?;
-            let change = self.one(&batch.verify().map_err(|e| refused(&e))?)?;
+            let batch = batch.verify().map_err(|e| refused(&e))?;
+            let change = self.one(&batch)?;
+            // Its place in the log, or that of the batch it is a copy of, is one of its own.
+            let is_numbered = batch.header().producer_id != ProducerId::NONE;
+            if is_numbered && (size < sent.len() || !good.is_empty()) {
+                let text = "the batch of an idempotent producer comes alone";
+                return Err(ServiceError::new(Fault::InvalidRecord, text));
+            }
             let batch = change.apply(sent.split_to(size));
             self.size(batch.len())?;
             // Batches that keep their bytes only come together again: nothing is copied.
@@ -116,13 +123,16 @@ impl Checks<'_> {
     fn one(&mut self, batch: &Batch<'_>) -> Result<Change, ServiceError> {
         let header = batch.header();
         let attributes = header.attributes;
+        let is_numbered = header.producer_epoch >= 0 && header.base_sequence >= 0;
+        let is_nobodys = header.producer_id == ProducerId::NONE;
         let broken = [
             (header.base_offset != Offset::new(0), "its base offset is not 0"),
             (!header.is_dense(), "its records are not counted from 0 without a gap"),
             (attributes.is_control(), "control batches are the broker's own"),
             (attributes.has_delete_horizon(), "the delete horizon is the broker's own"),
             (attributes.is_transactional(), "there are no transactions yet"),
-            (header.producer_id != ProducerId::NONE, "there is no producer state yet"),
+            (header.producer_id < ProducerId::NONE, "there is no such producer id"),
+            (!is_nobodys && !is_numbered, "its producer has an id, and no epoch or no sequence"),
         ];
         if let Some((_, why)) = broken.iter().find(|(is_broken, _)| *is_broken) {
             return Err(ServiceError::new(Fault::InvalidRecord, format!("the batch is refused: {why}")));
@@ -286,7 +296,24 @@ pub(crate) mod tests {
             true,
             ErrorCode::INVALID_RECORD,
         ),
-        ("a producer id", |batch| put(batch, 43, &7_i64.to_be_bytes()), true, ErrorCode::INVALID_RECORD),
+        (
+            "a producer id without an epoch and a sequence",
+            |batch| put(batch, 43, &7_i64.to_be_bytes()),
+            true,
+            ErrorCode::INVALID_RECORD,
+        ),
+        (
+            "a producer id and an epoch without a sequence",
+            |batch| put(batch, 43, b"\0\0\0\0\0\0\0\x07\0\0"),
+            true,
+            ErrorCode::INVALID_RECORD,
+        ),
+        (
+            "a producer id that nobody was given",
+            |batch| put(batch, 43, b"\xff\xff\xff\xff\xff\xff\xff\xfe\0\0\0\0\0\0"),
+            true,
+            ErrorCode::INVALID_RECORD,
+        ),
         (
             "more records than there are",
             |batch| put(batch, 57, &4_i32.to_be_bytes()),
@@ -336,6 +363,20 @@ pub(crate) mod tests {
                 if !bytes.is_empty() {
                     assert_eq!(check(&both), Err(*code), "{what} behind a good one, {compression:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_batch_of_an_idempotent_producer_comes_alone() {
+        for compression in [Compression::None, Compression::Lz4] {
+            let (plain, mut numbered) = (batch(compression), batch(compression));
+            put(&mut numbered, 43, b"\0\0\0\0\0\0\0\x07\0\0\0\0\0\0");
+            seal(&mut numbered);
+            assert_eq!(check(&numbered), Ok(()));
+            for together in [[&numbered, &plain], [&plain, &numbered], [&numbered, &numbered]] {
+                let bytes = [&together[0][..], together[1]].concat();
+                assert_eq!(check(&bytes), Err(ErrorCode::INVALID_RECORD));
             }
         }
     }

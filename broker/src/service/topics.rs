@@ -436,7 +436,7 @@ fn of_topic(engine: &Engine, error: &TopicError) -> ServiceError {
     ServiceError::new(fault, error.to_string())
 }
 
-fn of_commit(engine: &Engine, error: &CommitError) -> ServiceError {
+pub(crate) fn of_commit(engine: &Engine, error: &CommitError) -> ServiceError {
     let fault = match error {
         CommitError::Conflict(_) | CommitError::TooLarge | CommitError::Impossible => Fault::InvalidRequest,
         CommitError::Full { .. } => Fault::StorageFull,

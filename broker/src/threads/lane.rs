@@ -71,25 +71,31 @@ pub(crate) fn append(
         },
         Mode::MayBlock => partition.log.writer().append(&mut buffers, mode, now()),
     };
-    let (ranges, stopped) = match appended {
-        Ok(appended) => (appended.ranges, appended.stopped),
+    let (outcomes, stopped) = match appended {
+        Ok(appended) => (appended.outcomes, appended.stopped),
         Err(AppendError::NeedsLane) => return Err(again(tickets, buffers)),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let bytes: u64 = buffers.iter().take(ranges.len()).map(|buffer| buffer.len() as u64).sum();
-    if !ranges.is_empty() {
-        engine.appended(partition, bytes, ranges.len() as u64);
+    let new = buffers
+        .iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| outcome.as_ref().is_ok_and(|range| !range.is_duplicate));
+    let (count, bytes) =
+        new.fold((0, 0), |(count, bytes), (buffer, _)| (count + 1, bytes + buffer.len() as u64));
+    if count > 0 {
+        engine.appended(partition, bytes, count);
     }
     let error = stopped.map(|error| translate(engine, partition, &error));
-    let outcomes = tickets.into_iter().enumerate().map(|(number, ticket)| {
-        let outcome = match (ranges.get(number), &error) {
-            (Some(range), _) => Ok(*range),
+    let mut outcomes = outcomes.into_iter();
+    let placed = tickets.into_iter().map(|ticket| {
+        let outcome = match (outcomes.next(), &error) {
+            (Some(outcome), _) => outcome.map_err(|error| ServiceError::of_sequence(&error)),
             (None, Some(error)) => Err(error.clone()),
             (None, None) => Err(ServiceError::storage_failed()),
         };
         Placed { ticket, outcome }
     });
-    Ok(outcomes.collect())
+    Ok(placed.collect())
 }
 
 fn refuse(pending: Vec<Pending>, error: &ServiceError) -> Vec<Placed> {

@@ -1,5 +1,5 @@
 //! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, mends indexes,
-//! and watches the space that is left.
+//! writes down and forgets producers, and watches the space that is left.
 
 use std::collections::VecDeque;
 use std::io;
@@ -41,18 +41,23 @@ pub(crate) fn run(engine: &Engine) {
 /// A disk fills up, and a segment too, in less time than partitions want to be looked at.
 const QUICK_LOOK: Duration = Duration::from_millis(500);
 
-/// A lane that has to begin a segment finds it made. On a full disk it does not, and will say so.
+/// A lane that has to begin a segment finds it made, and leaves what it knows of producers to be written down here. On
+/// a full disk there is neither, and the lane will say so.
 fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
-    if partition.log.wants_next_segment()
-        && let Err(AppendError::Io { path, source }) = partition.log.prepare_next()
-    {
-        fail(engine, partition, &path, &source);
+    let log = &partition.log;
+    let segment = if log.wants_next_segment() { log.prepare_next() } else { Ok(()) };
+    let snapshot = if log.wants_snapshot() { log.take_snapshot() } else { Ok(()) };
+    for outcome in [segment, snapshot] {
+        if let Err(AppendError::Io { path, source }) = outcome {
+            fail(engine, partition, &path, &source);
+        }
     }
 }
 
 fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>) {
     let log = &partition.log;
     let fail = |path: &Path, source: &io::Error| fail(engine, partition, path, source);
+    log.expire_producers(now());
     // A full disk is told to producers; here it only means later.
     if let Err(AppendError::Io { path, source }) = log.roll_if_expired(now()) {
         return fail(&path, &source);

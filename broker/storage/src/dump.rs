@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use folio_record::{Batch, DecompressLimit, LeaderEpoch, Offset};
+use folio_record::{Batch, DecompressLimit, LeaderEpoch, Offset, Timestamp};
 use serde::Serialize;
 
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
@@ -25,6 +25,7 @@ use crate::metadata::{Key, METADATA_LOG_NAME, Topic, TopicPhase, Value};
 use crate::node::{NODE_META_NAME, NodeMeta};
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::partition_files::{PartitionFile, SegmentFile};
+use crate::producers::{Producers, SNAPSHOT_PRODUCERS_MAX};
 use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
 use crate::slots::{HEADER_SIZE, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, SlotCopy, slot_position};
 
@@ -87,6 +88,9 @@ pub enum Item {
         compression: String,
         max_timestamp: i64,
         crc: u32,
+        producer: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
     },
     /// A record of a batch. Whoever shows it decides how bytes look.
     Record {
@@ -95,6 +99,20 @@ pub enum Item {
         key: Option<Vec<u8>>,
         value: Option<Vec<u8>>,
         headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    },
+    /// A snapshot of a partition's producers; they follow.
+    Snapshot { file: PathBuf, end: i64, producers: u64 },
+    /// A producer of a snapshot.
+    Producer { file: PathBuf, producer: i64, epoch: i16, last_timestamp: i64 },
+    /// One of its last batches.
+    ProducerBatch {
+        file: PathBuf,
+        producer: i64,
+        base_sequence: i32,
+        last_sequence: i32,
+        base_offset: i64,
+        last_offset: i64,
+        max_timestamp: i64,
     },
     /// An entry of an offset index.
     OffsetEntry { file: PathBuf, number: u32, offset: i64, position: u32 },
@@ -143,6 +161,10 @@ pub enum MetadataEntry {
     Broker {
         node: Option<u32>,
         settings: Option<BTreeMap<String, String>>,
+    },
+    /// The first id that no producer was given.
+    ProducerIds {
+        next: Option<i64>,
     },
     /// Written by a build that knows more, or damaged.
     Unknown {
@@ -311,10 +333,36 @@ impl<F: Files> Dump<'_, F> {
                         self.index(&path, base, SegmentUid::new(id, base, 0), file);
                     }
                 }
+                Some(PartitionFile::Snapshot(end)) => self.snapshot(&path, end),
                 Some(_) => {}
                 None => self.broken(&path, 0, "no such file belongs in a partition"),
             }
         }
+    }
+
+    fn snapshot(&mut self, path: &Path, end: Offset) {
+        self.envelope(path, |bytes| {
+            let read = Producers::decode(bytes, end, SNAPSHOT_PRODUCERS_MAX, Timestamp::NONE);
+            let producers = read.map_err(|error| error.to_string())?;
+            let file = || path.to_owned();
+            let mut items =
+                vec![Item::Snapshot { file: file(), end: end.get(), producers: producers.len() as u64 }];
+            for (active, batches) in producers.all() {
+                let producer = active.id.get();
+                let last_timestamp = active.last_timestamp.get();
+                items.push(Item::Producer { file: file(), producer, epoch: active.epoch, last_timestamp });
+                items.extend(batches.iter().map(|batch| Item::ProducerBatch {
+                    file: file(),
+                    producer,
+                    base_sequence: batch.base_sequence,
+                    last_sequence: batch.last_sequence,
+                    base_offset: batch.base_offset.get(),
+                    last_offset: batch.last_offset.get(),
+                    max_timestamp: batch.timestamp.get(),
+                }));
+            }
+            Ok(items)
+        });
     }
 
     fn batches(
@@ -358,6 +406,9 @@ impl<F: Files> Dump<'_, F> {
             compression: header.attributes.compression().name().to_owned(),
             max_timestamp: header.max_timestamp.get(),
             crc: header.crc,
+            producer: header.producer_id.get(),
+            producer_epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
         });
         if !self.options.records {
             return;
@@ -493,6 +544,13 @@ impl MetadataEntry {
                     _ => None,
                 };
                 Self::Broker { node, settings }
+            }
+            Ok((Key::ProducerIds, value)) => {
+                let next = match value {
+                    Some(Value::ProducerIds(next)) => Some(next),
+                    _ => None,
+                };
+                Self::ProducerIds { next }
             }
             Err(error) => Self::Unknown { reason: error.to_string() },
         }

@@ -16,6 +16,7 @@ pub mod metadata;
 pub mod node;
 pub mod partition;
 pub mod partition_files;
+pub mod producers;
 pub mod quarantine;
 pub mod recovery;
 pub mod repair;
@@ -31,3 +32,4 @@ pub use log::{
     AppendError, Appended, AppendedRange, Cursor, Fetched, Log, LogOptions, LogWriter, Mode, Read, ReadError,
     Rotten, Sealed, Tail, TimeHit, Touch, Visibility,
 };
+pub use producers::{ActiveProducer, Producers, SequenceError};

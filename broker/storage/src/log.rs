@@ -11,6 +11,7 @@ mod active;
 mod append;
 mod lookup;
 mod mend;
+mod producers;
 mod read;
 mod retain;
 mod roll;
@@ -36,6 +37,8 @@ use crate::recovery::RecoveredLog;
 use active::Active;
 use append::Writer;
 pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
+pub use producers::SNAPSHOTS_KEPT;
+use producers::Snapshots;
 pub use read::{Cursor, Fetched, Read, ReadError, Touch};
 pub use seal::{Rotten, Sealed};
 use segment::Segment;
@@ -93,6 +96,12 @@ pub struct LogOptions {
     pub index_interval: u32,
     /// Who may see records, and when.
     pub visibility: Visibility,
+    /// `producer.id.expiration.ms`: a producer that was silent for so long is forgotten.
+    pub producer_expiration_ms: u64,
+    /// How many idempotent producers are remembered. Holds from the next start on.
+    pub producers_max: usize,
+    /// Bytes between two snapshots of them.
+    pub snapshot_interval: u64,
 }
 
 /// A log. Readers take no lock; appenders share one.
@@ -115,6 +124,8 @@ pub struct Log<F: Files> {
     is_below_damage: bool,
     /// The writer has the next segment ready.
     is_prepared: AtomicBool,
+    /// So much was appended since the last snapshot that another is due.
+    wants_snapshot: AtomicBool,
     writer: Mutex<Writer<F>>,
     /// Held by whoever opens, makes or moves files by their names without being the writer. Taken before the
     /// writer's lock.
@@ -133,6 +144,9 @@ impl Default for LogOptions {
             batch_size_max: 1_048_588,
             index_interval: 4096,
             visibility: Visibility::Flushed,
+            producer_expiration_ms: 24 * 3600 * 1000,
+            producers_max: 10_000,
+            snapshot_interval: 64 << 20,
         }
     }
 }
@@ -146,12 +160,12 @@ impl<F: Files> Log<F> {
         options: LogOptions,
         recovered: RecoveredLog,
     ) -> io::Result<Self> {
-        let RecoveredLog { segments, indexer, log_start, log_end, epochs } = recovered;
+        let RecoveredLog { segments, indexer, log_start, log_end, epochs, producers, snapshots } = recovered;
         let mut view: Vec<Arc<Segment>> =
             segments.iter().map(|segment| Arc::new(Segment::closed(id, segment))).collect();
         // Whoever recovers a log for appends knows its last segment's indexes.
         let is_below_damage = !segments.is_empty() && indexer.is_none();
-        let mut writer = Writer::new();
+        let mut writer = Writer::new(producers, Snapshots::new(snapshots));
         if let (Some(last), Some(indexer)) = (segments.last(), indexer) {
             let active = Active::reopen(&*files, &dir, id, last, indexer, &options)?;
             view.pop();
@@ -177,6 +191,7 @@ impl<F: Files> Log<F> {
             is_retired: AtomicBool::new(false),
             is_below_damage,
             is_prepared: AtomicBool::new(false),
+            wants_snapshot: AtomicBool::new(false),
             writer: Mutex::new(writer),
             names: Mutex::new(()),
         })
@@ -331,13 +346,14 @@ impl<F: Files> Log<F> {
         self.is_retired.load(Ordering::Acquire)
     }
 
-    /// Gives reserves back; nothing is appended after this.
+    /// Leaves a snapshot of the producers, and gives reserves back; nothing is appended after this.
     pub fn close(&self) -> io::Result<()> {
         let _names = self.names();
         let mut writer = self.lock();
         if let Some(prepared) = writer.prepared.take() {
             prepared.discard(&*self.files)?;
         }
+        self.snapshot_end(&mut writer)?;
         writer.cut()
     }
 

@@ -66,6 +66,11 @@ impl PartitionFile {
     }
 }
 
+/// The path of the snapshot of producers at `end` in the partition's directory.
+pub fn snapshot_path(dir: &Path, end: Offset) -> PathBuf {
+    dir.join(format!("{:020}.snapshot", end.get()))
+}
+
 impl SegmentFile {
     /// All of them. The log is the first to be made and the last to be given its name.
     pub const ALL: [Self; 3] = [Self::Log, Self::OffsetIndex, Self::TimeIndex];

@@ -16,6 +16,7 @@ mod below;
 mod damage;
 mod examine;
 mod indexes;
+mod producers;
 mod repair;
 mod survey;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::epochs::Epochs;
 use crate::files::{Boot, Files};
 use crate::index::{Indexer, SegmentUid};
 use crate::partition::PartitionId;
+use crate::producers::Producers;
 use crate::slots::{Slot, SlotUpdate};
 use crate::verdict::{Evidence, Fault, Verdict, verdict};
 
@@ -38,6 +40,7 @@ pub(crate) use below::below;
 pub use damage::Damage;
 use examine::Examined;
 pub(crate) use indexes::sealed_upto;
+use producers::Remembered;
 pub(crate) use repair::move_segments;
 pub(crate) use survey::{Durable, Survey, survey, survey_all};
 
@@ -55,6 +58,10 @@ pub struct RecoveredLog {
     pub log_end: Offset,
     /// Its epochs; the last one is appended under.
     pub epochs: Epochs,
+    /// Who numbered its batches, as of its end.
+    pub producers: Producers,
+    /// The ends that there are snapshots of those of, oldest first.
+    pub snapshots: Vec<Offset>,
 }
 
 /// One segment of a [`RecoveredLog`].
@@ -89,6 +96,8 @@ pub struct PartitionReport {
     pub indexes_mended: u64,
     /// The epochs had to be read from the batches.
     pub epochs_rebuilt: bool,
+    /// Snapshots of producers that were damaged, or of an end that the log has not reached, and were removed.
+    pub snapshots_removed: u64,
 }
 
 /// A torn write that was cut off.
@@ -127,6 +136,8 @@ pub(crate) struct Task<'a> {
     pub(crate) index_interval: u32,
     /// Whether what is sealed is believed; otherwise all of it is read again.
     pub(crate) trusts_footers: bool,
+    /// How many producers are remembered.
+    pub(crate) producers_max: usize,
     /// The time.
     pub(crate) now: Timestamp,
 }
@@ -160,9 +171,12 @@ pub(crate) fn recover<F: Files>(
             }
         }
     }
+    let remembered = producers::remember(files, survey, &examined, task).map_err(RecoveryError::Offline)?;
+    report.bytes_walked += remembered.bytes_walked;
+    report.snapshots_removed = remembered.useless.len() as u64;
     report.indexes_mended = repair::write_indexes(files, survey, &mut examined)?;
-    repair::remove_garbage(files, survey)?;
-    Ok((examined.into_log(task, &report), report))
+    repair::remove_garbage(files, survey, &remembered.useless)?;
+    Ok((examined.into_log(task, &report, remembered), report))
 }
 
 /// Whether the machine has provably not lost power since the run that wrote the slot.
@@ -195,7 +209,7 @@ impl RecoveredLog {
 }
 
 impl Examined {
-    fn into_log(self, task: &Task<'_>, report: &PartitionReport) -> RecoveredLog {
+    fn into_log(self, task: &Task<'_>, report: &PartitionReport, remembered: Remembered) -> RecoveredLog {
         let first = self.segments.first().map_or(self.end, |segment| segment.recovered.base);
         let log_start = task.slot.map_or(first, |slot| slot.log_start);
         let mut epochs = self.epochs;
@@ -211,6 +225,8 @@ impl Examined {
             log_start,
             log_end: self.end,
             epochs,
+            producers: remembered.producers,
+            snapshots: remembered.snapshots,
         }
     }
 }

@@ -15,6 +15,7 @@ use folio_storage::metadata::{Key, Value};
 use folio_storage::node::NodeMeta;
 use folio_storage::partition::{PartitionId, PartitionMeta};
 use folio_storage::partition_files::PartitionFile;
+use folio_storage::producers::{Producers, SNAPSHOT_PRODUCERS_MAX};
 use folio_storage::slots::{SLOT_SIZE, Slot, SlotCopy};
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
@@ -22,7 +23,7 @@ use uuid::Uuid;
 fuzz_target!(|input: &[u8]| {
     let Some((&mode, bytes)) = input.split_first() else { return };
     let is_mended = mode & 1 == 1;
-    match (mode >> 1) % 9 {
+    match (mode >> 1) % 10 {
         0 => {
             let node =
                 NodeMeta { dir: Uuid::nil(), cluster: Uuid::nil(), format: 1, created: Timestamp::NONE };
@@ -75,6 +76,11 @@ fuzz_target!(|input: &[u8]| {
             same(Some(decoded.encode()), key);
             let decoded = Value::decode(&decoded, value).ok();
             same(decoded.and_then(|value| value.encode().ok()), value);
+        }
+        8 => {
+            let bytes = envelope(&Producers::new(1).encode(), bytes, is_mended);
+            let read = Producers::decode(&bytes, Offset::new(1 << 40), SNAPSHOT_PRODUCERS_MAX, Timestamp::NONE);
+            same(read.ok().map(|producers| producers.encode()), &bytes);
         }
         _ => {
             let text = String::from_utf8_lossy(bytes);

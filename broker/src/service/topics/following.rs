@@ -53,7 +53,7 @@ pub(crate) fn follow(engine: &Engine) -> Result<(), ServiceError> {
 
 /// Makes directories and logs. The transaction that says that they are there is an event like any other.
 fn make(engine: &Engine, id: Uuid, topic: &metadata::Topic) -> Result<(), ServiceError> {
-    let options = log_options(&settings_of(engine, topic));
+    let options = log_options(&engine.config, &settings_of(engine, topic));
     engine.dir.make_partitions(id, &options, now()).map_err(|error| of_topic(engine, &error))?;
     Ok(())
 }
@@ -73,7 +73,7 @@ fn serve(engine: &Engine, id: Uuid, topic: &metadata::Topic) {
             for log in (0..topic.partitions)
                 .filter_map(|partition| engine.dir.log(PartitionId { topic: id, partition }))
             {
-                log.set_options(log_options(&settings));
+                log.set_options(log_options(&engine.config, &settings));
             }
             Arc::new(ArcSwap::from_pointee(settings))
         }
@@ -107,7 +107,7 @@ fn hold(engine: &Engine, topic: &Topic<Disk>, settings: TopicSettings) {
         return;
     }
     // Logs go first: until a log flushes before it shows, nobody is told that it does.
-    topic.online().for_each(|partition| partition.log.set_options(log_options(&settings)));
+    topic.online().for_each(|partition| partition.log.set_options(log_options(&engine.config, &settings)));
     topic.settings.store(Arc::new(settings));
     // What waits for a flush may be seen now, and what is to be flushed may be due at another time.
     let partitions: Vec<_> = topic.online().cloned().collect();
@@ -168,6 +168,7 @@ fn retire(engine: &Engine, id: Uuid) -> Result<(), ServiceError> {
 /// How a topic's logs are opened, before anybody knows what was set for brokers.
 pub(crate) fn open_options(config: &Config, topic: &metadata::Topic) -> LogOptions {
     log_options(
+        config,
         &topic_keys::settings_of(&config.topic, &topic.settings).unwrap_or_else(|_| config.topic.clone()),
     )
 }

@@ -43,6 +43,7 @@ impl Surveyed<'_> {
             batch_size_max: u64::from(self.options.batch_size_max),
             index_interval: self.options.index_interval,
             trusts_footers: true,
+            producers_max: self.options.producers_max,
             now: opening.now,
         }
     }

@@ -23,6 +23,7 @@ use crate::metadata::{
     Value,
 };
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
+use crate::producers::Producers;
 use crate::recovery::RecoveredLog;
 use crate::trash::{TRASH_NAME, remove};
 
@@ -232,6 +233,8 @@ impl<F: Files> DataDir<F> {
                 log_start: Offset::ZERO,
                 log_end: Offset::ZERO,
                 epochs: Epochs::new(),
+                producers: Producers::new(options.producers_max),
+                snapshots: Vec::new(),
             };
             let log = Log::open(Arc::clone(&self.files), dir, meta.id, options.clone(), recovered);
             let log = Arc::new(log.map_err(|source| self.topic_error(TOPICS_NAME, source))?);

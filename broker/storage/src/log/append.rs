@@ -10,9 +10,11 @@ use folio_record::{BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, Timestamp, sta
 use thiserror::Error;
 
 use super::active::{Active, Prepared, log_capacity};
+use super::producers::Snapshots;
 use super::{Log, LogOptions, Tail, Visibility};
 use crate::files::{FileAppender, Files, is_exhausted, is_full};
 use crate::partition_files::SegmentFile;
+use crate::producers::{Producers, SequenceError, Sequenced, is_numbered};
 
 /// The right to append to a log.
 #[derive(Debug)]
@@ -33,8 +35,8 @@ pub enum Mode {
 /// What became of an append.
 #[derive(Debug)]
 pub struct Appended {
-    /// For each buffer that was appended, in order, its offsets.
-    pub ranges: Vec<AppendedRange>,
+    /// For each buffer that was dealt with, in order: its offsets, or why its producer may not append it now.
+    pub outcomes: Vec<Result<AppendedRange, SequenceError>>,
     /// Why the rest was not, if there is a rest.
     pub stopped: Option<AppendError>,
 }
@@ -46,6 +48,8 @@ pub struct AppendedRange {
     pub base_offset: Offset,
     /// Of its last record.
     pub last_offset: Offset,
+    /// It was in the log before, at these offsets, and was not appended again.
+    pub is_duplicate: bool,
 }
 
 /// Why nothing was appended.
@@ -57,8 +61,8 @@ pub enum AppendError {
     /// The topic was deleted.
     #[error("the topic was deleted")]
     Retired,
-    /// The caller's fault: not one or more whole batches.
-    #[error("not a whole record batch")]
+    /// The caller's fault: not one or more whole batches, or a numbered one among several.
+    #[error("not a whole record batch, or a batch of an idempotent producer that does not come alone")]
     NotABatch,
     /// The caller's fault: larger than the topic allows.
     #[error("a batch of {size} bytes where at most {max} are allowed")]
@@ -101,6 +105,9 @@ pub enum AppendError {
 /// What only the one who appends may touch.
 #[derive(Debug)]
 pub(super) struct Writer<F: Files> {
+    /// Who numbers its batches, as of the end of the log.
+    pub(super) producers: Producers,
+    pub(super) snapshots: Snapshots,
     pub(super) active: Option<Active<F>>,
     /// Made ready to come after it.
     pub(super) prepared: Option<Prepared<F>>,
@@ -116,6 +123,7 @@ impl<'a, F: Files> LogWriter<'a, F> {
     }
 
     /// Appends `buffers`, each of one or more whole batches that were checked before, and gives them their offsets.
+    /// A batch of an idempotent producer comes alone in its buffer, and is appended if it is that producer's next.
     ///
     /// # Errors
     /// See [`AppendError`]; nothing was appended then. Buffers that do not fit into one segment are appended one
@@ -133,25 +141,25 @@ impl<'a, F: Files> LogWriter<'a, F> {
         let options = self.log.options.load_full();
         let size: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
         if size <= u64::from(options.segment_bytes) || buffers.len() <= 1 {
-            let ranges = self.append_together(buffers, size, mode, now, &options)?;
-            return Ok(Appended { ranges, stopped: None });
+            let outcomes = self.append_together(buffers, size, mode, now, &options)?;
+            return Ok(Appended { outcomes, stopped: None });
         }
         if mode == Mode::Inline {
             return Err(AppendError::NeedsLane);
         }
-        let mut ranges = Vec::with_capacity(buffers.len());
+        let mut outcomes = Vec::with_capacity(buffers.len());
         for buffer in buffers {
             let size = buffer.len() as u64;
             match self.append_together(std::slice::from_mut(buffer), size, mode, now, &options) {
-                Ok(more) => ranges.extend(more),
-                Err(error) if ranges.is_empty() => return Err(error),
-                Err(error) => return Ok(Appended { ranges, stopped: Some(error) }),
+                Ok(more) => outcomes.extend(more),
+                Err(error) if outcomes.is_empty() => return Err(error),
+                Err(error) => return Ok(Appended { outcomes, stopped: Some(error) }),
             }
         }
-        Ok(Appended { ranges, stopped: None })
+        Ok(Appended { outcomes, stopped: None })
     }
 
-    /// Appends all of `buffers` with one write, or nothing.
+    /// Appends what is next of `buffers` with one write, or nothing.
     fn append_together(
         &mut self,
         buffers: &mut [BytesMut],
@@ -159,19 +167,64 @@ impl<'a, F: Files> LogWriter<'a, F> {
         mode: Mode,
         now: Timestamp,
         options: &LogOptions,
-    ) -> Result<Vec<AppendedRange>, AppendError> {
+    ) -> Result<Vec<Result<AppendedRange, SequenceError>>, AppendError> {
         let max = log_capacity(options);
         if size > max {
             return Err(AppendError::TooMany { size, max });
         }
-        let Stamped { ranges, batches, next } =
-            stamp_all(buffers, self.log.log_end(), self.log.leader_epoch(), options.batch_size_max)?;
-        if self.writer.must_roll(size, batches.len(), next, options) {
+        let written = self.stamp_and_write(buffers, mode, now, options);
+        match written {
+            Ok(_) => self.writer.producers.settle(),
+            Err(_) => self.writer.producers.take_back(),
+        }
+        written
+    }
+
+    fn stamp_and_write(
+        &mut self,
+        buffers: &mut [BytesMut],
+        mode: Mode,
+        now: Timestamp,
+        options: &LogOptions,
+    ) -> Result<Vec<Result<AppendedRange, SequenceError>>, AppendError> {
+        let mut stamped = self.stamp(buffers, now, options)?;
+        if stamped.size == 0 {
+            return Ok(stamped.outcomes);
+        }
+        if self.writer.must_roll(stamped.size, stamped.batches.len(), stamped.next, options) {
             if mode == Mode::Inline {
                 return Err(AppendError::NeedsLane);
             }
+            // The snapshot of the end that is left behind has nothing of what comes after it.
+            self.writer.producers.take_back();
             self.log.roll(&mut self.writer)?;
+            stamped = self.stamp(buffers, now, options)?;
         }
+        self.write(buffers, &stamped, mode, now, options)?;
+        Ok(stamped.outcomes)
+    }
+
+    fn stamp(
+        &mut self,
+        buffers: &mut [BytesMut],
+        now: Timestamp,
+        options: &LogOptions,
+    ) -> Result<Stamped, AppendError> {
+        let (next, epoch) = (self.log.log_end(), self.log.leader_epoch());
+        let producers = &mut self.writer.producers;
+        Stamping { producers, next, epoch, batch_size_max: options.batch_size_max, now }.all(buffers)
+    }
+
+    /// Writes what is new of `buffers`, and publishes it.
+    fn write(
+        &mut self,
+        buffers: &[BytesMut],
+        stamped: &Stamped,
+        mode: Mode,
+        now: Timestamp,
+        options: &LogOptions,
+    ) -> Result<(), AppendError> {
+        let (next, size) = (stamped.next, stamped.size);
         let dir = &self.log.dir;
         let Some(active) = self.writer.active.as_mut() else { return Err(AppendError::NeedsLane) };
         let start = active.segment.end();
@@ -181,7 +234,11 @@ impl<'a, F: Files> LogWriter<'a, F> {
             }
             active.allocate(start + size).map_err(|source| failed(dir, active.segment.base(), source))?;
         }
-        let slices: Vec<IoSlice<'_>> = buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
+        let new = buffers
+            .iter()
+            .zip(&stamped.outcomes)
+            .filter(|(_, outcome)| outcome.as_ref().is_ok_and(|range| !range.is_duplicate));
+        let slices: Vec<IoSlice<'_>> = new.map(|(buffer, _)| IoSlice::new(buffer)).collect();
         active.is_dirty = true;
         if let Err(source) = active.log.append(&slices) {
             let base = active.segment.base();
@@ -193,18 +250,21 @@ impl<'a, F: Files> LogWriter<'a, F> {
         }
         active.begun.get_or_insert(now);
         self.log.next_offset.store(next.get(), Ordering::Release);
-        active.index(start, &batches);
+        active.index(start, &stamped.batches);
         if options.visibility == Visibility::Appended {
             let tail = self.writer.tail(next);
             self.log.visible.store(Arc::new(tail));
         }
-        Ok(ranges)
+        if self.writer.snapshots.appended(size, options.snapshot_interval) {
+            self.log.wants_snapshot.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
 impl<F: Files> Writer<F> {
-    pub(super) fn new() -> Self {
-        Self { active: None, prepared: None, unsynced: Vec::new(), new_names: false }
+    pub(super) fn new(producers: Producers, snapshots: Snapshots) -> Self {
+        Self { producers, snapshots, active: None, prepared: None, unsynced: Vec::new(), new_names: false }
     }
 
     pub(super) fn tail(&self, next_offset: Offset) -> Tail {
@@ -272,48 +332,92 @@ impl<F: Files> Writer<F> {
 /// Buffers that have their offsets.
 struct Stamped {
     /// Of each buffer.
-    ranges: Vec<AppendedRange>,
-    /// Each batch, and where it begins among all bytes.
+    outcomes: Vec<Result<AppendedRange, SequenceError>>,
+    /// Each batch that is to be written, and where it begins among all bytes that are.
     batches: Vec<(u64, BatchHeader)>,
     /// The offset after the last.
     next: Offset,
+    /// Bytes to be written.
+    size: u64,
 }
 
-/// Gives every batch of `buffers` its place, from `next` on.
-fn stamp_all(
-    buffers: &mut [BytesMut],
-    mut next: Offset,
+/// Gives batches their places, one behind the other.
+struct Stamping<'a> {
+    producers: &'a mut Producers,
+    /// Of the next batch.
+    next: Offset,
     epoch: LeaderEpoch,
     batch_size_max: u32,
-) -> Result<Stamped, AppendError> {
-    let (mut ranges, mut batches) = (Vec::with_capacity(buffers.len()), Vec::new());
-    let mut at = 0;
-    for buffer in buffers {
-        let base_offset = next;
+    now: Timestamp,
+}
+
+impl Stamping<'_> {
+    fn all(mut self, buffers: &mut [BytesMut]) -> Result<Stamped, AppendError> {
+        let (mut outcomes, mut batches) = (Vec::with_capacity(buffers.len()), Vec::new());
+        let mut size = 0;
+        for buffer in buffers {
+            let base_offset = self.next;
+            let before = batches.len();
+            self.buffer(buffer, size, &mut batches)?;
+            outcomes.push(match batches[before..] {
+                [(_, header)] => {
+                    let checked = self.producers.check(&header, self.now);
+                    if !matches!(checked, Ok(Sequenced::Next)) {
+                        // Its place is that of whoever comes after it.
+                        batches.truncate(before);
+                        self.next = base_offset;
+                    }
+                    checked.map(|sequenced| match sequenced {
+                        Sequenced::Next => range(base_offset, self.next),
+                        Sequenced::Duplicate { base_offset, last_offset } => {
+                            AppendedRange { base_offset, last_offset, is_duplicate: true }
+                        }
+                    })
+                }
+                [] => return Err(AppendError::NotABatch),
+                ref several if several.iter().any(|(_, header)| is_numbered(header)) => {
+                    return Err(AppendError::NotABatch);
+                }
+                _ => Ok(range(base_offset, self.next)),
+            });
+            if self.next > base_offset {
+                size += buffer.len() as u64;
+            }
+        }
+        Ok(Stamped { outcomes, batches, next: self.next, size })
+    }
+
+    /// Stamps the batches of one buffer, which begins at `at`, and adds them to `batches`.
+    fn buffer(
+        &mut self,
+        buffer: &mut [u8],
+        mut at: u64,
+        batches: &mut Vec<(u64, BatchHeader)>,
+    ) -> Result<(), AppendError> {
         let mut from = 0;
         while from < buffer.len() {
             let header = buffer[from..].first_chunk::<HEADER_SIZE>().ok_or(AppendError::NotABatch)?;
             let header = BatchHeader::parse(header).map_err(|_| AppendError::NotABatch)?;
             let size = header.total_size();
-            if size > batch_size_max as usize {
-                return Err(AppendError::TooLarge { size: size as u64, max: u64::from(batch_size_max) });
+            if size > self.batch_size_max as usize {
+                return Err(AppendError::TooLarge { size: size as u64, max: u64::from(self.batch_size_max) });
             }
             let batch = buffer.get_mut(from..from + size).ok_or(AppendError::NotABatch)?;
-            stamp(batch, next, epoch);
+            stamp(batch, self.next, self.epoch);
             let stamped =
                 batch.first_chunk::<HEADER_SIZE>().and_then(|header| BatchHeader::parse(header).ok());
             let stamped = stamped.ok_or(AppendError::NotABatch)?;
-            next = stamped.next_offset();
+            self.next = stamped.next_offset();
             batches.push((at, stamped));
             from += size;
             at += size as u64;
         }
-        if next == base_offset {
-            return Err(AppendError::NotABatch);
-        }
-        ranges.push(AppendedRange { base_offset, last_offset: Offset::new(next.get() - 1) });
+        Ok(())
     }
-    Ok(Stamped { ranges, batches, next })
+}
+
+fn range(base_offset: Offset, next: Offset) -> AppendedRange {
+    AppendedRange { base_offset, last_offset: Offset::new(next.get() - 1), is_duplicate: false }
 }
 
 /// What the disk refused, by whether it was full.

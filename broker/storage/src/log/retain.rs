@@ -69,7 +69,7 @@ impl<F: Files> Log<F> {
     /// caller decides where they are unmapped.
     pub fn drop_below_start(&self, trash: &Trash) -> io::Result<Vec<Arc<SegmentMap>>> {
         let _names = self.names();
-        let _writer = self.lock();
+        let mut writer = self.lock();
         if self.is_retired() {
             return Ok(Vec::new());
         }
@@ -91,6 +91,7 @@ impl<F: Files> Log<F> {
             }
             maps.extend(segment.maps());
         }
+        self.drop_snapshots(&mut writer, view[gone].base())?;
         Ok(maps)
     }
 

@@ -36,6 +36,7 @@ impl<F: Files> Log<F> {
             // Never told as a full disk: the log could not go on without the handles that would be lost here.
             let sync = active.finish().map_err(|source| self.broken(base, source))?;
             writer.unsynced.extend(sync);
+            self.note_end_of_segment(writer);
         }
         view.push(Arc::clone(&next.segment));
         self.view.store(Arc::new(view));

@@ -3,12 +3,15 @@
 mod lookups;
 mod model;
 mod options;
+mod producers;
 mod seal;
 
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use folio_record::{BatchBuilder, Compression, DecompressLimit, NewRecord, Timestamp, UnverifiedBatch};
+use folio_record::{
+    BatchBuilder, Compression, DecompressLimit, NewRecord, ProducerId, Timestamp, UnverifiedBatch,
+};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -53,7 +56,13 @@ fn small() -> LogOptions {
 
 /// A batch of records with these values, at consecutive milliseconds.
 fn batch(values: &[&str], timestamp: i64) -> BytesMut {
+    numbered((-1, -1, -1), values, timestamp)
+}
+
+/// The same of a producer (id, epoch, number of the first record).
+fn numbered((id, epoch, sequence): (i64, i16, i32), values: &[&str], timestamp: i64) -> BytesMut {
     let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+    builder.producer(ProducerId::new(id), epoch, sequence);
     for (value, timestamp) in values.iter().zip(timestamp..) {
         let timestamp = Timestamp::new(timestamp);
         builder
@@ -66,7 +75,7 @@ fn batch(values: &[&str], timestamp: i64) -> BytesMut {
 fn append<F: Files>(log: &Log<F>, values: &[&str]) -> Result<AppendedRange, AppendError> {
     let timestamp = 1000 + log.log_end().get();
     let appended = log.writer().append(&mut [batch(values, timestamp)], Mode::MayBlock, NOW)?;
-    Ok(appended.ranges[0])
+    Ok(appended.outcomes.into_iter().next().unwrap().unwrap())
 }
 
 fn flush<F: Files>(dir: &DataDir<F>, log: &Arc<Log<F>>) {

@@ -41,7 +41,7 @@ pub enum CommitError {
     #[error("a metadata transaction above {TRANSACTION_SIZE_MAX} bytes")]
     TooLarge,
     /// The caller's fault: the next start would not read it.
-    #[error("a topic whose name or number of partitions cannot be")]
+    #[error("a topic or a producer id that cannot be")]
     Impossible,
     /// The disk is full. Nothing has changed; try again when there is room.
     #[error("no room for a metadata transaction in {}", path.display())]
@@ -270,6 +270,7 @@ fn is_possible(operation: &Operation) -> bool {
     match operation {
         Operation::Put(Key::TopicName(name), _) => is_topic_name(name),
         Operation::Put(_, Value::Topic(topic)) => topic.is_possible(),
+        Operation::Put(_, Value::ProducerIds(next)) => *next >= 0,
         _ => true,
     }
 }

@@ -29,6 +29,8 @@ pub enum Key {
     Topic(Uuid),
     /// How the broker on this node is set, or, without one, how all brokers are.
     Broker(Option<u32>),
+    /// Which ids producers were given; absent before the first.
+    ProducerIds,
 }
 
 /// What a record says.
@@ -42,6 +44,8 @@ pub enum Value {
     Topic(Topic),
     /// Of [`Key::Broker`]: what was set while brokers ran; what is not here follows their configuration.
     Broker(Vec<(String, String)>),
+    /// Of [`Key::ProducerIds`]: the first id that is in no block given away. None of those below is given again.
+    ProducerIds(i64),
 }
 
 /// A topic as the log knows it.
@@ -130,6 +134,7 @@ impl Key {
             Self::Topic(uuid) => (KIND_TOPIC, uuid.as_bytes()),
             Self::Broker(None) => (KIND_BROKER, &[]),
             Self::Broker(Some(node)) => (KIND_BROKER, &node.to_be_bytes()),
+            Self::ProducerIds => (KIND_PRODUCER_IDS, &[]),
         };
         [&kind.to_be_bytes(), id].concat()
     }
@@ -152,7 +157,8 @@ impl Key {
                 Ok(node) => Ok(Self::Broker(Some(u32::from_be_bytes(node)))),
                 Err(_) => Err(malformed),
             },
-            KIND_BUILD => Err(malformed),
+            KIND_PRODUCER_IDS if id.is_empty() => Ok(Self::ProducerIds),
+            KIND_BUILD | KIND_PRODUCER_IDS => Err(malformed),
             _ => Err(RecordError::UnknownKind(kind)),
         }
     }
@@ -163,6 +169,7 @@ impl Key {
             Self::TopicName(_) => KIND_TOPIC_NAME,
             Self::Topic(_) => KIND_TOPIC,
             Self::Broker(_) => KIND_BROKER,
+            Self::ProducerIds => KIND_PRODUCER_IDS,
         }
     }
 }
@@ -175,6 +182,7 @@ impl Value {
             Self::TopicName(uuid) => (1, to_bytes(&TopicNameV1 { topic: uuid.into_bytes() })?),
             Self::Topic(topic) => (1, to_bytes(&TopicV1::from(topic))?),
             Self::Broker(settings) => (1, to_bytes(&BrokerV1 { settings: settings.clone() })?),
+            Self::ProducerIds(next) => (1, to_bytes(&ProducerIdsV1 { next: *next })?),
         };
         Ok([&[edition], body.as_slice()].concat())
     }
@@ -196,6 +204,9 @@ impl Value {
                 from_bytes::<TopicV1>(body).map(Topic::from).filter(Topic::is_possible).map(Self::Topic)
             }
             Key::Broker(_) => from_bytes::<BrokerV1>(body).map(|record| Self::Broker(record.settings)),
+            Key::ProducerIds => from_bytes::<ProducerIdsV1>(body)
+                .filter(|record| record.next >= 0)
+                .map(|record| Self::ProducerIds(record.next)),
         }
         .ok_or(malformed)
     }
@@ -208,6 +219,7 @@ impl Value {
                 | (Key::TopicName(_), Self::TopicName(_))
                 | (Key::Topic(_), Self::Topic(_))
                 | (Key::Broker(_), Self::Broker(_))
+                | (Key::ProducerIds, Self::ProducerIds(_))
         )
     }
 }
@@ -223,6 +235,7 @@ const KIND_BUILD: u16 = 1;
 const KIND_TOPIC_NAME: u16 = 2;
 const KIND_TOPIC: u16 = 3;
 const KIND_BROKER: u16 = 4;
+const KIND_PRODUCER_IDS: u16 = 5;
 
 #[derive(Serialize, Deserialize)]
 struct BuildV1 {
@@ -247,6 +260,11 @@ struct TopicV1 {
 #[derive(Serialize, Deserialize)]
 struct BrokerV1 {
     settings: Vec<(String, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProducerIdsV1 {
+    next: i64,
 }
 
 impl From<&Topic> for TopicV1 {
@@ -303,7 +321,7 @@ mod tests {
         }
     }
 
-    fn examples() -> [(Key, Value); 6] {
+    fn examples() -> [(Key, Value); 7] {
         let uuid = Uuid::from_u128(9);
         let settings = vec![("retention.ms".to_owned(), "5".to_owned())];
         [
@@ -313,6 +331,7 @@ mod tests {
             (Key::Topic(uuid), Value::Topic(Topic { phase: TopicPhase::Deleted, ..topic() })),
             (Key::Broker(None), Value::Broker(Vec::new())),
             (Key::Broker(Some(7)), Value::Broker(settings)),
+            (Key::ProducerIds, Value::ProducerIds(5000)),
         ]
     }
 
@@ -340,6 +359,8 @@ mod tests {
         let settings = vec![("k".to_owned(), "v".to_owned())];
         let expected = b"\x01\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0k\x01\0\0\0\0\0\0\0v";
         assert_eq!(Value::Broker(settings).encode().unwrap(), expected);
+        assert_eq!(Key::ProducerIds.encode(), b"\x00\x05");
+        assert_eq!(Value::ProducerIds(5000).encode().unwrap(), b"\x01\x88\x13\0\0\0\0\0\0");
     }
 
     #[test]

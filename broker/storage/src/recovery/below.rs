@@ -8,6 +8,7 @@ use folio_record::{LeaderEpoch, Offset};
 use super::{Damage, RecoveredLog, RecoveredSegment, Survey, Task};
 use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
 use crate::files::{Files, OpenMode, read_file};
+use crate::producers::Producers;
 use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
 
 /// The log up to `damage`, to be read only; `None` if nothing of it can be told from what is damaged.
@@ -45,6 +46,9 @@ pub(crate) fn below<F: Files>(
         log_start,
         log_end,
         epochs: epochs.unwrap_or_else(|| Epochs::from_log([])),
+        // Nobody appends.
+        producers: Producers::new(task.producers_max),
+        snapshots: Vec::new(),
     })
 }
 

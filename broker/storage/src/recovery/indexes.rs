@@ -185,6 +185,33 @@ pub(crate) fn sealed_upto<F: Files>(files: &F, survey: &Survey, id: PartitionId)
     Some(Durable { segment, pos: 0, next_offset: survey.segments[segment].base })
 }
 
+/// Where the index of a segment says that a batch begins which has `offset` or lies before it: the nearest one.
+/// Whoever goes there has to see whether it does.
+pub(super) fn floor<F: Files>(
+    files: &F,
+    dir: &Path,
+    base: Offset,
+    uid: SegmentUid,
+    offset: Offset,
+) -> Option<(u64, Offset)> {
+    let stored = Stored::open(files, dir, IndexKind::Offset, base, uid).ok().flatten()?;
+    let (mut low, mut high, mut found) = (0, stored.count, None);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let mut bytes = [0; INDEX_ENTRY_SIZE];
+        stored.file.read_at(&mut bytes, entry_position(middle)).ok()?;
+        let entry = OffsetEntry::decode(&bytes, uid, middle)?;
+        let at = base.checked_add(i64::from(entry.rel_offset))?;
+        if at <= offset {
+            found = Some((u64::from(entry.pos), at));
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    found
+}
+
 impl<E> Planned<E> {
     fn new<H>(stored: Option<&Stored<H>>) -> Self {
         let sealed = stored.and_then(|stored| stored.footer).map(|footer| footer.entries);

@@ -95,10 +95,14 @@ pub(super) fn write_indexes<F: Files>(
     Ok(mended)
 }
 
-/// Removes what something left unfinished, and what lies below the start of the log.
-pub(super) fn remove_garbage<F: Files>(files: &F, survey: &Survey) -> Result<(), RecoveryError> {
+/// Removes what something left unfinished, what lies below the start of the log, and `snapshots` of no use.
+pub(super) fn remove_garbage<F: Files>(
+    files: &F,
+    survey: &Survey,
+    snapshots: &[PathBuf],
+) -> Result<(), RecoveryError> {
     let mut may_come_back = false;
-    for path in &survey.garbage {
+    for path in survey.garbage.iter().chain(snapshots) {
         match files.remove_file(path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(RecoveryError::Io { path: path.clone(), source });
@@ -108,7 +112,8 @@ pub(super) fn remove_garbage<F: Files>(files: &F, survey: &Survey) -> Result<(),
         let name = path.file_name().and_then(|name| name.to_str());
         may_come_back |= name.and_then(PartitionFile::parse) != Some(PartitionFile::Unfinished);
     }
-    // An index that comes back with a crash would pass for that of a later segment of its name.
+    // An index that comes back with a crash would pass for that of a later segment of its name, and a snapshot for that
+    // of a log which has come to the same end with other batches.
     if may_come_back {
         let io = |source| RecoveryError::Io { path: survey.dir.clone(), source };
         files.sync_dir(&survey.dir).map_err(io)?;

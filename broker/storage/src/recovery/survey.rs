@@ -18,6 +18,8 @@ pub(crate) struct Survey {
     pub(crate) dir: PathBuf,
     /// Log files, oldest first.
     pub(crate) segments: Vec<SurveyedSegment>,
+    /// The ends of the log that there are snapshots of producers of, oldest first.
+    pub(crate) snapshots: Vec<Offset>,
     /// Garbage: what something left unfinished, and indexes whose log is gone.
     pub(crate) garbage: Vec<PathBuf>,
     /// Files that this build does not make. A partition with any is not recovered.
@@ -58,22 +60,23 @@ pub(crate) fn survey_all<F: Files>(files: &F, dir: &Path) -> Result<Survey, Dama
     let entries = files.list(dir).map_err(|error| Damage::unreadable(dir, &error))?;
     let mut logs = BTreeMap::new();
     let mut indexes = Vec::new();
-    let mut garbage = Vec::new();
-    let mut foreign = Vec::new();
+    let (mut snapshots, mut garbage, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         let path = dir.join(&entry.name);
         match PartitionFile::parse(&entry.name).filter(|_| entry.kind == EntryKind::File) {
             Some(PartitionFile::Segment(base, SegmentFile::Log)) => drop(logs.insert(base, entry.len)),
             Some(PartitionFile::Segment(base, _)) => indexes.push((base, path)),
             Some(PartitionFile::Unfinished) => garbage.push(path),
-            Some(PartitionFile::Meta | PartitionFile::Epochs | PartitionFile::Snapshot(_)) => {}
+            Some(PartitionFile::Snapshot(end)) => snapshots.push(end),
+            Some(PartitionFile::Meta | PartitionFile::Epochs) => {}
             // A replacement that was under way has to be finished by a build that knows how.
             Some(PartitionFile::Replacement(_)) | None => foreign.push(path),
         }
     }
     garbage.extend(indexes.into_iter().filter(|(base, _)| !logs.contains_key(base)).map(|(_, path)| path));
+    snapshots.sort_unstable();
     let segments = logs.into_iter().map(|(base, len)| SurveyedSegment { base, len }).collect();
-    Ok(Survey { dir: dir.to_owned(), segments, garbage, foreign })
+    Ok(Survey { dir: dir.to_owned(), segments, snapshots, garbage, foreign })
 }
 
 impl Survey {
@@ -89,7 +92,7 @@ impl Survey {
             }
         }
         let (segments, foreign) = (self.segments[expired..].to_vec(), self.foreign.clone());
-        Self { dir: self.dir.clone(), segments, garbage, foreign }
+        Self { dir: self.dir.clone(), segments, snapshots: self.snapshots.clone(), garbage, foreign }
     }
 
     /// The log file of segment `number`.

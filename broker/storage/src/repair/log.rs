@@ -49,6 +49,7 @@ pub(super) fn mend<F: Files>(
         batch_size_max: known.batch_size_max.unwrap_or(u64::from(LogOptions::default().batch_size_max)),
         index_interval: LogOptions::default().index_interval,
         trusts_footers: false,
+        producers_max: LogOptions::default().producers_max,
         now,
     };
     let (log, _) = recover(files, &after, &task).map_err(|error| match error {

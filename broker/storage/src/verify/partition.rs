@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use folio_record::{LeaderEpoch, Offset};
+use folio_record::{LeaderEpoch, Offset, Timestamp};
 
 use super::segment::{self, Ended, Expected};
 use super::slots::Known;
@@ -13,7 +13,8 @@ use crate::epochs::{EPOCHS_NAME, Epochs};
 use crate::files::{Files, read_file};
 use crate::log::LogOptions;
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
-use crate::partition_files::PartitionFile;
+use crate::partition_files::{PartitionFile, snapshot_path};
+use crate::producers::{Producers, SNAPSHOT_PRODUCERS_MAX, SNAPSHOT_SIZE_MAX};
 use crate::recovery::{Damage, Survey, is_same_boot, sealed_upto, survey_all};
 use crate::scan::Rules;
 use crate::slots::Slot;
@@ -42,6 +43,7 @@ pub(super) fn look<F: Files>(
     let slot = slot(partition, known, &survey, row.is_some(), findings);
     let epochs = epochs(files, &partition.dir, slot.as_ref(), findings);
     names(&survey, slot.as_ref(), row.is_some(), findings);
+    snapshots(files, &survey, findings);
     let survey = survey.without_expired(slot.as_ref());
     let end = log(files, partition, &survey, slot.as_ref(), epochs.as_ref(), row.is_some(), findings);
     if let Some(known) = findings.needs.partitions.get_mut(&partition.dir) {
@@ -131,6 +133,24 @@ fn names(survey: &Survey, slot: Option<&Slot>, was_closed: bool, findings: &mut 
                 findings.add_with(finding, Need::Aside(path.clone()));
             }
         }
+    }
+}
+
+/// Snapshots of producers. One that is no good goes with the next start, which has to go through more of the log then.
+fn snapshots<F: Files>(files: &F, survey: &Survey, findings: &mut Findings<'_>) {
+    for end in &survey.snapshots {
+        let path = snapshot_path(&survey.dir, *end);
+        let what = match read_file(files, &path, SNAPSHOT_SIZE_MAX) {
+            Ok(Some(bytes)) => {
+                match Producers::decode(&bytes, *end, SNAPSHOT_PRODUCERS_MAX, Timestamp::NONE) {
+                    Ok(_) => continue,
+                    Err(error) => error.to_string(),
+                }
+            }
+            Ok(None) => continue,
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        findings.about(Severity::Harmless, &path, what);
     }
 }
 

@@ -38,7 +38,11 @@ error_table! {
     25 UNSUPPORTED_COMPRESSION final "unsupported compression";
     26 FENCED_LEADER_EPOCH     again "fenced leader epoch";
     27 UNKNOWN_LEADER_EPOCH    again "unknown leader epoch";
+    28 OUT_OF_ORDER_SEQUENCE   final "out of order sequence";
+    29 DUPLICATE_SEQUENCE      final "duplicate sequence";
     30 STORAGE_FULL            again "storage full";
     31 STORAGE_FAILED          final "storage failed";
     32 PARTITION_OFFLINE       final "partition offline";
+    33 INVALID_PRODUCER_EPOCH  final "invalid producer epoch";
+    34 TRANSACTIONS_UNSUPPORTED final "transactions are not supported";
 }

@@ -2,12 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use folio_record::BatchHeader;
+
 use super::*;
+use crate::producers::Producers;
 
 /// What is done to a log.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Append(usize, i64),
+    /// The next batch of a producer, behind a copy of one of its last five if it has so many.
+    Produce(i64, usize, i64, Option<usize>),
+    /// The producer begins a new epoch.
+    Bump(i64),
+    Snapshot,
     Flush,
     Roll,
     Prepare,
@@ -25,6 +33,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let power = prop::option::of(any::<u64>());
     let step = prop_oneof![
         8 => (size.clone(), timestamp.clone()).prop_map(|(size, timestamp)| Step::Append(size, timestamp)),
+        8 => (0_i64..3, size.clone(), timestamp.clone(), prop::option::of(0_usize..5))
+            .prop_map(|(who, size, timestamp, copy)| Step::Produce(who, size, timestamp, copy)),
+        1 => (0_i64..3).prop_map(Step::Bump),
+        1 => Just(Step::Snapshot),
         3 => Just(Step::Flush),
         1 => Just(Step::Roll),
         2 => Just(Step::Prepare),
@@ -37,20 +49,41 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
+/// A record, alone in its batch.
+#[derive(Debug, Clone)]
+struct Entry {
+    timestamp: i64,
+    value: String,
+    /// Producer, epoch and number.
+    by: Option<(i64, i16, i32)>,
+}
+
+impl Entry {
+    fn batch(&self) -> BytesMut {
+        match self.by {
+            Some(by) => numbered(by, &[&self.value], self.timestamp),
+            None => batch(&[&self.value], self.timestamp),
+        }
+    }
+}
+
 /// The log under test, and what it may hold.
 struct Model {
     files: Arc<SimFiles>,
     options: LogOptions,
     dir: DataDir<SimFiles>,
     log: Arc<Log<SimFiles>>,
-    /// Everything that may be in the log, from offset 0 on: timestamp and value.
-    records: Vec<(i64, String)>,
+    /// Everything that may be in the log, from offset 0 on.
+    records: Vec<Entry>,
     /// How many of them have to be.
     flushed: usize,
     /// Appended or not: the process died over it.
-    attempted: Option<(i64, String)>,
+    attempted: Option<Entry>,
     epochs: BTreeSet<i32>,
     number: usize,
+    producer_epochs: [i16; 3],
+    /// Offsets from which on the log may remember its producers: where it began whenever no snapshot had survived.
+    remembers_from: BTreeSet<i64>,
 }
 
 impl Model {
@@ -59,17 +92,87 @@ impl Model {
         let options = LogOptions { retention_bytes: Some(6000), ..small() };
         let (dir, log) = open(&files, &options);
         let (records, epochs) = (Vec::new(), BTreeSet::new());
-        Self { files, options, dir, log, records, flushed: 0, attempted: None, epochs, number: 0 }
+        let (producer_epochs, remembers_from) = ([0; 3], BTreeSet::from([0]));
+        let (attempted, flushed, number) = (None, 0, 0);
+        Self {
+            files,
+            options,
+            dir,
+            log,
+            records,
+            flushed,
+            attempted,
+            epochs,
+            number,
+            producer_epochs,
+            remembers_from,
+        }
     }
 
     fn append(&mut self, size: usize, timestamp: i64) -> Result<Offset, AppendError> {
+        let (copied, appended) = self.append_by(None, size, timestamp, None)?;
+        assert!(copied.is_none());
+        Ok(appended)
+    }
+
+    /// Appends a record, behind a copy of record `copy`; gives the offsets of both.
+    fn append_by(
+        &mut self,
+        by: Option<(i64, i16, i32)>,
+        size: usize,
+        timestamp: i64,
+        copy: Option<usize>,
+    ) -> Result<(Option<AppendedRange>, Offset), AppendError> {
         self.number += 1;
         let value = format!("{} {}", self.number, "x".repeat(size));
-        self.attempted = Some((timestamp, value.clone()));
-        let appended =
-            self.log.writer().append(&mut [batch(&[&value], timestamp)], Mode::MayBlock, NOW)?.ranges[0];
+        let entry = Entry { timestamp, value, by };
+        let copy = copy.map(|copy| self.records[copy].batch());
+        let mut buffers: Vec<BytesMut> = copy.into_iter().chain([entry.batch()]).collect();
+        self.attempted = Some(entry);
+        let mut outcomes = self.log.writer().append(&mut buffers, Mode::MayBlock, NOW)?.outcomes;
         self.records.extend(self.attempted.take());
-        Ok(appended.base_offset)
+        let appended = outcomes.pop().unwrap().unwrap();
+        assert!(!appended.is_duplicate);
+        Ok((outcomes.pop().map(|copy| copy.expect("a copy is known")), appended.base_offset))
+    }
+
+    fn produce(
+        &mut self,
+        who: i64,
+        size: usize,
+        timestamp: i64,
+        copy: Option<usize>,
+    ) -> Result<(), TestCaseError> {
+        let start = self.first_base();
+        let epoch = self.producer_epochs[who as usize];
+        let is_own = |entry: &Entry| entry.by.is_some_and(|(id, in_epoch, _)| (id, in_epoch) == (who, epoch));
+        let own: Vec<usize> = (0..self.records.len()).filter(|at| is_own(&self.records[*at])).collect();
+        let last = own.last().and_then(|at| self.records[*at].by).map_or(-1, |(.., number)| number);
+        let copy = copy.and_then(|back| own.iter().rev().nth(back).copied());
+        let copy = copy.filter(|at| *at as i64 >= start);
+        let next = self.records.len() as i64;
+        let (copied, appended) = self.append_by(Some((who, epoch, last + 1)), size, timestamp, copy).unwrap();
+        prop_assert_eq!(appended, Offset::new(next), "a copy took the place of a batch");
+        prop_assert_eq!(
+            copied.map(|range| (range.is_duplicate, range.base_offset.get() as usize)),
+            copy.map(|at| (true, at))
+        );
+        Ok(())
+    }
+
+    fn first_base(&self) -> i64 {
+        self.log.view.load().first().map_or(self.log.log_end(), |segment| segment.base()).get()
+    }
+
+    /// What a log remembers that knows all batches from offset `from` on.
+    fn remembered(&self, from: i64) -> Producers {
+        let mut producers = Producers::new(100);
+        for (offset, entry) in (0..).zip(&self.records).skip(from as usize) {
+            let mut bytes = entry.batch();
+            folio_record::stamp(&mut bytes, Offset::new(offset), LeaderEpoch::new(0));
+            producers.replay(&BatchHeader::parse(bytes.first_chunk().unwrap()).unwrap(), NOW);
+        }
+        producers
     }
 
     fn flush(&mut self) -> bool {
@@ -118,6 +221,7 @@ impl Model {
         self.records.truncate(end);
         self.flushed = end;
         self.attempted = None;
+        self.remembers_from.insert(self.first_base());
         prop_assert!(self.epochs.insert(self.log.leader_epoch().get()), "an epoch is used once");
         Ok(self)
     }
@@ -129,6 +233,9 @@ impl Model {
                 prop_assert_eq!(self.append(size, timestamp).unwrap(), Offset::new(next));
             }
             Step::Flush => prop_assert!(self.flush()),
+            Step::Produce(who, size, timestamp, copy) => self.produce(who, size, timestamp, copy)?,
+            Step::Bump(who) => self.producer_epochs[who as usize] += 1,
+            Step::Snapshot => self.log.take_snapshot().unwrap(),
             // Records from 1970 have always expired.
             Step::Roll => drop(self.log.roll_if_expired(NOW).unwrap()),
             Step::Prepare => self.log.prepare_next().unwrap(),
@@ -158,9 +265,17 @@ impl Model {
         let end = start.get() as usize + seen.len();
         prop_assert!(end >= self.flushed);
         for (offset, value) in seen {
-            prop_assert_eq!(&value, &self.records[offset as usize].1);
+            prop_assert_eq!(&value, &self.records[offset as usize].value);
         }
-        let visible = self.records[..end].iter().map(|(timestamp, _)| *timestamp);
+        let known = self.log.lock().producers.clone();
+        let is_known = self.remembers_from.iter().any(|from| self.remembered(*from).is_same_as(&known));
+        prop_assert!(
+            is_known,
+            "{:?}, where the batches in the log make it {:?}",
+            known.active(),
+            self.remembered(0).active()
+        );
+        let visible = self.records[..end].iter().map(|entry| entry.timestamp);
         let visible: Vec<(i64, i64)> = (0..).zip(visible).skip(start.get() as usize).collect();
         for (_, time) in &visible {
             let first = visible.iter().find(|(_, timestamp)| timestamp >= time).copied();

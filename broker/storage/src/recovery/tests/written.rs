@@ -113,8 +113,10 @@ impl Written {
         self.next = header.next_offset();
     }
 
-    /// Everything so far is flushed, and the slot says so.
+    /// Everything so far is flushed, and the slot says so; there is a snapshot of nobody.
     pub(super) fn durable(&mut self) {
+        let snapshot = crate::partition_files::snapshot_path(Path::new(DIR), self.next);
+        put(&self.files, &snapshot, &crate::producers::Producers::new(100).encode());
         self.files.sync_everything().unwrap();
         let segment = self.segments.last().unwrap();
         self.slot = Some(self.slot_at(segment.base, segment.len, self.next));
@@ -151,6 +153,7 @@ impl Written {
             batch_size_max: 1 << 20,
             index_interval: INTERVAL,
             trusts_footers: true,
+            producers_max: 100,
             now: NOW,
         };
         recover(&self.files, &survey, &task)
