@@ -6,6 +6,7 @@ mod fetch;
 mod metadata;
 mod offsets;
 mod produce;
+mod producers;
 mod records;
 mod status;
 mod topics;
@@ -69,6 +70,8 @@ impl Service<Shard> for NativeService {
             }
             Kind::Fetch => fetch::call(shard, &mut self.places, &mut self.waiting, &request, reply),
             Kind::ListOffsets => offsets::call(&self.engine, &request, reply),
+            Kind::InitProducer => producers::init(&self.engine, &request, reply),
+            Kind::DescribeProducers => producers::describe(&self.engine, &request, reply),
             Kind::Status => status::call(&self.engine, &request, reply),
         }
     }

@@ -4,4 +4,5 @@ pub(crate) mod configs;
 pub(crate) mod fetch;
 pub(crate) mod offsets;
 pub(crate) mod produce;
+pub(crate) mod producers;
 pub(crate) mod topics;

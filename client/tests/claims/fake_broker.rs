@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use folio_client::{ErrorCode, Offset};
-use folio_record::{LeaderEpoch, UnverifiedBatch, stamp};
+use folio_record::{BatchHeader, LeaderEpoch, ProducerId, UnverifiedBatch, stamp};
 use folio_wire::native::fetch::{FetchAnswerV1, FetchRequestV1, FetchedV1};
 use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1, TopicMetadataV1};
 use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1, ListedOffsetV1, OffsetSpec};
 use folio_wire::native::preface::{PREFACE_SIZE, Preface};
 use folio_wire::native::produce::{ProduceAnswerV1, ProduceRequestV1, ProducedV1};
+use folio_wire::native::producers::InitProducerAnswerV1;
 use folio_wire::native::status::{StatusAnswerV1, StatusRequestV1};
 use folio_wire::native::topics::{
     ListedTopicV1, TopicCreateAnswerV1, TopicCreateRequestV1, TopicDeleteAnswerV1, TopicDeleteRequestV1,
@@ -77,6 +78,8 @@ struct State {
     topics: BTreeMap<String, Vec<Partition>>,
     asked: BTreeMap<u16, usize>,
     open: Vec<TcpStream>,
+    /// How many producers have asked for an id.
+    producers: i64,
 }
 
 /// One partition: batches, each with the offset behind it.
@@ -332,7 +335,8 @@ impl<'a> Connection<'a> {
             Kind::PartitionsCreate | Kind::RecordsDelete | Kind::ConfigDescribe | Kind::ConfigAlter => {
                 unreachable!("claims about these are made with a real broker")
             }
-            Kind::Unsupported => unreachable!("nobody asks for that"),
+            Kind::InitProducer => encode(head, &self.init_producer(error), &[]),
+            Kind::Unsupported | Kind::DescribeProducers => unreachable!("nobody asks for that"),
         }
     }
 
@@ -400,6 +404,14 @@ impl<'a> Connection<'a> {
         ProduceAnswerV1 { error: ErrorCode::NONE, message: None, entries }
     }
 
+    fn init_producer(&self, error: ErrorCode) -> InitProducerAnswerV1 {
+        let mut state = self.shared.state();
+        state.producers += i64::from(error.is_none());
+        let producer_id = if error.is_none() { state.producers } else { -1 };
+        let producer_epoch = if error.is_none() { 0 } else { -1 };
+        InitProducerAnswerV1 { error, message: None, producer_id, producer_epoch }
+    }
+
     fn list_offsets(&self, request: &ListOffsetsRequestV1<'_>, error: ErrorCode) -> ListOffsetsAnswerV1 {
         let state = self.shared.state();
         let entries = request.entries.iter().map(|entry| {
@@ -461,6 +473,28 @@ impl<'a> Connection<'a> {
 }
 
 impl Partition {
+    /// What a numbered batch is answered that is not next: all that were stored are remembered.
+    fn judge(&self, batch: &[u8]) -> Option<(ErrorCode, i64)> {
+        let header =
+            |batch: &[u8]| *UnverifiedBatch::split_first(batch).unwrap().0.verify().unwrap().header();
+        let new = header(batch);
+        let stored = self.batches.iter().map(|(_, batch)| header(batch));
+        let own =
+            stored.filter(|of| of.producer_id == new.producer_id && new.producer_id != ProducerId::NONE);
+        let own: Vec<_> = own.collect();
+        let last = own.last()?;
+        if new.producer_epoch < last.producer_epoch {
+            return Some((ErrorCode::INVALID_PRODUCER_EPOCH, -1));
+        }
+        let mut own = own.iter().filter(|of| of.producer_epoch == new.producer_epoch);
+        let range = |of: &BatchHeader| (of.base_sequence, of.count);
+        if let Some(copied) = own.clone().find(|of| range(of) == range(&new)) {
+            return Some((ErrorCode::NONE, copied.base_offset.get()));
+        }
+        let due = own.next_back().map_or(0, |last| (last.base_sequence + last.count as i32) & i32::MAX);
+        (new.base_sequence != due).then_some((ErrorCode::OUT_OF_ORDER_SEQUENCE, -1))
+    }
+
     fn find(&self, time: i64) -> Option<(i64, i64)> {
         let limit = folio_record::DecompressLimit::new(1 << 24);
         self.batches.iter().find_map(|(_, batch)| {
@@ -526,6 +560,10 @@ fn append_all(partition: &mut Partition, mut bytes: &[u8]) -> (ErrorCode, i64) {
         }
         batches.push(batch.bytes().to_vec());
         bytes = rest;
+    }
+    if let Some(known) = batches.first().and_then(|batch| partition.judge(batch)) {
+        assert_eq!(batches.len(), 1, "a numbered batch comes alone");
+        return known;
     }
     let base = partition.log_end();
     batches.into_iter().for_each(|batch| {

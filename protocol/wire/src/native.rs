@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod offsets;
 pub mod preface;
 pub mod produce;
+pub mod producers;
 pub mod records;
 pub mod status;
 pub mod topics;

@@ -13,6 +13,9 @@ use folio_wire::native::fetch::{FetchAnswerV1, FetchRequestV1};
 use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1};
 use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1};
 use folio_wire::native::produce::{ProduceAnswerV1, ProduceRequestV1};
+use folio_wire::native::producers::{
+    DescribeProducersAnswerV1, DescribeProducersRequestV1, InitProducerAnswerV1, InitProducerRequestV1,
+};
 use folio_wire::native::records::{RecordsDeleteAnswerV1, RecordsDeleteRequestV1};
 use folio_wire::native::status::{StatusAnswerV1, StatusRequestV1};
 use folio_wire::native::topics::{
@@ -100,6 +103,14 @@ fn read(kind: Kind, frame: &Frame<'_>) {
         Kind::ListOffsets => {
             drop(frame.header::<ListOffsetsRequestV1<'_>>());
             drop(frame.header::<ListOffsetsAnswerV1>());
+        }
+        Kind::InitProducer => {
+            drop(frame.header::<InitProducerRequestV1<'_>>());
+            drop(frame.header::<InitProducerAnswerV1>());
+        }
+        Kind::DescribeProducers => {
+            drop(frame.header::<DescribeProducersRequestV1<'_>>());
+            drop(frame.header::<DescribeProducersAnswerV1>());
         }
         Kind::Status => {
             drop(frame.header::<StatusRequestV1>());

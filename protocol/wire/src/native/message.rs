@@ -56,6 +56,10 @@ pub enum Kind {
     Fetch = 17,
     /// Finds offsets: the ends, or by time.
     ListOffsets = 18,
+    /// Gives an idempotent producer its id.
+    InitProducer = 19,
+    /// Names the idempotent producers of a partition.
+    DescribeProducers = 20,
     /// How the broker is.
     Status = 32,
 }
@@ -76,6 +80,8 @@ impl Kind {
         (Self::Produce, 1, 1),
         (Self::Fetch, 1, 1),
         (Self::ListOffsets, 1, 1),
+        (Self::InitProducer, 1, 1),
+        (Self::DescribeProducers, 1, 1),
         (Self::Status, 1, 1),
     ];
 
@@ -100,6 +106,8 @@ impl Kind {
             | Self::TopicDescribe
             | Self::TopicDelete
             | Self::PartitionsCreate
+            | Self::InitProducer
+            | Self::DescribeProducers
             | Self::Status => 4 << 10,
             Self::RecordsDelete
             | Self::Unsupported

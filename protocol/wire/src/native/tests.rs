@@ -13,6 +13,7 @@ use super::metadata::*;
 use super::offsets::*;
 use super::preface::PREFACE_SIZE;
 use super::produce::*;
+use super::producers::*;
 use super::records::*;
 use super::status::*;
 use super::topics::*;
@@ -230,6 +231,24 @@ fn every_message_is_as_drawn() {
         ListedOffsetV1 { error: ErrorCode::NONE, message: None, offset: 1, timestamp: 2, leader_epoch: 3 };
     let answer = ListOffsetsAnswerV1 { error: ErrorCode::NONE, message: None, entries: vec![found] };
     assert_eq!(golden(&answer), format!("000000{one}0000000100000000000000020000000000000003000000"));
+
+    assert_eq!(golden(&InitProducerRequestV1 { transactional_id: None }), "00");
+    let request = InitProducerRequestV1 { transactional_id: Some("x") };
+    assert_eq!(golden(&request), format!("01{}", text("x")));
+    let answer = InitProducerAnswerV1 {
+        error: ErrorCode::NONE,
+        message: None,
+        producer_id: 0x0807_0605_0403_0201,
+        producer_epoch: 0x0a09,
+    };
+    assert_eq!(golden(&answer), "0000000102030405060708090a");
+    let request = DescribeProducersRequestV1 { topic: "t", partition: 1 };
+    assert_eq!(golden(&request), format!("{}01000000", text("t")));
+    let producer =
+        ProducerDescriptionV1 { producer_id: 1, producer_epoch: 2, last_sequence: 3, last_timestamp: 4 };
+    let answer =
+        DescribeProducersAnswerV1 { error: ErrorCode::NONE, message: None, producers: vec![producer] };
+    assert_eq!(golden(&answer), format!("000000{one}01000000000000000200030000000400000000000000"));
 
     assert_eq!(golden(&StatusRequestV1 { counters: false }), "00");
     let answer = StatusAnswerV1 {
@@ -483,6 +502,8 @@ proptest! {
         let _ = header::decode::<FetchAnswerV1>(&bytes);
         let _ = header::decode::<ListOffsetsRequestV1<'_>>(&bytes);
         let _ = header::decode::<TopicDescribeAnswerV1>(&bytes);
+        let _ = header::decode::<InitProducerRequestV1<'_>>(&bytes);
+        let _ = header::decode::<DescribeProducersAnswerV1>(&bytes);
         let _ = header::decode::<StatusAnswerV1>(&bytes);
     }
 
