@@ -115,6 +115,14 @@ impl Survey {
             return Ok(None);
         }
         let base = slot.durable_segment_base;
+        // The durable point may be the very end of a segment that retention has taken: that is where the next one begins.
+        if let Some(first) = segments.first()
+            && base < first.base
+            && first.base == slot.durable_next_offset
+            && first.base <= slot.log_start
+        {
+            return Ok(Some(Durable { segment: 0, pos: 0, next_offset: first.base }));
+        }
         let found = segments.iter().position(|segment| segment.base == base);
         let segment = found.ok_or_else(|| self.missing(base, slot.durable_next_offset.min(base)))?;
         if segments[0].base > slot.log_start {
