@@ -14,14 +14,17 @@ use std::{env, fs};
 
 use bytes::BytesMut;
 use folio_record::{
-    BatchBuilder, Compression, DecompressLimit, Header, NewRecord, Offset, ProducerId, Timestamp, UnverifiedBatch,
+    BatchBuilder, Compression, DecompressLimit, Header, NewRecord, Offset, ProducerId, Timestamp,
+    UnverifiedBatch,
 };
 use folio_storage::data_dir::NewTopic;
 use folio_storage::dump::{DumpOptions, Item, dump};
 use folio_storage::files::{OsFiles, SimFiles};
 use folio_storage::metadata::{Key, Value};
 use folio_storage::verify::{Event, Severity, VerifyOptions, verify};
-use folio_storage::{ActiveProducer, Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, Read, Sealed, Touch};
+use folio_storage::{
+    ActiveProducer, Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, Read, Sealed, Touch,
+};
 use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
