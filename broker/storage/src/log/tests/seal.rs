@@ -76,6 +76,9 @@ fn a_start_reads_nothing_of_the_log_of_a_sealed_segment_whatever_end_the_run_bef
     let batches = growing(60);
     let (dir, log) = filled(&Arc::new(files.clone()), &batches);
     seal_all(&log);
+    // As the maintenance thread does: what producers are known is told without the log, too.
+    log.take_snapshot().unwrap();
+    flush(&dir, &log);
     let active = SegmentFile::Log.path(log.dir(), log.tail().segment_base);
     drop((dir, log));
     for _ in 0..2 {
