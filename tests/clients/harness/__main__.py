@@ -76,7 +76,7 @@ def against(broker, clients, java, report):
             list(pool.map(lambda reader: one_reader(reader, runs, written), runs))
             if java:
                 driver, = (run.driver for run in runs if run.client is java)
-                claims = [*semantics.Semantics(broker, driver).claims(), *tools.Tools(broker, report).claims()]
+                claims = [*semantics.Semantics(broker, driver).claims(report), *tools.Tools(broker, report).claims()]
                 list(pool.map(lambda claim: report.claim(*claim), claims))
     finally:
         for run in runs:

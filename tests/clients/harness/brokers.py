@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from . import wire
 from .places import KAFKA_JARS, java, program
 
 START_LIMIT_S = 90
@@ -61,6 +62,10 @@ class Broker:
 
     def said(self):
         return (self.dir / "stderr").read_text(errors="replace")[-4000:]
+
+    def lacks_idempotence(self):
+        """Why what needs an idempotent producer is left out, if it is: the broker does not claim to have them."""
+        return None if wire.INIT_PRODUCER_ID in wire.apis(self.address) else "the broker has no idempotent producers yet"
 
     def kill(self):
         """As a machine that takes the process away would: it gets no say."""

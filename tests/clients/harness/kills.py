@@ -21,6 +21,11 @@ def claims(kind, clients, report):
     if not producers:
         return
     results = {}
+    probe = kind()
+    lacks = probe.lacks_idempotence()
+    probe.close()
+    if lacks:
+        return report.skip(f"{kind.name}::kills", lacks)
 
     def kill_and_collect():
         broker = kind()

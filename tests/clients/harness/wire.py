@@ -7,7 +7,7 @@ import time
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 BATCH = struct.Struct(">qiibIhiqqqhii")
-PRODUCE, FETCH, CREATE_TOPICS = 0, 1, 19
+PRODUCE, FETCH, API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 0, 1, 18, 19, 22
 
 
 def crc32c(data):
@@ -207,6 +207,14 @@ class Peer:
         at += 22 + 16 * max(aborted, 0)
         size, = struct.unpack_from(">i", answer, at)
         return answer[at + 4:at + 4 + size], high
+
+
+def apis(address):
+    """What ApiVersions of version 0 tells: the lowest and the highest version of each API."""
+    with Peer(address) as peer:
+        peer.send(API_VERSIONS, 0, b"")
+        _, answer = peer.receive()
+    return {key: (low, high) for key, low, high in struct.iter_unpack(">hhh", answer[6:])}
 
 
 def _string(text):

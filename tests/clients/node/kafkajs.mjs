@@ -166,7 +166,8 @@ async function truncate ({ topic, p, before }) {
     if (error.partitions?.[0].error?.name !== 'KafkaJSBrokerNotFound') throw error
     await admin.disconnect()
     admin = undefined
-    await (await connected()).deleteTopicRecords(asked)
+    await offsets({ topic, p })
+    await admin.deleteTopicRecords(asked)
   }
   return { low: (await offsets({ topic, p })).earliest }
 }
