@@ -37,6 +37,7 @@ KNOWN = [
     ("PRODUCE::(a_record_without_a_key_on_a_compacted_topic|a_control_batch)", r".*\.logStartOffset", "nothing was appended, so nothing is told"),
     ("FETCH::(past_the_end|a_negative_offset|an_epoch_to_come)", r".*\.abortedTransactions", "an empty list where Kafka has none"),
     ("DESCRIBE_QUORUM::.*", r".*\.nodes\[0\]", "the node is told also where the partition is wrong"),
+    ("LIST_CONFIG_RESOURCES::topics", r"\.response\.configResources\[(?!same).*", "other claims leave other topics"),
     ("CREATE_TOPICS::(a_topic|defaults)", r".*\.topicId", "a topic that was only asked about has no id"),
     ("INCREMENTAL_ALTER_CONFIGS::an_operation_that_is_none", r".*\.errorCode", "a bad request, where Kafka fails within"),
     ("DESCRIBE_TOPIC_PARTITIONS::two_topics", r".*\[missing\]\.topicAuthorizedOperations", "nobody may do anything with what is not there"),

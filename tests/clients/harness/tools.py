@@ -161,7 +161,7 @@ def dumped_by_kafka(broker):
     logs = list(segments_of(broker))
     check(logs, "nobody wrote a segment")
     done = subprocess.run([*java(KAFKA_JARS), TOOLS + "DumpLogSegments", "--files", ",".join(str(log) for _, log, _ in logs),
-                           "--deep-iteration", "--skip-record-metadata", "--print-data-log"],
+                           "--deep-iteration", "--print-data-log"],
                           capture_output=True, encoding="latin1", timeout=RUN_LIMIT_S)
     check(done.returncode == 0, done.stdout[-1500:], done.stderr[-1500:])
     for part in done.stdout.split("Dumping ")[1:]:
