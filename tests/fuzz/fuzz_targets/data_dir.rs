@@ -15,6 +15,7 @@ use folio_record::{BatchBuilder, Compression, HEADER_SIZE, NewRecord, Timestamp,
 use folio_storage::data_dir::NewTopic;
 use folio_storage::dump::{DumpOptions, dump};
 use folio_storage::files::{FileHandle, OpenMode, SimFiles};
+use folio_storage::verify::{VerifyOptions, verify};
 use folio_storage::{
     Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, OpenError, OpenReport, Read, Touch,
 };
@@ -38,7 +39,9 @@ fuzz_target!(|input: &[u8]| {
         files.crash(u64::from(mode));
     }
     let _ = dump(&files, &DumpOptions { records: true, partition: None }, &mut |_| {});
+    let _ = verify(&files, &VerifyOptions::default(), &mut |_| {});
     let Ok((dir, report)) = open(&files) else { return };
+    report.partitions.iter().filter_map(|partition| partition.below.as_ref()).for_each(|log| read(log));
     let logs: Vec<_> =
         report.partitions.iter().filter_map(|partition| partition.state.as_ref().ok()).collect();
     for (log, _) in &logs {
@@ -46,6 +49,7 @@ fuzz_target!(|input: &[u8]| {
         let _ = log.learn_timestamps();
         let _ = log.offset_for_time(Timestamp::new(1007));
         let _ = log.mend_indexes();
+        let _ = log.seal_next(NOW);
         read(log);
         let _ = log.writer().append(&mut [batch(0)], Mode::MayBlock, NOW);
     }

@@ -9,6 +9,7 @@ use folio_record::{LeaderEpoch, Offset, Timestamp};
 use folio_storage::clean::CleanMarker;
 use folio_storage::envelope::EnvelopeKind;
 use folio_storage::epochs::Epochs;
+use folio_storage::footer::{FOOTER_SIZE, Footer};
 use folio_storage::index::{INDEX_HEADER_SIZE, IndexHeader, IndexKind, OffsetEntry, SegmentUid, TimeEntry};
 use folio_storage::lock::Holder;
 use folio_storage::metadata::{Key, Value};
@@ -23,7 +24,7 @@ use uuid::Uuid;
 fuzz_target!(|input: &[u8]| {
     let Some((&mode, bytes)) = input.split_first() else { return };
     let is_mended = mode & 1 == 1;
-    match (mode >> 1) % 10 {
+    match (mode >> 1) % 11 {
         0 => {
             let node =
                 NodeMeta { dir: Uuid::nil(), cluster: Uuid::nil(), format: 1, created: Timestamp::NONE };
@@ -39,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
             let bytes = envelope(&Epochs::new().encode(), bytes, is_mended);
             let Ok(epochs) = Epochs::decode(&bytes) else { return };
             assert!(epochs.rows().windows(2).all(|pair| pair[0].0 < pair[1].0));
-            epochs.end_of(LeaderEpoch::new(3), Offset::new(100));
+            epochs.end_of(LeaderEpoch::new(3), Offset::new(10), Offset::new(100));
             same(Some(epochs.encode()), &bytes);
         }
         3 => {
@@ -81,6 +82,12 @@ fuzz_target!(|input: &[u8]| {
             let bytes = envelope(&Producers::new(1).encode(), bytes, is_mended);
             let read = Producers::decode(&bytes, Offset::new(1 << 40), SNAPSHOT_PRODUCERS_MAX, Timestamp::NONE);
             same(read.ok().map(|producers| producers.encode()), &bytes);
+        }
+        9 => {
+            let Some(bytes) = bytes.get(..FOOTER_SIZE) else { return };
+            let bytes = mended(bytes, FOOTER_SIZE - 4, is_mended);
+            let Some(footer) = bytes.first_chunk() else { return };
+            same(Footer::decode(footer).map(|footer| footer.encode().to_vec()), &bytes);
         }
         _ => {
             let text = String::from_utf8_lossy(bytes);
