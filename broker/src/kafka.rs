@@ -14,10 +14,12 @@ mod describe_acls;
 mod describe_cluster;
 mod describe_configs;
 mod describe_log_dirs;
+mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
 mod fetch;
+mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
 mod list_partition_reassignments;
@@ -75,6 +77,7 @@ const SERVED: &[(ApiKey, Adapter)] = &[
     (ApiKey::ListOffsets, list_offsets::call),
     (ApiKey::Metadata, metadata::call),
     (ApiKey::ApiVersions, api_versions::call),
+    (ApiKey::InitProducerId, init_producer_id::call),
     (ApiKey::OffsetForLeaderEpoch, offset_for_leader_epoch::call),
     (ApiKey::CreateTopics, create_topics::call),
     (ApiKey::DeleteTopics, delete_topics::call),
@@ -89,6 +92,7 @@ const SERVED: &[(ApiKey, Adapter)] = &[
     (ApiKey::ListPartitionReassignments, list_partition_reassignments::call),
     (ApiKey::DescribeQuorum, describe_quorum::call),
     (ApiKey::DescribeCluster, describe_cluster::call),
+    (ApiKey::DescribeProducers, describe_producers::call),
     (ApiKey::ListConfigResources, list_config_resources::call),
     (ApiKey::DescribeTopicPartitions, describe_topic_partitions::call),
 ];
