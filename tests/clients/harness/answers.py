@@ -23,7 +23,6 @@ def _absent(*keys):
 # (question, path in the answer, why): regular expressions over what differs. The README has the same as a table.
 KNOWN = [
     ("API_VERSIONS::.*", _absent(*range(8, 17), 42, 47, 68, 69), "consumer groups are not there yet"),
-    ("API_VERSIONS::.*", _absent(22, 61), "idempotent producers are not there yet"),
     ("API_VERSIONS::.*", _absent(*range(24, 29), 65, 66), "transactions are not there yet"),
     ("API_VERSIONS::.*", _absent(17, 30, 31, 36, *range(38, 42), *range(48, 52)), "authentication, permissions and quotas are not there yet"),
     ("API_VERSIONS::.*", _absent(34, 45, 57, 64, *range(80, 83), 94), "there is one node and one directory, and no quorum"),
