@@ -1,10 +1,15 @@
 //! The metadata log from the partitions: each `partition.meta` names a topic's uuid, its directory the topic's name. What
-//! can still be read of the damaged log gives the settings.
+//! can still be read of the damaged log gives the settings of topics and of the broker.
+//!
+//! Which producer ids were given away last cannot be known from a damaged log, and one that is given twice makes a new
+//! producer's records look like an old one's: duplicates, that are not stored again. So they go on far above any that was
+//! ever counted up to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use folio_record::Timestamp;
 use uuid::Uuid;
 
 use super::apply::aside as apply_aside;
@@ -37,17 +42,38 @@ pub(super) fn rebuild<F: Files>(
     };
     let (mut log, _) = MetadataLog::open(Arc::clone(files), options.build.clone(), options.now)
         .map_err(|error| unmended(&error))?;
+    let mut commit = |operations| {
+        let transaction = Transaction { compares: Vec::new(), operations };
+        log.commit(transaction, options.now).map_err(|error| unmended(&error))
+    };
     for (uuid, topic) in topics {
         let mut operations = Vec::new();
         if topic.phase == TopicPhase::Live {
             operations.push(Operation::Put(Key::TopicName(topic.name.clone()), Value::TopicName(uuid)));
         }
         operations.push(Operation::Put(Key::Topic(uuid), Value::Topic(topic)));
-        let transaction = Transaction { compares: Vec::new(), operations };
-        log.commit(transaction, options.now).map_err(|error| unmended(&error))?;
+        commit(operations)?;
     }
+    let of_brokers = known.present().filter(|entry| matches!(entry.key, Key::Broker(_)));
+    let mut operations: Vec<_> = of_brokers.map(|entry| Operation::Put(entry.key, entry.value)).collect();
+    operations
+        .push(Operation::Put(Key::ProducerIds, Value::ProducerIds(fresh_producer_id(&known, options.now))));
+    commit(operations)?;
     Ok(())
 }
+
+/// A producer id above all that were given away, whoever gave them: ids are counted up from 0, a thousand at a time, and
+/// no broker gives a million of them away in each millisecond of its life.
+fn fresh_producer_id(known: &State, now: Timestamp) -> i64 {
+    let next = match known.get(&Key::ProducerIds).map(|entry| entry.value) {
+        Some(Value::ProducerIds(next)) => next,
+        _ => 0,
+    };
+    let last = now.get().max(next >> IDS_PER_MS_BITS).min((i64::MAX >> IDS_PER_MS_BITS) - 1);
+    (last + 1) << IDS_PER_MS_BITS
+}
+
+const IDS_PER_MS_BITS: u32 = 20;
 
 /// The topics that the directories tell.
 fn topics(plan: &Plan, known: &State, options: &RepairOptions) -> Result<BTreeMap<Uuid, Topic>, RepairError> {

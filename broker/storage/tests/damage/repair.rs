@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use folio_record::Offset;
 use folio_storage::files::SimFiles;
+use folio_storage::metadata::{Key, Operation, Transaction, Value};
 use folio_storage::repair::{RepairError, RepairOptions, Repaired, Step, repair};
 use folio_storage::verify::Severity;
 use proptest::prelude::*;
@@ -121,6 +122,31 @@ fn a_damaged_metadata_log_is_rebuilt_only_if_it_is_said_so() {
     assert!(report.partitions.iter().all(|partition| partition.topic == "t" && partition.state.is_ok()));
     assert_eq!(dir.topics()[0].0, Uuid::from_u128(9));
     assert!(files.snapshot().keys().any(|path| path.starts_with("quarantine") && is_metadata_log(path)));
+}
+
+#[test]
+fn a_rebuilt_metadata_log_gives_no_producer_id_again_and_keeps_what_brokers_were_told() {
+    let files = restore(directory(End::Clean));
+    let (dir, _) = open(&Arc::new(files.clone())).unwrap();
+    let told = Value::Broker(vec![("topic.retention.ms".to_owned(), "5".to_owned())]);
+    let operations = vec![
+        Operation::Put(Key::Broker(None), told.clone()),
+        Operation::Put(Key::ProducerIds, Value::ProducerIds(5000)),
+    ];
+    dir.commit(Transaction { compares: Vec::new(), operations }, NOW).unwrap();
+    // A topic that is deleted leaves something behind the rest that can be damaged.
+    let (_, deletion) = dir.deletion("t").unwrap();
+    dir.commit(Transaction { compares: Vec::new(), ..deletion }, NOW).unwrap();
+    drop(dir);
+    let log = Path::new("metadata/00000000000000000000.log");
+    let last = files.snapshot()[log].len() - 20;
+    Change::Flip(last * 8).make(&files, log);
+    run(&files, &options()).unwrap();
+    let (dir, _) = open(&Arc::new(files)).unwrap();
+    let value = |key: Key| dir.with_metadata(|state| state.get(&key).map(|entry| entry.value));
+    assert_eq!(value(Key::Broker(None)), Some(told));
+    let Some(Value::ProducerIds(next)) = value(Key::ProducerIds) else { panic!("ids begin at 0 again") };
+    assert!(next > NOW.get() << 20, "{next}");
 }
 
 #[test]
