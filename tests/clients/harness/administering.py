@@ -20,10 +20,10 @@ def administers(run):
         configs = run.ask("configs", topic=topic)["configs"]
         equal(configs.get("retention.ms"), "86400000", "retention.ms")
         equal(configs.get("cleanup.policy"), "delete", "cleanup.policy")
-        run.ask("alter", topic=topic, configs={"retention.ms": "3600000", "max.message.bytes": "500000"})
+        run.ask("alter", topic=topic, configs={"retention.ms": "43200000", "max.message.bytes": "500000"})
         eventually(lambda: {name: value for name, value in run.ask("configs", topic=topic)["configs"].items()
                             if name in ("retention.ms", "max.message.bytes")},
-                   {"retention.ms": "3600000", "max.message.bytes": "500000"}, "altered configuration")
+                   {"retention.ms": "43200000", "max.message.bytes": "500000"}, "altered configuration")
     if run.client.can("grow"):
         run.ask("grow", topic=topic, partitions=5)
         wire.wait_for(run.broker.address, topic, 5)
