@@ -45,4 +45,19 @@ error_table! {
     32 PARTITION_OFFLINE       final "partition offline";
     33 INVALID_PRODUCER_EPOCH  final "invalid producer epoch";
     34 TRANSACTIONS_UNSUPPORTED final "transactions are not supported";
+    40 GROUP_LOADING           again "the group is being loaded";
+    41 INVALID_GROUP           final "invalid group";
+    42 UNKNOWN_GROUP           final "unknown group";
+    43 GROUP_NOT_EMPTY         final "the group has members";
+    44 GROUP_SUBSCRIBED        final "the group is subscribed to the topic";
+    45 GROUP_FULL              final "the group is full";
+    46 UNKNOWN_MEMBER          final "unknown member";
+    47 MEMBER_ID_REQUIRED      final "a member id is required";
+    48 ILLEGAL_GENERATION      final "illegal generation";
+    49 REBALANCING             final "the group is rebalancing";
+    50 FENCED_INSTANCE         final "fenced instance";
+    51 INCONSISTENT_PROTOCOL   final "inconsistent group protocol";
+    52 INVALID_SESSION_TIMEOUT final "invalid session timeout";
+    53 OFFSET_METADATA_TOO_LARGE final "offset metadata too large";
+    54 UNSTABLE_OFFSETS        again "offsets are not settled yet";
 }
