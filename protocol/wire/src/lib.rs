@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod consumer_protocol;
 mod error_table;
 pub mod kafka;
 pub mod native;
