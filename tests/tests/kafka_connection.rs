@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use folio_tests::kafka::{KafkaPeer, fetch, produce};
 use folio_tests::native::batch;
-use folio_tests::rig::Rig;
+use folio_tests::rig::{Rig, until};
 use folio_wire::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use folio_wire::kafka::metadata::{MetadataRequest, MetadataResponse};
 use folio_wire::kafka::produce::ProduceResponse;
@@ -220,4 +220,20 @@ fn one_request_of_a_connection_is_worked_on_at_a_time() {
     assert_eq!(peer.answer(ApiKey::Fetch, 11).correlation(), 1);
     assert_eq!(peer.answer(ApiKey::ApiVersions, 3).correlation(), 2);
     assert!(since.elapsed() < Duration::from_secs(30), "and not for longer than it waits");
+}
+
+#[test]
+fn a_client_that_goes_while_its_fetch_waits_gives_its_place_back_before_the_wait_ends() {
+    let rig = Rig::new(&[("connections.max", "1")]);
+    // Made on demand: nobody else has a place.
+    let mut goes = peer(&rig);
+    until("the topic is made", || {
+        let answer = goes.metadata("t");
+        answer.message::<MetadataResponse<'_>>().topics[0].error_code == KafkaError::NONE
+    });
+    goes.submit(11, &fetch("t", 0, 0, Duration::from_secs(3600)));
+    assert!(goes.answer_within(ApiKey::Fetch, 11, WHILE).is_none(), "it waits");
+    assert!(peer(&rig).is_closed(LIMIT), "there is one place");
+    drop(goes);
+    until("the place is free", || !peer(&rig).is_closed(WHILE));
 }

@@ -157,6 +157,7 @@ impl<L: LoopLocal> Connection<L> {
                 None => Ok(()),
             });
         }
+        self.notice_end(host);
     }
 
     /// Somebody woke the channel.
@@ -269,6 +270,21 @@ impl<L: LoopLocal> Connection<L> {
             Err(error) => self.fail(error, host),
         }
         self.end_if_drained();
+    }
+
+    /// A peer may finish while a stage has stopped the reading, because the peer's requests wait for their answers, say.
+    /// What it sent before the end is still to be read in its turn; but the end alone is no reason to wait.
+    fn notice_end(&mut self, host: &Host<L>) {
+        if self.has_end_of_input
+            && self.is_readable
+            && matches!(self.state, State::Open)
+            && self.channel.core().is_auto_read()
+            && !self.may_receive()
+            && self.transport.has_finished()
+        {
+            self.is_readable = false;
+            self.input_ended(host);
+        }
     }
 
     /// The peer has finished sending. It still gets what it is owed.

@@ -29,6 +29,14 @@ impl Transport {
         }
     }
 
+    /// Whether the peer has finished, and nothing that it sent before is left to receive.
+    pub(crate) fn has_finished(&self) -> bool {
+        match self {
+            Self::Socket(socket) => socket.has_finished(),
+            Self::Embedded(socket) => socket.has_finished(),
+        }
+    }
+
     /// Sends as much of `parts` as the socket takes.
     pub(crate) fn send(&mut self, parts: &[Part<'_>]) -> io::Result<usize> {
         match self {

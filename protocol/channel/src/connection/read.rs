@@ -18,6 +18,7 @@ impl<L: LoopLocal> Connection<L> {
     /// Receives, and lets the stages consume; at most `read_bytes_per_turn`.
     pub(crate) fn run(&mut self, host: &mut Host<L>) {
         self.attempt(host, Self::receive_all);
+        self.notice_end(host);
         self.stages.return_buffers(host, false);
         self.attempt(host, Self::count_unfinished);
     }

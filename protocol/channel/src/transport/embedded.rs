@@ -64,6 +64,11 @@ impl EmbeddedSocket {
         Ok(count)
     }
 
+    pub(crate) fn has_finished(&self) -> bool {
+        let state = self.lock();
+        state.peer_finished && state.inbound.is_empty()
+    }
+
     pub(crate) fn send(&mut self, parts: &[Part<'_>]) -> io::Result<usize> {
         let mut state = self.lock();
         if state.room == 0 {

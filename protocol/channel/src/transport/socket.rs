@@ -69,6 +69,10 @@ impl SocketChannel {
         self.stream.try_io(|| folio_mapped::receive(self.stream.as_fd(), into, at_most))
     }
 
+    pub(crate) fn has_finished(&self) -> bool {
+        matches!(self.stream.peek(&mut [0]), Ok(0))
+    }
+
     pub(crate) fn send(&mut self, parts: &[Part<'_>]) -> io::Result<usize> {
         // A plain `send` costs less than a `writev` of one part: some 150 ns of a small request.
         if let [Part::Heap(bytes)] = parts {

@@ -402,6 +402,35 @@ fn a_peer_that_has_finished_is_not_owed_anything_for_longer_than_the_linger() {
 }
 
 #[test]
+fn a_peer_that_finishes_while_no_room_is_left_for_its_requests_is_noticed_at_once() {
+    let limits = ChannelLimits {
+        in_flight_max: 1,
+        half_close_linger: Duration::from_secs(2),
+        ..ChannelLimits::default()
+    };
+    let mut channel = parking::<true>(limits.clone());
+    channel.write_inbound(&frames(["a"]));
+    channel.finish_inbound();
+    assert!(channel.close_cause().is_none() && !channel.channel().is_open());
+    channel.advance(Duration::from_secs(2));
+    assert!(matches!(channel.close_cause(), Some(CloseCause::Peer)));
+
+    // What comes along with the end is a request like others; then the end is noticed behind the last.
+    let mut channel = parking::<true>(limits);
+    channel.write_inbound(&frames(["a"]));
+    channel.write_inbound(&frames(["b"]));
+    channel.finish_inbound();
+    assert!(channel.channel().is_open());
+    channel.local().answer("a");
+    channel.run_until_idle();
+    assert!(!channel.channel().is_open() && channel.close_cause().is_none());
+    channel.local().answer("b");
+    channel.run_until_idle();
+    assert_eq!(channel.read_outbound(), frames(["a", "b"]));
+    assert!(matches!(channel.close_cause(), Some(CloseCause::Peer)));
+}
+
+#[test]
 fn the_service_is_told_that_the_channel_has_ended() {
     struct Mourner(Arc<AtomicUsize>);
     impl Service<()> for Mourner {
