@@ -71,8 +71,8 @@ impl ServiceError {
     }
 
     /// A partition takes no appends, or cannot be read from there on.
-    pub(crate) fn partition_offline(topic: &str, number: u32, why: &str) -> Self {
-        let text = format!("partition {number} of topic {topic:?} is offline: {why}");
+    pub(crate) fn partition_offline(topic: &str, number: impl Into<i64>, why: &str) -> Self {
+        let text = format!("partition {} of topic {topic:?} is offline: {why}", number.into());
         Self::new(Fault::PartitionOffline, text)
     }
 

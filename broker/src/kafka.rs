@@ -152,7 +152,7 @@ impl Service<Shard> for KafkaService {
 /// # Errors
 /// There is none.
 fn partition(engine: &Engine, topic: &str, index: i32) -> Result<Arc<Partition<Disk>>, ServiceError> {
-    topics::partition(engine, topic, u32::try_from(index).unwrap_or(u32::MAX))
+    topics::partition(engine, topic, index)
 }
 
 /// The cluster's name, in Kafka's letters.

@@ -37,7 +37,7 @@ pub(super) fn call(
 
 fn described(engine: &Engine, topic: &str, index: i32) -> PartitionResponse<'static> {
     let nobody = PartitionResponse { partition_index: index, ..PartitionResponse::default() };
-    match producers::describe(engine, topic, u32::try_from(index).unwrap_or(u32::MAX)) {
+    match producers::describe(engine, topic, index) {
         Ok(producers) => PartitionResponse {
             error_code: KafkaError::NONE,
             active_producers: (producers.into_iter())

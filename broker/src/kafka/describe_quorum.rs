@@ -19,13 +19,18 @@ pub(super) fn call(
     reply: KafkaResponder<'_>,
 ) {
     let Some((message, reply)) = request.decode::<DescribeQuorumRequest<'_>>(reply) else { return };
+    let is_quorums = |name: &str, index: i32| (name, index) == (METADATA_TOPIC, 0);
+    // Who asks for something else alone is not told of the voters either.
+    let is_told = (message.topics.iter()).any(|topic| {
+        topic.partitions.iter().any(|wanted| is_quorums(topic.topic_name, wanted.partition_index))
+    });
     let topics = message.topics.iter().map(|topic| ResponseTopic {
         topic_name: Cow::Borrowed(topic.topic_name),
         partitions: (topic.partitions.iter())
-            .map(|wanted| match (topic.topic_name, wanted.partition_index) {
-                (METADATA_TOPIC, 0) => quorum(kafka),
-                (_, index) => ResponsePartition {
-                    partition_index: index,
+            .map(|wanted| match is_quorums(topic.topic_name, wanted.partition_index) {
+                true => quorum(kafka),
+                false => ResponsePartition {
+                    partition_index: wanted.partition_index,
                     error_code: KafkaError::UNKNOWN_TOPIC_OR_PARTITION,
                     ..ResponsePartition::default()
                 },
@@ -39,6 +44,7 @@ pub(super) fn call(
     };
     let nodes = match request.asked.version {
         ..=1 => Vec::new(),
+        _ if !is_told => Vec::new(),
         _ => vec![Node { node_id: NODE_ID, listeners: vec![listener] }],
     };
     let answer =

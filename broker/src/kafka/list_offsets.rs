@@ -65,8 +65,8 @@ fn wanted(kafka: &KafkaService, message: &ListOffsetsRequest<'_>, asked: Asked) 
         if twice.contains(&(topic, partition.partition_index)) {
             return Err(KafkaError::INVALID_REQUEST);
         }
-        let number = u32::try_from(partition.partition_index).unwrap_or(u32::MAX);
-        let found = topics::readable(&kafka.engine, topic, number).map_err(|error| error.kafka())?;
+        let found = topics::readable(&kafka.engine, topic, partition.partition_index);
+        let found = found.map_err(|error| error.kafka())?;
         let spot = spot(partition.timestamp, asked.version)?;
         Ok(Place { partition: found, spot, leader_epoch: partition.current_leader_epoch })
     };

@@ -28,8 +28,7 @@ pub(super) fn call(
 }
 
 fn end(kafka: &KafkaService, topic: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
-    let number = u32::try_from(asked.partition).unwrap_or(u32::MAX);
-    let end = topics::readable(&kafka.engine, topic, number).and_then(|partition| {
+    let end = topics::readable(&kafka.engine, topic, asked.partition).and_then(|partition| {
         let current = epoch(asked.current_leader_epoch);
         offsets::epoch_end(&partition, current, LeaderEpoch::new(asked.leader_epoch))
     });

@@ -10,8 +10,8 @@ use bytes::{Buf, BytesMut};
 use folio_record::{Compression, Timestamp};
 use folio_wire::kafka::KafkaError;
 use folio_wire::kafka::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
 };
 use uuid::Uuid;
 
@@ -33,12 +33,13 @@ pub(super) fn call(
     let Some((message, reply)) = request.decode::<ProduceRequest<'_>>(reply) else { return };
     let asked = request.asked;
     let (acks, timeout_ms) = (message.acks, u64::try_from(message.timeout_ms).unwrap_or(0));
-    let (named, pieces) = taken_apart(&message, &request.body);
+    let (mut named, pieces) = taken_apart(&message, &request.body);
     if !matches!(acks, ACKS_ALL | ACKS_NONE | ACKS_ONE) {
         let answer = named.answer(pieces.iter().map(|_| refused_as(KafkaError::INVALID_REQUIRED_ACKS)));
         return asked.respond(reply, &answer);
     }
-    let entries = admitted(&kafka.engine, &named, pieces, std::mem::take(&mut request.body), asked.version);
+    let entries =
+        admitted(&kafka.engine, &mut named, pieces, std::mem::take(&mut request.body), asked.version);
     let append_times = append_times(&entries);
     let reply = reply.later();
     let answer: AnswerProduce = Box::new(move |produced| {
@@ -71,7 +72,13 @@ struct NamedTopic {
     /// Empty where it is named by its id.
     name: String,
     id: Uuid,
-    partitions: Vec<i32>,
+    partitions: Vec<NamedPartition>,
+}
+
+struct NamedPartition {
+    index: i32,
+    /// Where its log began when its records were looked at; -1: nobody looked.
+    log_start: i64,
 }
 
 /// Where in the request's bytes the records of one partition lie; `None`: there are none.
@@ -88,7 +95,9 @@ fn taken_apart(message: &ProduceRequest<'_>, body: &[u8]) -> (Named, Vec<Piece>)
             Some(start..start + records.len())
         });
         pieces.extend(ranges);
-        let partitions = topic.partition_data.iter().map(|partition| partition.index).collect();
+        let named =
+            |partition: &PartitionProduceData<'_>| NamedPartition { index: partition.index, log_start: -1 };
+        let partitions = topic.partition_data.iter().map(named).collect();
         NamedTopic { name: topic.name.to_owned(), id: topic.topic_id, partitions }
     });
     let named = Named(topics.collect());
@@ -98,7 +107,7 @@ fn taken_apart(message: &ProduceRequest<'_>, body: &[u8]) -> (Named, Vec<Piece>)
 /// Takes the records of each partition out of the request, and what may be appended with it.
 fn admitted(
     engine: &Engine,
-    named: &Named,
+    named: &mut Named,
     pieces: Vec<Piece>,
     body: BytesMut,
     version: i16,
@@ -106,16 +115,17 @@ fn admitted(
     let mut budget = UnpackBudget::new(engine);
     let mut pieces = Pieces { rest: body, at: 0, pieces: pieces.into_iter() };
     let mut entries = Vec::new();
-    for topic in &named.0 {
+    for topic in &mut named.0 {
         let found = match version {
             VERSION_OF_IDS.. => topics::with_id(engine, topic.id),
             _ => topics::find(engine, &topic.name),
         };
-        entries.extend(topic.partitions.iter().map(|&index| {
+        entries.extend(topic.partitions.iter_mut().map(|named| {
             let batch = pieces.take();
             let topic = found.as_ref().map_err(ServiceError::clone)?;
-            let partition = topics::partition_of(topic, u32::try_from(index).unwrap_or(u32::MAX))?;
+            let partition = topics::partition_of(topic, named.index)?;
             check_form(&batch, version)?;
+            named.log_start = partition.log.log_start().get();
             admit_to(engine, partition, batch, &mut budget)
         }));
     }
@@ -196,12 +206,32 @@ impl Named {
                 .partitions
                 .into_iter()
                 .zip(&mut outcomes)
-                .map(|(index, outcome)| PartitionProduceResponse { index, ..outcome })
+                .map(|(named, outcome)| named.told(outcome))
                 .collect(),
         });
         ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() }
     }
 }
+
+impl NamedPartition {
+    fn told(self, outcome: PartitionProduceResponse<'static>) -> PartitionProduceResponse<'static> {
+        let log_start_offset = match outcome.error_code {
+            KafkaError::NONE => outcome.log_start_offset,
+            error if TOLD_ALONE.contains(&error) => -1,
+            // Kafka tells where the log begins also of records that it looked at and does not take.
+            _ => self.log_start,
+        };
+        PartitionProduceResponse { index: self.index, log_start_offset, ..outcome }
+    }
+}
+
+/// What Kafka tells without saying where the log begins.
+const TOLD_ALONE: &[KafkaError] = &[
+    KafkaError::MESSAGE_TOO_LARGE,
+    KafkaError::CORRUPT_MESSAGE,
+    KafkaError::KAFKA_STORAGE_ERROR,
+    KafkaError::REQUEST_TIMED_OUT,
+];
 
 fn outcome(produced: Produced, append_time: Timestamp) -> PartitionProduceResponse<'static> {
     match produced {

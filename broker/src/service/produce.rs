@@ -137,12 +137,6 @@ impl Checks<'_> {
         if let Some((_, why)) = broken.iter().find(|(is_broken, _)| *is_broken) {
             return Err(ServiceError::new(Fault::InvalidRecord, format!("the batch is refused: {why}")));
         }
-        if attributes.timestamp_type() == TimestampType::LogAppend {
-            return Err(ServiceError::new(
-                Fault::InvalidTimestamp,
-                "the broker alone gives log append times",
-            ));
-        }
         let limit = DecompressLimit::new(self.budget.left);
         let records = batch.records(limit).map_err(|e| refused(&e))?;
         let checked = records.check().map_err(|e| refused(&e))?;
@@ -154,19 +148,28 @@ impl Checks<'_> {
         Change::of(&records, checked.max_timestamp, self.settings, self.now)
     }
 
-    /// Whether every record may be stored: whether its time is not too far from this machine's, and whether it has a
-    /// key, if the topic keeps the last one of each key.
+    /// Whether every record may be stored: whether its time is its own and not too far from this machine's, and whether
+    /// it has a key, if the topic keeps the last one of each key.
     fn each(&self, records: &Records<'_>, checked: &CheckedRecords) -> Result<(), ServiceError> {
         let times = self.times();
         let is_in_time = |time: Timestamp| time == Timestamp::NONE || times.contains(&time.get());
         let needs_key = self.settings.cleanup.compacts;
-        if !needs_key && is_in_time(checked.min_timestamp) && is_in_time(checked.max_timestamp) {
+        let is_appended = records.header().attributes.timestamp_type() == TimestampType::LogAppend;
+        if !needs_key
+            && !is_appended
+            && is_in_time(checked.min_timestamp)
+            && is_in_time(checked.max_timestamp)
+        {
             return Ok(());
         }
         let why = |record: &Record<'_>| {
             if needs_key && record.key.is_none() {
                 let why = "Compacted topic cannot accept message without key.".to_owned();
                 return Some((Fault::InvalidRecord, why));
+            }
+            if is_appended {
+                let why = "The broker alone gives log append times.".to_owned();
+                return Some((Fault::InvalidTimestamp, why));
             }
             let time = record.timestamp;
             (!is_in_time(time)).then(|| {
@@ -442,6 +445,18 @@ pub(crate) mod tests {
         }
         let refused = stored(&builder.build().unwrap(), &compacted).unwrap_err();
         assert_eq!(refused.records.len(), TO_BLAME_MAX);
+    }
+
+    #[test]
+    fn every_record_of_a_batch_that_gives_itself_the_time_of_appending_is_to_blame() {
+        let append = TopicSettings { timestamp_type: TimestampType::LogAppend, ..TopicSettings::default() };
+        for settings in [TopicSettings::default(), append] {
+            let mut sent = batch(Compression::Lz4);
+            sent[22] |= 0x08;
+            seal(&mut sent);
+            let refused = stored(&sent, &settings).unwrap_err();
+            assert_eq!((refused.native(), refused.records.len()), (ErrorCode::INVALID_TIMESTAMP, 3));
+        }
     }
 
     #[test]

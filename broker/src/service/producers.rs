@@ -124,7 +124,7 @@ fn take_block(store: &impl MetadataStore) -> Result<Range<i64>, CommitError> {
 pub(crate) fn describe(
     engine: &Engine,
     topic: &str,
-    number: u32,
+    number: impl Into<i64>,
 ) -> Result<Vec<ActiveProducer>, ServiceError> {
     Ok(topics::partition(engine, topic, number)?.log.producers())
 }

@@ -227,7 +227,7 @@ pub(crate) fn with_id(engine: &Engine, id: Uuid) -> Result<Arc<Topic<Disk>>, Ser
 pub(crate) fn readable(
     engine: &Engine,
     topic: &str,
-    number: u32,
+    number: impl Into<i64>,
 ) -> Result<Arc<Partition<Disk>>, ServiceError> {
     readable_of(&*find(engine, topic)?, number)
 }
@@ -236,8 +236,12 @@ pub(crate) fn readable(
 ///
 /// # Errors
 /// As [`partition_of`].
-pub(crate) fn readable_of(topic: &Topic<Disk>, number: u32) -> Result<Arc<Partition<Disk>>, ServiceError> {
-    match topic.partitions.get(number as usize) {
+pub(crate) fn readable_of(
+    topic: &Topic<Disk>,
+    number: impl Into<i64>,
+) -> Result<Arc<Partition<Disk>>, ServiceError> {
+    let number = number.into();
+    match served(topic, number) {
         Some(Served::Below(partition, _)) => Ok(Arc::clone(partition)),
         _ => partition_of(topic, number),
     }
@@ -250,7 +254,7 @@ pub(crate) fn readable_of(topic: &Topic<Disk>, number: u32) -> Result<Arc<Partit
 pub(crate) fn partition(
     engine: &Engine,
     topic: &str,
-    number: u32,
+    number: impl Into<i64>,
 ) -> Result<Arc<Partition<Disk>>, ServiceError> {
     partition_of(&*find(engine, topic)?, number)
 }
@@ -259,9 +263,12 @@ pub(crate) fn partition(
 ///
 /// # Errors
 /// The topic has fewer partitions, or this one is offline.
-pub(crate) fn partition_of(topic: &Topic<Disk>, number: u32) -> Result<Arc<Partition<Disk>>, ServiceError> {
-    let name = &topic.name;
-    match topic.partitions.get(number as usize) {
+pub(crate) fn partition_of(
+    topic: &Topic<Disk>,
+    number: impl Into<i64>,
+) -> Result<Arc<Partition<Disk>>, ServiceError> {
+    let (name, number) = (&topic.name, number.into());
+    match served(topic, number) {
         Some(Served::Leader(partition)) => Ok(Arc::clone(partition)),
         Some(Served::Offline(why) | Served::Below(_, why)) => {
             Err(ServiceError::partition_offline(name, number, why))
@@ -272,6 +279,11 @@ pub(crate) fn partition_of(topic: &Topic<Disk>, number: u32) -> Result<Arc<Parti
             Err(ServiceError::new(Fault::UnknownPartition, text))
         }
     }
+}
+
+/// Kafka's clients may say any number, also a negative one.
+fn served(topic: &Topic<Disk>, number: i64) -> Option<&Served<Disk>> {
+    topic.partitions.get(usize::try_from(number).ok()?)
 }
 
 /// All topics by name.

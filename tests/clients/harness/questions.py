@@ -14,6 +14,9 @@ TOPICS = [
     ("same-empty", 1, {}),
     ("same-small", 1, {"max.message.bytes": "1000"}),
     ("same-compacted", 1, {"cleanup.policy": "compact"}),
+    ("same-append", 1, {"message.timestamp.type": "LogAppendTime"}),
+    ("same-numbered", 1, {}),
+    ("same-flagged", 1, {}),
 ]
 # Topic, number of the first record, how many.
 BATCHES = [("same", 0, 5), ("same", 5, 5), ("same", 10, 5)]
@@ -21,6 +24,8 @@ MISSING = "missing"
 # What differs between any two brokers, or any two moments.
 LEFT_OUT = {"throttleTimeMs", "clusterId", "host", "port", "sessionId", "logDir", "usableBytes", "totalBytes", "controllerId", "finalizedFeaturesEpoch"}
 NOBODY = -1
+# A producer id that somebody may have been given.
+NUMBERED = 7
 # What is older than a topic retains may be gone at any moment.
 RECENT = int(time.time() * 1000) - 60_000
 
@@ -126,7 +131,14 @@ ALL = [
     ("PRODUCE", "a_record_without_a_key_on_a_compacted_topic", PRODUCE,
      produce("same-compacted", wire.batch([(RECENT, b"k", b"v", []), (RECENT, None, b"v", [])]))),
     ("PRODUCE", "a_control_batch", PRODUCE, produce("same-empty", batch(attributes=0x20))),
-    ("PRODUCE", "a_gap_in_a_sequence", PRODUCE, produce("same-empty", batch(producer=(-1, 0, 5)))),
+    ("PRODUCE", "a_sequence_without_a_producer", PRODUCE, produce("same-empty", batch(producer=(-1, 0, 5)))),
+    ("PRODUCE", "a_producer_without_a_sequence", PRODUCE, produce("same-empty", batch(producer=(NUMBERED, 0, -1)))),
+    ("PRODUCE", "a_batch_that_comes_again", PRODUCE, produce("same-numbered", batch(producer=(NUMBERED, 0, 0)))),
+    ("PRODUCE", "a_gap_in_a_sequence", PRODUCE, produce("same-numbered", batch(producer=(NUMBERED, 0, 50)))),
+    ("PRODUCE", "times_that_are_out_of_range", PRODUCE,
+     produce("same-empty", wire.batch([(RECENT + at * 86_400_000_000, b"k", b"v", []) for at in range(3)]))),
+    ("PRODUCE", "a_batch_that_gives_itself_the_time_of_appending", PRODUCE, produce("same-flagged", batch(attributes=8))),
+    ("PRODUCE", "the_same_on_a_topic_that_tells_it", PRODUCE, produce("same-append", batch(attributes=8))),
 
     ("FETCH", "from_the_beginning", FETCH, fetch("same", 0)),
     ("FETCH", "in_the_middle_of_a_batch", FETCH, fetch("same", 7)),

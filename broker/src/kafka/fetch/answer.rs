@@ -111,7 +111,15 @@ impl Answering {
             },
         };
         let error_code = error.kafka();
-        let mut refused = PartitionData { error_code, ..nothing };
+        // Where Kafka finds out only as it reads, it tells of no transactions, and not that there are none.
+        let is_late = matches!(
+            error_code,
+            KafkaError::OFFSET_OUT_OF_RANGE
+                | KafkaError::FENCED_LEADER_EPOCH
+                | KafkaError::UNKNOWN_LEADER_EPOCH
+        );
+        let aborted_transactions = (!is_late).then(Vec::new);
+        let mut refused = PartitionData { error_code, aborted_transactions, ..nothing };
         if let Some(found) = found
             && error_code == KafkaError::FENCED_LEADER_EPOCH
             && self.asked.version >= VERSION_OF_ENDPOINTS

@@ -167,8 +167,7 @@ impl Sitting {
     ) -> Option<Want> {
         let slot = self.session.slot(number)?;
         let topic = topic_of(engine, slot);
-        let wanted = u32::try_from(slot.partition).unwrap_or(u32::MAX);
-        let partition = topic.and_then(|topic| topics::readable_of(&topic, wanted));
+        let partition = topic.and_then(|topic| topics::readable_of(&topic, slot.partition));
         let key = partition.as_ref().ok().map(|partition| partition.key);
         if slot.kept.key != key {
             slot.kept.key = key;
