@@ -72,6 +72,18 @@ impl<L: LoopLocal> ChannelHandlerContext<'_, L> {
         self.outbound.has_room_beside(self.queue, self.limits)
     }
 
+    /// Whether the outbound bytes, those of this very call included, are below the low water marks. A stage that sends
+    /// of its own accord stops here, so that it leaves room for answers.
+    pub fn is_low(&self) -> bool {
+        self.outbound.is_low_beside(self.queue, self.limits)
+    }
+
+    /// Calls [`channel_woken`](crate::ChannelInboundHandler::channel_woken) when the socket has taken so much that
+    /// [`is_low`](Self::is_low) holds again. For a stage that has just found that it does not.
+    pub fn wake_when_low(&mut self) {
+        self.stage.waits_for_low = true;
+    }
+
     /// Hands bytes to the next inbound stage.
     pub fn fire_channel_read(&mut self, bytes: BytesMut) {
         self.forwarded.append(ReadBuf::new(bytes, false));

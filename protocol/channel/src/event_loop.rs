@@ -367,6 +367,8 @@ impl<L: LoopLocal> EventLoop<L> {
     fn begin_shutdown(&mut self, deadline: Instant) {
         let deadline = self.shutdown.map_or(deadline, |earlier| earlier.min(deadline));
         self.shutdown = Some(deadline);
+        // Whoever was woken by a message before this may have last words.
+        self.run_woken();
         for token in self.entries.tokens() {
             match self.entries.get_mut(token) {
                 Some(Entry::Connection(served)) => {

@@ -170,6 +170,8 @@ pub(crate) struct StageState {
     pub(crate) paused: bool,
     /// Input that was left comes again without any more having arrived.
     pub(crate) rerun: bool,
+    /// It is to be woken when the outbound buffer is down to its low marks.
+    pub(crate) waits_for_low: bool,
     pub(crate) deadline: Option<std::time::Instant>,
 }
 

@@ -5,7 +5,7 @@
 //!   received bytes --> [ Codec ] --> [ Service ]-> Responder::none     no answer is wanted
 //!                                              +-> Responder::later    Reply ~~> any thread ~~> mailbox, wake
 //!   sent bytes     <-- [ Codec ] <-- slots (in order) or straight <------------------------------+
-//!                       encode
+//!                       encode <---- Service::next_push     what answers nothing, below the low water marks
 //! ```
 
 mod mailbox;
@@ -79,6 +79,13 @@ pub trait Service<L: LoopLocal>: Send + 'static {
         true
     }
 
+    /// The next frame that answers no request, if there is one that may go now. Asked when the channel was read or woken
+    /// ([`Channel::wake`](crate::Channel::wake)), again and again while what waits for the socket is below the low water
+    /// marks; and once more when it is again. So what a service has to push waits with the service.
+    fn next_push(&mut self, _local: &mut L) -> Option<Self::Response> {
+        None
+    }
+
     /// The channel has ended. Replies that are still out reach nobody.
     fn closed(&mut self, _local: &mut L) {}
 }
@@ -135,6 +142,57 @@ impl<C: Codec, S> RequestHandler<C, S> {
         self.in_flight < limits.in_flight_max.min(C::IN_FLIGHT_MAX)
             && self.in_flight_bytes < limits.in_flight_bytes_max
             && ctx.is_writable()
+    }
+
+    /// Takes what the service has to push, up to the low water marks: requests are read up to the high ones, so that a
+    /// stream without end does not keep its own channel's requests from being read.
+    fn take_pushes<L: LoopLocal>(
+        &mut self,
+        ctx: &mut ChannelHandlerContext<'_, L>,
+    ) -> Result<(), ChannelError>
+    where
+        S: Service<L, Response = C::Response>,
+    {
+        while ctx.is_low() {
+            let Some(frame) = self.service.next_push(ctx.local) else { return Ok(()) };
+            self.codec.encode(frame, ctx.queue)?;
+        }
+        ctx.wake_when_low();
+        Ok(())
+    }
+
+    /// Calls the service with every whole request, while there is room.
+    fn take_requests<L: LoopLocal>(
+        &mut self,
+        ctx: &mut ChannelHandlerContext<'_, L>,
+        input: &mut ReadBuf,
+    ) -> Result<(), ChannelError>
+    where
+        S: Service<L, Request = C::Request, Response = C::Response>,
+    {
+        while !input.is_empty() {
+            if !self.has_room(ctx) || !self.service.poll_ready(ctx.local) {
+                ctx.pause_reading();
+                return Ok(());
+            }
+            let before = input.len();
+            let Some(request) = self.codec.decode(input)? else { return Ok(()) };
+            let size = before - input.len();
+            if size == 0 {
+                return Err(ChannelError::internal("the codec has made a request of no bytes"));
+            }
+            let mut outcome = Outcome::Dropped;
+            // Slots are numbered from the beginning of the channel; the next one is behind all that wait.
+            let slot = self.first_slot + self.slots.len() as u64;
+            let responder = Responder::new(&mut outcome, &self.mailbox, slot, size);
+            self.service.call(ctx.local, request, responder);
+            self.note(outcome, size, ctx.queue)?;
+        }
+        // No more room: then the socket need not even be read.
+        if !self.has_room(ctx) {
+            ctx.pause_reading();
+        }
+        Ok(())
     }
 
     /// Goes on with the input, if it was left because there was no room.
@@ -263,35 +321,14 @@ where
         ctx: &mut ChannelHandlerContext<'_, L>,
         input: &mut ReadBuf,
     ) -> Result<(), ChannelError> {
-        while !input.is_empty() {
-            if !self.has_room(ctx) || !self.service.poll_ready(ctx.local) {
-                ctx.pause_reading();
-                return Ok(());
-            }
-            let before = input.len();
-            let Some(request) = self.codec.decode(input)? else { return Ok(()) };
-            let size = before - input.len();
-            if size == 0 {
-                return Err(ChannelError::internal("the codec has made a request of no bytes"));
-            }
-            let mut outcome = Outcome::Dropped;
-            // Slots are numbered from the beginning of the channel; the next one is behind all that wait.
-            let slot = self.first_slot + self.slots.len() as u64;
-            let responder = Responder::new(&mut outcome, &self.mailbox, slot, size);
-            self.service.call(ctx.local, request, responder);
-            self.note(outcome, size, ctx.queue)?;
-        }
-        // No more room: then the socket need not even be read.
-        if !self.has_room(ctx) {
-            ctx.pause_reading();
-        }
-        Ok(())
+        self.take_requests(ctx, input)?;
+        self.take_pushes(ctx)
     }
 
     fn channel_woken(&mut self, ctx: &mut ChannelHandlerContext<'_, L>) -> Result<(), ChannelError> {
         self.take_letters(ctx.queue)?;
         self.resume_if_room(ctx);
-        Ok(())
+        self.take_pushes(ctx)
     }
 
     fn channel_writability_changed(
@@ -299,7 +336,7 @@ where
         ctx: &mut ChannelHandlerContext<'_, L>,
     ) -> Result<(), ChannelError> {
         self.resume_if_room(ctx);
-        Ok(())
+        self.take_pushes(ctx)
     }
 
     fn channel_inactive(&mut self, ctx: &mut ChannelHandlerContext<'_, L>, _cause: &CloseCause) {

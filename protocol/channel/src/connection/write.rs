@@ -22,6 +22,9 @@ impl<L: LoopLocal> Connection<L> {
             let (stages, mut around) = connection.split(host);
             stages.flush(&mut around)?;
             connection.send(host)?;
+            if connection.outbound.is_low(&host.limits) && connection.stages.take_waits_for_low() {
+                connection.channel.wake();
+            }
             Ok(())
         });
     }

@@ -87,14 +87,26 @@ impl OutboundBuffer {
             && self.parts.len() + queue.part_count() < limits.outbound_parts_high
     }
 
+    /// Whether all counts are down to their low marks.
+    pub(crate) fn is_low(&self, limits: &ChannelLimits) -> bool {
+        self.bytes <= limits.outbound_bytes_low
+            && self.heap_bytes <= limits.outbound_heap_bytes_high / 2
+            && self.parts.len() <= limits.outbound_parts_high / 2
+    }
+
+    /// Whether all counts are below their low marks, with `queue` on its way here already.
+    pub(crate) fn is_low_beside(&self, queue: &OutboundQueue, limits: &ChannelLimits) -> bool {
+        !self.above_high
+            && self.bytes + queue.len() < limits.outbound_bytes_low
+            && self.heap_bytes + queue.heap_len() < limits.outbound_heap_bytes_high / 2
+            && self.parts.len() + queue.part_count() < limits.outbound_parts_high / 2
+    }
+
     /// Compares the counts with the marks; returns whether the channel is writable, and whether that changed.
     pub(crate) fn update_writability(&mut self, limits: &ChannelLimits) -> (bool, bool) {
         let before = self.above_high;
         if before {
-            let low = self.bytes <= limits.outbound_bytes_low
-                && self.heap_bytes <= limits.outbound_heap_bytes_high / 2
-                && self.parts.len() <= limits.outbound_parts_high / 2;
-            self.above_high = !low;
+            self.above_high = !self.is_low(limits);
         } else {
             self.above_high = self.bytes >= limits.outbound_bytes_high
                 || self.heap_bytes >= limits.outbound_heap_bytes_high

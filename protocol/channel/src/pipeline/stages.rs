@@ -97,6 +97,15 @@ impl<L: LoopLocal> Stages<L> {
         self.want_flush || outbound.any(ChannelOutboundHandler::holds_back)
     }
 
+    /// Whether a stage waits for the outbound buffer to be low; it does not after this.
+    pub(crate) fn take_waits_for_low(&mut self) -> bool {
+        let mut waits = false;
+        for slot in &mut self.slots {
+            waits |= std::mem::take(&mut slot.state.waits_for_low);
+        }
+        waits
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.slots.iter().filter_map(|slot| slot.state.deadline).min()
     }
@@ -424,7 +433,7 @@ impl<L: LoopLocal> Stages<L> {
         if self.names().any(|other| other == name) {
             return Err(ChannelError::internal(format!("the pipeline has a stage `{name}` already")));
         }
-        let state = StageState { name, paused: false, rerun: false, deadline: None };
+        let state = StageState { name, paused: false, rerun: false, waits_for_low: false, deadline: None };
         let takes_input = stage.as_inbound().is_some_and(ChannelInboundHandler::takes_input);
         let inbox = ReadBuf::default();
         let slot = Slot { stage, state, inbox, is_fresh: false, takes_input, told_active: false };

@@ -10,6 +10,7 @@ mod idle;
 mod loopback;
 mod pipeline;
 mod properties;
+mod pushes;
 mod requests;
 mod stages;
 mod turns;
