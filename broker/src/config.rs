@@ -69,6 +69,8 @@ pub struct Config {
     pub connections_max: usize,
     /// `connection.requests.max`: requests in flight above which a connection is not read.
     pub connection_requests_max: usize,
+    /// `connection.subscriptions.max`: subscriptions of one connection.
+    pub connection_subscriptions_max: usize,
     /// `connection.idle.ms`: a connection without traffic for so long is closed.
     pub connection_idle: Duration,
     /// `fetch.max.bytes`: record bytes in one fetch answer, unless its first batch alone is larger.
@@ -122,6 +124,7 @@ impl Config {
             queued_max_bytes: 64 * MIB,
             connections_max: 10_000,
             connection_requests_max: 1024,
+            connection_subscriptions_max: 4096,
             connection_idle: Duration::from_secs(600),
             fetch_max_bytes: 55 * MIB,
             fetch_waiting_max: 100_000,

@@ -11,6 +11,10 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
+    pub(crate) fn sub(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
     /// The count so far.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -30,6 +34,8 @@ pub(crate) struct Counters {
     pub(crate) flushes: Counter,
     /// Records that flush rounds made durable.
     pub(crate) records_flushed: Counter,
+    /// Subscriptions that there are now.
+    pub(crate) subscriptions: Counter,
 }
 
 impl Counters {
@@ -42,6 +48,7 @@ impl Counters {
             ("appends", &self.appends),
             ("flushes", &self.flushes),
             ("records.flushed", &self.records_flushed),
+            ("subscriptions", &self.subscriptions),
         ]
         .into_iter()
         .map(|(name, counter)| (name.to_owned(), counter.get()))

@@ -43,6 +43,9 @@ pub(crate) enum Fault {
     DuplicateSequence,
     InvalidProducerEpoch,
     TransactionsUnsupported,
+    UnknownSubscription,
+    SubscriptionExists,
+    LimitReached,
     // The disk's.
     StorageFull,
     StorageFailed,
@@ -50,6 +53,7 @@ pub(crate) enum Fault {
     // The moment's.
     TooBusy,
     TimedOut,
+    ShuttingDown,
 }
 
 impl ServiceError {
@@ -148,12 +152,17 @@ impl Fault {
             Self::TransactionsUnsupported => {
                 (ErrorCode::TRANSACTIONS_UNSUPPORTED, KafkaError::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
             }
+            // There are none in Kafka's.
+            Self::UnknownSubscription => (ErrorCode::UNKNOWN_SUBSCRIPTION, KafkaError::INVALID_REQUEST),
+            Self::SubscriptionExists => (ErrorCode::SUBSCRIPTION_EXISTS, KafkaError::INVALID_REQUEST),
+            Self::LimitReached => (ErrorCode::LIMIT_REACHED, KafkaError::POLICY_VIOLATION),
             // What Kafka's clients try again.
             Self::StorageFull => (ErrorCode::STORAGE_FULL, KafkaError::KAFKA_STORAGE_ERROR),
             Self::StorageFailed => (ErrorCode::STORAGE_FAILED, KafkaError::KAFKA_STORAGE_ERROR),
             Self::PartitionOffline => (ErrorCode::PARTITION_OFFLINE, KafkaError::KAFKA_STORAGE_ERROR),
             Self::TooBusy => (ErrorCode::TOO_BUSY, KafkaError::REQUEST_TIMED_OUT),
             Self::TimedOut => (ErrorCode::TIMED_OUT, KafkaError::REQUEST_TIMED_OUT),
+            Self::ShuttingDown => (ErrorCode::SHUTTING_DOWN, KafkaError::REQUEST_TIMED_OUT),
         }
     }
 }

@@ -9,11 +9,12 @@ mod produce;
 mod producers;
 mod records;
 mod status;
+mod subscribe;
 mod topics;
 
 use std::sync::Arc;
 
-use folio_channel::{Reply, Responder, Service};
+use folio_channel::{Channel, Reply, Responder, Service};
 use folio_wire::native::frame::HEADER_AT;
 use folio_wire::native::{Answer, ErrorCode, Head, Kind, Request};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Engine;
 use crate::error::ServiceError;
 use crate::service::fetch::Places;
+use crate::service::subscribe::Streams;
 use crate::shard::Shard;
 use codec::{NativeRequest, NativeResponse};
 
@@ -31,11 +33,19 @@ pub(crate) struct NativeService {
     has_produced: bool,
     places: Places,
     waiting: fetch::Waiting,
+    /// Each with the head of the request that began it.
+    streams: Streams<Head>,
 }
 
 impl NativeService {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, has_produced: false, places: Places::default(), waiting: fetch::Waiting::default() }
+    pub(crate) fn new(engine: Arc<Engine>, channel: Channel<Shard>) -> Self {
+        Self {
+            engine,
+            has_produced: false,
+            places: Places::default(),
+            waiting: fetch::Waiting::default(),
+            streams: Streams::new(channel),
+        }
     }
 }
 
@@ -54,7 +64,7 @@ impl Service<Shard> for NativeService {
         };
         match kind {
             // `supported` never says so of a request.
-            Kind::Unsupported => drop(reply),
+            Kind::Unsupported | Kind::Batches | Kind::SubscriptionEnd => drop(reply),
             Kind::Metadata => metadata::call(&self.engine, &request, reply),
             Kind::TopicCreate => topics::create(&self.engine, &request, reply),
             Kind::TopicList => topics::list(&self.engine, &request, reply),
@@ -73,6 +83,9 @@ impl Service<Shard> for NativeService {
             Kind::InitProducer => producers::init(&self.engine, &request, reply),
             Kind::DescribeProducers => producers::describe(&self.engine, &request, reply),
             Kind::Status => status::call(&self.engine, &request, reply),
+            Kind::Subscribe => subscribe::subscribe(shard, &mut self.streams, &request, reply),
+            Kind::Credit => subscribe::credit(&mut self.streams, &request, reply),
+            Kind::Unsubscribe => subscribe::unsubscribe(shard, &mut self.streams, &request, reply),
         }
     }
 
@@ -80,8 +93,13 @@ impl Service<Shard> for NativeService {
         !(self.has_produced && self.engine.pressure.is_on())
     }
 
+    fn next_push(&mut self, shard: &mut Shard) -> Option<NativeResponse> {
+        subscribe::frame(self.streams.next(shard)?)
+    }
+
     fn closed(&mut self, shard: &mut Shard) {
         self.waiting.forget(shard);
+        self.streams.close(shard);
     }
 }
 

@@ -5,4 +5,5 @@ pub(crate) mod fetch;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod producers;
+pub(crate) mod subscribe;
 pub(crate) mod topics;

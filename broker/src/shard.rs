@@ -34,7 +34,7 @@ pub(crate) enum LoopMessage {
     Failed,
     /// A watcher of this loop is gone.
     Unwatch(WatcherId),
-    /// The broker is ending: fetches wait for nothing any more.
+    /// The broker is ending: fetches wait for nothing any more, and subscriptions end.
     Drain,
 }
 
@@ -119,9 +119,10 @@ pub(crate) struct Shard {
     in_lane: HashMap<PartitionKey, usize>,
     produces: Purgatory<WaitingProduce>,
     fetches: Purgatory<WaitingFetch>,
-    /// Who watches partitions between its fetches.
+    /// Who watches partitions between its fetches, or has subscribed to them.
     pub(crate) standing: Standing,
-    is_draining: bool,
+    /// The broker is ending: nobody waits for records any more.
+    pub(crate) is_draining: bool,
 }
 
 impl Shard {
@@ -384,9 +385,13 @@ impl LoopLocal for Shard {
                 self.advanced(std::slice::from_ref(&partition));
             }
             LoopMessage::Unwatch(watcher) => self.standing.remove(watcher),
-            LoopMessage::Failed => self.fail_all(),
+            LoopMessage::Failed => {
+                self.fail_all();
+                self.standing.wake_channels();
+            }
             LoopMessage::Drain => {
                 self.is_draining = true;
+                self.standing.wake_channels();
                 let mut fetches = Vec::new();
                 self.fetches.drain(&mut fetches);
                 fetches.into_iter().for_each(|waiting| self.answer_fetch(waiting));

@@ -1,5 +1,5 @@
 //! Watches that outlive a request: who reads the same partitions again and again is told which of them have moved, also
-//! between its requests, and need not look at all of them each time.
+//! between its requests, and need not look at all of them each time. Who has no requests has its channel woken.
 //!
 //! A watch tells of one movement and is over; whoever has looked at the partition since sets the next one. So a watcher
 //! that nobody comes back to costs nothing after that, however much is appended.
@@ -9,10 +9,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use folio_channel::Channel;
 use slab::Slab;
 
 use crate::partition::PartitionKey;
 use crate::purgatory::Ticket;
+use crate::shard::Shard;
 
 /// Names a watcher of one event loop; never used again after it has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,15 +40,31 @@ struct Watcher {
     moved: Vec<u32>,
     /// The request that waits for one to move.
     parked: Option<Ticket>,
+    /// Woken when one has moved.
+    channel: Option<Channel<Shard>>,
 }
 
 impl Standing {
     /// A watcher of nothing yet.
     pub(crate) fn add(&mut self) -> WatcherId {
+        self.insert(None)
+    }
+
+    /// A watcher of nothing yet, whose channel is woken when something has moved.
+    pub(crate) fn add_channel(&mut self, channel: Channel<Shard>) -> WatcherId {
+        self.insert(Some(channel))
+    }
+
+    fn insert(&mut self, channel: Option<Channel<Shard>>) -> WatcherId {
         let serial = self.next_serial;
         self.next_serial += 1;
-        let watcher = Watcher { serial, watches: HashMap::new(), moved: Vec::new(), parked: None };
+        let watcher = Watcher { serial, watches: HashMap::new(), moved: Vec::new(), parked: None, channel };
         WatcherId { slot: self.watchers.insert(watcher), serial }
+    }
+
+    /// Something has happened that concerns everybody: wakes all channels.
+    pub(crate) fn wake_channels(&self) {
+        self.watchers.iter().filter_map(|(_, watcher)| watcher.channel.as_ref()).for_each(Channel::wake);
     }
 
     /// Ends a watcher with all its watches.
@@ -89,7 +107,10 @@ impl Standing {
             watcher.watches.remove(&number);
             match watcher.parked {
                 Some(ticket) => waiting.push((id, ticket, number)),
-                None => watcher.moved.push(number),
+                None => {
+                    watcher.moved.push(number);
+                    watcher.channel.iter().for_each(Channel::wake);
+                }
             }
         }
         waiting

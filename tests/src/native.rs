@@ -1,6 +1,8 @@
 //! A peer that speaks the native protocol by hand, so that a claim decides what stands on the wire and when.
 
-use std::collections::BTreeMap;
+mod subscriber;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ use folio_wire::native::{Flags, Head, Message, Preface, Request, decode_frame, e
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use subscriber::Push;
+
 /// One connection; prefaces have gone both ways.
 #[derive(Debug)]
 pub struct Peer {
@@ -25,6 +29,10 @@ pub struct Peer {
     correlation: u32,
     /// Answers that have overtaken the one that was waited for.
     overtaking: BTreeMap<u32, Vec<u8>>,
+    /// Frames that answer nothing, and came while an answer was waited for.
+    pushed: VecDeque<Vec<u8>>,
+    /// The correlation ids with which subscriptions were begun.
+    subscribed: BTreeMap<u32, u32>,
 }
 
 /// The names of a request that was sent: its answer is asked for with it.
@@ -55,7 +63,15 @@ impl Peer {
         let mut preface = [0; PREFACE_SIZE];
         stream.read_exact(&mut preface).expect("a preface comes");
         let preface = Preface::decode(&preface).expect("it is one").expect("it is whole");
-        Self { stream, preface, received: Vec::new(), correlation: 0, overtaking: BTreeMap::new() }
+        Self {
+            stream,
+            preface,
+            received: Vec::new(),
+            correlation: 0,
+            overtaking: BTreeMap::new(),
+            pushed: VecDeque::new(),
+            subscribed: BTreeMap::new(),
+        }
     }
 
     /// What the other side said of itself.
@@ -127,8 +143,12 @@ impl Peer {
                 break frame;
             }
             let frame = self.answer(LIMIT).expect("an answer comes");
-            let correlation =
-                decode_frame(&frame, u32::MAX).ok().flatten().expect("a frame").head.correlation;
+            let Head { correlation, flags, .. } =
+                decode_frame(&frame, u32::MAX).ok().flatten().expect("a frame").head;
+            if flags.contains(Flags::PUSHED) {
+                self.pushed.push_back(frame);
+                continue;
+            }
             assert!(self.overtaking.insert(correlation, frame).is_none(), "{correlation} is answered twice");
         };
         let frame = decode_frame(&frame, u32::MAX).ok().flatten().expect("it was one just now");

@@ -22,6 +22,7 @@ use folio_wire::kafka::KafkaError;
 use folio_wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use folio_wire::kafka::metadata::MetadataResponse;
 use folio_wire::native::produce::Acks as NativeAcks;
+use folio_wire::native::subscribe::SubscribeFrom;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const OUT_OF_ORDER: u16 = ErrorCode::OUT_OF_ORDER_SEQUENCE.number();
@@ -65,6 +66,7 @@ effects! {
     "queued.max.bytes" who_holds_the_most_of_too_much_is_closed
     "connections.max" one_connection_too_many_is_closed
     "connection.requests.max" one_request_too_many_waits
+    "connection.subscriptions.max" one_subscription_too_many_is_refused
     "connection.idle.ms" an_idle_connection_is_closed
     "fetch.max.bytes" an_answer_holds_no_more_records
     "fetch.waiting.max" one_fetch_too_many_does_not_wait
@@ -473,6 +475,20 @@ fn one_fetch_too_many_does_not_wait() {
     };
     assert!(waits("1"));
     assert!(!waits("0"));
+}
+
+fn one_subscription_too_many_is_refused() {
+    for most in [0, 3] {
+        let rig = Served::with_topic(&[("connection.subscriptions.max", &most.to_string())]);
+        let mut peer = rig.peer();
+        let mut subscribe = |number| peer.subscribe(number, "t", SubscribeFrom::Earliest, 1);
+        for number in 0..most {
+            assert_eq!(subscribe(number).error, ErrorCode::NONE);
+        }
+        let refused = subscribe(most);
+        assert_eq!(refused.error, ErrorCode::LIMIT_REACHED);
+        assert!(refused.message.unwrap().contains("connection.subscriptions.max"));
+    }
 }
 
 fn a_batch_that_unpacks_to_more_is_refused() {

@@ -235,9 +235,9 @@ fn protocols(
 ) -> ProtocolTable<Shard> {
     let native = {
         let engine = Arc::clone(engine);
-        initializer::<Shard, _>(move |_, pipeline| {
+        initializer::<Shard, _>(move |channel, pipeline| {
             let codec = NativeCodec::new(engine.config.frame_max_bytes);
-            let service = NativeService::new(Arc::clone(&engine));
+            let service = NativeService::new(Arc::clone(&engine), channel.clone());
             pipeline.add_last("requests", Stage::inbound(RequestHandler::new(codec, service)));
             Ok(())
         })

@@ -185,6 +185,11 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "1 or more"
     ),
     key!(
+        "connection.subscriptions.max",
+        connection_subscriptions_max,
+        "Subscriptions of one connection; one more is refused."
+    ),
+    key!(
         "connection.idle.ms",
         connection_idle,
         "Milliseconds without traffic after which a connection is closed."

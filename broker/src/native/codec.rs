@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use folio_channel::{ChannelError, Codec, OutboundQueue, ReadBuf};
 use folio_mapped::MapSlice;
 use folio_wire::native::preface::PREFACE_SIZE;
-use folio_wire::native::{Flags, Head, Preface, decode_frame, encode_frame};
+use folio_wire::native::{Flags, Head, Message, Preface, decode_frame, encode_frame};
 use serde::Serialize;
 
 /// One request as it came. Its record bytes are its own, so that a produce needs no copy.
@@ -41,6 +41,19 @@ impl NativeResponse {
         encode_frame(&mut front, head.answer(), header, record_bytes)
             .map_err(|e| ChannelError::internal(e.to_string()))?;
         Ok(Self { front, records })
+    }
+
+    /// Something that is pushed, with these record bytes behind its header.
+    pub(crate) fn pushed<T: Message + Serialize>(
+        asked: Head,
+        header: &T,
+        records: Option<MapSlice>,
+    ) -> Result<Self, ChannelError> {
+        let mut front = BytesMut::new();
+        let record_bytes = records.as_ref().map_or(0, MapSlice::len);
+        encode_frame(&mut front, asked.pushed::<T>(), header, record_bytes)
+            .map_err(|e| ChannelError::internal(e.to_string()))?;
+        Ok(Self { front, records: records.into_iter().collect() })
     }
 }
 

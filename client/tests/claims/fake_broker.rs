@@ -336,7 +336,13 @@ impl<'a> Connection<'a> {
                 unreachable!("claims about these are made with a real broker")
             }
             Kind::InitProducer => encode(head, &self.init_producer(error), &[]),
-            Kind::Unsupported | Kind::DescribeProducers => unreachable!("nobody asks for that"),
+            Kind::Unsupported
+            | Kind::DescribeProducers
+            | Kind::Subscribe
+            | Kind::Batches
+            | Kind::Credit
+            | Kind::Unsubscribe
+            | Kind::SubscriptionEnd => unreachable!("nobody asks for that"),
         }
     }
 

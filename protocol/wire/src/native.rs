@@ -18,6 +18,7 @@ pub mod produce;
 pub mod producers;
 pub mod records;
 pub mod status;
+pub mod subscribe;
 pub mod topics;
 
 pub use error_code::ErrorCode;

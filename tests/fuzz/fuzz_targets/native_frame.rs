@@ -18,6 +18,10 @@ use folio_wire::native::producers::{
 };
 use folio_wire::native::records::{RecordsDeleteAnswerV1, RecordsDeleteRequestV1};
 use folio_wire::native::status::{StatusAnswerV1, StatusRequestV1};
+use folio_wire::native::subscribe::{
+    BatchesV1, CreditAnswerV1, CreditRequestV1, SubscribeAnswerV1, SubscribeRequestV1, SubscriptionEndV1,
+    UnsubscribeAnswerV1, UnsubscribeRequestV1,
+};
 use folio_wire::native::topics::{
     PartitionsCreateAnswerV1, PartitionsCreateRequestV1, TopicCreateAnswerV1, TopicCreateRequestV1, TopicDeleteAnswerV1, TopicDeleteRequestV1, TopicDescribeAnswerV1,
     TopicDescribeRequestV1, TopicListAnswerV1, TopicListRequestV1,
@@ -37,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(Some(frame)) = decode_frame(&bytes, FRAME_MAX) else { return };
     assert!(frame.size() <= bytes.len());
     assert_eq!(frame.records.len() + frame.records_at(), frame.size());
-    if let Ok(kind) = Kind::supported(frame.head.kind, frame.head.version) {
+    if let Some(kind) = Kind::from_number(frame.head.kind) {
         read(kind, &frame);
     }
 });
@@ -116,5 +120,19 @@ fn read(kind: Kind, frame: &Frame<'_>) {
             drop(frame.header::<StatusRequestV1>());
             drop(frame.header::<StatusAnswerV1>());
         }
+        Kind::Subscribe => {
+            drop(frame.header::<SubscribeRequestV1<'_>>());
+            drop(frame.header::<SubscribeAnswerV1>());
+        }
+        Kind::Batches => drop(frame.header::<BatchesV1>()),
+        Kind::Credit => {
+            drop(frame.header::<CreditRequestV1>());
+            drop(frame.header::<CreditAnswerV1>());
+        }
+        Kind::Unsubscribe => {
+            drop(frame.header::<UnsubscribeRequestV1>());
+            drop(frame.header::<UnsubscribeAnswerV1>());
+        }
+        Kind::SubscriptionEnd => drop(frame.header::<SubscriptionEndV1>()),
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Found {
     pub(crate) slice: Option<MapSlice>,
     /// The reader's place once it has the slice.
     cursor: Cursor,
+    /// The offset behind the slice; without one, the offset that was asked for.
+    pub(crate) next_offset: Offset,
     pub(crate) high_watermark: Offset,
     pub(crate) log_start: Offset,
     pub(crate) leader_epoch: LeaderEpoch,
@@ -79,10 +81,11 @@ pub(super) struct Room {
 }
 
 impl Found {
-    fn nothing(log: &Log<Disk>) -> Self {
+    fn nothing(log: &Log<Disk>, offset: Offset) -> Self {
         Self {
             slice: None,
             cursor: Cursor::default(),
+            next_offset: offset,
             high_watermark: log.high_watermark(),
             log_start: log.log_start(),
             leader_epoch: log.leader_epoch(),
@@ -106,7 +109,8 @@ impl Want {
             Err(error) => return Some(Err(error.clone())),
         };
         let log = &partition.log;
-        let refused = |error| Some(Ok(Found { error: Some(error), ..Found::nothing(log) }));
+        let nothing = || Found::nothing(log, self.offset);
+        let refused = |error| Some(Ok(Found { error: Some(error), ..nothing() }));
         if let Err(error) = partition.check_reader(self.leader_epoch) {
             return refused(error);
         }
@@ -115,7 +119,7 @@ impl Want {
         }
         match self.diverging(partition) {
             Ok(None) => {}
-            Ok(diverging) => return Some(Ok(Found { diverging, ..Found::nothing(log) })),
+            Ok(diverging) => return Some(Ok(Found { diverging, ..nothing() })),
             Err(error) => return refused(error),
         }
         let mut cursor = *self.place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,8 +127,8 @@ impl Want {
             Ok(Read::Cold) => None,
             Ok(Read::Ready(fetched)) => {
                 let (high_watermark, log_start) = (fetched.high_watermark, fetched.log_start);
-                let slice = fetched.slice;
-                let found = Found { slice, cursor, high_watermark, log_start, ..Found::nothing(log) };
+                let (slice, next_offset) = (fetched.slice, fetched.next_offset);
+                let found = Found { slice, cursor, next_offset, high_watermark, log_start, ..nothing() };
                 Some(Ok(self.fitted(found, room)))
             }
             Err(error) => refused(ServiceError::of_read(&error)),

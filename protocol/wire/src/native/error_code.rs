@@ -45,6 +45,8 @@ error_table! {
     32 PARTITION_OFFLINE       final "partition offline";
     33 INVALID_PRODUCER_EPOCH  final "invalid producer epoch";
     34 TRANSACTIONS_UNSUPPORTED final "transactions are not supported";
+    35 UNKNOWN_SUBSCRIPTION    final "unknown subscription";
+    36 SUBSCRIPTION_EXISTS     final "subscription exists";
     40 INVALID_GROUP           final "invalid group id";
     41 UNKNOWN_GROUP           final "unknown group";
     42 GROUP_NOT_EMPTY         final "group has members";

@@ -37,7 +37,7 @@ impl Flags {
     pub const NONE: Self = Self(0);
     /// An answer to the request of the same correlation id.
     pub const ANSWER: Self = Self(1);
-    /// Belongs to the open request of that correlation id and answers nothing.
+    /// Belongs to what the request of that correlation id began, and answers nothing.
     pub const PUSHED: Self = Self(2);
     /// A request that wants no answer.
     pub const NO_ANSWER: Self = Self(4);
@@ -89,6 +89,13 @@ impl Head {
     #[must_use]
     pub const fn request<M: Message>(correlation: u32) -> Self {
         Self { kind: M::KIND.number(), version: M::VERSION, flags: Flags::NONE, correlation }
+    }
+
+    /// The head of something that is pushed, and belongs to the request with this head.
+    #[must_use]
+    pub const fn pushed<M: Message>(self) -> Self {
+        let Self { correlation, .. } = self;
+        Self { kind: M::KIND.number(), version: M::VERSION, flags: Flags::PUSHED, correlation }
     }
 
     /// The head of the answer to a request with this head.

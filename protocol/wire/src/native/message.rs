@@ -62,6 +62,16 @@ pub enum Kind {
     DescribeProducers = 20,
     /// How the broker is.
     Status = 32,
+    /// Begins a subscription.
+    Subscribe = 40,
+    /// Pushed: record batches of a subscription.
+    Batches = 41,
+    /// Gives a subscription more credit.
+    Credit = 42,
+    /// Ends a subscription.
+    Unsubscribe = 43,
+    /// Pushed: a subscription has ended.
+    SubscriptionEnd = 44,
 }
 
 impl Kind {
@@ -83,6 +93,11 @@ impl Kind {
         (Self::InitProducer, 1, 1),
         (Self::DescribeProducers, 1, 1),
         (Self::Status, 1, 1),
+        (Self::Subscribe, 1, 1),
+        (Self::Batches, 1, 1),
+        (Self::Credit, 1, 1),
+        (Self::Unsubscribe, 1, 1),
+        (Self::SubscriptionEnd, 1, 1),
     ];
 
     /// The number on the wire.
@@ -97,6 +112,12 @@ impl Kind {
         Self::ALL.iter().map(|&(kind, ..)| kind).find(|kind| kind.number() == number)
     }
 
+    /// Whether it is something that is asked for; the others only ever come.
+    #[must_use]
+    pub const fn is_request(self) -> bool {
+        !matches!(self, Self::Unsupported | Self::Batches | Self::SubscriptionEnd)
+    }
+
     /// The largest header, in bytes, of a request of this kind: what names one topic needs little.
     #[must_use]
     pub const fn request_header_max(self) -> u32 {
@@ -108,7 +129,12 @@ impl Kind {
             | Self::PartitionsCreate
             | Self::InitProducer
             | Self::DescribeProducers
-            | Self::Status => 4 << 10,
+            | Self::Status
+            | Self::Subscribe
+            | Self::Batches
+            | Self::Credit
+            | Self::Unsubscribe
+            | Self::SubscriptionEnd => 4 << 10,
             Self::RecordsDelete
             | Self::Unsupported
             | Self::Metadata
@@ -123,7 +149,7 @@ impl Kind {
     /// # Errors
     /// The answer: the versions that there are, 0 and 0 when the kind is unknown.
     pub fn supported(number: u16, version: u8) -> Result<Self, UnsupportedV1> {
-        let known = Self::ALL.iter().find(|(kind, ..)| kind.number() == number && *kind != Self::Unsupported);
+        let known = Self::ALL.iter().find(|(kind, ..)| kind.number() == number && kind.is_request());
         match known {
             Some(&(kind, lowest, highest)) if (lowest..=highest).contains(&version) => Ok(kind),
             Some(&(_, lowest, highest)) => Err(UnsupportedV1::new(number, lowest, highest)),

@@ -16,6 +16,7 @@ use super::produce::*;
 use super::producers::*;
 use super::records::*;
 use super::status::*;
+use super::subscribe::*;
 use super::topics::*;
 use super::*;
 
@@ -184,6 +185,7 @@ fn every_message_is_as_drawn() {
     assert_eq!(golden(&answer), format!("000000{one}1200000200000000000000"));
 
     settings_are_as_drawn(one);
+    subscriptions_are_as_drawn();
 
     for (acks, number) in [(Acks::None, "00"), (Acks::One, "01"), (Acks::All, "02")] {
         let entries = vec![ProduceEntryV1 { topic: "t", partition: 1, record_bytes: 3 }];
@@ -269,6 +271,63 @@ fn every_message_is_as_drawn() {
     let expected =
         format!("000000{}{numbers}{}{}0400000005000000{one}{counter}", text("v"), text("d"), text("r"));
     assert_eq!(golden(&answer), expected);
+}
+
+fn subscriptions_are_as_drawn() {
+    for (from, expected) in [
+        (SubscribeFrom::Earliest, "00000000"),
+        (SubscribeFrom::Latest, "01000000"),
+        (SubscribeFrom::Offset(-2), "02000000feffffffffffffff"),
+    ] {
+        let request = SubscribeRequestV1 {
+            subscription: 7,
+            topic: "t",
+            partition: 1,
+            from,
+            leader_epoch: -1,
+            credit: u64::MAX - 1,
+        };
+        let expected = format!("07000000{}01000000{expected}fffffffffeffffffffffffff", text("t"));
+        assert_eq!(golden(&request), expected);
+    }
+    let answer = SubscribeAnswerV1 {
+        error: ErrorCode::NONE,
+        message: None,
+        offset: 1,
+        high_watermark: 2,
+        log_start: 3,
+        leader_epoch: 4,
+    };
+    let three = "010000000000000002000000000000000300000000000000";
+    assert_eq!(golden(&answer), format!("000000{three}04000000"));
+    let batches = BatchesV1 { subscription: 7, high_watermark: 1, log_start: 2, leader_epoch: 3 };
+    assert_eq!(golden(&batches), "070000000100000000000000020000000000000003000000");
+
+    assert_eq!(golden(&CreditRequestV1 { subscription: 7, add: 8 }), "070000000800000000000000");
+    let answer = CreditAnswerV1 { error: ErrorCode::UNKNOWN_SUBSCRIPTION, message: None, credit: 9 };
+    assert_eq!(golden(&answer), "2300000900000000000000");
+    assert_eq!(golden(&UnsubscribeRequestV1 { subscription: 7 }), "07000000");
+    let answer = UnsubscribeAnswerV1 { error: ErrorCode::NONE, message: None, next_offset: -1 };
+    assert_eq!(golden(&answer), "000000ffffffffffffffff");
+    let end = SubscriptionEndV1 {
+        subscription: 7,
+        error: ErrorCode::OFFSET_OUT_OF_RANGE,
+        message: Some("m".to_owned()),
+        next_offset: 1,
+        high_watermark: 2,
+        log_start: 3,
+    };
+    assert_eq!(golden(&end), format!("07000000140001{}{three}", text("m")));
+}
+
+#[test]
+fn what_only_ever_comes_cannot_be_asked_for() {
+    for kind in [Kind::Unsupported, Kind::Batches, Kind::SubscriptionEnd] {
+        let refused = Kind::supported(kind.number(), 1).unwrap_err();
+        assert_eq!((refused.lowest, refused.highest), (0, 0), "{kind:?}");
+    }
+    let head = Head::request::<SubscribeRequestV1<'_>>(9).pushed::<BatchesV1>();
+    assert_eq!(head, Head { kind: 41, version: 1, flags: Flags::PUSHED, correlation: 9 });
 }
 
 fn settings_are_as_drawn(one: &str) {
