@@ -16,7 +16,7 @@ fn a_topic_is_changed_and_told_with_its_offsets_and_what_it_sets_itself() {
         "-p",
         "3",
         "--config",
-        "retention.ms=77",
+        "retention.ms=77000000",
         "--config",
         "preallocate=true",
         "--delete-config",
@@ -44,7 +44,7 @@ fn a_topic_is_changed_and_told_with_its_offsets_and_what_it_sets_itself() {
     let setting = |name: &str| settings.iter().find(|one| one["key"] == name).unwrap();
     assert_eq!(
         (&setting("retention.ms")["value"], &setting("retention.ms")["source"]),
-        (&"77".into(), &"topic".into())
+        (&"77000000".into(), &"topic".into())
     );
     assert_eq!(setting("segment.ms")["is_own"], false);
     let told = text(&terminal.done(&["topic", "describe", "t"]));
@@ -59,7 +59,7 @@ fn a_topic_is_changed_and_told_with_its_offsets_and_what_it_sets_itself() {
     assert!(text(&refused.stderr).contains("Not a number of type LONG"), "{}", text(&refused.stderr));
     let few = ["topic", "alter", "t", "-p", "2", "--config", "retention.ms=5"];
     assert_eq!(terminal.run(&few).status.code(), Some(1));
-    assert_eq!(text(&terminal.done(&["config", "get", "retention.ms", "--topic", "t"])), "77\n");
+    assert_eq!(text(&terminal.done(&["config", "get", "retention.ms", "--topic", "t"])), "77000000\n");
 }
 
 #[test]
