@@ -44,6 +44,16 @@ impl Attributes {
         Self(self.0 & !COMPRESSION | compression.id() as u16)
     }
 
+    /// The same of a batch with a delete horizon.
+    pub(crate) const fn with_delete_horizon(self) -> Self {
+        Self(self.0 | DELETE_HORIZON)
+    }
+
+    /// The same of a batch that has none.
+    pub(crate) const fn without_delete_horizon(self) -> Self {
+        Self(self.0 & !DELETE_HORIZON)
+    }
+
     /// How the records are compressed.
     pub const fn compression(self) -> Compression {
         match Compression::from_id(Compression::id_in(self.0)) {
