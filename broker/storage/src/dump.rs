@@ -12,6 +12,7 @@ use folio_record::{Batch, DecompressLimit, LeaderEpoch, Offset, Timestamp};
 use serde::Serialize;
 
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
+use crate::compacted::Compacted;
 use crate::data_dir::TOPICS_NAME;
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::epochs::{EPOCHS_NAME, Epochs};
@@ -26,6 +27,8 @@ use crate::node::{NODE_META_NAME, NodeMeta};
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::partition_files::{PartitionFile, SegmentFile};
 use crate::producers::{Producers, SNAPSHOT_PRODUCERS_MAX};
+use crate::recovery::read_compacted;
+use crate::replacement::Replacement;
 use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
 use crate::slots::{HEADER_SIZE, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, SlotCopy, slot_position};
 
@@ -74,6 +77,10 @@ pub enum Item {
     Partition { dir: PathBuf, partition: String, slot: u32, created_ms: i64 },
     /// A leader epoch of a partition.
     Epoch { dir: PathBuf, epoch: i32, start: i64 },
+    /// How far a partition was compacted.
+    Compacted { file: PathBuf, gaps_below: i64, upto: i64 },
+    /// A replacement of segments that is under way.
+    Replacement { file: PathBuf, base: i64, next_base: i64, log_len: u64, old: Vec<i64> },
     /// A segment of a partition.
     Segment { file: PathBuf, base: i64, bytes: u64 },
     /// A batch of a segment.
@@ -133,6 +140,7 @@ pub enum Item {
         batches: u32,
         min_epoch: i32,
         max_epoch: i32,
+        has_gaps: bool,
         sealed_at_ms: i64,
     },
     /// Something that could not be read, or is not what it should be.
@@ -321,12 +329,31 @@ impl<F: Files> Dump<'_, F> {
             Ok(entries) => entries,
             Err(error) => return self.broken(dir, 0, error),
         };
+        let gaps_below = read_compacted(self.files, dir).unwrap_or_default().gaps_below;
         for entry in entries {
             let path = dir.join(&entry.name);
             match PartitionFile::parse(&entry.name) {
+                Some(PartitionFile::Compacted) => self.envelope(&path, |bytes| {
+                    let Compacted { gaps_below, upto } =
+                        Compacted::decode(bytes).map_err(|error| error.to_string())?;
+                    let (gaps_below, upto) = (gaps_below.get(), upto.get());
+                    Ok(vec![Item::Compacted { file: path.clone(), gaps_below, upto }])
+                }),
+                Some(PartitionFile::Replacement(_)) => self.envelope(&path, |bytes| {
+                    let replacement = Replacement::decode(bytes).map_err(|error| error.to_string())?;
+                    Ok(vec![Item::Replacement {
+                        file: path.clone(),
+                        base: replacement.base.get(),
+                        next_base: replacement.next_base.get(),
+                        log_len: replacement.files[0].len,
+                        old: replacement.old.iter().map(|base| base.get()).collect(),
+                    }])
+                }),
                 Some(PartitionFile::Segment(base, SegmentFile::Log)) => {
                     (self.show)(Item::Segment { file: path.clone(), base: base.get(), bytes: entry.len });
-                    self.batches(&path, base, false, Self::batch);
+                    let footer = Footer::of_segment(self.files, dir, base);
+                    let may_have_gaps = base < gaps_below || footer.is_some_and(|footer| footer.has_gaps);
+                    self.batches(&path, base, may_have_gaps, Self::batch);
                 }
                 Some(PartitionFile::Segment(base, file)) => {
                     if let Some(id) = id {
@@ -495,6 +522,7 @@ impl<F: Files> Dump<'_, F> {
             batches: footer.batches,
             min_epoch: footer.min_epoch.get(),
             max_epoch: footer.max_epoch.get(),
+            has_gaps: footer.has_gaps,
             sealed_at_ms: footer.sealed_at.get(),
         });
     }

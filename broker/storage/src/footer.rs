@@ -6,18 +6,22 @@
 //!  56         64        68      72          76          80          88     92
 //!  | min time | batches | flags | min epoch | max epoch | sealed at | zero | crc(0..92) |
 //! ```
-//! Big-endian; checksums are CRC-32 (IEEE). `log crc32` covers the whole log file, `tail crc32` what lies behind the last
+//! `flags`: 1 where the segment was compacted, so that offsets may be missing in it; `next offset` is the base of the next
+//! segment all the same. Big-endian; checksums are CRC-32 (IEEE). `log crc32` covers the whole log file, `tail crc32` what lies behind the last
 //! entry; what lies before each entry, back to the one ahead of it, is in that entry's `block crc`. Between them they
 //! cover what no checksum of a batch does: its offset, its length, its epoch.
 //!
 //! Invariant: a footer is written only after every batch of the segment was read back and verified, and the log is never
 //! written again. So a log that is not as long as its footer says is damaged.
 
+use std::path::Path;
+
 use folio_record::{LeaderEpoch, Offset, Timestamp};
 
-use crate::files::FileHandle;
+use crate::files::{FileHandle, Files, OpenMode};
 use crate::index::entry_position;
 use crate::layout::{field, put};
+use crate::partition_files::SegmentFile;
 
 /// The contents of a footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Footer {
     pub min_timestamp: Timestamp,
     /// Batches.
     pub batches: u32,
+    /// Offsets may be missing: the segment was compacted.
+    pub has_gaps: bool,
     /// The lowest epoch.
     pub min_epoch: LeaderEpoch,
     /// The highest.
@@ -65,6 +71,7 @@ impl Footer {
         put(&mut bytes, MAX_TIME_OFFSET_AT, &self.max_timestamp_at.get().to_be_bytes());
         put(&mut bytes, MIN_TIME_AT, &self.min_timestamp.get().to_be_bytes());
         put(&mut bytes, BATCHES_AT, &self.batches.to_be_bytes());
+        put(&mut bytes, FLAGS_AT, &(u32::from(self.has_gaps) * HAS_GAPS).to_be_bytes());
         put(&mut bytes, MIN_EPOCH_AT, &self.min_epoch.get().to_be_bytes());
         put(&mut bytes, MAX_EPOCH_AT, &self.max_epoch.get().to_be_bytes());
         put(&mut bytes, SEALED_AT, &self.sealed_at.get().to_be_bytes());
@@ -93,11 +100,12 @@ impl Footer {
             max_timestamp_at: Offset::new(long(MAX_TIME_OFFSET_AT)),
             min_timestamp: Timestamp::new(long(MIN_TIME_AT)),
             batches: word(BATCHES_AT),
+            has_gaps: word(FLAGS_AT) & HAS_GAPS != 0,
             min_epoch: epoch(MIN_EPOCH_AT),
             max_epoch: epoch(MAX_EPOCH_AT),
             sealed_at: Timestamp::new(long(SEALED_AT)),
         };
-        // A flag, or anything else that is not drawn here, says that it is not what this build makes.
+        // Another flag, or anything else that is not drawn here, says that it is not what this build makes.
         (*bytes == footer.encode()).then_some(footer)
     }
 
@@ -113,6 +121,12 @@ impl Footer {
         Ok(footer)
     }
 
+    /// The footer of the segment at `base` of a log, if it has one that can be read.
+    pub(crate) fn of_segment<F: Files>(files: &F, dir: &Path, base: Offset) -> Option<Self> {
+        let index = files.open(&SegmentFile::OffsetIndex.path(dir, base), OpenMode::Read).ok()?;
+        Self::read(&index, index.len().ok()?).ok()?
+    }
+
     /// Where it lies in its index: behind the last entry.
     pub fn lies_at(&self) -> u64 {
         entry_position(self.entries)
@@ -122,6 +136,7 @@ impl Footer {
 /// Bytes of a footer.
 pub const FOOTER_SIZE: usize = 96;
 
+const HAS_GAPS: u32 = 1;
 const FOOTER_MAGIC: [u8; 4] = *b"LFT1";
 const MAGIC_AT: usize = 0;
 const ENTRIES_AT: usize = 4;
@@ -161,6 +176,7 @@ mod tests {
             max_timestamp_at: Offset::new(150),
             min_timestamp: Timestamp::new(1_600_000_000_000),
             batches: 30,
+            has_gaps: false,
             min_epoch: LeaderEpoch::new(1),
             max_epoch: LeaderEpoch::new(2),
             sealed_at: Timestamp::new(7),
@@ -183,6 +199,18 @@ mod tests {
         expected.extend_from_slice(&crc32fast::hash(&expected).to_be_bytes());
         assert_eq!(footer().encode().to_vec(), expected);
         assert_eq!(Footer::decode(&footer().encode()), Some(footer()));
+        let compacted = Footer { has_gaps: true, ..footer() };
+        assert_eq!(compacted.encode()[68..72], [0, 0, 0, 1]);
+        assert_eq!(Footer::decode(&compacted.encode()), Some(compacted));
+    }
+
+    #[test]
+    fn a_flag_of_a_later_build_is_not_passed_over() {
+        let mut bytes = footer().encode();
+        bytes[71] = 2;
+        let crc = crc32fast::hash(&bytes[..92]);
+        bytes[92..].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(Footer::decode(&bytes), None);
     }
 
     #[test]

@@ -290,8 +290,9 @@ impl Indexer {
             self.entry_pos = pos;
             self.offset_entries += 1;
         }
+        // What a header without records says of their times is no record's.
         let timestamp = header.max_timestamp;
-        if self.max.is_none_or(|max| timestamp > max.timestamp) {
+        if header.count > 0 && self.max.is_none_or(|max| timestamp > max.timestamp) {
             self.max = Some(MaxTimestamp { timestamp, batch: header.base_offset });
         }
         self.last_offset = Some(header.last_offset());

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod clean;
+pub mod compacted;
 pub mod data_dir;
 pub mod dump;
 pub mod envelope;
@@ -20,6 +21,7 @@ pub mod producers;
 pub mod quarantine;
 pub mod recovery;
 pub mod repair;
+pub mod replacement;
 mod scan;
 pub mod slots;
 pub mod trash;
@@ -29,7 +31,8 @@ pub mod verify;
 pub use data_dir::{DataDir, DataDirOptions, OpenError, OpenReport};
 pub use files::Files;
 pub use log::{
-    AppendError, Appended, AppendedRange, Cursor, Fetched, Log, LogOptions, LogWriter, Mode, Read, ReadError,
-    Rotten, Sealed, Tail, TimeHit, Touch, Visibility,
+    AppendError, Appended, AppendedRange, Compacting, Compaction, CompactionOptions, CompactionReport,
+    Cursor, Dirty, DirtyRatio, Fetched, Log, LogOptions, LogWriter, Mode, Progress, Read, ReadError, Rotten,
+    Sealed, Tail, TimeHit, Touch, Visibility,
 };
 pub use producers::{ActiveProducer, Producers, SequenceError};

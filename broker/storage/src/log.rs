@@ -9,6 +9,7 @@
 
 mod active;
 mod append;
+mod compact;
 mod lookup;
 mod mend;
 mod producers;
@@ -23,12 +24,13 @@ mod times;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::ArcSwap;
 use folio_record::{LeaderEpoch, Offset};
 
+use crate::compacted::Compacted;
 use crate::epochs::Epochs;
 use crate::files::Files;
 use crate::partition::PartitionId;
@@ -37,6 +39,7 @@ use crate::recovery::RecoveredLog;
 use active::Active;
 use append::Writer;
 pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
+pub use compact::{Compacting, Compaction, CompactionOptions, CompactionReport, Dirty, DirtyRatio, Progress};
 pub use producers::SNAPSHOTS_KEPT;
 use producers::Snapshots;
 pub use read::{Cursor, Fetched, Read, ReadError, Touch};
@@ -102,6 +105,8 @@ pub struct LogOptions {
     pub producers_max: usize,
     /// Bytes between two snapshots of them.
     pub snapshot_interval: u64,
+    /// Whether it is compacted, and how.
+    pub compaction: Option<CompactionOptions>,
 }
 
 /// A log. Readers take no lock; appenders share one.
@@ -122,6 +127,10 @@ pub struct Log<F: Files> {
     is_retired: AtomicBool,
     /// It is what lies below damage: it may be read, and nothing else.
     is_below_damage: bool,
+    /// How far it was compacted. Changed by maintenance only.
+    compacted: ArcSwap<Compacted>,
+    /// How often segments were replaced in this run.
+    replacements: AtomicU64,
     /// The writer has the next segment ready.
     is_prepared: AtomicBool,
     /// So much was appended since the last snapshot that another is due.
@@ -147,6 +156,7 @@ impl Default for LogOptions {
             producer_expiration_ms: 24 * 3600 * 1000,
             producers_max: 10_000,
             snapshot_interval: 64 << 20,
+            compaction: None,
         }
     }
 }
@@ -160,9 +170,10 @@ impl<F: Files> Log<F> {
         options: LogOptions,
         recovered: RecoveredLog,
     ) -> io::Result<Self> {
-        let RecoveredLog { segments, indexer, log_start, log_end, epochs, producers, snapshots } = recovered;
+        let RecoveredLog { segments, indexer, log_start, log_end, epochs, producers, snapshots, compacted } =
+            recovered;
         let mut view: Vec<Arc<Segment>> =
-            segments.iter().map(|segment| Arc::new(Segment::closed(id, segment))).collect();
+            segments.iter().map(|segment| Arc::new(Segment::closed(id, segment, 0))).collect();
         // Whoever recovers a log for appends knows its last segment's indexes.
         let is_below_damage = !segments.is_empty() && indexer.is_none();
         let mut writer = Writer::new(producers, Snapshots::new(snapshots));
@@ -190,6 +201,8 @@ impl<F: Files> Log<F> {
             visible: ArcSwap::from_pointee(tail),
             is_retired: AtomicBool::new(false),
             is_below_damage,
+            compacted: ArcSwap::from_pointee(compacted),
+            replacements: AtomicU64::new(0),
             is_prepared: AtomicBool::new(false),
             wants_snapshot: AtomicBool::new(false),
             writer: Mutex::new(writer),

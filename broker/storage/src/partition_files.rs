@@ -3,6 +3,7 @@
 //! ```text
 //! partition.meta                    whose directory this is
 //! epochs                            leader epochs and where they begin
+//! compacted                         how far the log was compacted
 //! 00000000000000000000.log          a segment: batches, from this offset on
 //! 00000000000000000000.index        its offset index
 //! 00000000000000000000.timeindex    its time index
@@ -24,6 +25,8 @@ pub enum PartitionFile {
     Meta,
     /// `epochs`.
     Epochs,
+    /// `compacted`.
+    Compacted,
     /// A file of the segment with this base offset.
     Segment(Offset, SegmentFile),
     /// Producer state at an offset.
@@ -51,6 +54,7 @@ impl PartitionFile {
         match name {
             crate::partition::PARTITION_META_NAME => return Some(Self::Meta),
             crate::epochs::EPOCHS_NAME => return Some(Self::Epochs),
+            crate::compacted::COMPACTED_NAME => return Some(Self::Compacted),
             _ => {}
         }
         let (stem, extension) = name.rsplit_once('.')?;
@@ -60,7 +64,10 @@ impl PartitionFile {
             "index" => Some(Self::Segment(parse_offset(stem)?, SegmentFile::OffsetIndex)),
             "timeindex" => Some(Self::Segment(parse_offset(stem)?, SegmentFile::TimeIndex)),
             "snapshot" => Some(Self::Snapshot(parse_offset(stem)?)),
-            number if stem == "replace" => number.parse().ok().map(Self::Replacement),
+            number if stem == "replace" => {
+                let plain = number.parse().ok().filter(|plain: &u64| plain.to_string() == number);
+                plain.map(Self::Replacement)
+            }
             _ => None,
         }
     }
@@ -122,6 +129,7 @@ mod tests {
         }
         assert_eq!(PartitionFile::parse("partition.meta"), Some(PartitionFile::Meta));
         assert_eq!(PartitionFile::parse("epochs"), Some(PartitionFile::Epochs));
+        assert_eq!(PartitionFile::parse("compacted"), Some(PartitionFile::Compacted));
         assert_eq!(PartitionFile::parse("replace.7"), Some(PartitionFile::Replacement(7)));
         assert_eq!(
             PartitionFile::parse("00000000000000000009.snapshot"),
@@ -143,6 +151,8 @@ mod tests {
             "notes.txt",
             "99999999999999999999.log",
             "replace.x",
+            "replace.+7",
+            "replace.07",
             "00000000000000000000.LOG",
             "..",
         ] {

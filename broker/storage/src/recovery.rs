@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use folio_record::{LeaderEpoch, Offset, Timestamp};
 
 use crate::clean::CleanPartition;
+use crate::compacted::Compacted;
 use crate::epochs::Epochs;
 use crate::files::{Boot, Files};
 use crate::index::{Indexer, SegmentUid};
@@ -42,7 +43,7 @@ use examine::Examined;
 pub(crate) use indexes::sealed_upto;
 use producers::Remembered;
 pub(crate) use repair::move_segments;
-pub(crate) use survey::{Durable, Survey, survey, survey_all};
+pub(crate) use survey::{Durable, Survey, read_compacted, survey, survey_all};
 
 /// What a log is like after recovery; whoever opens it takes this at its word.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub struct RecoveredLog {
     pub producers: Producers,
     /// The ends that there are snapshots of those of, oldest first.
     pub snapshots: Vec<Offset>,
+    /// How far it was compacted.
+    pub compacted: Compacted,
 }
 
 /// One segment of a [`RecoveredLog`].
@@ -77,6 +80,8 @@ pub struct RecoveredSegment {
     pub max_timestamp: Option<Timestamp>,
     /// Its footer vouches for it.
     pub is_sealed: bool,
+    /// Offsets may be missing in it: it was compacted.
+    pub may_have_gaps: bool,
 }
 
 /// What recovery found and did.
@@ -176,7 +181,7 @@ pub(crate) fn recover<F: Files>(
     report.snapshots_removed = remembered.useless.len() as u64;
     report.indexes_mended = repair::write_indexes(files, survey, &mut examined)?;
     repair::remove_garbage(files, survey, &remembered.useless)?;
-    Ok((examined.into_log(task, &report, remembered), report))
+    Ok((examined.into_log(survey, task, &report, remembered), report))
 }
 
 /// Whether the machine has provably not lost power since the run that wrote the slot.
@@ -209,7 +214,13 @@ impl RecoveredLog {
 }
 
 impl Examined {
-    fn into_log(self, task: &Task<'_>, report: &PartitionReport, remembered: Remembered) -> RecoveredLog {
+    fn into_log(
+        self,
+        survey: &Survey,
+        task: &Task<'_>,
+        report: &PartitionReport,
+        remembered: Remembered,
+    ) -> RecoveredLog {
         let first = self.segments.first().map_or(self.end, |segment| segment.recovered.base);
         let log_start = task.slot.map_or(first, |slot| slot.log_start);
         let mut epochs = self.epochs;
@@ -227,6 +238,7 @@ impl Examined {
             epochs,
             producers: remembered.producers,
             snapshots: remembered.snapshots,
+            compacted: survey.compacted.below(self.end),
         }
     }
 }

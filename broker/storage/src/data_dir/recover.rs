@@ -65,15 +65,19 @@ impl<F: Files> Opening<'_, F> {
             .into_iter()
             .map(|found| {
                 let survey = match &found.slot {
-                    Ok(_) => survey(self.files, &found.wanted.dir),
+                    Ok(_) => match survey(self.files, &found.wanted.dir) {
+                        Ok(survey) => Ok(survey),
+                        Err(RecoveryError::Offline(damage)) => Err(damage),
+                        Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
+                    },
                     Err(damage) => Err(damage.clone()),
                 };
                 let slot = found.slot.as_ref().ok().and_then(|number| slots.last(*number)).copied();
                 let clean = rows.get(&found.wanted.id).copied();
                 let options = topic_options(&found.wanted.topic);
-                Surveyed { found, survey, slot, clean, options }
+                Ok(Surveyed { found, survey, slot, clean, options })
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         self.sync_unclean(&surveyed, has_syncfs)?;
 
         let count = surveyed.len();

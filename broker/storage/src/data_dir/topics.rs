@@ -228,6 +228,7 @@ impl<F: Files> DataDir<F> {
         let mut logs = Vec::new();
         for (dir, meta) in metas {
             let recovered = RecoveredLog {
+                compacted: crate::compacted::Compacted::default(),
                 segments: Vec::new(),
                 indexer: None,
                 log_start: Offset::ZERO,

@@ -30,6 +30,8 @@ pub(super) struct Window<'a> {
     /// Bytes from here on were written a moment ago: they are in memory.
     pub(super) warm_from: u64,
     pub(super) touch: Touch,
+    /// Offsets may be missing between batches, and behind the last.
+    pub(super) may_have_gaps: bool,
 }
 
 /// What a search came to.
@@ -75,7 +77,12 @@ impl Window<'_> {
         Ok(bytes)
     }
 
-    /// Where the batch begins that holds `offset`, or else the end; from the batch at `pos` on, which begins with
+    /// Whether the batch of this header may stand where `due` is due.
+    pub(super) fn may_follow(&self, header: &BatchHeader, due: Offset) -> bool {
+        header.base_offset == due || self.may_have_gaps && header.base_offset > due
+    }
+
+    /// Where the batch begins that holds `offset` or, if that is missing, the next one; or else the end; from the batch at `pos` on, which begins with
     /// `due`. `None`: it would have to wait for a disk, or to walk so far that it had better.
     fn walk_to(&self, mut pos: u64, mut due: Offset, offset: Offset) -> io::Result<Option<u64>> {
         let (mut may_touch_upto, limit) = (pos, pos.saturating_add(WARM_WALK));
@@ -87,7 +94,7 @@ impl Window<'_> {
                 }
             }
             let header = self.header(pos)?;
-            if header.base_offset != due {
+            if !self.may_follow(&header, due) {
                 return Err(broken(
                     pos,
                     &format!("a batch at offset {} where {due} is due", header.base_offset),
@@ -105,18 +112,20 @@ impl Window<'_> {
     /// The end of the last whole batch that lies before `upto`, but at least of the one at `pos`, which holds
     /// `offset`; and the offset after it.
     ///
-    /// No checksum of the batches covers their offsets; so every one has to follow on the one before it.
+    /// No checksum of the batches covers their offsets; so every one has to follow on the one before it. Where offsets
+    /// are missing, the first batch may be the one behind `offset`.
     pub(super) fn whole_batches(&self, pos: u64, upto: u64, offset: Offset) -> io::Result<(u64, Offset)> {
         let first = self.header(pos)?;
         let (mut to, mut next) = (pos + first.total_size() as u64, first.next_offset());
-        if !(first.base_offset..next).contains(&offset) {
+        let is_it = next > offset && (self.may_have_gaps || first.base_offset <= offset);
+        if !is_it {
             return Err(broken(pos, &format!("the batch does not hold offset {offset}")));
         }
         while to < upto {
             let header = self.header(to)?;
             let after = to + header.total_size() as u64;
             // What does not follow is found by whoever wants it: what lies before it is good.
-            if after > upto || header.base_offset != next {
+            if after > upto || !self.may_follow(&header, next) {
                 break;
             }
             (to, next) = (after, header.next_offset());
@@ -124,7 +133,8 @@ impl Window<'_> {
         Ok((to, next))
     }
 
-    /// Where the batch begins that holds `offset` of the segment at `base`, or else the end. `None`: it would have
+    /// Where the batch begins that holds `offset` of the segment at `base` or, if that is missing, the next one; or else
+    /// the end. `None`: it would have
     /// to wait for a disk.
     pub(super) fn locate(
         &self,
@@ -175,7 +185,7 @@ impl Window<'_> {
         let start = Offset::new(base.get() + i64::from(entry.rel_offset) + 1);
         let Some(place) = self.locate(offsets, base, start)? else { return Ok(None) };
         // An entry speaks for whole batches.
-        let is_boundary = place.what == self.end || self.header(place.what)?.base_offset == start;
+        let is_boundary = place.what == self.end || self.header(place.what)?.base_offset >= start;
         let is_sound = floor.is_sound && place.is_sound && is_boundary;
         Ok(Some(Found { what: if is_boundary { place.what } else { 0 }, is_sound }))
     }

@@ -48,7 +48,9 @@ impl<F: Files> Log<F> {
     /// Both indexes as they should be.
     fn build(&self, segment: &Segment) -> io::Result<Built> {
         let map = self.log_of(segment).map_err(io::Error::other)?;
-        let window = Window { map, end: segment.end(), warm_from: u64::MAX, touch: Touch::Any };
+        let may_have_gaps = segment.may_have_gaps();
+        let window =
+            Window { map, end: segment.end(), warm_from: u64::MAX, touch: Touch::Any, may_have_gaps };
         let interval = self.interval_of(segment);
         let (base, uid) = (segment.base(), segment.uid());
         let header = |kind| (kind, IndexHeader { kind, base, uid, interval }.encode().to_vec());
@@ -57,7 +59,7 @@ impl<F: Files> Log<F> {
         let (mut pos, mut due) = (0, base);
         while pos < window.end {
             let header = window.header(pos)?;
-            if header.base_offset != due {
+            if !window.may_follow(&header, due) {
                 return Err(io::Error::other("a batch is missing"));
             }
             let numbers = (indexer.offset_entries(), indexer.time_entries());

@@ -26,7 +26,16 @@ pub enum Touch {
 /// Remembers where a sequential reader is, so that it need not look for its place again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor {
-    place: Option<(Offset, Offset, u64)>,
+    place: Option<Place>,
+}
+
+/// The batch from `offset` on begins at `pos` of the segment with this identity: of one that was compacted meanwhile it
+/// says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    segment: (Offset, u64),
+    offset: Offset,
+    pos: u64,
 }
 
 /// The outcome of a read.
@@ -41,7 +50,8 @@ pub enum Read {
 /// Bytes that were asked for.
 #[derive(Debug, Clone)]
 pub struct Fetched {
-    /// Whole batches, the first of which holds the offset asked for; `None` if there is nothing to be seen yet.
+    /// Whole batches, the first of which holds the offset asked for or, if that record went with a compaction, is the next
+    /// that there is; `None` if there is nothing to be seen yet.
     pub slice: Option<MapSlice>,
     /// The offset after those batches.
     pub next_offset: Offset,
@@ -111,44 +121,94 @@ impl<F: Files> Log<F> {
         }
         let view = self.view.load();
         let number = view.partition_point(|segment| segment.base() <= offset);
-        let Some(segment) = number.checked_sub(1).and_then(|number| view.get(number)) else {
+        if number == 0 {
             return Err(ReadError::OffsetOutOfRange { offset, log_start, log_end });
-        };
+        }
+        let mut from = offset;
+        for number in number..=view.len() {
+            let found = self.read_in(&view, number, from, &visible, max_bytes, cursor, touch)?;
+            match found {
+                Some(InSegment::Cold) => return Ok(Read::Cold),
+                Some(InSegment::Found { slice, next_offset, is_near_tail }) => {
+                    return Ok(Read::Ready(Fetched {
+                        slice: Some(slice),
+                        next_offset,
+                        is_near_tail,
+                        ..nothing
+                    }));
+                }
+                // What was there from here on went with a compaction: the next batch is in a later segment.
+                None => match view.get(number).map(|next| next.base()) {
+                    Some(base) if base < visible.next_offset => from = base,
+                    _ => break,
+                },
+            }
+        }
+        Ok(Read::Ready(nothing))
+    }
+
+    /// Reads from segment `number`, counted from 1. `None`: there is nothing at or behind `offset` in it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a read is about, once for each segment that it comes to"
+    )]
+    fn read_in(
+        &self,
+        view: &[Arc<Segment>],
+        number: usize,
+        offset: Offset,
+        visible: &Tail,
+        max_bytes: usize,
+        cursor: &mut Cursor,
+        touch: Touch,
+    ) -> Result<Option<InSegment>, ReadError> {
+        let segment = &view[number - 1];
+        if segment.end() == 0 && segment.may_have_gaps() {
+            return Ok(None);
+        }
         let is_active = number == view.len();
-        let known =
-            cursor.place.filter(|place| (place.0, place.1) == (segment.base(), offset)).map(|place| place.2);
+        let is_known = |place: &Place| (place.segment, place.offset) == (segment.identity(), offset);
+        let known = cursor.place.filter(is_known).map(|place| place.pos);
         // Where a closed segment has to be searched, or even mapped, there is little hope for memory.
         if touch == Touch::Warm && (segment.log().is_none() || !is_active && known.is_none()) {
-            return Ok(Read::Cold);
+            return Ok(Some(InSegment::Cold));
         }
         let map = self.log_of(segment)?;
-        let end = visible_end(segment, &visible);
+        let end = visible_end(segment, visible);
         let warm_from = if is_active { self.warm_from(segment, end) } else { u64::MAX };
-        let window = Window { map, end, warm_from, touch };
+        let window = Window { map, end, warm_from, touch, may_have_gaps: segment.may_have_gaps() };
         let pos = match known {
             Some(pos) => pos,
             None => match self.position(segment, &window, offset, is_active)? {
                 Some(pos) => pos,
-                None => return Ok(Read::Cold),
+                None => return Ok(Some(InSegment::Cold)),
             },
         };
+        if pos == end && segment.may_have_gaps() {
+            return Ok(None);
+        }
         let upto = end.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64));
         if !window.may_touch(pos..upto) {
-            return Ok(Read::Cold);
+            return Ok(Some(InSegment::Cold));
         }
         let (to, next) = window.whole_batches(pos, upto, offset).map_err(|source| self.unreadable(source))?;
         // The first batch goes whole, however long it is.
         if to > upto && !window.may_touch(upto..to) {
-            return Ok(Read::Cold);
+            return Ok(Some(InSegment::Cold));
         }
         let slice = map.slice(pos..to).ok_or_else(|| self.unreadable(io::ErrorKind::UnexpectedEof.into()))?;
-        let next_base = view.get(number).map(|next| next.base());
-        cursor.place = Some(match next_base {
-            Some(base) if base == next => (base, next, 0),
-            _ => (segment.base(), next, to),
+        let following = view.get(number);
+        // Whoever has read the last batch has read all that the segment had, also what went from behind it.
+        let ends_at = following.filter(|_| segment.may_have_gaps() && to == end).map(|next| next.base());
+        let next = ends_at.unwrap_or(next);
+        cursor.place = Some(match following {
+            Some(following) if following.base() == next => {
+                Place { segment: following.identity(), offset: next, pos: 0 }
+            }
+            _ => Place { segment: segment.identity(), offset: next, pos: to },
         });
         let is_near_tail = pos >= warm_from;
-        Ok(Read::Ready(Fetched { slice: Some(slice), next_offset: next, is_near_tail, ..nothing }))
+        Ok(Some(InSegment::Found { slice, next_offset: next, is_near_tail }))
     }
 
     /// Where in `segment` the batch begins that holds `offset`; `None`: it would have to wait for a disk.
@@ -214,9 +274,20 @@ impl<F: Files> Log<F> {
     }
 }
 
+/// What a read finds in one segment.
+enum InSegment {
+    /// It would have to wait for a disk.
+    Cold,
+    /// Batches, and the offset behind them.
+    Found { slice: MapSlice, next_offset: Offset, is_near_tail: bool },
+}
+
 /// The last MiB of a log was written a moment ago.
 const NEAR_TAIL: u64 = 1024 * 1024;
 
+/// How far a segment is seen. Where it was compacted, positions are others than when it was seen first; and only what is
+/// seen as a whole is compacted.
 pub(super) fn visible_end(segment: &Segment, visible: &Tail) -> u64 {
-    if segment.base() == visible.segment_base { visible.pos.min(segment.end()) } else { segment.end() }
+    let is_last = segment.base() == visible.segment_base && !segment.may_have_gaps();
+    if is_last { visible.pos.min(segment.end()) } else { segment.end() }
 }

@@ -99,7 +99,7 @@ impl<F: Files> Log<F> {
         self.files.sync_dir(&self.dir)
     }
 
-    fn broken(&self, base: Offset, source: io::Error) -> AppendError {
+    pub(super) fn broken(&self, base: Offset, source: io::Error) -> AppendError {
         AppendError::Io { path: SegmentFile::Log.path(&self.dir, base), source }
     }
 }

@@ -89,7 +89,8 @@ impl<F: Files> Log<F> {
         let interval = self.interval_of(segment);
         let mut seal = Sealing::new(segment.base(), segment.uid(), interval);
         let epoch_max = LeaderEpoch::new(i32::MAX);
-        let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps: false, epoch_max };
+        let may_have_gaps = segment.may_have_gaps();
+        let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps, epoch_max };
         let mut scan = Scan::new(&file, 0, segment.base(), LeaderEpoch::NONE, rules)?;
         loop {
             let (position, offset) = (scan.at(), scan.expected());
@@ -104,15 +105,15 @@ impl<F: Files> Log<F> {
             let fault = Fault::ShortFile { len: file.len()?, durable: segment.end() };
             return rotten(len, ends, fault);
         }
-        if ends != next_base {
+        if ends > next_base || ends < next_base && !may_have_gaps {
             return rotten(len, ends, Fault::Hole { ends, next_base });
         }
-        Ok(Ok(seal.finish(len, ends, now)))
+        Ok(Ok(seal.finish(len, next_base, may_have_gaps, now)))
     }
 }
 
 /// The indexes of a segment, as its batches are told one after the other.
-pub(crate) struct Sealing {
+pub(super) struct Sealing {
     base: Offset,
     uid: SegmentUid,
     interval: u32,
@@ -127,7 +128,7 @@ pub(crate) struct Sealing {
 }
 
 impl Sealing {
-    pub(crate) fn new(base: Offset, uid: SegmentUid, interval: u32) -> Self {
+    pub(super) fn new(base: Offset, uid: SegmentUid, interval: u32) -> Self {
         let header = |kind| IndexHeader { kind, base, uid, interval }.encode().to_vec();
         Self {
             base,
@@ -144,7 +145,7 @@ impl Sealing {
         }
     }
 
-    fn batch(&mut self, at: u64, batch: &Batch<'_>) {
+    pub(super) fn batch(&mut self, at: u64, batch: &Batch<'_>) {
         let header = batch.header();
         let numbers = (self.indexer.offset_entries(), self.indexer.time_entries());
         // No segment is longer than a position can say.
@@ -158,7 +159,10 @@ impl Sealing {
         self.block.update(batch.bytes());
         self.batches += 1;
         let (time, epoch) = (header.base_timestamp, header.leader_epoch);
-        self.min_timestamp = Some(self.min_timestamp.map_or(time, |min| min.min(time)));
+        // With a delete horizon it is that, and without records nothing.
+        if header.count > 0 && !header.attributes.has_delete_horizon() {
+            self.min_timestamp = Some(self.min_timestamp.map_or(time, |min| min.min(time)));
+        }
         let (min, max) = self.epochs.unwrap_or((epoch, epoch));
         self.epochs = Some((min.min(epoch), max.max(epoch)));
     }
@@ -167,7 +171,13 @@ impl Sealing {
         self.times.extend(entry.iter().flat_map(|entry| entry.encode(self.uid, number)));
     }
 
-    fn finish(mut self, log_len: u64, next_offset: Offset, now: Timestamp) -> Built {
+    pub(super) fn finish(
+        mut self,
+        log_len: u64,
+        next_offset: Offset,
+        has_gaps: bool,
+        now: Timestamp,
+    ) -> Built {
         let number = self.indexer.time_entries();
         let last = self.indexer.rolled();
         self.time(last, number);
@@ -184,6 +194,7 @@ impl Sealing {
             max_timestamp_at: max.map_or(self.base, |max| max.batch),
             min_timestamp: self.min_timestamp.unwrap_or(Timestamp::NONE),
             batches: self.batches,
+            has_gaps,
             min_epoch,
             max_epoch,
             sealed_at: now,

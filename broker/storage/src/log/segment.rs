@@ -21,6 +21,10 @@ use crate::recovery::RecoveredSegment;
 #[derive(Debug)]
 pub(super) struct Segment {
     base: Offset,
+    /// Tells it from others of this base: 0, or how often segments had been replaced when it took its place.
+    generation: u64,
+    /// Offsets may be missing in it: it was compacted.
+    may_have_gaps: bool,
     uid: SegmentUid,
     len: AtomicU64,
     max_timestamp: AtomicI64,
@@ -37,9 +41,11 @@ pub(super) struct Segment {
 
 impl Segment {
     /// One that is not mapped yet.
-    pub(super) fn closed(id: PartitionId, recovered: &RecoveredSegment) -> Self {
+    pub(super) fn closed(id: PartitionId, recovered: &RecoveredSegment, generation: u64) -> Self {
         Self {
             base: recovered.base,
+            generation,
+            may_have_gaps: recovered.may_have_gaps,
             uid: SegmentUid::new(id, recovered.base, 0),
             len: AtomicU64::new(recovered.len),
             max_timestamp: AtomicI64::new(recovered.max_timestamp.map_or(UNKNOWN, Timestamp::get)),
@@ -58,6 +64,8 @@ impl Segment {
         let index = |map| ArcSwapOption::from_pointee(Index::new(map, uid, interval));
         Self {
             base,
+            generation: 0,
+            may_have_gaps: false,
             uid,
             len: AtomicU64::new(log.end()),
             max_timestamp: AtomicI64::new(UNKNOWN),
@@ -72,6 +80,16 @@ impl Segment {
 
     pub(super) fn base(&self) -> Offset {
         self.base
+    }
+
+    /// What a place in it goes by: no other segment of this log has it.
+    pub(super) fn identity(&self) -> (Offset, u64) {
+        (self.base, self.generation)
+    }
+
+    /// Offsets may be missing in it, also at its end.
+    pub(super) fn may_have_gaps(&self) -> bool {
+        self.may_have_gaps
     }
 
     pub(super) fn uid(&self) -> SegmentUid {
@@ -168,7 +186,11 @@ impl Segment {
 
     /// Whether it is to be sealed, once it is closed and durable.
     pub(super) fn wants_seal(&self) -> bool {
-        !self.is_sealed.load(Ordering::Acquire) && !self.is_rotten.load(Ordering::Acquire)
+        !self.is_sealed() && !self.is_rotten.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.is_sealed.load(Ordering::Acquire)
     }
 
     /// Its index has a footer, or has it no more.

@@ -95,7 +95,8 @@ impl<F: Files> Log<F> {
     fn window<'a>(&self, sight: &Sight, segment: &'a Segment) -> Result<Window<'a>, ReadError> {
         let map = self.log_of(segment)?;
         let end = visible_end(segment, &sight.visible);
-        Ok(Window { map, end, warm_from: u64::MAX, touch: Touch::Any })
+        let may_have_gaps = segment.may_have_gaps();
+        Ok(Window { map, end, warm_from: u64::MAX, touch: Touch::Any, may_have_gaps })
     }
 
     fn first_in(
@@ -119,7 +120,9 @@ impl<F: Files> Log<F> {
             while pos < window.end {
                 let header = window.header(pos)?;
                 let size = header.total_size();
-                if header.base_offset >= sight.log_start {
+                if header.count == 0 {
+                    // No record of it is left.
+                } else if header.base_offset >= sight.log_start {
                     latest = latest.max(Some(header.max_timestamp));
                 } else if header.last_offset() >= sight.log_start {
                     // The log begins within this batch: its header speaks for records that are gone, too.
@@ -158,7 +161,7 @@ impl<F: Files> Log<F> {
         while pos < window.end {
             let header = window.header(pos)?;
             let size = header.total_size();
-            if header.max_timestamp >= timestamp && header.last_offset() >= log_start {
+            if header.count > 0 && header.max_timestamp >= timestamp && header.last_offset() >= log_start {
                 let bytes = window.batch(pos, size)?;
                 if let Some(hit) = first_in_batch(&bytes, timestamp, log_start)? {
                     return Ok(Some(hit));
@@ -173,7 +176,9 @@ impl<F: Files> Log<F> {
     /// rest. There is no rest where timestamps grow, for the index has its last word when the segment is full.
     pub(super) fn last_timestamp(&self, segment: &Segment) -> Result<Option<Timestamp>, ReadError> {
         let map = self.log_of(segment)?;
-        let window = Window { map, end: segment.end(), warm_from: u64::MAX, touch: Touch::Any };
+        let may_have_gaps = segment.may_have_gaps();
+        let window =
+            Window { map, end: segment.end(), warm_from: u64::MAX, touch: Touch::Any, may_have_gaps };
         let indexes = self.indexes_of(segment);
         let last = indexes[1].as_ref().map(|times| times.last_time());
         let known = last.and_then(|last| last.what).map(|entry| entry.max_timestamp);
@@ -185,9 +190,11 @@ impl<F: Files> Log<F> {
             let mut latest = known.filter(|_| is_sound);
             while pos < window.end {
                 let header = window.header(pos)?;
-                // Had the maximum grown, there would be an entry.
-                is_sound &= known.is_some_and(|known| header.max_timestamp <= known);
-                latest = latest.max(Some(header.max_timestamp));
+                if header.count > 0 {
+                    // Had the maximum grown, there would be an entry.
+                    is_sound &= known.is_some_and(|known| header.max_timestamp <= known);
+                    latest = latest.max(Some(header.max_timestamp));
+                }
                 pos += header.total_size() as u64;
             }
             Ok((latest, is_sound))
@@ -211,7 +218,8 @@ impl Sight {
     /// The segments that have something to be seen, each with its number in the view.
     fn segments(&self) -> impl Iterator<Item = (usize, &Segment)> {
         let seen = self.view.iter().take_while(|segment| segment.base() < self.visible.next_offset);
-        seen.map(|segment| &**segment).enumerate()
+        // Of some, compaction has left nothing.
+        seen.map(|segment| &**segment).enumerate().filter(|(_, segment)| segment.end() > 0)
     }
 }
 

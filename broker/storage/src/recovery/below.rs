@@ -29,15 +29,17 @@ pub(crate) fn below<F: Files>(
         None => survey.segments.iter().rposition(|segment| segment.base < *offset)?,
     };
     let upto = if damaged.is_some() { *position } else { u64::MAX };
-    let (len, log_end) = intact(files, survey, last, upto)?;
+    let gaps = |number| survey.may_have_gaps(files, task.id, number);
+    let (len, log_end) = intact(files, survey, last, upto, gaps(last))?;
     if first > log_start || log_end <= log_start {
         return None;
     }
     let mut segments: Vec<RecoveredSegment> = survey.segments[..=last]
         .windows(2)
-        .map(|pair| segment(pair[0].base, pair[0].len, pair[1].base))
+        .enumerate()
+        .map(|(number, pair)| segment(pair[0].base, pair[0].len, pair[1].base, gaps(number)))
         .collect();
-    segments.push(segment(survey.segments[last].base, len, log_end));
+    segments.push(segment(survey.segments[last].base, len, log_end, gaps(last)));
     let epochs = read_file(files, &survey.dir.join(EPOCHS_NAME), EPOCHS_SIZE_MAX).ok().flatten();
     let epochs = epochs.and_then(|bytes| Epochs::decode(&bytes).ok());
     Some(RecoveredLog {
@@ -49,19 +51,26 @@ pub(crate) fn below<F: Files>(
         // Nobody appends.
         producers: Producers::new(task.producers_max),
         snapshots: Vec::new(),
+        compacted: survey.compacted,
     })
 }
 
 /// How far segment `number` is intact, at most to `upto`: in bytes, and the offset that is due there.
-fn intact<F: Files>(files: &F, survey: &Survey, number: usize, upto: u64) -> Option<(u64, Offset)> {
+fn intact<F: Files>(
+    files: &F,
+    survey: &Survey,
+    number: usize,
+    upto: u64,
+    may_have_gaps: bool,
+) -> Option<(u64, Offset)> {
     let file = files.open(&survey.log_path(number), OpenMode::Read).ok()?;
     let epoch_max = LeaderEpoch::new(i32::MAX);
-    let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps: false, epoch_max };
+    let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps, epoch_max };
     let mut scan = Scan::new(&file, 0, survey.segments[number].base, LeaderEpoch::NONE, rules).ok()?;
     while scan.at() < upto && matches!(scan.next().ok()?, Step::Batch { .. }) {}
     Some((scan.at(), scan.expected()))
 }
 
-fn segment(base: Offset, len: u64, next_offset: Offset) -> RecoveredSegment {
-    RecoveredSegment { base, len, next_offset, max_timestamp: None, is_sealed: false }
+fn segment(base: Offset, len: u64, next_offset: Offset, may_have_gaps: bool) -> RecoveredSegment {
+    RecoveredSegment { base, len, next_offset, max_timestamp: None, is_sealed: false, may_have_gaps }
 }

@@ -63,6 +63,17 @@ pub enum Damage {
         /// The file.
         file: PathBuf,
     },
+    /// A replacement of segments was under way, and cannot be finished.
+    #[error(
+        "{}: {what}. A replacement of segments was interrupted and cannot be finished, nothing was changed",
+        file.display()
+    )]
+    Replacement {
+        /// The intent, or one of the new files.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Its slot cannot be its own.
     #[error("{}: {reason}. Nothing was changed", file.display())]
     Slot {

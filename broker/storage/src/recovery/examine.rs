@@ -94,6 +94,7 @@ impl<F: Files> Examiner<'_, F> {
                 next_offset: next_base.unwrap_or(end),
                 max_timestamp: None,
                 is_sealed: false,
+                may_have_gaps: self.gaps(number),
             };
             segments.push(match next_base {
                 Some(_) => ExaminedSegment { recovered, indexes: None, indexer: None },
@@ -122,7 +123,7 @@ impl<F: Files> Examiner<'_, F> {
             durable_pos: 0,
         };
         self.report.slot_missing = self.task.slot.is_none() && !self.survey.segments.is_empty();
-        let Some(durable) = self.survey.durable(self.task.slot)? else {
+        let Some(durable) = self.survey.durable(self.files, self.task.id, self.task.slot)? else {
             return Ok(examined);
         };
         // A slot may be lost or old where a footer is not: nothing is sealed before it is durable.
@@ -142,7 +143,7 @@ impl<F: Files> Examiner<'_, F> {
                 examined.segments.push(sealed);
                 continue;
             }
-            let (len, end, mut plan, mut fault) = if number < durable.segment {
+            let (len, mut end, mut plan, mut fault) = if number < durable.segment {
                 let end = next_base.unwrap_or(segment.base);
                 // The durable point has passed this segment, and takes both indexes with it when it does.
                 (segment.len, end, self.join(number, segment.len, end, Trust::LastEntry)?, None)
@@ -152,8 +153,14 @@ impl<F: Files> Examiner<'_, F> {
                     if is_durable { (durable.pos, durable.next_offset) } else { (0, segment.base) };
                 self.scan(number, from, due, &mut epoch_min, epoch_known)?
             };
+            let may_have_gaps = self.gaps(number);
             if let Some(next_base) = next_base.filter(|next_base| fault.is_none() && *next_base != end) {
-                fault = Some(Fault::Hole { ends: end, next_base });
+                if may_have_gaps && end < next_base {
+                    // Its last records went.
+                    end = next_base;
+                } else {
+                    fault = Some(Fault::Hole { ends: end, next_base });
+                }
             }
             if fault.is_none() && next_base.is_some() {
                 plan.rolled();
@@ -164,6 +171,7 @@ impl<F: Files> Examiner<'_, F> {
                 next_offset: end,
                 max_timestamp: None,
                 is_sealed: false,
+                may_have_gaps,
             };
             examined.segments.push(ExaminedSegment::new(recovered, plan));
             examined.end = end;
@@ -206,6 +214,7 @@ impl<F: Files> Examiner<'_, F> {
             next_offset: next_base,
             max_timestamp: Some(footer.max_timestamp),
             is_sealed: true,
+            may_have_gaps: footer.has_gaps,
         };
         Ok(Some(ExaminedSegment { recovered, indexes: None, indexer: None }))
     }
@@ -249,12 +258,14 @@ impl<F: Files> Examiner<'_, F> {
         let path = self.survey.log_path(number);
         let log = self.open(&path)?;
         let (from, mut end) = plan.start();
+        let gaps = self.gaps(number);
+        let is_next = |found: Offset, due: Offset| found == due || gaps && found > due;
         let unreadable = |error| Damage::unreadable(&path, &error);
         let mut walk = HeaderWalk::new(&log, from).map_err(unreadable)?;
         while walk.at() < upto {
             let at = walk.at();
             // The batch that the last entry points at has to be the one that it names, and so on from there.
-            match walk.next().map_err(unreadable)?.filter(|header| header.base_offset == end) {
+            match walk.next().map_err(unreadable)?.filter(|header| is_next(header.base_offset, end)) {
                 Some(header) => {
                     end = header.next_offset();
                     plan.batch(at, &header);
@@ -266,7 +277,16 @@ impl<F: Files> Examiner<'_, F> {
             }
         }
         self.report.bytes_walked += walk.bytes_read();
-        Ok(if walk.at() == upto && end == due { Ok(()) } else { Err((walk.at(), end)) })
+        Ok(if walk.at() == upto && is_next(due, end) { Ok(()) } else { Err((walk.at(), end)) })
+    }
+
+    /// Whether offsets may be missing in a segment. The last one is never compacted.
+    fn gaps(&self, number: usize) -> bool {
+        let is_told = self.survey.segments[number].base < self.survey.compacted.gaps_below;
+        // A footer that is believed has been read by now, if there is one.
+        let is_footed =
+            || !self.task.trusts_footers && self.survey.may_have_gaps(self.files, self.task.id, number);
+        self.survey.next_base(number).is_some() && (is_told || is_footed())
     }
 
     /// Verifies a segment from `from` to its end.
@@ -283,7 +303,8 @@ impl<F: Files> Examiner<'_, F> {
         let unreadable = |error| Damage::unreadable(&path, &error);
         let log = self.open(&path)?;
         log.drop_cache().map_err(unreadable)?;
-        let rules = Rules { batch_size_max: self.task.batch_size_max, may_have_gaps: false, epoch_max };
+        let may_have_gaps = self.gaps(number);
+        let rules = Rules { batch_size_max: self.task.batch_size_max, may_have_gaps, epoch_max };
         let mut scan = Scan::new(&log, from, due, *epoch_min, rules).map_err(unreadable)?;
         let fault = loop {
             match scan.next().map_err(unreadable)? {

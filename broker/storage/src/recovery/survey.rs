@@ -1,13 +1,18 @@
 //! Which files a partition's directory holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use folio_record::Offset;
 
-use super::{Damage, Task};
-use crate::files::{EntryKind, Files};
+use super::indexes::footer;
+use super::{Damage, RecoveryError, Task};
+use crate::compacted::{COMPACTED_SIZE_MAX, Compacted, compacted_path};
+use crate::files::{EntryKind, Files, read_file};
+use crate::index::SegmentUid;
+use crate::partition::PartitionId;
 use crate::partition_files::{PartitionFile, SegmentFile};
+use crate::replacement::{Replacement, cleaned_path, finish_replacements};
 use crate::slots::Slot;
 use crate::verdict::{Fault, Reason};
 
@@ -24,6 +29,10 @@ pub(crate) struct Survey {
     pub(crate) garbage: Vec<PathBuf>,
     /// Files that this build does not make. A partition with any is not recovered.
     pub(crate) foreign: Vec<PathBuf>,
+    /// The numbers of replacements that were interrupted.
+    pub(crate) replacements: BTreeSet<u64>,
+    /// How far it was compacted. Nothing, if the file that says so is missing or damaged.
+    pub(crate) compacted: Compacted,
 }
 
 /// A log file.
@@ -46,13 +55,18 @@ pub(crate) struct Durable {
     pub(crate) next_offset: Offset,
 }
 
-/// Looks at a partition's directory, which has to be one that this build understands.
-pub(crate) fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, Damage> {
-    let survey = survey_all(files, dir)?;
-    match survey.foreign.first() {
-        Some(file) => Err(Damage::UnknownFile { file: file.clone() }),
-        None => Ok(survey),
+/// Looks at a partition's directory, which has to be one that this build understands, and finishes what replacement of
+/// segments was interrupted in it.
+pub(crate) fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, RecoveryError> {
+    let mut survey = survey_all(files, dir).map_err(RecoveryError::Offline)?;
+    if let Some(file) = survey.foreign.first() {
+        return Err(RecoveryError::Offline(Damage::UnknownFile { file: file.clone() }));
     }
+    if !survey.replacements.is_empty() {
+        finish_replacements(files, dir, &survey.replacements)?;
+        survey = survey_all(files, dir).map_err(RecoveryError::Offline)?;
+    }
+    Ok(survey)
 }
 
 /// Looks at a partition's directory, whatever is in it.
@@ -61,6 +75,7 @@ pub(crate) fn survey_all<F: Files>(files: &F, dir: &Path) -> Result<Survey, Dama
     let mut logs = BTreeMap::new();
     let mut indexes = Vec::new();
     let (mut snapshots, mut garbage, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut replacements, mut compacted) = (BTreeSet::new(), Compacted::default());
     for entry in entries {
         let path = dir.join(&entry.name);
         match PartitionFile::parse(&entry.name).filter(|_| entry.kind == EntryKind::File) {
@@ -69,14 +84,28 @@ pub(crate) fn survey_all<F: Files>(files: &F, dir: &Path) -> Result<Survey, Dama
             Some(PartitionFile::Unfinished) => garbage.push(path),
             Some(PartitionFile::Snapshot(end)) => snapshots.push(end),
             Some(PartitionFile::Meta | PartitionFile::Epochs) => {}
-            // A replacement that was under way has to be finished by a build that knows how.
-            Some(PartitionFile::Replacement(_)) | None => foreign.push(path),
+            // One that cannot be read is as good as none: footers say where offsets may be missing, too.
+            Some(PartitionFile::Compacted) => compacted = read_compacted(files, dir).ok().unwrap_or_default(),
+            Some(PartitionFile::Replacement(number)) => drop(replacements.insert(number)),
+            None => foreign.push(path),
         }
     }
     garbage.extend(indexes.into_iter().filter(|(base, _)| !logs.contains_key(base)).map(|(_, path)| path));
     snapshots.sort_unstable();
     let segments = logs.into_iter().map(|(base, len)| SurveyedSegment { base, len }).collect();
-    Ok(Survey { dir: dir.to_owned(), segments, snapshots, garbage, foreign })
+    Ok(Survey { dir: dir.to_owned(), segments, snapshots, garbage, foreign, replacements, compacted })
+}
+
+/// Reads how far a log was compacted; nothing, if nothing says so.
+///
+/// # Errors
+/// Why that cannot be told.
+pub(crate) fn read_compacted<F: Files>(files: &F, dir: &Path) -> Result<Compacted, String> {
+    let bytes =
+        read_file(files, &compacted_path(dir), COMPACTED_SIZE_MAX).map_err(|error| error.to_string())?;
+    bytes.map_or(Ok(Compacted::default()), |bytes| {
+        Compacted::decode(&bytes).map_err(|error| error.to_string())
+    })
 }
 
 impl Survey {
@@ -91,8 +120,40 @@ impl Survey {
                 garbage.push(file.path(&self.dir, segment.base));
             }
         }
-        let (segments, foreign) = (self.segments[expired..].to_vec(), self.foreign.clone());
-        Self { dir: self.dir.clone(), segments, snapshots: self.snapshots.clone(), garbage, foreign }
+        Self {
+            dir: self.dir.clone(),
+            segments: self.segments[expired..].to_vec(),
+            snapshots: self.snapshots.clone(),
+            garbage,
+            foreign: self.foreign.clone(),
+            replacements: self.replacements.clone(),
+            compacted: self.compacted,
+        }
+    }
+
+    /// Whether offsets may be missing in segment `number` of the log of `id`: compaction has come so far, or its footer
+    /// says so.
+    pub(crate) fn may_have_gaps<F: Files>(&self, files: &F, id: PartitionId, number: usize) -> bool {
+        let base = self.segments[number].base;
+        base < self.compacted.gaps_below
+            || footer(files, &self.dir, base, SegmentUid::new(id, base, 0))
+                .is_some_and(|footer| footer.has_gaps)
+    }
+
+    /// As it is once `replacement` is finished.
+    pub(crate) fn finished(&mut self, replacement: &Replacement) {
+        let is_new = |path: &PathBuf| {
+            SegmentFile::ALL.iter().any(|file| *path == cleaned_path(&self.dir, replacement.base, *file))
+        };
+        let is_old = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(PartitionFile::parse);
+            matches!(name, Some(PartitionFile::Segment(base, _)) if replacement.old.contains(&base))
+        };
+        self.garbage.retain(|path| !is_new(path) && !is_old(path));
+        self.segments.retain(|segment| !replacement.old.contains(&segment.base));
+        let new = SurveyedSegment { base: replacement.base, len: replacement.files[0].len };
+        let place = self.segments.partition_point(|segment| segment.base < new.base);
+        self.segments.insert(place, new);
     }
 
     /// The log file of segment `number`.
@@ -106,7 +167,12 @@ impl Survey {
     }
 
     /// Finds the durable point among the segments. `None`: there is no log, and there need not be one.
-    pub(crate) fn durable(&self, slot: Option<&Slot>) -> Result<Option<Durable>, Damage> {
+    pub(crate) fn durable<F: Files>(
+        &self,
+        files: &F,
+        id: PartitionId,
+        slot: Option<&Slot>,
+    ) -> Result<Option<Durable>, Damage> {
         let segments = &self.segments;
         let Some(slot) = slot else {
             return Ok(segments.first().map(|first| Durable { segment: 0, pos: 0, next_offset: first.base }));
@@ -123,6 +189,9 @@ impl Survey {
         {
             return Ok(Some(Durable { segment: 0, pos: 0, next_offset: first.base }));
         }
+        if let Some(durable) = self.behind_compacted(files, id, slot) {
+            return Ok(Some(durable));
+        }
         let found = segments.iter().position(|segment| segment.base == base);
         let segment = found.ok_or_else(|| self.missing(base, slot.durable_next_offset.min(base)))?;
         if segments[0].base > slot.log_start {
@@ -134,6 +203,21 @@ impl Survey {
             return Err(self.broken(segment, len, base, fault, Reason::BelowDurable));
         }
         Ok(Some(Durable { segment, pos: slot.durable_pos, next_offset: slot.durable_next_offset }))
+    }
+
+    /// The end of the segment that holds an old durable point, if compaction has put it in the place of the one that the
+    /// slot names. No segment is compacted before a later durable point is on the disk; but of that one's two copies the
+    /// newer one may have been lost.
+    fn behind_compacted<F: Files>(&self, files: &F, id: PartitionId, slot: &Slot) -> Option<Durable> {
+        let number = self
+            .segments
+            .partition_point(|segment| segment.base <= slot.durable_segment_base)
+            .checked_sub(1)?;
+        let (base, next_base) = (self.segments[number].base, self.next_base(number)?);
+        let footer =
+            footer(files, &self.dir, base, SegmentUid::new(id, base, 0)).filter(|footer| footer.has_gaps)?;
+        let is_covered = footer.next_offset == next_base && slot.durable_next_offset <= next_base;
+        is_covered.then_some(Durable { segment: number + 1, pos: 0, next_offset: next_base })
     }
 
     /// The segment at `base`, from which `offset` on is affected, is not there.

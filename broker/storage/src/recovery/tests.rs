@@ -12,6 +12,7 @@ use super::*;
 use crate::clean::CleanPartition;
 use crate::files::{FileHandle, OpenMode, SimFiles};
 use crate::partition_files::SegmentFile;
+use crate::replacement::{Replacement, Sum};
 use crate::verdict::Reason;
 
 use written::*;
@@ -416,10 +417,25 @@ fn a_file_that_does_not_belong_here_takes_it_offline_and_unfinished_ones_are_rem
     let before = written.files.snapshot().len();
     written.recover().unwrap();
     assert_eq!(written.files.snapshot().len(), before - 2);
-    for name in ["notes.txt", "replace.3"] {
+    for name in ["notes.txt", "replace.x"] {
         put(&written.files, &Path::new(DIR).join(name), b"?");
         assert_eq!(written.offline(), Damage::UnknownFile { file: Path::new(DIR).join(name) });
         written.files.remove_file(&Path::new(DIR).join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_replacement_that_cannot_be_read_or_finished_takes_it_offline_untouched() {
+    let written = Written::with_segments();
+    let (base, next_base) = (written.segments[0].base, written.segments[1].base);
+    let files = [Sum { len: 1, crc: 2 }; 3];
+    let missing = Replacement { base, next_base, files, old: vec![base] }.encode();
+    for (bytes, said) in [(&b"?"[..], "bytes where"), (&missing[..], "with checksum")] {
+        put(&written.files, &Path::new(DIR).join("replace.3"), bytes);
+        let before = written.files.snapshot();
+        let Damage::Replacement { what, .. } = written.offline() else { panic!("another damage") };
+        assert!(what.contains(said), "{what}");
+        assert_eq!(written.files.snapshot(), before);
     }
 }
 

@@ -6,6 +6,7 @@ use folio_record::{LeaderEpoch, Offset, Timestamp};
 
 use super::plan::LogPlan;
 use super::{RepairError, at};
+use crate::compacted::compacted_path;
 use crate::envelope::replace;
 use crate::epochs::EPOCHS_NAME;
 use crate::files::{FileHandle, Files, OpenMode};
@@ -52,12 +53,12 @@ pub(super) fn mend<F: Files>(
         producers_max: LogOptions::default().producers_max,
         now,
     };
-    let (log, _) = recover(files, &after, &task).map_err(|error| match error {
-        RecoveryError::Offline(damage) => {
-            RepairError::Unmended { path: dir.to_owned(), reason: damage.to_string() }
-        }
-        RecoveryError::Io { path, source } => RepairError::Io { path, source },
-    })?;
+    let (log, _) = recover(files, &after, &task).map_err(|error| unmended(dir, error))?;
+    if log.compacted != after.compacted {
+        // What comes in the place of what was cut off was never compacted.
+        let path = compacted_path(dir);
+        replace(files, &path, &log.compacted.encode()).map_err(at(files, &path))?;
+    }
     let epochs = dir.join(EPOCHS_NAME);
     replace(files, &epochs, &log.epochs.encode()).map_err(at(files, &epochs))?;
     let mut update = log.slot(now, files.boot(), slot.run_id);
@@ -134,8 +135,16 @@ fn beginning(known: &Known, survey: &Survey, cut: Option<Place>) -> Slot {
 }
 
 fn look<F: Files>(files: &F, dir: &Path) -> Result<Survey, RepairError> {
-    survey(files, dir)
-        .map_err(|damage| RepairError::Unmended { path: dir.to_owned(), reason: damage.to_string() })
+    survey(files, dir).map_err(|error| unmended(dir, error))
+}
+
+fn unmended(dir: &Path, error: RecoveryError) -> RepairError {
+    match error {
+        RecoveryError::Offline(damage) => {
+            RepairError::Unmended { path: dir.to_owned(), reason: damage.to_string() }
+        }
+        RecoveryError::Io { path, source } => RepairError::Io { path, source },
+    }
 }
 
 /// Where the epoch lies in a batch.

@@ -121,8 +121,9 @@ impl<H: FileHandle> Indexes<H> {
         self.log_len = at + header.total_size() as u64;
         self.offsets.absent += u32::from(wanted.offset.is_some() && !is_there);
         self.speak_for_all_so_far(wanted.time.is_some());
-        let timestamp =
-            self.latest.map_or(header.max_timestamp, |(latest, _)| latest.max(header.max_timestamp));
+        // What a header without records says of their times is no record's.
+        let own = if header.count > 0 { header.max_timestamp } else { Timestamp::new(i64::MIN) };
+        let timestamp = self.latest.map_or(own, |(latest, _)| latest.max(own));
         self.latest = Some((timestamp, header.last_offset()));
     }
 
@@ -139,11 +140,17 @@ impl<H: FileHandle> Indexes<H> {
         }
     }
 
-    /// The log is read. `is_closed`: another segment follows.
-    pub(super) fn finish(mut self, is_closed: bool, findings: &mut Findings<'_>) {
-        let wanted = is_closed.then(|| self.indexer.rolled()).flatten();
+    /// The log is read. `next_base`: another segment follows, from there on.
+    pub(super) fn finish(
+        mut self,
+        next_base: Option<Offset>,
+        may_have_gaps: bool,
+        findings: &mut Findings<'_>,
+    ) {
+        let wanted = next_base.and_then(|_| self.indexer.rolled());
         self.speak_for_all_so_far(wanted.is_some());
         let next = self.latest.map_or(self.base, |(_, last)| Offset::new(last.get().saturating_add(1)));
+        let next = next_base.filter(|_| may_have_gaps).unwrap_or(next);
         if let Some(footer) = self.footer.filter(|_| !self.is_partial) {
             let found = (self.log_len, self.log.finalize(), self.block.finalize(), next);
             let told = (footer.log_len, footer.log_crc, footer.tail_crc, footer.next_offset);

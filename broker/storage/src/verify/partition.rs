@@ -1,5 +1,6 @@
 //! One partition: its small files, its names, and its log.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use folio_record::{LeaderEpoch, Offset, Timestamp};
@@ -8,6 +9,7 @@ use super::segment::{self, Ended, Expected};
 use super::slots::Known;
 use super::{Finding, Findings, Need, Place, Severity};
 use crate::clean::{CLEAN_NAME, CleanPartition};
+use crate::compacted::compacted_path;
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::epochs::{EPOCHS_NAME, Epochs};
 use crate::files::{Files, read_file};
@@ -15,7 +17,8 @@ use crate::log::LogOptions;
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::partition_files::{PartitionFile, snapshot_path};
 use crate::producers::{Producers, SNAPSHOT_PRODUCERS_MAX, SNAPSHOT_SIZE_MAX};
-use crate::recovery::{Damage, Survey, is_same_boot, sealed_upto, survey_all};
+use crate::recovery::{Damage, Survey, is_same_boot, read_compacted, sealed_upto, survey_all};
+use crate::replacement::{intent_path, read_intent};
 use crate::scan::Rules;
 use crate::slots::Slot;
 
@@ -36,16 +39,19 @@ pub(super) fn look<F: Files>(
     findings: &mut Findings<'_>,
 ) {
     findings.summary.partitions += 1;
-    let survey = match survey_all(files, &partition.dir) {
+    let mut survey = match survey_all(files, &partition.dir) {
         Ok(survey) => survey,
         Err(damage) => return findings.about(Severity::Damage, &partition.dir, damage),
     };
+    let replaced = replacements(files, &mut survey, findings);
+    compacted(files, &partition.dir, findings);
     let slot = slot(partition, known, &survey, row.is_some(), findings);
     let epochs = epochs(files, &partition.dir, slot.as_ref(), findings);
     names(&survey, slot.as_ref(), row.is_some(), findings);
     snapshots(files, &survey, findings);
     let survey = survey.without_expired(slot.as_ref());
-    let end = log(files, partition, &survey, slot.as_ref(), epochs.as_ref(), row.is_some(), findings);
+    let known = Beside { slot: slot.as_ref(), epochs: epochs.as_ref(), replaced, was_closed: row.is_some() };
+    let end = log(files, partition, &survey, &known, findings);
     if let Some(known) = findings.needs.partitions.get_mut(&partition.dir) {
         known.end = end;
     }
@@ -154,26 +160,71 @@ fn snapshots<F: Files>(files: &F, survey: &Survey, findings: &mut Findings<'_>) 
     }
 }
 
+/// Replacements of segments that were interrupted: the log is looked at as the next start will make it. Gives the bases
+/// of the segments that are new, each with where it ends; their bytes are what was written.
+fn replacements<F: Files>(
+    files: &F,
+    survey: &mut Survey,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<Offset, Offset> {
+    let mut replaced = BTreeMap::new();
+    for number in survey.replacements.clone() {
+        let path = intent_path(&survey.dir, number);
+        let found = read_intent(files, &path).map_err(|what| (path.clone(), what)).and_then(|replacement| {
+            let found = replacement.find(files, &survey.dir);
+            found.map_err(|error| (path.clone(), format!("cannot be read: {error}")))?.map(|_| replacement)
+        });
+        match found {
+            Ok(replacement) => {
+                let what = "a replacement of segments was interrupted, which the next start finishes";
+                findings.about(Severity::Interrupted, &path, what);
+                survey.finished(&replacement);
+                replaced.insert(replacement.base, replacement.next_base);
+            }
+            Err((file, what)) => {
+                findings.damage(&file, what, Need::Aside(path));
+                findings.need(Need::Log(survey.dir.clone()));
+            }
+        }
+    }
+    replaced
+}
+
+/// How far the log was compacted. Without a word of it the next compaction begins at the start.
+fn compacted<F: Files>(files: &F, dir: &Path, findings: &mut Findings<'_>) {
+    if let Err(what) = read_compacted(files, dir) {
+        findings.about(Severity::Harmless, &compacted_path(dir), what);
+    }
+}
+
+/// What is known of a log beside its files.
+struct Beside<'a> {
+    slot: Option<&'a Slot>,
+    epochs: Option<&'a Epochs>,
+    replaced: BTreeMap<Offset, Offset>,
+    was_closed: bool,
+}
+
 /// Reads the log; gives its end, if it can be read up to there.
 fn log<F: Files>(
     files: &F,
     partition: &Partition,
     survey: &Survey,
-    slot: Option<&Slot>,
-    epochs: Option<&Epochs>,
-    was_closed: bool,
+    known: &Beside<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Offset> {
-    let durable = match survey.durable(slot) {
+    let Beside { slot, epochs, was_closed, .. } = *known;
+    let id = partition.meta.id;
+    let durable = match survey.durable(files, id, slot) {
         Ok(Some(durable)) => durable,
         Ok(None) => return slot.map(|slot| slot.durable_next_offset),
         Err(damage) => {
             findings.add_with(about_log(&partition.dir, &damage), Need::Log(partition.dir.clone()));
             // What is there is read all the same, as if nothing were known of it.
-            survey.durable(None).ok().flatten()?
+            survey.durable(files, id, None).ok().flatten()?
         }
     };
-    let sealed = sealed_upto(files, survey, partition.meta.id);
+    let sealed = sealed_upto(files, survey, id);
     let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
     let rules = Rules {
         batch_size_max: partition.batch_size_max.unwrap_or(u64::from(LogOptions::default().batch_size_max)),
@@ -185,11 +236,15 @@ fn log<F: Files>(
         },
     };
     let same_boot = is_same_boot(slot, files.boot());
-    let expected = Expected { id: partition.meta.id, survey, durable, same_boot, rules, epochs, was_closed };
+    let expected = Expected { id, survey, durable, same_boot, rules, epochs, was_closed };
     let mut epoch_min = LeaderEpoch::NONE;
     let mut end = None;
     for number in 0..survey.segments.len() {
         findings.summary.segments += 1;
+        if let Some(next_base) = known.replaced.get(&survey.segments[number].base) {
+            end = Some(*next_base);
+            continue;
+        }
         if epochs.is_some() {
             epoch_min = LeaderEpoch::NONE;
         }

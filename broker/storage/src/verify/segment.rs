@@ -46,7 +46,10 @@ struct Walk<'a, 'f> {
     path: PathBuf,
     /// The durable point lies at the end of a batch, with the offset that is due.
     durable_seen: bool,
+    /// Damage hides a part of it.
     has_gap: bool,
+    /// It was compacted.
+    may_have_gaps: bool,
 }
 
 /// Reads segment `number`, and its indexes with it. `epoch_min` is the epoch of the batch before.
@@ -65,8 +68,12 @@ pub(super) fn look<F: Files>(
     let may_be_torn = !expected.was_closed && number >= expected.durable.segment;
     let dir = &expected.survey.dir;
     let mut indexes = Indexes::open(files, dir, segment.base, uid, may_be_torn, findings);
-    let mut scan = Scan::new(&file, 0, segment.base, *epoch_min, expected.rules)?;
-    let mut walk = Walk { expected, findings, number, path, durable_seen: false, has_gap: false };
+    // The last one is never compacted.
+    let may_have_gaps = next_base.is_some() && expected.survey.may_have_gaps(files, expected.id, number);
+    let rules = Rules { may_have_gaps, ..expected.rules };
+    let mut scan = Scan::new(&file, 0, segment.base, *epoch_min, rules)?;
+    let mut walk =
+        Walk { expected, findings, number, path, durable_seen: false, has_gap: false, may_have_gaps };
     let mut told = 0;
     let ended = loop {
         if scan.at() - told >= TELL_EVERY {
@@ -108,7 +115,7 @@ pub(super) fn look<F: Files>(
     if let Ended::Torn = ended {
         indexes.damaged(u64::MAX, None);
     }
-    indexes.finish(next_base.is_some(), walk.findings);
+    indexes.finish(next_base, may_have_gaps, walk.findings);
     Ok(ended)
 }
 
@@ -190,7 +197,7 @@ impl Walk<'_, '_> {
             self.findings.damage(Path::new(SLOTS_NAME), what, need);
         }
         let (Ended::At(ends), Some(next_base)) = (ended, next_base) else { return };
-        if *ends == next_base {
+        if *ends == next_base || self.may_have_gaps && *ends < next_base {
             return;
         }
         let fault = Fault::Hole { ends: *ends, next_base };

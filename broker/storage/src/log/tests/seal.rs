@@ -9,7 +9,7 @@ use crate::partition_files::SegmentFile;
 use crate::recovery::Damage;
 use crate::verdict::Fault as LogFault;
 
-fn seal_all<F: Files>(log: &Log<F>) -> Vec<i64> {
+pub(super) fn seal_all<F: Files>(log: &Log<F>) -> Vec<i64> {
     let mut sealed = Vec::new();
     while let Sealed::Segment(base, _) = log.seal_next(NOW).unwrap() {
         sealed.push(base.get());

@@ -145,7 +145,7 @@ impl Written {
         &self,
         clean: Option<&CleanPartition>,
     ) -> Result<(RecoveredLog, PartitionReport), RecoveryError> {
-        let survey = survey(&self.files, Path::new(DIR)).map_err(RecoveryError::Offline)?;
+        let survey = survey(&self.files, Path::new(DIR))?;
         let task = Task {
             id: ID,
             slot: self.slot.as_ref(),

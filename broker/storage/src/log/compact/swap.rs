@@ -1,0 +1,166 @@
+//! Putting a compacted segment in the place of those that it is made of.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use folio_mapped::SegmentMap;
+use folio_record::Offset;
+
+use super::output::Ready;
+use super::rewrite::Source;
+use crate::compacted::{Compacted, compacted_path};
+use crate::data_dir::DataDir;
+use crate::envelope::replace;
+use crate::files::{FileHandle, Files, is_full, tmp_path};
+use crate::index::IndexKind;
+use crate::log::Log;
+use crate::log::append::{AppendError, failed};
+use crate::log::segment::Segment;
+use crate::partition_files::SegmentFile;
+use crate::recovery::RecoveredSegment;
+use crate::replacement::{Replacement, cleaned_path, intent_path};
+use crate::trash::{TRASH_NAME, Trash};
+
+impl<F: Files> Log<F> {
+    /// Lets `ready` take the place of `row`; what ends before `end` is being compacted. Gives the maps of what is gone;
+    /// `None` if the row is not in the log any more.
+    pub(super) fn swap(
+        &self,
+        dir: &DataDir<F>,
+        row: &[Source],
+        ready: &Ready<F>,
+        end: Offset,
+    ) -> Result<Option<Vec<Arc<SegmentMap>>>, AppendError> {
+        // An older slot than the one that lies behind all of this must not come back: it may name what is to go.
+        dir.sync_slots().map_err(|error| AppendError::Io { path: error.path, source: error.source })?;
+        // A start without the footer has to know that offsets are missing.
+        if !self.note_compacted(|compacted| compacted.gaps_below = compacted.gaps_below.max(end))? {
+            return Ok(None);
+        }
+        let _names = self.names();
+        if self.is_retired() || self.find(row).is_none() {
+            self.remove_cleaned(ready.base);
+            return Ok(None);
+        }
+        self.map_all(row)?;
+        let number = self.replacements.fetch_add(1, Ordering::Relaxed) + 1;
+        let intent = intent_path(&self.dir, number);
+        let old = row.iter().map(|source| source.segment.base()).collect();
+        let replacement =
+            Replacement { base: ready.base, next_base: ready.next_base, files: ready.sums, old };
+        self.commit(&intent, &replacement)?;
+        self.take_places(&replacement, &intent, dir.trash())
+            .map_err(|source| self.broken(ready.base, source))?;
+        let recovered = RecoveredSegment {
+            base: ready.base,
+            len: ready.footer.log_len,
+            next_offset: ready.next_base,
+            max_timestamp: Some(ready.footer.max_timestamp),
+            is_sealed: true,
+            may_have_gaps: true,
+        };
+        let segment = Arc::new(Segment::closed(self.id, &recovered, number));
+        {
+            let _writer = self.lock();
+            let mut view = Vec::clone(&self.view.load_full());
+            if let Some(at) = self.find(row) {
+                view.splice(at..at + row.len(), [segment]);
+                self.view.store(Arc::new(view));
+            }
+        }
+        if row.iter().all(|source| source.segment.log().is_none()) {
+            let _ = ready.log.drop_cache();
+        }
+        Ok(Some(row.iter().flat_map(|source| source.segment.maps()).collect()))
+    }
+
+    /// Writes down how far the log is compacted; `false` if it is deleted.
+    pub(super) fn note_compacted(&self, change: impl FnOnce(&mut Compacted)) -> Result<bool, AppendError> {
+        let _names = self.names();
+        if self.is_retired() {
+            return Ok(false);
+        }
+        let mut compacted = **self.compacted.load();
+        change(&mut compacted);
+        if compacted != **self.compacted.load() {
+            let path = compacted_path(&self.dir);
+            replace(&*self.files, &path, &compacted.encode()).map_err(|source| {
+                if is_full(&source) {
+                    let _ = self.files.remove_file(&tmp_path(&path));
+                }
+                failed(&self.dir, compacted.upto, source)
+            })?;
+            self.compacted.store(Arc::new(compacted));
+        }
+        Ok(true)
+    }
+
+    /// Removes a segment that is not wanted in the end, as far as it is there. The caller holds the names.
+    pub(super) fn remove_cleaned(&self, base: Offset) {
+        // What stays is removed by the next start.
+        for file in SegmentFile::ALL.into_iter().filter(|_| !self.is_retired()) {
+            let _ = self.files.remove_file(&cleaned_path(&self.dir, base, file));
+        }
+    }
+
+    /// Where the segments of `row` are, if all of them are still there.
+    pub(super) fn find(&self, row: &[Source]) -> Option<usize> {
+        let view = self.view.load();
+        let at = view.iter().position(|segment| Arc::ptr_eq(segment, &row[0].segment))?;
+        let there = view.get(at..at + row.len())?;
+        there.iter().zip(row).all(|(segment, source)| Arc::ptr_eq(segment, &source.segment)).then_some(at)
+    }
+
+    /// Whoever is reading one of these, and has not come to its files yet, must not meet those of another.
+    fn map_all(&self, row: &[Source]) -> Result<(), AppendError> {
+        for source in row.iter().filter(|source| source.segment.end() > 0) {
+            let mapped = source.segment.map_log(&*self.files, &self.dir);
+            mapped.map_err(|error| failed(&self.dir, source.segment.base(), error))?;
+            for kind in [IndexKind::Offset, IndexKind::Time] {
+                source.segment.map_index(&*self.files, &self.dir, kind);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the intent. From then on the new segment is the one that counts.
+    fn commit(&self, path: &Path, replacement: &Replacement) -> Result<(), AppendError> {
+        let Err(source) = replace(&*self.files, path, &replacement.encode()) else { return Ok(()) };
+        let is_begun = !matches!(self.files.entry(path), Ok(None));
+        if is_full(&source) && !is_begun {
+            let _ = self.files.remove_file(&tmp_path(path));
+            return Err(failed(&self.dir, replacement.base, source));
+        }
+        // Nobody knows whether it will be there after a crash.
+        Err(self.broken(replacement.base, source))
+    }
+
+    /// What a start would do as well if this were interrupted.
+    fn take_places(&self, replacement: &Replacement, intent: &Path, trash: &Trash) -> io::Result<()> {
+        let files = &*self.files;
+        for file in SegmentFile::ALL {
+            files.rename(
+                &cleaned_path(&self.dir, replacement.base, file),
+                &file.path(&self.dir, replacement.base),
+            )?;
+        }
+        for base in &replacement.old[1..] {
+            for file in SegmentFile::ALL.into_iter().rev() {
+                let path = file.path(&self.dir, *base);
+                match trash.take(files, &path) {
+                    // Without room for another name, it goes at once.
+                    Err(error) if is_full(&error) => files.remove_file(&path)?,
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        // What left one directory for another is gone once both are synced.
+        files.sync_dir(Path::new(TRASH_NAME))?;
+        files.sync_dir(&self.dir)?;
+        files.remove_file(intent)?;
+        files.sync_dir(&self.dir)
+    }
+}
