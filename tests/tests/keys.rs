@@ -87,6 +87,7 @@ effects! {
     "topic.segment.index.bytes" a_segment_whose_index_is_full_is_closed
     "topic.index.interval.bytes" index_entries_are_so_far_apart
     "topic.max.message.bytes" a_larger_batch_is_refused
+    "topic.max.decompressed.message.bytes" a_larger_record_of_a_compressed_batch_is_refused
     "topic.flush.ms" an_interval_topic_is_flushed_in_time
     "topic.flush.messages" a_topic_is_flushed_by_the_number_of_its_records
     "topic.flush.bytes" an_interval_topic_is_flushed_by_size
@@ -678,6 +679,17 @@ fn a_larger_batch_is_refused() {
     let rig = Served::with_topic(&[("topic.max.message.bytes", "1000")]);
     assert_eq!(code(rig.send(&[7; 1000])), ErrorCode::MESSAGE_TOO_LARGE);
     rig.send(&[7; 800]).unwrap();
+}
+
+fn a_larger_record_of_a_compressed_batch_is_refused() {
+    let rig = Served::with_topic(&[("topic.max.decompressed.message.bytes", "1000")]);
+    let send = |compression, bytes| {
+        let record = ProducerRecord::to("t").partition(0).value(&[7; 2000][..bytes]);
+        rig.send_with(ProducerConfig::new().compression(compression), record)
+    };
+    assert_eq!(code(send(Compression::Lz4, 1000)), ErrorCode::INVALID_RECORD);
+    send(Compression::Lz4, 900).unwrap();
+    send(Compression::None, 1000).unwrap();
 }
 
 fn an_interval_topic_is_flushed_in_time() {

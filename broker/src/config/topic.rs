@@ -48,6 +48,8 @@ pub struct TopicSettings {
     pub index_interval_bytes: u32,
     /// `max.message.bytes`: the largest batch, as stored.
     pub max_message_bytes: u32,
+    /// `max.decompressed.message.bytes`: the largest record of a compressed batch.
+    pub decompressed_record_max: u32,
     /// `flush.ms`; `None` is never.
     pub flush_ms: Option<Duration>,
     /// `flush.messages`; `None` is never.
@@ -116,6 +118,7 @@ impl Default for TopicSettings {
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             max_message_bytes: 1_048_588,
+            decompressed_record_max: 2_147_483_639,
             flush_ms: None,
             flush_messages: None,
             flush_bytes: 8 << 20,

@@ -142,6 +142,11 @@ impl Checks<'_> {
         let checked = records.check().map_err(|e| refused(&e))?;
         if attributes.compression() != Compression::None {
             self.budget.left = self.budget.left.saturating_sub(checked.uncompressed_bytes);
+            let (largest, most) = (checked.largest_record_bytes, self.settings.decompressed_record_max);
+            if largest > most as usize {
+                let text = format!("a record of {largest} bytes; max.decompressed.message.bytes is {most}");
+                return Err(ServiceError::new(Fault::InvalidRecord, text));
+            }
         }
         self.each(&records, &checked)?;
         self.records = self.records.saturating_add(header.count);
@@ -445,6 +450,20 @@ pub(crate) mod tests {
         }
         let refused = stored(&builder.build().unwrap(), &compacted).unwrap_err();
         assert_eq!(refused.records.len(), TO_BLAME_MAX);
+    }
+
+    #[test]
+    fn a_record_over_the_topics_bound_is_refused_if_it_was_compressed() {
+        // Attributes, two deltas of a byte, key and value with their lengths, no headers.
+        let size = 1 + 1 + 1 + (1 + 1) + (2 + 300) + 1;
+        for (compression, most, outcome) in [
+            (Compression::Zstd, size, Ok(())),
+            (Compression::Zstd, size - 1, Err(ErrorCode::INVALID_RECORD)),
+            (Compression::None, size - 1, Ok(())),
+        ] {
+            let settings = TopicSettings { decompressed_record_max: most, ..TopicSettings::default() };
+            assert_eq!(check_with(&batch(compression), &settings), outcome, "{compression:?}, {most}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct CheckedRecords {
     pub max_timestamp: Timestamp,
     /// Bytes of the records once decompressed.
     pub uncompressed_bytes: usize,
+    /// Bytes of the largest of them, without the number that stands in front of it; 0 if there are none.
+    pub largest_record_bytes: usize,
 }
 
 impl<'a> UnverifiedBatch<'a> {

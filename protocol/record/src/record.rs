@@ -51,6 +51,8 @@ pub struct Headers<'a> {
 /// A record as it stands in the block, before the batch's header says what its deltas mean.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawRecord<'a> {
+    /// Bytes of it, without the number that tells them.
+    pub(crate) size: usize,
     pub(crate) timestamp_delta: i64,
     pub(crate) offset_delta: i32,
     pub(crate) key: Option<&'a [u8]>,
@@ -112,7 +114,7 @@ impl<'a> RawRecord<'a> {
         if !body.is_empty() {
             return Err(RecordFault::Length);
         }
-        Ok(Self { timestamp_delta, offset_delta, key, value, headers })
+        Ok(Self { size: length, timestamp_delta, offset_delta, key, value, headers })
     }
 }
 

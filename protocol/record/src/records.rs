@@ -62,12 +62,15 @@ impl<'a> Records<'a> {
     /// [`BatchError::Record`] and [`TrailingBytes`](BatchError::TrailingBytes).
     pub fn check(&self) -> Result<CheckedRecords, BatchError> {
         const NO_TIME: i64 = Timestamp::NONE.get();
-        let (mut min, mut max) = (i64::MAX, i64::MIN);
+        let (mut min, mut max, mut largest) = (i64::MAX, i64::MIN, 0);
         let mut rest = self.bytes();
         let mut places = Places::new(&self.header);
         for index in 0..self.header.count {
             let record = RawRecord::take(&mut rest)
-                .and_then(|raw| places.place(raw))
+                .and_then(|raw| {
+                    largest = raw.size.max(largest);
+                    places.place(raw)
+                })
                 .map_err(|fault| BatchError::Record { index, fault })?;
             min = min.min(if record.timestamp.get() == NO_TIME { i64::MAX } else { record.timestamp.get() });
             max = max.max(record.timestamp.get());
@@ -83,6 +86,7 @@ impl<'a> Records<'a> {
                 self.header.max_timestamp
             },
             uncompressed_bytes: self.bytes().len(),
+            largest_record_bytes: largest,
         })
     }
 

@@ -17,6 +17,7 @@ TOPICS = [
     ("same-append", 1, {"message.timestamp.type": "LogAppendTime"}),
     ("same-numbered", 1, {}),
     ("same-flagged", 1, {}),
+    ("same-unpacked", 1, {"max.decompressed.message.bytes": "100"}),
 ]
 # Topic, number of the first record, how many.
 BATCHES = [("same", 0, 5), ("same", 5, 5), ("same", 10, 5)]
@@ -137,6 +138,11 @@ ALL = [
     ("PRODUCE", "a_gap_in_a_sequence", PRODUCE, produce("same-numbered", batch(producer=(NUMBERED, 0, 50)))),
     ("PRODUCE", "times_that_are_out_of_range", PRODUCE,
      produce("same-empty", wire.batch([(RECENT + at * 86_400_000_000, b"k", b"v", []) for at in range(3)]))),
+    ("PRODUCE", "a_record_above_the_limit_once_it_is_decompressed", PRODUCE,
+     produce("same-unpacked", wire.gzipped(wire.batch([(RECENT, b"k", b"v" * 93, [])])))),
+    ("PRODUCE", "a_record_at_that_limit", PRODUCE, produce("same-unpacked", wire.gzipped(wire.batch([(RECENT, b"k", b"v" * 92, [])])))),
+    ("PRODUCE", "a_record_above_that_limit_that_was_never_compressed", PRODUCE,
+     produce("same-unpacked", wire.batch([(RECENT, b"k", b"v" * 93, [])]))),
     ("PRODUCE", "a_batch_that_gives_itself_the_time_of_appending", PRODUCE, produce("same-flagged", batch(attributes=8))),
     ("PRODUCE", "the_same_on_a_topic_that_tells_it", PRODUCE, produce("same-append", batch(attributes=8))),
 

@@ -7,6 +7,8 @@ import time
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 BATCH = struct.Struct(">qiibIhiqqqhii")
+# What the checksum covers begins here.
+CHECKED_AT = 21
 PRODUCE, FETCH, API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 0, 1, 18, 19, 22
 
 
@@ -70,8 +72,18 @@ def batch(records, producer=(-1, -1, -1), attributes=0):
         for name, held in headers:
             record += _sized(name.encode()) + _sized(held)
         body += varint(len(record)) + record
-    checked = struct.pack(">hiqqqhii", attributes, len(records) - 1, times[0], max(times), *producer, len(records)) + body
+    return _framed(struct.pack(">hiqqqhii", attributes, len(records) - 1, times[0], max(times), *producer, len(records)) + body)
+
+
+def _framed(checked):
+    """A whole batch of what its checksum covers."""
     return struct.pack(">qiibI", 0, len(checked) + 9, -1, 2, crc32c(checked)) + checked
+
+
+def gzipped(data):
+    """An uncompressed batch in gzip."""
+    attributes, = struct.unpack_from(">h", data, CHECKED_AT)
+    return _framed(struct.pack(">h", attributes | 1) + data[CHECKED_AT + 2:BATCH.size] + gzip.compress(data[BATCH.size:]))
 
 
 class Batch:

@@ -128,6 +128,19 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         ),
     },
     TopicKey {
+        name: "max.decompressed.message.bytes",
+        kind: Kind::Int,
+        valid: Valid::Between(1, 2_147_483_639),
+        default: "2147483639",
+        doc: "The largest record of a compressed batch, in bytes once decompressed. What a whole request may decompress to is \
+              decompress.max.bytes of the broker.",
+        broker_name: broker("max.decompressed.message.bytes"),
+        effect: acts(
+            |topic| Parsed::Whole(topic.decompressed_record_max.into()),
+            |topic, value| topic.decompressed_record_max = number_u32(value),
+        ),
+    },
+    TopicKey {
         name: "flush.ms",
         kind: Kind::Long,
         valid: Valid::AtLeast(0),
@@ -283,20 +296,11 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         effect: Effect::Kept(NO_COMPACTION),
     },
     TopicKey {
-        name: "max.decompressed.message.bytes",
-        kind: Kind::Int,
-        valid: Valid::Between(1, 2_147_483_639),
-        default: "2147483639",
-        doc: "The largest record, in bytes once decompressed.",
-        broker_name: broker("max.decompressed.message.bytes"),
-        effect: Effect::Kept("decompress.max.bytes of the broker bounds what a request may unpack to"),
-    },
-    TopicKey {
         name: "file.delete.delay.ms",
         kind: Kind::Long,
         valid: Valid::AtLeast(0),
         default: "60000",
-        doc: "Milliseconds a file that is not needed any more stays.",
+        doc: "Milliseconds a file that is not needed any more stays: none here, and none that is still read goes.",
         broker_name: broker("log.segment.delete.delay.ms"),
         effect: Effect::Kept("a file goes when its last reader has gone"),
     },
