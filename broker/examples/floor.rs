@@ -4,7 +4,9 @@
 //! * consume: the same beside a bare thread that sends ranges of a mapped file with `writev`;
 //! * round trip: one small produce at a time beside a bare echo on mio, everything pinned to one CPU.
 //!
-//! An argument, `produce`, `consume` or `trip`, runs that part alone. Topics are `durability = os`. The client is a bare socket that sends frames made beforehand.
+//! An argument, `produce`, `consume` or `trip`, runs that part alone. `send BYTES` is the floor of consuming without the
+//! broker: what a bare thread spends that sends answers of so many bytes, one at a time; `tests/clients/bench` holds what a
+//! real client costs against it. Topics are `durability = os`. The client is a bare socket that sends frames made beforehand.
 
 use std::error::Error;
 use std::fs::File;
@@ -35,6 +37,12 @@ const ROUND_TRIPS: usize = 30_000;
 
 fn main() -> Outcome<()> {
     let dir = tempfile::tempdir()?;
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    if let [part, size] = &parts[..]
+        && part == "send"
+    {
+        return sends(dir.path(), size.parse()?);
+    }
     let mut config = Config::new(dir.path().join("data"));
     config.listen = vec!["127.0.0.1:0".parse()?];
     config.topic.durability_set = DurabilityClass::Os;
@@ -42,7 +50,6 @@ fn main() -> Outcome<()> {
     let broker = Broker::start(config)?;
     let address = broker.local_addrs()[0];
 
-    let parts: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     for (size, window) in [(16 * KIB, 64), (64 * KIB, 16)] {
         if is_wanted("produce") {
@@ -87,6 +94,17 @@ fn consumes(address: SocketAddr, dir: &Path, size: usize, window: usize) -> Outc
     }
     delete(address, &topic)?;
     report(&format!("consume {} KiB, {window} in flight", size / KIB), "ns/KiB", &mut ours, &mut floors);
+    Ok(())
+}
+
+/// Seconds of a processor for a GB that leaves in answers of `size` bytes: the median, alone on its line.
+fn sends(dir: &Path, size: usize) -> Outcome<()> {
+    let mut all = Vec::new();
+    for _ in 0..ROUNDS {
+        all.push(consume_floor(&dir.join("floor"), size, 1)? / KIB as f64);
+    }
+    all.sort_by(f64::total_cmp);
+    println!("{:.4}", all[ROUNDS / 2]);
     Ok(())
 }
 

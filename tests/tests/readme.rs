@@ -65,6 +65,35 @@ fn the_examples_of_the_client_run_against_a_daemon() {
 }
 
 /// The `sh` blocks of one section of the README.
+#[test]
+fn the_clients_of_the_readme_are_those_that_the_tests_install() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let pins = [
+        "python/requirements.txt",
+        "node/package.json",
+        "java/kafka-4.4.xml",
+        "java/kafka-3.9.xml",
+        "go/go.mod",
+        "rust/Cargo.toml",
+    ];
+    let mut pinned: String = pins.iter().map(|pin| read(&format!("tests/clients/{pin}"))).collect();
+    // kcat is Debian's, which nobody pins.
+    pinned += "1.7.1";
+    let detailed = read("tests/clients/README.md");
+    let readme = read("README.md");
+    let table = readme.split("| client | version |").nth(1).expect("a table of clients");
+    let mut rows = 0;
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        for version in cells[2].split(", ") {
+            assert!(pinned.contains(version), "{} {version} is what the tests install", cells[1]);
+            assert!(detailed.contains(version), "{} {version} stands in tests/clients/README.md", cells[1]);
+        }
+        rows += 1;
+    }
+    assert_eq!(rows, 10);
+}
+
 fn blocks_of(section: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let heading = format!("## {section}\n");

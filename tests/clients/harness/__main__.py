@@ -5,7 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import administering, answers, kills, scenarios, semantics, tools
+from . import administering, answers, kills, scenarios, semantics, sessions, tools
 from .brokers import BROKERS
 from .clients import CLIENTS
 from .places import HERE
@@ -76,8 +76,11 @@ def against(broker, clients, java, report):
             list(pool.map(lambda reader: one_reader(reader, runs, written), runs))
             if java:
                 driver, = (run.driver for run in runs if run.client is java)
-                claims = [*semantics.Semantics(broker, driver).claims(report), *tools.Tools(broker, report).claims()]
+                on_the_wire = semantics.Semantics(broker, driver)
+                claims = [*on_the_wire.claims(report, semantics.ALL), *tools.Tools(broker, report).claims()]
                 list(pool.map(lambda claim: report.claim(*claim), claims))
+                for claim in on_the_wire.claims(report, sessions.ALONE):
+                    report.claim(*claim)
     finally:
         for run in runs:
             run.driver.close()

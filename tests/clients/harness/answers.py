@@ -10,7 +10,6 @@ import time
 from . import questions, wire
 from .report import check
 
-NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 # Where a request or an expected answer means something that each broker calls differently.
 ID_OF = "id of "
 
@@ -107,7 +106,7 @@ class Sides:
             return sorted(plain, key=_name) if all(isinstance(one, dict) for one in plain) else plain
         if value in self.ids[side].values():
             return "the id of " + next(name for name, held in self.ids[side].items() if held == value)
-        if key in ("topicId", "directoryId", "replicaDirectoryId") and value != NO_ID:
+        if key in ("topicId", "directoryId", "replicaDirectoryId") and value != questions.NO_ID:
             return "an id"
         if key == "timestamp" and isinstance(value, int) and abs(value - self.now) < 86_400_000:
             return f"now + {value - self.now} ms"

@@ -18,7 +18,6 @@ from . import wire
 from .brokers import Folio, Kafka
 from .places import CACHE, HERE, KAFKA_JARS, PROJECT, TARGET, java
 
-TICKS = os.sysconf("SC_CLK_TCK")
 WAITING = 100
 WAIT_MS = 500
 WATCH_S = 10
@@ -33,9 +32,25 @@ class WarmKafka(Kafka):
     memory = "1g"
 
 
-def cpu_s(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+class Cpu:
+    """Seconds of a processor that a process has spent since this was made, thread by thread."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.before = self._threads()
+
+    def _threads(self):
+        spent = {}
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                spent[thread.name] = int((thread / "schedstat").read_text().split()[0])
+            except OSError:
+                # It has ended meanwhile.
+                continue
+        return spent
+
+    def spent(self):
+        return sum(now - self.before.get(thread, 0) for thread, now in self._threads().items()) / 1e9
 
 
 def memory_mb(pid):
@@ -81,32 +96,59 @@ class Side:
         return name
 
     def load(self, verb, topic, partitions, size, count):
-        """Seconds of the server's processor for `count` records of `size` bytes, and of the clock."""
-        before = cpu_s(self.pid)
+        """Seconds of the server's processor for `count` records of `size` bytes, and of the clock; answers and their bytes."""
+        cpu = Cpu(self.pid)
         done = subprocess.run([CACHE / "python/bin/python", "-B", HERE / "python/load.py", verb, self.broker.address, topic,
                                str(partitions), str(size), str(count)], capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"bench: {verb} against {self.name}: {done.stderr}")
-        return cpu_s(self.pid) - before, float(done.stdout)
+        took, answers, received = done.stdout.split()
+        return cpu.spent(), float(took), int(answers), int(received)
 
     def measure(self, partitions, size, count):
         topic = self.topic(partitions)
-        what = f"{size} B, {partitions} partition" + ("s" if partitions > 1 else "")
+        what = of(size, partitions)
         for verb in ("produce", "consume"):
-            spent, took = self.load(verb, topic, partitions, size, count)
-            self.put(f"{verb} {what}: server us per record", spent / count * 1e6)
-            self.put(f"{verb} {what}: server s per GB", spent / (count * size / GB))
-            self.put(f"{verb} {what}: MB/s", count * size / took / 1e6)
+            spent, took, answers, received = self.load(verb, topic, partitions, size, count)
+            self.tell_load(f"{verb} {what}", spent, count, size, took)
+            if answers:
+                self.put(f"{verb} {what}: bytes of an answer", received / answers)
+                self.put(f"{verb} {what}: server s per GB sent", spent / (received / GB))
+        self.with_java(topic, partitions, size, count)
 
-    def latency(self):
-        done = subprocess.run([*java(KAFKA_JARS), "org.apache.kafka.tools.ProducerPerformance", "--bootstrap-server",
-                               self.broker.address, "--topic", self.topic(1), "--num-records", "50000", "--record-size", "100",
-                               "--throughput", "5000", "--command-property", "linger.ms=0", "acks=1"], capture_output=True, text=True)
-        told = re.findall(r"(\d+) ms (50th|99th)", done.stdout)
-        if not told:
-            sys.exit(f"bench: ProducerPerformance against {self.name}: {done.stdout}{done.stderr}")
-        for value, rank in told[-2:]:
-            self.put(f"produce 100 B, 5000/s: {rank}, ms (Java)", float(value))
+    def tell_load(self, what, spent, count, size, took):
+        self.put(f"{what}: server us per record", spent / count * 1e6)
+        self.put(f"{what}: server s per GB", spent / (count * size / GB))
+        self.put(f"{what}: MB/s", count * size / took / 1e6)
+
+    def with_java(self, topic, partitions, size, count):
+        """The same load by Kafka's own tools: into a topic of its own, and out of the one that librdkafka filled."""
+        what = of(size, partitions)
+        cpu, began = Cpu(self.pid), time.monotonic()
+        self.java("ProducerPerformance", "--topic", self.topic(partitions), "--num-records", count, "--record-size", size,
+                  "--throughput", -1, "--command-property", "acks=1")
+        self.tell_load(f"produce {what} (Java)", cpu.spent(), count, size, time.monotonic() - began)
+        # It reads as a member of a group only.
+        if wire.FIND_COORDINATOR not in wire.apis(self.broker.address):
+            return
+        cpu, began = Cpu(self.pid), time.monotonic()
+        self.java("ConsumerPerformance", "--topic", topic, "--num-records", count, "--timeout", 60_000, "--hide-header")
+        self.tell_load(f"consume {what} (Java)", cpu.spent(), count, size, time.monotonic() - began)
+
+    def java(self, tool, *arguments):
+        """What one of Kafka's tools prints."""
+        done = subprocess.run([*java(KAFKA_JARS, "512m"), f"org.apache.kafka.tools.{tool}", "--bootstrap-server", self.broker.address,
+                               *map(str, arguments)], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"bench: {tool} against {self.name}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def latency(self, size):
+        told = self.java("ProducerPerformance", "--topic", self.topic(1), "--num-records", 50_000, "--record-size", size,
+                         "--throughput", 5000, "--command-property", "linger.ms=0", "acks=1")
+        for rank in ("50th", "99th"):
+            *_, value = re.findall(rf"(\d+) ms {rank}", told)
+            self.put(f"produce {size} B, 5000/s: {rank}, ms (Java)", float(value))
 
     def waiting(self):
         """A hundred consumers at the end of a partition where nothing happens."""
@@ -120,18 +162,34 @@ class Side:
                 peer.send(wire.FETCH, 4, body)
                 ready.register(peer.socket, selectors.EVENT_READ, peer)
             answers = 0
-            before, began = cpu_s(self.pid), time.monotonic()
+            cpu, began = Cpu(self.pid), time.monotonic()
             while time.monotonic() - began < WATCH_S:
                 for key, _ in ready.select(0.1):
                     key.data.receive()
                     key.data.send(wire.FETCH, 4, body)
                     answers += 1
-            spent = cpu_s(self.pid) - before
+            spent = cpu.spent()
         for peer in peers:
             peer.socket.close()
         if answers < WAITING:
             sys.exit(f"bench: {answers} answers to {WAITING} waiting consumers of {self.name}")
         self.put(f"{WAITING} waiting consumers: % of a core", spent / WATCH_S * 100)
+
+
+def of(size, partitions):
+    return f"{size} B, {partitions} partition" + ("s" if partitions > 1 else "")
+
+
+def hold_against_the_floor(side):
+    """What the answers that were sent cost beside as many bytes in answers of the same size, by mmap and writev alone."""
+    for what in [what for what in side.figures if what.endswith("bytes of an answer")]:
+        size = round(statistics.median(side.figures[what]))
+        done = subprocess.run(["cargo", "run", "-q", "--release", "--locked", "-p", "folio-broker", "--example", "floor", "--", "send",
+                               str(size)], cwd=PROJECT, check=True, capture_output=True, text=True)
+        load = what.removesuffix("bytes of an answer")
+        spent = statistics.median(side.figures[load + "server s per GB sent"])
+        side.put(load + "floor, s per GB sent", float(done.stdout))
+        side.put(load + "times the floor", spent / float(done.stdout))
 
 
 def main():
@@ -164,7 +222,8 @@ def main():
                     for side in sides:
                         side.measure(partitions, size, payload // size)
             for side in sides:
-                side.latency()
+                for size in (100, 1024):
+                    side.latency(size)
                 side.waiting()
         for side in sides:
             resident, private = memory_mb(side.pid)
@@ -173,6 +232,7 @@ def main():
     finally:
         for side in sides:
             side.broker.close()
+    hold_against_the_floor(sides[0])
     tell(*sides)
     return 0
 
@@ -180,7 +240,11 @@ def main():
 def tell(folio, kafka):
     print(f"{'':58} {'Folio':>10} {'Kafka':>10} {'Kafka/Folio':>12}")
     for what, values in folio.figures.items():
-        ours, theirs = statistics.median(values), statistics.median(kafka.figures[what])
+        ours, theirs = statistics.median(values), kafka.figures.get(what)
+        if theirs is None:
+            print(f"{what:58} {ours:10.2f}")
+            continue
+        theirs = statistics.median(theirs)
         ratio = f"{theirs / ours:12.1f}" if ours else f"{'-':>12}"
         print(f"{what:58} {ours:10.2f} {theirs:10.2f} {ratio}")
 

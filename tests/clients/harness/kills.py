@@ -21,6 +21,7 @@ def claims(kind, clients, report):
     if not producers:
         return
     results = {}
+    taken_back = []
     probe = kind()
     lacks = probe.lacks_idempotence()
     probe.close()
@@ -41,15 +42,10 @@ def claims(kind, clients, report):
                                 limit_s=SETTLE_LIMIT_S * 2, limit_ms=SETTLE_LIMIT_S * 1000)
                     for number, driver in enumerate(drivers)
                 ]
-                fate = random.Random(62)
-                for number in range(len(producers)):
-                    wait_for_records(broker, number)
-                for _ in range(KILLS[broker.name]):
-                    time.sleep(fate.uniform(*SERVES_S))
-                    broker.kill()
-                    broker.start()
-                time.sleep(1)
-                stop.touch()
+                try:
+                    die(broker, len(producers), taken_back)
+                finally:
+                    stop.touch()
                 for number, (client, stream) in enumerate(zip(producers, streams)):
                     try:
                         results[client.name] = stream.result(), stored(broker, number)
@@ -61,8 +57,29 @@ def claims(kind, clients, report):
             broker.close()
 
     report.claim(f"{kind.name}::kills::the_broker_dies_under_its_producers_and_comes_back", kill_and_collect)
+    report.claim(f"{kind.name}::kills::no_end_that_was_told_is_taken_back", equal, taken_back, [], "ends before and after a death")
     for client in producers:
         report.claim(f"{kind.name}::kills::{client.name}_loses_nothing_and_doubles_nothing", whole, results, client.name)
+
+
+def die(broker, partitions, taken_back):
+    """Kills the broker and starts it, again and again. An end that was told and is not reached any more goes to `taken_back`."""
+    fate = random.Random(62)
+    for number in range(partitions):
+        wait_for_records(broker, number)
+    for _ in range(KILLS[broker.name]):
+        time.sleep(fate.uniform(*SERVES_S))
+        ends = [wire.end_of(broker.address, "killed", number) for number in range(partitions)]
+        broker.kill()
+        broker.start()
+        taken_back.extend((end, now) for end, now in zip(ends, ends_after(broker, partitions)) if now < end)
+    time.sleep(1)
+
+
+def ends_after(broker, partitions):
+    """The ends of all partitions, once a broker that was started again leads them."""
+    wire.wait_for(broker.address, "killed", partitions, SETTLE_LIMIT_S)
+    return [wire.end_of(broker.address, "killed", number) for number in range(partitions)]
 
 
 def wait_for_records(broker, partition):

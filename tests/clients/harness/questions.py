@@ -25,6 +25,7 @@ MISSING = "missing"
 # What differs between any two brokers, or any two moments.
 LEFT_OUT = {"throttleTimeMs", "clusterId", "host", "port", "sessionId", "logDir", "usableBytes", "totalBytes", "controllerId", "finalizedFeaturesEpoch"}
 NOBODY = -1
+NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 # A producer id that somebody may have been given.
 NUMBERED = 7
 # What is older than a topic retains may be gone at any moment.
@@ -45,7 +46,7 @@ def metadata(topics, create=False):
 
 
 def by_name(*names):
-    return [{"topicId": "AAAAAAAAAAAAAAAAAAAAAA", "name": name} for name in names]
+    return [{"topicId": NO_ID, "name": name} for name in names]
 
 
 def fetch(topic, offset, partition=0, epoch=NOBODY, **others):
@@ -156,6 +157,7 @@ ALL = [
     ("FETCH", "a_partition_that_is_not_there", FETCH, fetch("same", 0, partition=9)),
     ("FETCH", "a_negative_partition", FETCH, fetch("same", 0, partition=-1)),
     ("FETCH", "a_limit_below_the_first_batch", FETCH, fetch("same", 0, maxBytes=1)),
+    ("FETCH", "a_rack_without_a_replica", _versions(11, 18), fetch("same", 0, rackId="somewhere")),
     ("FETCH", "an_epoch_to_come", _versions(9, 18), fetch("same", 0, epoch=99)),
     ("FETCH", "a_session_that_is_not_there", _versions(7, 18), fetch("same", 0, sessionId=12345, sessionEpoch=5)),
     ("FETCH", "a_session_that_begins", _versions(7, 18), fetch("same", 0, sessionEpoch=0)),

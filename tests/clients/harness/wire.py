@@ -9,7 +9,7 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 BATCH = struct.Struct(">qiibIhiqqqhii")
 # What the checksum covers begins here.
 CHECKED_AT = 21
-PRODUCE, FETCH, API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 0, 1, 18, 19, 22
+PRODUCE, FETCH, LIST_OFFSETS, FIND_COORDINATOR, API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 0, 1, 2, 10, 18, 19, 22
 
 
 def crc32c(data):
@@ -192,12 +192,15 @@ class Peer:
             data += part
         return data
 
-    def produce(self, topic, partition, data, acks=-1, version=7):
+    def produce(self, topic, partition, data, acks=-1, timeout_ms=10_000):
         """Sends a Produce; the base offset, unless nothing is to be answered."""
-        name = topic.encode()
-        self.send(PRODUCE, version, struct.pack(">hhii", -1, acks, 10_000, 1) + struct.pack(">h", len(name)) + name
-                  + struct.pack(">iii", 1, partition, len(data)) + data)
+        self.send_produce(topic, partition, data, acks, timeout_ms)
         return self.produced(topic) if acks else None
+
+    def send_produce(self, topic, partition, data, acks=-1, timeout_ms=10_000):
+        name = topic.encode()
+        self.send(PRODUCE, 7, struct.pack(">hhii", -1, acks, timeout_ms, 1) + struct.pack(">h", len(name)) + name
+                  + struct.pack(">iii", 1, partition, len(data)) + data)
 
     def produced(self, topic):
         _, answer = self.receive()
@@ -219,6 +222,18 @@ class Peer:
         at += 22 + 16 * max(aborted, 0)
         size, = struct.unpack_from(">i", answer, at)
         return answer[at + 4:at + 4 + size], high
+
+
+def end_of(address, topic, partition=0):
+    """The offset that ListOffsets of version 1 tells as the latest."""
+    name = topic.encode()
+    with Peer(address) as peer:
+        peer.send(LIST_OFFSETS, 1, struct.pack(">ii", -1, 1) + struct.pack(">h", len(name)) + name + struct.pack(">iiq", 1, partition, -1))
+        _, answer = peer.receive()
+    code, _, offset = struct.unpack_from(">hqq", answer, 4 + 2 + len(name) + 4 + 4)
+    if code:
+        raise Refusal(code)
+    return offset
 
 
 def apis(address):

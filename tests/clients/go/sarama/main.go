@@ -93,6 +93,9 @@ func produce(c *driving.Command) (driving.Answer, error) {
 	if c.Idempotent {
 		config.Producer.Idempotent = true
 		config.Net.MaxOpenRequests = 1
+		// Several batches, whose numbers have to fit.
+		config.Producer.Flush.Messages = 10
+		config.Producer.Flush.MaxMessages = 10
 	}
 	if c.Codec != "" {
 		if err := config.Producer.Compression.UnmarshalText([]byte(c.Codec)); err != nil {
