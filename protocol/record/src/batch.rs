@@ -1,10 +1,12 @@
 //! From bytes to a batch that can be trusted.
 
 use crate::header::{
-    ATTRIBUTES_AT, BASE_OFFSET_AT, CRC_AT, LEADER_EPOCH_AT, LENGTH_AT, MAGIC, MAGIC_AT, field, total_size,
+    ATTRIBUTES_AT, BASE_OFFSET_AT, BASE_SEQUENCE_AT, COUNT_AT, CRC_AT, LEADER_EPOCH_AT, LENGTH_AT, MAGIC,
+    MAGIC_AT, PRODUCER_EPOCH_AT, PRODUCER_ID_AT, field, total_size,
 };
 use crate::{
-    BatchError, BatchHeader, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, Records, Timestamp, crc32c,
+    BatchError, BatchHeader, DecompressLimit, HEADER_SIZE, LeaderEpoch, Offset, ProducerId, Records,
+    Timestamp, crc32c,
 };
 
 /// Bytes that have the length and the version of a batch. Nothing else is known of them.
@@ -137,6 +139,20 @@ pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
     assert!(batch.len() >= HEADER_SIZE);
     batch[BASE_OFFSET_AT..LENGTH_AT].copy_from_slice(&base_offset.get().to_be_bytes());
     batch[LEADER_EPOCH_AT..MAGIC_AT].copy_from_slice(&leader_epoch.get().to_be_bytes());
+}
+
+/// Writes into one whole batch which idempotent producer made it, and its number for the first record. For that producer
+/// only, and only while nobody else has seen the batch.
+///
+/// # Panics
+///
+/// If `batch` is shorter than a header.
+pub fn set_producer(batch: &mut [u8], id: ProducerId, epoch: i16, base_sequence: i32) {
+    assert!(batch.len() >= HEADER_SIZE);
+    batch[PRODUCER_ID_AT..PRODUCER_EPOCH_AT].copy_from_slice(&id.get().to_be_bytes());
+    batch[PRODUCER_EPOCH_AT..BASE_SEQUENCE_AT].copy_from_slice(&epoch.to_be_bytes());
+    batch[BASE_SEQUENCE_AT..COUNT_AT].copy_from_slice(&base_sequence.to_be_bytes());
+    seal(batch);
 }
 
 /// Writes the checksum of one whole batch into it, after its bytes were changed on purpose.

@@ -1,8 +1,7 @@
 //! Making a batch.
 
-use crate::compression::Compressor;
 use crate::header::{HEADER_SIZE, NewHeader, SIZE_MAX};
-use crate::{Attributes, Codec, Compression, Header, ProducerId, Timestamp, seal, varint};
+use crate::{Attributes, Codec, Compression, Compressor, Header, ProducerId, Timestamp, seal, varint};
 
 /// Makes batches, one after the other, reusing its memory.
 ///
@@ -27,7 +26,6 @@ pub struct BatchBuilder {
     // Room for the header, then the records.
     bytes: Vec<u8>,
     size_max: usize,
-    compression: Compression,
     compressor: Option<Compressor>,
     count: u32,
     base_timestamp: Timestamp,
@@ -76,7 +74,6 @@ impl BatchBuilder {
         Self {
             bytes: vec![0; HEADER_SIZE],
             size_max: size_max.min(SIZE_MAX),
-            compression: codec.compression(),
             compressor: Compressor::new(codec),
             count: 0,
             base_timestamp: Timestamp::NONE,
@@ -159,11 +156,21 @@ impl BatchBuilder {
     /// The batch of all records appended since the last call, `None` if there are none. The builder is
     /// empty then and can be used again.
     pub fn build(&mut self) -> Option<Vec<u8>> {
+        let mut own = self.compressor.take();
+        let batch = self.build_with(own.as_mut());
+        self.compressor = own;
+        batch
+    }
+
+    /// As [`build`](Self::build), but the batch is compressed by `compressor`, if by anything, whatever the builder was
+    /// made for: builders of many partitions can share one.
+    pub fn build_with(&mut self, compressor: Option<&mut Compressor>) -> Option<Vec<u8>> {
         if self.count == 0 {
             return None;
         }
-        let (mut batch, compression) = match self.compress() {
-            Some(batch) => (batch, self.compression),
+        let compressed = compressor.and_then(|by| self.compress(by).map(|batch| (batch, by.compression())));
+        let (mut batch, compression) = match compressed {
+            Some(compressed) => compressed,
             None => {
                 // The next batch will mostly be about as large: its memory comes in one piece.
                 let mut next = Vec::with_capacity(self.bytes.len());
@@ -188,8 +195,7 @@ impl BatchBuilder {
     }
 
     /// A batch of the compressed records without its header, if that is smaller.
-    fn compress(&mut self) -> Option<Vec<u8>> {
-        let compressor = self.compressor.as_mut()?;
+    fn compress(&self, compressor: &mut Compressor) -> Option<Vec<u8>> {
         let mut batch = Vec::with_capacity(self.bytes.len() / 2);
         batch.resize(HEADER_SIZE, 0);
         let is_smaller = compressor.compress(&self.bytes[HEADER_SIZE..], &mut batch);

@@ -135,41 +135,48 @@ pub struct Levels {
     pub default: i32,
 }
 
-/// Compresses batches one after the other in one codec; keeps its memory between them.
+/// Compresses batches one after the other in one codec; keeps its memory between them, which may be some hundred
+/// kilobytes. Those who make many batches at the same time may lend a few of them around
+/// ([`BatchBuilder::build_with`](crate::BatchBuilder::build_with)).
 #[derive(Debug)]
-pub(crate) enum Compressor {
-    Gzip(Box<gzip::Compressor>),
-    Snappy(Box<snappy::Compressor>),
-    Lz4(lz4::Compressor),
-    Zstd(zstd::Compressor),
-}
+pub struct Compressor(State);
 
 impl Compressor {
     /// `None` for the codec that does not compress.
-    pub(crate) fn new(codec: Codec) -> Option<Self> {
-        Some(match codec.compression() {
+    pub fn new(codec: Codec) -> Option<Self> {
+        Some(Self(match codec.compression() {
             Compression::None => return None,
-            Compression::Gzip => Self::Gzip(Box::new(gzip::Compressor::new(codec.level()))),
-            Compression::Snappy => Self::Snappy(Box::new(snappy::Compressor::new())),
-            Compression::Lz4 => Self::Lz4(lz4::Compressor::new()),
-            Compression::Zstd => Self::Zstd(zstd::Compressor::new(codec.level())),
-        })
+            Compression::Gzip => State::Gzip(Box::new(gzip::Compressor::new(codec.level()))),
+            Compression::Snappy => State::Snappy(Box::new(snappy::Compressor::new())),
+            Compression::Lz4 => State::Lz4(lz4::Compressor::new()),
+            Compression::Zstd => State::Zstd(zstd::Compressor::new(codec.level())),
+        }))
+    }
+
+    /// How a batch is compressed that it has compressed.
+    pub fn compression(&self) -> Compression {
+        match self.0 {
+            State::Gzip(_) => Compression::Gzip,
+            State::Snappy(_) => Compression::Snappy,
+            State::Lz4(_) => Compression::Lz4,
+            State::Zstd(_) => Compression::Zstd,
+        }
     }
 
     /// Appends a block of `content` to `out` if it takes fewer bytes than `content` itself. Otherwise it returns
     /// false and leaves `out` as it was.
     pub(crate) fn compress(&mut self, content: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
-        if let Self::Lz4(compressor) = self {
+        if let State::Lz4(compressor) = &mut self.0 {
             return compressor.compress(content, out);
         }
         out.resize(start + content.len().saturating_sub(1), 0);
         let room = &mut out[start..];
-        let size = match self {
-            Self::Gzip(compressor) => compressor.compress(content, room),
-            Self::Snappy(compressor) => compressor.compress(content, room),
-            Self::Zstd(compressor) => compressor.compress(content, room),
-            Self::Lz4(_) => None,
+        let size = match &mut self.0 {
+            State::Gzip(compressor) => compressor.compress(content, room),
+            State::Snappy(compressor) => compressor.compress(content, room),
+            State::Zstd(compressor) => compressor.compress(content, room),
+            State::Lz4(_) => None,
         };
         out.truncate(start + size.unwrap_or(0));
         size.is_some()
@@ -193,6 +200,14 @@ impl DecompressLimit {
     pub const fn get(self) -> usize {
         self.0
     }
+}
+
+#[derive(Debug)]
+enum State {
+    Gzip(Box<gzip::Compressor>),
+    Snappy(Box<snappy::Compressor>),
+    Lz4(lz4::Compressor),
+    Zstd(zstd::Compressor),
 }
 
 const fn damaged(reason: &'static str) -> BatchError {

@@ -19,11 +19,11 @@ mod rewrite;
 mod varint;
 
 pub use attributes::{Attributes, TimestampType};
-pub use batch::{Batch, CheckedRecords, UnverifiedBatch, seal, stamp};
+pub use batch::{Batch, CheckedRecords, UnverifiedBatch, seal, set_producer, stamp};
 pub use builder::{BatchBuilder, DoesNotFit, NewRecord};
 pub use checksum::crc32c;
 pub use codec::{Codec, CodecError, UnknownLevel};
-pub use compression::{Compression, DecompressLimit, Levels, UnknownCodec};
+pub use compression::{Compression, Compressor, DecompressLimit, Levels, UnknownCodec};
 pub use error::{BatchError, RecordFault};
 pub use header::{BatchHeader, HEADER_SIZE};
 pub use quantity::{LeaderEpoch, Offset, ProducerId, Timestamp};

@@ -4,7 +4,6 @@
 //! besides.
 
 use crate::attributes::LOG_APPEND_TIME;
-use crate::compression::Compressor;
 use crate::header::{
     ATTRIBUTES_AT, BASE_OFFSET_AND_LENGTH_SIZE, BASE_TIMESTAMP_AT, COUNT_AT, HEADER_SIZE,
     LAST_OFFSET_DELTA_AT, LENGTH_AT, MAX_TIMESTAMP_AT, PRODUCER_ID_AT, SIZE_MAX,
@@ -12,8 +11,8 @@ use crate::header::{
 use crate::record::RawRecord;
 use crate::records::Places;
 use crate::{
-    Attributes, BatchError, Codec, Compression, Record, RecordFault, Records, Timestamp, TimestampType, seal,
-    varint,
+    Attributes, BatchError, Codec, Compression, Compressor, Record, RecordFault, Records, Timestamp,
+    TimestampType, seal, varint,
 };
 
 impl Records<'_> {

@@ -1,7 +1,8 @@
 //! What a broker changes in a batch, and what it leaves.
 
 use folio_record::{
-    BatchHeader, Codec, Compression, Timestamp, TimestampType, set_log_append_time, set_max_timestamp,
+    BatchBuilder, BatchHeader, Codec, Compression, Compressor, NewRecord, ProducerId, Timestamp,
+    TimestampType, set_log_append_time, set_max_timestamp, set_producer,
 };
 use proptest::prelude::*;
 
@@ -129,4 +130,42 @@ fn a_wrong_latest_time_is_told_and_put_right() {
     }
     let empty = Handmade::empty(vec![]).bytes();
     assert_eq!(verified(&empty).check_records(LIMIT).unwrap().max_timestamp, Timestamp::new(TIME));
+}
+
+#[test]
+fn a_batch_that_gets_its_number_late_is_the_one_that_was_built_with_it() {
+    let build = |numbered: bool| {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 10);
+        if numbered {
+            builder.producer(ProducerId::new(7), 3, 41);
+        }
+        builder.append(&NewRecord { value: Some(b"x"), ..NewRecord::at(Timestamp::new(5)) }).unwrap();
+        builder.build().unwrap()
+    };
+    let mut late = build(false);
+    set_producer(&mut late, ProducerId::new(7), 3, 41);
+    assert_eq!(late, build(true));
+}
+
+#[test]
+fn builders_that_share_a_compressor_make_what_each_would_make_with_its_own() {
+    let values = ["one and one and one and one and one", "two and two and two and two and two"];
+    let fill = |builder: &mut BatchBuilder, value: &str| {
+        let record = NewRecord { value: Some(value.as_bytes()), ..NewRecord::at(Timestamp::new(5)) };
+        for _ in 0..20 {
+            builder.append(&record).unwrap();
+        }
+    };
+    for compression in Compression::ALL {
+        let mut shared = Compressor::new(compression.into());
+        assert_eq!(shared.as_ref().map_or(Compression::None, Compressor::compression), compression);
+        for value in values {
+            let mut plain = BatchBuilder::new(Compression::None, 1 << 20);
+            let mut own = BatchBuilder::new(compression, 1 << 20);
+            fill(&mut plain, value);
+            fill(&mut own, value);
+            assert_eq!(plain.build_with(shared.as_mut()), own.build(), "{compression}");
+            assert!(plain.is_empty());
+        }
+    }
 }
