@@ -141,6 +141,19 @@ pub struct ListedOffset {
     pub leader_epoch: i32,
 }
 
+/// An idempotent producer that a partition remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub producer_id: i64,
+    /// The latest of its epochs.
+    pub epoch: i16,
+    /// The number of its last record, if one is known.
+    pub last_sequence: Option<i32>,
+    /// The latest time in its last batch, if one is known.
+    pub last_timestamp: Option<Timestamp>,
+}
+
 /// How the broker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerStatus {
@@ -296,6 +309,14 @@ impl Admin {
     ) -> Call<Vec<Result<Option<ListedOffset>, Refusal>>> {
         let wanted = wanted.into_iter().collect();
         self.call(|deadline, then| protocol::list_offsets(wanted, deadline, then))
+    }
+
+    /// Names the idempotent producers that a partition remembers, by id.
+    ///
+    /// Refused with [`UNKNOWN_TOPIC`](crate::ErrorCode::UNKNOWN_TOPIC) or
+    /// [`UNKNOWN_PARTITION`](crate::ErrorCode::UNKNOWN_PARTITION).
+    pub fn describe_producers(&self, of: TopicPartition) -> Call<Vec<ActiveProducer>> {
+        self.call(|deadline, then| protocol::describe_producers(of, deadline, then))
     }
 
     /// Tells how the broker is, with its counters if wanted.

@@ -185,6 +185,12 @@ impl Driver {
             let then = move |partitions| learned(&name, partitions);
             self.calls.push_back(protocol::partition_count(&topic, deadline, Box::new(then)));
         }
+        for sender in self.senders.values_mut() {
+            if sender.asks_who_it_is(now) {
+                let then = Box::new(sender.listener());
+                self.calls.push_back(protocol::init_producer(now + self.config.request_timeout, then));
+            }
+        }
         self.senders.retain(|_, sender| !sender.is_done());
         let down = self.down_since.filter(|since| *since + self.config.request_timeout <= now);
         if down.is_some() {

@@ -121,6 +121,13 @@ pub enum SendError {
         /// Why.
         source: CallError,
     },
+    /// The producer cannot tell any more what is stored and what is not, and so has given up everything. Another one can go
+    /// on.
+    #[error("the producer takes no more records: {source}")]
+    Broken {
+        /// What the broker said.
+        source: CallError,
+    },
     /// The producer was closed.
     #[error("the producer is closed")]
     Closed,
@@ -255,7 +262,9 @@ impl SendError {
         match self {
             Self::BufferFull { .. } | Self::TopicNotKnownYet(_) => true,
             Self::Topic { source, .. } => source.is_retriable(),
-            Self::TooLarge { .. } | Self::NoSuchPartition { .. } | Self::Closed => false,
+            Self::TooLarge { .. } | Self::NoSuchPartition { .. } | Self::Broken { .. } | Self::Closed => {
+                false
+            }
         }
     }
 }

@@ -21,8 +21,8 @@ pub use folio_record::{
 pub use folio_wire::native::ErrorCode;
 
 pub use admin::{
-    Admin, BrokerStatus, ClusterMetadata, ListedOffset, NewTopic, OffsetSpec, PartitionDescription,
-    TopicDescription, TopicId, TopicListing, TopicMetadata, TopicSetting,
+    ActiveProducer, Admin, BrokerStatus, ClusterMetadata, ListedOffset, NewTopic, OffsetSpec,
+    PartitionDescription, TopicDescription, TopicId, TopicListing, TopicMetadata, TopicSetting,
 };
 pub use backoff::Backoff;
 pub use call::Call;

@@ -11,8 +11,11 @@
 
 mod batch;
 mod budget;
+mod compressors;
 mod config;
 mod delivery;
+mod introduction;
+mod numbers;
 mod outcome;
 mod queue;
 mod record;
@@ -27,6 +30,7 @@ use folio_record::{NewRecord, Timestamp};
 
 pub use config::{Acks, ProducerConfig};
 pub use delivery::{Delivered, Delivery, Flush};
+pub(crate) use numbers::Identity;
 pub use record::ProducerRecord;
 
 use crate::client::Client;
@@ -40,7 +44,9 @@ use topics::Topic;
 /// Sends records. Any number of threads may use one producer; records that one thread sends to one partition reach the
 /// log in that order, whatever has to be sent again.
 ///
-/// A record may be in the log twice when the answer to its first attempt was lost.
+/// A record that was confirmed is in the log once, however often it had to be sent: the broker is told of each batch which
+/// one it is ([`idempotent`](ProducerConfig::idempotent)). That holds for one producer; who sends a record again to another
+/// one, because the first could not tell what became of it, may have it in the log twice.
 ///
 /// Dropping a producer waits for nothing: what was accepted is still sent, for as long as the process lives. Call
 /// [`close`](Self::close) to be sure of it.
@@ -198,7 +204,7 @@ impl Producer {
             };
             match queue.append(&new, bytes) {
                 Ok(appended) => Ok((queue, appended)),
-                Err(NotAppended::Closed) => Err(SendError::Closed),
+                Err(NotAppended::Closed) => Err(self.shared.no_longer()),
                 Err(NotAppended::DoesNotFit(refused)) => {
                     Err(SendError::TooLarge { size: refused.size, size_max: refused.size_max })
                 }
@@ -221,7 +227,7 @@ impl Producer {
     fn no_room(&self, error: NoRoom) -> SendError {
         match error {
             NoRoom::Full => SendError::BufferFull { buffer_bytes: self.shared.budget.limit() },
-            NoRoom::Closed => SendError::Closed,
+            NoRoom::Closed => self.shared.no_longer(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod configs;
 mod fetch;
 mod offsets;
 mod produce;
+mod producers;
 mod records;
 mod status;
 mod topics;
@@ -31,6 +32,7 @@ pub(crate) use configs::{alter_configs, describe_configs};
 pub(crate) use fetch::{decode_fetch, encode_fetch};
 pub(crate) use offsets::{decode_lookup, encode_lookup, list_offsets};
 pub(crate) use produce::{decode_produce, encode_produce};
+pub(crate) use producers::{describe_producers, init_producer};
 pub(crate) use records::delete_records;
 pub(crate) use status::status;
 pub(crate) use topics::{

@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use folio_client::{
-    Acks, Client, ClientConfig, ConsumerConfig, Delivery, NewTopic, Position, ProducerConfig, ProducerRecord,
-    TopicPartition,
+    Acks, Backoff, Client, ClientConfig, ConsumerConfig, Delivery, NewTopic, Position, ProducerConfig,
+    ProducerRecord, TopicPartition,
 };
 use folio_tests::daemon::{Daemon, signal};
+use folio_tests::rig::until;
 
 const KILLS: usize = 10;
 
@@ -18,7 +21,7 @@ fn ten_deaths_of_the_daemon_lose_nothing_acknowledged_and_double_nothing() {
     for (durability, acks) in [("fsync", Acks::All), ("os", Acks::Leader)] {
         let dir = tempfile::tempdir().unwrap();
         let mut daemon = Daemon::on(dir.path(), &[]);
-        create(&daemon, durability);
+        create(&daemon, durability, 1);
         let lines = lines();
         // The next line to be sent, and those that were acknowledged.
         let (mut next, mut acknowledged) = (0, Vec::new());
@@ -41,15 +44,101 @@ fn ten_deaths_of_the_daemon_lose_nothing_acknowledged_and_double_nothing() {
     }
 }
 
+/// Producers that do not know that the daemon dies: they send again until everything is confirmed.
+#[test]
+fn ten_deaths_under_idempotent_producers_lose_nothing_double_nothing_and_keep_the_order() {
+    for (durability, acks) in [("fsync", Acks::All), ("os", Acks::Leader)] {
+        let dir = tempfile::tempdir().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let daemon = Daemon::on(dir.path(), &["--listen", &address]);
+        create(&daemon, durability, PARTITIONS);
+        let (done, confirmed) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (daemon, sent) = std::thread::scope(|scope| {
+            let sending = (0..PRODUCERS).map(|producer| {
+                let (address, done, confirmed) = (&address, &done, &confirmed);
+                scope.spawn(move || produce_until(producer, address, acks, done, confirmed))
+            });
+            let sending: Vec<_> = sending.collect();
+            let mut daemon = daemon;
+            for kill in 0..KILLS {
+                let before = confirmed.load(Ordering::Relaxed);
+                until("records are confirmed", || {
+                    confirmed.load(Ordering::Relaxed) > before + 40 * (kill + 1)
+                });
+                signal(&daemon.pid().to_string(), "KILL");
+                daemon = daemon.restart_after_death();
+            }
+            done.store(true, Ordering::Relaxed);
+            let sent: Vec<_> = sending.into_iter().map(|thread| thread.join().unwrap()).collect();
+            (daemon, sent)
+        });
+        let mut expected = BTreeMap::new();
+        for (producer, count) in sent.into_iter().enumerate() {
+            for number in 0..count {
+                let place = (number % PARTITIONS as usize, producer);
+                expected.entry(place).or_insert_with(Vec::new).push(number);
+            }
+        }
+        let mut stored = BTreeMap::new();
+        for partition in 0..PARTITIONS {
+            for text in values(&daemon, partition) {
+                let (producer, number) = text.split_once(':').unwrap();
+                let place = (partition as usize, producer.parse().unwrap());
+                stored.entry(place).or_insert_with(Vec::new).push(number.parse::<usize>().unwrap());
+            }
+        }
+        assert_eq!(stored, expected, "{durability}");
+        daemon.stop();
+    }
+}
+
+const PRODUCERS: usize = 3;
+const PARTITIONS: u32 = 3;
+
+/// Sends numbers, to each partition in turn, until it is enough; how many. All of them are confirmed.
+fn produce_until(
+    producer: usize,
+    address: &str,
+    acks: Acks,
+    done: &AtomicBool,
+    confirmed: &AtomicUsize,
+) -> usize {
+    let quick = Backoff { first: Duration::from_millis(2), most: Duration::from_millis(50) };
+    let config = ClientConfig::new(address).reconnect_backoff(quick).retry_backoff(quick);
+    let client = Client::connect(config.request_timeout(Duration::from_secs(5))).unwrap();
+    let config = ProducerConfig::new().acks(acks).batch_bytes(300).request_bytes(4 << 10);
+    let sender = client.producer(config).unwrap();
+    let mut under_way: VecDeque<Delivery> = VecDeque::new();
+    let mut next = 0;
+    while !done.load(Ordering::Relaxed) {
+        let value = format!("{producer}:{next}");
+        let partition = (next % PARTITIONS as usize) as u32;
+        under_way.push_back(sender.send(ProducerRecord::to("t").partition(partition).value(&value)).unwrap());
+        next += 1;
+        while under_way.len() > 400 || under_way.front().is_some_and(|first| first.get().is_some()) {
+            under_way.pop_front().unwrap().wait().unwrap();
+            confirmed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    for delivery in under_way {
+        delivery.wait().unwrap();
+    }
+    next
+}
+
 /// A line with its number before it: so each is unlike any other.
 fn lines() -> Vec<String> {
     let log = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/data/access.log")).unwrap();
     (0..20).flat_map(|_| log.lines()).enumerate().map(|(number, line)| format!("{number} {line}")).collect()
 }
 
-fn create(daemon: &Daemon, durability: &str) {
+fn create(daemon: &Daemon, durability: &str, partitions: u32) {
     let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
-    client.admin().create_topic(NewTopic::new("t", 1).setting("durability", durability)).wait().unwrap();
+    client
+        .admin()
+        .create_topic(NewTopic::new("t", partitions).setting("durability", durability))
+        .wait()
+        .unwrap();
 }
 
 /// Sends lines from `next` on until the daemon is gone, without retries: so nothing is ever sent twice.
@@ -99,22 +188,25 @@ fn settled(under_way: VecDeque<(usize, Delivery)>) -> Vec<usize> {
 
 /// The numbers of the lines that are stored, in order.
 fn before(daemon: &Daemon) -> Vec<usize> {
+    values(daemon, 0).iter().map(|text| text.split(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+/// All values of a partition, in order.
+fn values(daemon: &Daemon, partition: u32) -> Vec<String> {
     let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
-    let partition = TopicPartition::new("t", 0);
+    let partition = TopicPartition::new("t", partition);
     let offset =
         client.admin().list_offsets([(partition.clone(), folio_client::OffsetSpec::Latest)]).wait().unwrap();
     let end = offset[0].clone().unwrap().unwrap().offset.get();
     let mut consumer = client.consumer(ConsumerConfig::new()).unwrap();
     consumer.assign([(partition, Position::Earliest)]);
-    let mut numbers = Vec::new();
-    while (numbers.len() as i64) < end {
+    let mut values = Vec::new();
+    while (values.len() as i64) < end {
         let records = consumer.poll(Duration::from_secs(20)).unwrap().expect("the records are there");
-        numbers.extend(records.iter().map(|record| {
-            let text = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
-            text.split(' ').next().unwrap().parse::<usize>().unwrap()
-        }));
+        values
+            .extend(records.iter().map(|record| String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
     }
-    numbers
+    values
 }
 
 fn check(stored: &[usize], acknowledged: &[usize], when: &str) {

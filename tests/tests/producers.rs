@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use folio_client::{Client, ClientConfig, NewTopic, ProducerConfig, ProducerRecord, TopicPartition};
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::native::{Peer, batch_of};
 use folio_tests::rig::Rig;
+use folio_tests::terminal::Terminal;
 use folio_wire::native::ErrorCode;
 use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1, ProducedV1};
 use folio_wire::native::producers::{DescribeProducersRequestV1, InitProducerRequestV1};
@@ -159,6 +161,46 @@ fn the_producers_of_a_partition_are_told() {
     assert!(answer.producers.iter().all(|one| one.last_timestamp > 0));
     let (answer, _) = peer.call(&DescribeProducersRequestV1 { topic: "t", partition: 1 }, &[]);
     assert_eq!(answer.error, ErrorCode::UNKNOWN_PARTITION);
+}
+
+#[test]
+fn the_clients_producers_are_among_them_unless_they_do_without() {
+    let rig = Rig::new(&[]);
+    let client = Client::connect(ClientConfig::new(rig.address())).unwrap();
+    client.admin().create_topic(NewTopic::new("t", 1)).wait().unwrap();
+    let describe = || client.admin().describe_producers(TopicPartition::new("t", 0)).wait();
+    for (config, known) in [
+        (ProducerConfig::new().idempotent(false), 0),
+        (ProducerConfig::new().retries(0), 0),
+        (ProducerConfig::new(), 1),
+        (ProducerConfig::new(), 2),
+    ] {
+        let producer = client.producer(config).unwrap();
+        for value in ["a", "b"] {
+            producer.send(ProducerRecord::to("t").value(value)).unwrap().wait().unwrap();
+        }
+        let producers = describe().unwrap();
+        assert_eq!(producers.len(), known);
+        let told = producers.iter().map(|one| (one.epoch, one.last_sequence, one.last_timestamp.is_some()));
+        assert!(told.clone().all(|one| one == (0, Some(1), true)), "{producers:?}");
+    }
+    let missing = client.admin().describe_producers(TopicPartition::new("t", 1)).wait();
+    assert_eq!(missing.unwrap_err().code(), Some(ErrorCode::UNKNOWN_PARTITION));
+}
+
+#[test]
+fn the_command_line_is_idempotent_unless_it_is_told_not_to_be() {
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
+    let client = Client::connect(ClientConfig::new(terminal.rig().address())).unwrap();
+    for (options, known) in [(&["produce", "t", "--no-idempotent"][..], 0), (&["produce", "t"], 1)] {
+        assert!(terminal.feed(options, b"a\nb\n").status.success());
+        let producers = client.admin().describe_producers(TopicPartition::new("t", 0)).wait().unwrap();
+        assert_eq!(producers.len(), known);
+    }
+    for bench in ["produce", "latency"] {
+        terminal.done(&["bench", bench, "--records", "10", "--no-idempotent"]);
+    }
 }
 
 fn restarted(daemon: Daemon, dir: &Path, is_clean: bool) -> Daemon {

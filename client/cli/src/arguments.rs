@@ -242,6 +242,9 @@ pub(crate) struct ProduceOptions {
     /// How batches are compressed: none, gzip, snappy, lz4 or zstd; gzip:9 names a level
     #[arg(long, default_value = "none", value_name = "CODEC[:LEVEL]")]
     pub(crate) compression: Codec,
+    /// Send batches without numbers: one whose acknowledgement was lost may be stored twice
+    #[arg(long)]
+    pub(crate) no_idempotent: bool,
     /// Make the topic if it is missing: with one partition, or as many as --partition needs
     #[arg(long)]
     pub(crate) create: bool,
@@ -322,9 +325,12 @@ pub(crate) struct BenchOptions {
     /// How batches are compressed: none, gzip, snappy, lz4 or zstd; gzip:9 names a level
     #[arg(long, default_value = "none", value_name = "CODEC[:LEVEL]")]
     pub(crate) compression: Codec,
-    /// Bytes of a batch
+    /// Bytes of a batch; while others wait before it, it grows to some 200 KiB
     #[arg(long, default_value_t = 64 * 1024)]
     pub(crate) batch: usize,
+    /// Send batches without numbers, of which the broker keeps no account
+    #[arg(long)]
+    pub(crate) no_idempotent: bool,
 }
 
 #[derive(Debug, Subcommand)]

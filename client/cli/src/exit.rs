@@ -154,7 +154,7 @@ impl From<BuildError> for Failure {
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         match error {
-            SendError::Topic { source, .. } => source.into(),
+            SendError::Topic { source, .. } | SendError::Broken { source } => source.into(),
             SendError::NoSuchPartition { topic, partition, partitions } => {
                 Self::no_such_partition(&topic, partition, partitions)
             }

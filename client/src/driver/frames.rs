@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Driver, OutFrame, Request};
 use crate::Acks;
-use crate::producer::sender::Failure;
+use crate::producer::sender::{Failure, Shipment};
 use crate::protocol::{self, Frame, Malformed};
 
 impl Driver {
@@ -136,12 +136,13 @@ impl Driver {
             Request::Produce { sender, shipments } => {
                 let Some(sender) = self.senders.get_mut(&sender) else { return Ok(()) };
                 sender.landed();
-                let (answers, malformed) = protocol::decode_produce(frame, shipments.len());
-                for (shipment, answer) in shipments.into_iter().zip(answers) {
-                    match answer {
-                        Ok(base) => sender.delivered(shipment, Some(base)),
-                        Err(failure) => sender.failed(shipment, &failure, now),
-                    }
+                let entries = shipments.iter().map(Shipment::entry_count).sum();
+                let (answers, malformed) = protocol::decode_produce(frame, entries);
+                let mut answers = &answers[..];
+                for shipment in shipments {
+                    let (own, others) = answers.split_at(shipment.entry_count());
+                    answers = others;
+                    sender.answered(shipment, own, now);
                 }
                 malformed
             }

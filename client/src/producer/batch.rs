@@ -1,13 +1,23 @@
 //! Batches on their way: built, numbered, and cut in two when the broker finds them too large.
+//!
+//! ```text
+//!   | New | -- sent --> | Sent | <-- no answer --> | Unsure |
+//!      ^                    |                         |
+//!      |                    +-- something before it is missing --> | Early |
+//!      +------ the gap before it is closed: a new number -------------+
+//! ```
 
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use bytes::Bytes;
-use folio_record::{BatchBuilder, BatchError, DecompressLimit, NewRecord, Offset, Record, UnverifiedBatch};
+use bytes::{Bytes, BytesMut};
+use folio_record::{
+    BatchBuilder, BatchError, DecompressLimit, NewRecord, Offset, Record, UnverifiedBatch, set_producer,
+};
 
 use super::budget::Budget;
+use super::numbers::Number;
 use super::outcome::{Outcome, PartResult};
 use crate::DeliveryError;
 
@@ -25,17 +35,74 @@ pub(crate) struct SealedBatch {
     reserved: usize,
     pub(crate) deadline: Instant,
     pub(crate) attempts: u32,
+    /// What its bytes say. Only a guess while it is [`Standing::New`].
+    pub(crate) number: Option<Number>,
+    pub(crate) standing: Standing,
+    /// An answer was lost: a copy of it may still be on its way.
+    pub(crate) was_unsure: bool,
+}
+
+/// What is known of a batch that carries a number. (What carries none is always new.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has not been sent under the number that it has.
+    New,
+    /// Whenever it was sent and answered it was refused.
+    Sent,
+    /// Not stored, for the broker misses something before it.
+    Early,
+    /// Nobody knows.
+    Unsure,
 }
 
 impl SealedBatch {
     pub(crate) fn new(
         bytes: Vec<u8>,
+        number: Option<Number>,
         outcome: Arc<Outcome>,
         count: u32,
         reserved: usize,
         deadline: Instant,
     ) -> Self {
-        Self { bytes: bytes.into(), outcome, first: 0, count, last: true, reserved, deadline, attempts: 0 }
+        Self {
+            bytes: bytes.into(),
+            outcome,
+            first: 0,
+            count,
+            last: true,
+            reserved,
+            deadline,
+            attempts: 0,
+            number,
+            standing: Standing::New,
+            was_unsure: false,
+        }
+    }
+
+    /// Gives a new batch the number that it is sent under. Returns whether its bytes said so already.
+    pub(crate) fn settle_number(&mut self, number: Number) -> bool {
+        self.standing = Standing::Sent;
+        let guessed = self.number == Some(number);
+        if !guessed {
+            let mut bytes = BytesMut::from(std::mem::take(&mut self.bytes));
+            set_producer(&mut bytes, number.id, number.epoch, number.sequence);
+            self.bytes = bytes.freeze();
+            self.number = Some(number);
+        }
+        guessed
+    }
+
+    /// It goes back to its place, to be sent again.
+    pub(crate) fn again(self) -> Self {
+        Self { attempts: self.attempts + 1, ..self }
+    }
+
+    /// Its answer is lost, or says nothing.
+    pub(crate) fn doubt(&mut self) {
+        if self.standing != Standing::New {
+            self.standing = Standing::Unsure;
+            self.was_unsure = true;
+        }
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -92,9 +159,14 @@ impl SealedBatch {
             reserved: self.reserved / 2,
             deadline: self.deadline,
             attempts: self.attempts,
+            number: None,
+            standing: Standing::New,
+            was_unsure: false,
         };
         let right = Self {
             bytes: right.into(),
+            number: None,
+            standing: Standing::New,
             first: self.first + left.count,
             count: self.count - left.count,
             reserved: self.reserved - left.reserved,

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use folio_record::{Codec, Compression};
 
+use super::numbers::BATCHES_IN_FLIGHT_MAX;
 use super::queue::QueueRules;
 use crate::{BuildError, Keyless};
 
-/// How a [`Producer`](crate::Producer) sends. The defaults lose nothing that was acknowledged, keep the order, and
-/// wait for nobody: batches form by themselves while others are on their way.
+/// How a [`Producer`](crate::Producer) sends. The defaults lose nothing that was acknowledged, store nothing twice, keep
+/// the order, and wait for nobody: batches form by themselves while others are on their way.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,7 +24,8 @@ pub struct ProducerConfig {
     pub acks: Acks,
     /// How batches are compressed. Default [`Compression::None`]. A batch that does not get smaller stays as it is.
     pub compression: Codec,
-    /// A batch is sent when it has so many bytes, before compression. Default 64 KiB.
+    /// A batch is sent when it has so many bytes, before compression. While others of its partition wait before it, it
+    /// goes on growing, to a fifth of [`request_bytes`](Self::request_bytes) at most. Default 64 KiB.
     pub batch_bytes: usize,
     /// Largest batch, and so about the largest record. The topic's `max.message.bytes` bounds it as well. Default
     /// 1,048,588, which is that setting's default.
@@ -46,6 +48,10 @@ pub struct ProducerConfig {
     /// How often a batch is sent again that failed for the moment. With 0, order needs no waiting, and requests of the
     /// same partition follow one another at once. Default: as often as `delivery_timeout` allows.
     pub retries: u32,
+    /// Whether the broker is told of each batch which one it is, so that one that is sent again is stored once. Without it
+    /// a batch is in the log twice when the answer to its first attempt was lost. Where nothing is sent again it makes no
+    /// difference. Default true.
+    pub idempotent: bool,
     /// Where records without a key go. Default [`Keyless::Sticky`].
     pub keyless: Keyless,
     /// After this time the number of a topic's partitions is asked for again, in the background. Default 5 min.
@@ -79,6 +85,7 @@ impl ProducerConfig {
             block_max: Duration::from_secs(60),
             delivery_timeout: Duration::from_secs(120),
             retries: u32::MAX,
+            idempotent: true,
             keyless: Keyless::Sticky,
             metadata_age_max: Duration::from_secs(300),
         }
@@ -161,6 +168,13 @@ impl ProducerConfig {
         self
     }
 
+    /// Sets [`idempotent`](Self::idempotent).
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = idempotent;
+        self
+    }
+
     /// Sets [`keyless`](Self::keyless).
     #[must_use]
     pub fn keyless(mut self, keyless: Keyless) -> Self {
@@ -198,13 +212,17 @@ impl ProducerConfig {
         if self.requests_in_flight_max == 0 {
             return Err(BuildError::Config("requests_in_flight_max is 0: nothing could be sent".to_owned()));
         }
+        let numbered = self.idempotent && self.acks != Acks::None && self.retries > 0;
+        // So that as many as may be in flight fill a request. Without numbers, a request takes any number of them.
+        let share = if numbered { self.request_bytes / BATCHES_IN_FLIGHT_MAX } else { 0 };
         Ok(QueueRules {
             batch_bytes: self.batch_bytes,
+            batch_bytes_grown: share.clamp(self.batch_bytes, self.batch_bytes_max),
             linger: self.linger,
             delivery_timeout: self.delivery_timeout,
             retries: self.retries,
             answered: self.acks != Acks::None,
-            compression: self.compression,
+            numbered,
             batch_bytes_max: self.batch_bytes_max,
         })
     }

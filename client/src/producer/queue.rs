@@ -9,23 +9,32 @@
 //!
 //! **Order.** The records of a partition reach the log in the order of their appends. A batch that failed for the moment
 //! goes back to the front, and nothing behind it is sent before its fate is known: so there is one *request* in flight
-//! per partition (it carries many batches). Where nothing is sent again ([`Acks::None`](crate::Acks::None), or no retries)
-//! nothing can be overtaken, and requests follow one another without waiting.
+//! per partition (it carries several batches). Where nothing is sent again ([`Acks::None`](crate::Acks::None), or no
+//! retries) nothing can be overtaken, and requests follow one another without waiting.
+//!
+//! **Once.** Batches that may be sent again carry [numbers](super::numbers), unless that was turned off, and each has an
+//! answer of its own ([`landing`]). The broker tells copies of the last five, so no more are in flight. Those without
+//! numbers are one entry of a request: all of them are stored, or none.
 //!
 //! **Who looks when.** The loop is told of a queue only when it does not know already that it must look
 //! ([`Attention`]); a full batch behind one in flight costs no wake-up.
+
+mod landing;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use folio_record::{BatchBuilder, Codec, DoesNotFit, NewRecord, Offset};
+use folio_record::{BatchBuilder, Compression, DoesNotFit, NewRecord};
 
-use super::batch::{Ended, SealedBatch};
+use super::batch::{Ended, SealedBatch, Standing};
 use super::budget::Budget;
+use super::compressors::Compressors;
+use super::numbers::{Identity, Number, Numbers};
 use super::outcome::Outcome;
-use crate::{CallError, DeliveryError, Refusal, TopicPartition};
+use crate::{CallError, Refusal, TopicPartition};
+pub(crate) use landing::Failure;
 
 /// The queue of one partition. Shared by the threads that send and the loop.
 #[derive(Debug)]
@@ -33,14 +42,17 @@ pub(crate) struct PartitionQueue {
     topic_partition: TopicPartition,
     rules: QueueRules,
     budget: Arc<Budget>,
+    compressors: Arc<Compressors>,
     state: Mutex<State>,
 }
 
 /// What holds for all queues of a producer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueRules {
-    /// A batch is sealed when it has reached this.
+    /// A batch is sealed when it has reached this,
     pub(crate) batch_bytes: usize,
+    /// or this, while others wait before it.
+    pub(crate) batch_bytes_grown: usize,
     /// How long an open batch waits for more.
     pub(crate) linger: Duration,
     /// From append to the end of all attempts.
@@ -49,7 +61,8 @@ pub(crate) struct QueueRules {
     pub(crate) retries: u32,
     /// Whether an answer is asked for.
     pub(crate) answered: bool,
-    pub(crate) compression: Codec,
+    /// Whether batches carry numbers.
+    pub(crate) numbered: bool,
     /// No batch is larger than this.
     pub(crate) batch_bytes_max: usize,
 }
@@ -71,21 +84,14 @@ pub(crate) enum NotAppended {
 
 /// What the loop finds when it looks.
 pub(crate) enum Look {
-    /// Batches to be sent now, under this number.
-    Send { flight: u64, batches: Vec<Bytes> },
+    /// Batches to be sent now, as this flight; each an entry of its own, or all together one.
+    Send { flight: u64, batches: Vec<Bytes>, apart: bool },
     /// Nothing before this time.
     Later(Instant),
     /// Nothing until the queue says so, or until what is in flight is known.
     Nothing,
-}
-
-/// Why batches that were sent are not in the log.
-#[derive(Clone, Debug)]
-pub(crate) enum Failure {
-    /// The broker's word. None of the batches was appended.
-    Refused { refusal: Refusal, batch_too_large: bool },
-    /// They did not get through, or nobody knows.
-    Failed(CallError),
+    /// Nothing can be sent any more by this producer.
+    Broken(Refusal),
 }
 
 #[derive(Debug)]
@@ -99,6 +105,10 @@ struct State {
     not_before: Option<Instant>,
     /// So many batches are sent one by one, to find out which one the broker refuses.
     one_by_one: usize,
+    /// Once it is known who the producer is.
+    numbers: Option<Numbers>,
+    /// What the next batch to be sealed will probably be sent as. A wrong guess costs another checksum.
+    likely_number: Option<Number>,
     /// The open batch is not to wait for more.
     flushing: bool,
     attention: Attention,
@@ -131,20 +141,27 @@ enum Attention {
 }
 
 impl PartitionQueue {
-    pub(crate) fn new(topic_partition: TopicPartition, rules: QueueRules, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(
+        topic_partition: TopicPartition,
+        rules: QueueRules,
+        budget: Arc<Budget>,
+        compressors: Arc<Compressors>,
+    ) -> Self {
         let state = State {
-            builder: rules.builder(),
+            builder: BatchBuilder::new(Compression::None, rules.batch_bytes_max),
             open: None,
             sealed: VecDeque::new(),
             in_flight: VecDeque::new(),
             next_flight: 0,
             not_before: None,
             one_by_one: 0,
+            numbers: None,
+            likely_number: None,
             flushing: false,
             attention: Attention::None,
             closed: false,
         };
-        Self { topic_partition, rules, budget, state: Mutex::new(state) }
+        Self { topic_partition, rules, budget, compressors, state: Mutex::new(state) }
     }
 
     pub(crate) fn topic_partition(&self) -> &TopicPartition {
@@ -158,13 +175,15 @@ impl PartitionQueue {
         if state.closed {
             return Err(NotAppended::Closed);
         }
-        if state.open.is_some() && state.builder.size() + reserved > self.rules.batch_bytes {
-            state.seal(&self.rules);
+        let batch_bytes =
+            if state.sealed.is_empty() { self.rules.batch_bytes } else { self.rules.batch_bytes_grown };
+        if state.open.is_some() && state.builder.size() + reserved > batch_bytes {
+            self.seal(state);
         }
         let index = match state.builder.append(record) {
             Ok(index) => index,
             Err(_) if state.open.is_some() => {
-                state.seal(&self.rules);
+                self.seal(state);
                 state.builder.append(record).map_err(NotAppended::DoesNotFit)?
             }
             Err(error) => return Err(NotAppended::DoesNotFit(error)),
@@ -176,8 +195,8 @@ impl PartitionQueue {
         });
         open.reserved += reserved;
         let outcome = Arc::clone(&open.outcome);
-        if state.builder.size() >= self.rules.batch_bytes {
-            state.seal(&self.rules);
+        if state.builder.size() >= batch_bytes {
+            self.seal(state);
         }
         Ok(Appended { outcome, index, tell: state.needs_attention() })
     }
@@ -204,13 +223,29 @@ impl PartitionQueue {
         self.lock().closed = true;
     }
 
-    /// What is to be sent now: batches of at most `bytes_max` together, or one that is larger. By the loop only.
-    pub(crate) fn look(&self, now: Instant, bytes_max: usize) -> Look {
-        let mut guard = self.lock();
-        let state = &mut *guard;
+    /// What is to be sent now: batches of at most `bytes_max` together, or one that is larger. By the loop only, which
+    /// knows who the producer is if batches are numbered.
+    pub(crate) fn look(&self, now: Instant, bytes_max: usize, who: Option<Identity>) -> Look {
+        let mut ended = Ended::default();
+        let look = self.look_into(&mut self.lock(), now, bytes_max, who, &mut ended);
+        ended.announce(&self.budget);
+        look
+    }
+
+    fn look_into(
+        &self,
+        state: &mut State,
+        now: Instant,
+        bytes_max: usize,
+        who: Option<Identity>,
+        ended: &mut Ended,
+    ) -> Look {
         if self.rules.keeps_order_by_waiting() && !state.in_flight.is_empty() {
             state.attention = Attention::Full; // the answer makes it look again
             return Look::Nothing;
+        }
+        if let Err(refusal) = self.close_gap(state, ended) {
+            return Look::Broken(refusal);
         }
         if let Some(not_before) = state.not_before.filter(|at| *at > now) {
             state.attention = Attention::Full;
@@ -221,7 +256,7 @@ impl PartitionQueue {
             let due = open.opened + self.rules.linger;
             // The batch may have been opened since this turn of the loop began.
             if self.rules.linger.is_zero() || due <= now || state.flushing {
-                state.seal(&self.rules);
+                self.seal(state);
             } else if state.sealed.is_empty() {
                 state.attention = Attention::Lingering;
                 return Look::Later(due);
@@ -232,63 +267,15 @@ impl PartitionQueue {
             return Look::Nothing;
         }
         state.attention = Attention::Full;
-        let batches = state.take_sealed(bytes_max, self.rules.batches_per_flight());
+        let batches = match who {
+            Some(who) => state.take_numbered(bytes_max, who),
+            None => state.take_sealed(bytes_max, self.rules.batches_per_flight()),
+        };
         let bytes = batches.iter().map(|batch| batch.bytes.clone()).collect();
         let number = state.next_flight;
         state.next_flight += 1;
         state.in_flight.push_back(Flight { number, batches });
-        Look::Send { flight: number, batches: bytes }
-    }
-
-    /// What was sent under this number is in the log, from `base` on.
-    pub(crate) fn delivered(&self, flight: u64, base: Option<Offset>) {
-        let mut ended = Ended::default();
-        if let Some(batches) = self.lock().land(flight) {
-            ended.delivered(batches, base);
-        }
-        ended.announce(&self.budget);
-    }
-
-    /// What was sent under this number is not known to be in the log. Sends it again after `backoff` (a function of the
-    /// attempts made so far), or in smaller pieces, or gives it up.
-    pub(crate) fn failed(
-        &self,
-        flight: u64,
-        failure: &Failure,
-        now: Instant,
-        backoff: impl FnOnce(u32) -> Duration,
-    ) {
-        let mut ended = Ended::default();
-        let mut state = self.lock();
-        let batches = state.land(flight).unwrap_or_default();
-        if !self.rules.keeps_order_by_waiting() {
-            self.give_up(batches, failure, &mut ended);
-        } else if failure.is_for_the_moment() {
-            let attempts = 1 + batches.first().map_or(0, |batch| batch.attempts);
-            let (mut again, over): (Vec<_>, Vec<_>) = batches
-                .into_iter()
-                .partition(|batch| batch.deadline > now && batch.attempts < self.rules.retries);
-            again.iter_mut().for_each(|batch| batch.attempts += 1);
-            state.put_back(again);
-            state.not_before = Some(now + backoff(attempts));
-            self.give_up(over, failure, &mut ended);
-        } else if batches.len() > 1 {
-            // One of them is at fault, and the others must not suffer for it.
-            state.one_by_one = batches.len();
-            state.put_back(batches);
-        } else {
-            for batch in batches {
-                match self.halves_of(&batch, failure) {
-                    Some(halves) => {
-                        state.one_by_one = state.one_by_one.max(2);
-                        state.put_back(batch.into_halves(halves));
-                    }
-                    None => self.give_up([batch], failure, &mut ended),
-                }
-            }
-        }
-        drop(state);
-        ended.announce(&self.budget);
+        Look::Send { flight: number, batches: bytes, apart: who.is_some() }
     }
 
     /// Gives up what has waited for longer than the delivery timeout. Returns when the next one will have.
@@ -308,13 +295,14 @@ impl PartitionQueue {
         if let Some(open) = &state.open {
             let deadline = open.opened + self.rules.delivery_timeout;
             if deadline <= now {
-                state.seal(&self.rules);
+                self.seal(state);
             } else {
                 next = earlier(next, deadline);
             }
         }
         // First in, first out, and halves keep their deadline: the front is the oldest.
         while let Some(batch) = state.sealed.pop_front_if(|batch| batch.deadline <= now) {
+            state.given_up(&batch);
             self.give_up([batch], &failure, &mut ended);
         }
         next = state.sealed.front().map_or(next, |batch| earlier(next, batch.deadline));
@@ -329,7 +317,7 @@ impl PartitionQueue {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.closed = true;
-        state.seal(&self.rules);
+        self.seal(state);
         let in_flight = state.in_flight.drain(..).flat_map(|flight| flight.batches);
         let failure = Failure::Failed(because.clone());
         self.give_up(in_flight.chain(state.sealed.drain(..)), &failure, &mut ended);
@@ -343,13 +331,21 @@ impl PartitionQueue {
         state.open.is_none() && state.sealed.is_empty() && state.in_flight.is_empty()
     }
 
-    /// What a batch that is too large for the broker is replaced by, if that can help.
-    fn halves_of(&self, batch: &SealedBatch, failure: &Failure) -> Option<[Vec<u8>; 2]> {
-        if !failure.is_too_large() || batch.count() < 2 {
-            return None;
+    /// The open batch takes no more records.
+    fn seal(&self, state: &mut State) {
+        state.flushing = false;
+        let Some(open) = state.open.take() else { return };
+        let count = state.builder.count();
+        let number = state.likely_number;
+        if let Some(number) = number {
+            state.builder.producer(number.id, number.epoch, number.sequence);
+            state.likely_number = Some(number.after(count));
         }
-        let mut builder = self.rules.builder();
-        batch.halves(&mut builder).ok()
+        if let Some(bytes) = self.compressors.build(&mut state.builder) {
+            let deadline = open.opened + self.rules.delivery_timeout;
+            let batch = SealedBatch::new(bytes, number, open.outcome, count, open.reserved, deadline);
+            state.sealed.push_back(batch);
+        }
     }
 
     fn give_up(&self, batches: impl IntoIterator<Item = SealedBatch>, failure: &Failure, ended: &mut Ended) {
@@ -373,23 +369,9 @@ impl QueueRules {
         // Without retries nobody finds out which of several batches was at fault: each answers for itself.
         if self.answered && self.retries == 0 { 1 } else { usize::MAX }
     }
-
-    fn builder(&self) -> BatchBuilder {
-        BatchBuilder::new(self.compression, self.batch_bytes_max)
-    }
 }
 
 impl State {
-    fn seal(&mut self, rules: &QueueRules) {
-        self.flushing = false;
-        let Some(open) = self.open.take() else { return };
-        let count = self.builder.count();
-        if let Some(bytes) = self.builder.build() {
-            let deadline = open.opened + rules.delivery_timeout;
-            self.sealed.push_back(SealedBatch::new(bytes, open.outcome, count, open.reserved, deadline));
-        }
-    }
-
     /// Whether the loop must be told that there is something to look at; then it counts as told.
     fn needs_attention(&mut self) -> bool {
         let tell = match self.attention {
@@ -419,6 +401,30 @@ impl State {
         taken
     }
 
+    /// As many as may be in flight together, with their numbers.
+    fn take_numbered(&mut self, bytes_max: usize, who: Identity) -> Vec<SealedBatch> {
+        let batches_max = self.numbers.get_or_insert_with(|| Numbers::new(who)).batches_per_flight();
+        let mut batches = self.take_sealed(bytes_max, batches_max);
+        let Some(numbers) = &mut self.numbers else { return batches };
+        let mut guessed = true;
+        for batch in batches.iter_mut().filter(|batch| batch.standing == Standing::New) {
+            guessed &= batch.settle_number(numbers.take(batch.count()));
+        }
+        if !guessed {
+            let new = self.sealed.iter().filter(|batch| batch.standing == Standing::New);
+            let records = new.map(SealedBatch::count).fold(0, u32::wrapping_add);
+            self.likely_number = Some(numbers.next().after(records));
+        }
+        batches
+    }
+
+    /// A batch will not be sent again.
+    fn given_up(&mut self, batch: &SealedBatch) {
+        if let Some(numbers) = &mut self.numbers {
+            numbers.given_up(batch);
+        }
+    }
+
     fn land(&mut self, flight: u64) -> Option<Vec<SealedBatch>> {
         let at = self.in_flight.iter().position(|candidate| candidate.number == flight)?;
         self.in_flight.remove(at).map(|flight| flight.batches)
@@ -428,31 +434,6 @@ impl State {
     fn put_back(&mut self, batches: impl IntoIterator<Item = SealedBatch, IntoIter: DoubleEndedIterator>) {
         for batch in batches.into_iter().rev() {
             self.sealed.push_front(batch);
-        }
-    }
-}
-
-impl Failure {
-    /// Sending the same again may help.
-    fn is_for_the_moment(&self) -> bool {
-        match self {
-            Self::Refused { refusal, .. } => refusal.code.is_retriable(),
-            // What breaks the protocol may stand between us and the broker, and be gone the next time.
-            Self::Failed(error) => !matches!(error, CallError::Usage(_) | CallError::Closed),
-        }
-    }
-
-    fn is_too_large(&self) -> bool {
-        matches!(self, Self::Refused { batch_too_large: true, .. })
-    }
-
-    fn for_records_of(&self, topic_partition: &TopicPartition) -> DeliveryError {
-        let topic_partition = topic_partition.clone();
-        match self {
-            Self::Refused { refusal, .. } => {
-                DeliveryError::Refused { topic_partition, refusal: refusal.clone() }
-            }
-            Self::Failed(source) => DeliveryError::Failed { topic_partition, source: source.clone() },
         }
     }
 }

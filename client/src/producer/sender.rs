@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use bytes::Bytes;
 use folio_record::Offset;
 
 use super::budget::Budget;
+use super::compressors::Compressors;
 use super::config::{Acks, ProducerConfig};
+use super::introduction::Introduction;
+use super::numbers::Identity;
 use super::queue::{Look, PartitionQueue, QueueRules};
 use super::record::ProducerRecord;
 use super::topics::Topic;
@@ -26,10 +29,15 @@ pub(crate) struct Shared {
     pub(crate) config: ProducerConfig,
     rules: QueueRules,
     pub(crate) budget: Arc<Budget>,
+    compressors: Arc<Compressors>,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
     /// Queues that the sender is to look at.
     signals: Mutex<Vec<Arc<PartitionQueue>>>,
+    /// What the broker said when it was asked who this producer is, until the sender has taken note.
+    introduced: Mutex<Option<Result<Identity, CallError>>>,
     closed: AtomicBool,
+    /// Why it was closed, if nobody asked for it.
+    broken: OnceLock<CallError>,
 }
 
 /// Decides what is sent next.
@@ -41,6 +49,7 @@ pub(crate) struct Sender {
     later: BTreeMap<(Instant, u64), Arc<PartitionQueue>>,
     later_count: u64,
     in_flight: usize,
+    introduction: Introduction,
     /// When something may have waited too long. `None`: nothing waits.
     next_expiry: Option<Instant>,
     /// When the numbers of partitions are old.
@@ -55,6 +64,8 @@ pub(crate) struct Shipment {
     queue: Arc<PartitionQueue>,
     flight: u64,
     pub(crate) batches: Vec<Bytes>,
+    /// Each batch is an entry of the request, and has an answer; otherwise all of them are one.
+    apart: bool,
 }
 
 impl Shared {
@@ -64,8 +75,11 @@ impl Shared {
             id,
             rules,
             budget: Arc::new(Budget::new(config.buffer_bytes)),
+            compressors: Arc::new(Compressors::new(config.compression)),
             topics: RwLock::default(),
             signals: Mutex::default(),
+            introduced: Mutex::default(),
+            broken: OnceLock::new(),
             closed: AtomicBool::new(false),
             config,
         })
@@ -88,7 +102,7 @@ impl Shared {
         let partitions = partitions.map_err(|source| SendError::Topic { topic: name.into(), source })?;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::SeqCst) {
-            return Err(SendError::Closed);
+            return Err(self.no_longer());
         }
         let before = topics.get(name);
         if let Some(before) = before
@@ -98,7 +112,9 @@ impl Shared {
         }
         let name: Arc<str> = before.map_or_else(|| name.into(), |before| Arc::clone(before.name()));
         let before = before.map(Arc::as_ref);
-        let topic = Arc::new(Topic::new(&name, partitions, before, &self.config, self.rules, &self.budget));
+        let (budget, compressors) = (&self.budget, &self.compressors);
+        let topic =
+            Arc::new(Topic::new(&name, partitions, before, &self.config, self.rules, budget, compressors));
         topics.insert(name, Arc::clone(&topic));
         Ok(topic)
     }
@@ -140,6 +156,17 @@ impl Shared {
         self.budget.close();
     }
 
+    /// Why no record is taken any more.
+    pub(crate) fn no_longer(&self) -> SendError {
+        self.broken.get().map_or(SendError::Closed, |source| SendError::Broken { source: source.clone() })
+    }
+
+    fn break_off(&self, because: CallError) {
+        tracing::error!(%because, "a producer takes no more records");
+        let because = self.broken.get_or_init(|| because);
+        self.abandon(because);
+    }
+
     fn abandon(&self, because: &CallError) {
         self.close();
         for topic in self.all_topics() {
@@ -151,6 +178,7 @@ impl Shared {
 impl Sender {
     pub(crate) fn new(shared: Arc<Shared>, backoff: Backoff) -> Self {
         Self {
+            introduction: Introduction::new(shared.rules.numbered),
             shared,
             ready: VecDeque::new(),
             later: BTreeMap::new(),
@@ -206,6 +234,13 @@ impl Sender {
             let queues = topics.iter().flat_map(|topic| topic.queues());
             self.next_expiry = queues.filter_map(|queue| queue.expire(now, trouble)).min();
         }
+        let introduced = self.shared.introduced.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(answer) = introduced {
+            let (backoff, jitter) = (self.backoff, &mut self.jitter);
+            if let Err(error) = self.introduction.end(answer, now, |failed| backoff.after(failed, jitter)) {
+                self.shared.break_off(cannot_be_numbered(error));
+            }
+        }
         if self.next_refresh.is_some_and(|at| at <= now) {
             self.next_refresh = Some(now + self.shared.config.metadata_age_max);
             return self.shared.all_topics().iter().map(|topic| Arc::clone(topic.name())).collect();
@@ -213,15 +248,31 @@ impl Sender {
         Vec::new()
     }
 
+    /// Whether the broker is to be asked now who the producer is. The answer is for [`listener`](Self::listener).
+    pub(crate) fn asks_who_it_is(&mut self, now: Instant) -> bool {
+        !self.ready.is_empty() && self.introduction.begin(now)
+    }
+
+    /// The way to tell the producer who it is.
+    pub(crate) fn listener(&self) -> impl FnOnce(Result<Identity, CallError>) + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        move |answer| {
+            *shared.introduced.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        }
+    }
+
     /// When [`turn`](Self::turn) has something to do again.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let later = self.later.first_key_value().map(|((at, _), _)| *at);
-        [later, self.next_expiry, self.next_refresh].into_iter().flatten().min()
+        let introduction = self.introduction.next_deadline();
+        [later, self.next_expiry, self.next_refresh, introduction].into_iter().flatten().min()
     }
 
     /// Whether there may be something to send.
     pub(crate) fn wants_to_send(&self) -> bool {
-        !self.ready.is_empty() && self.in_flight < self.shared.config.requests_in_flight_max
+        self.introduction.is_over()
+            && !self.ready.is_empty()
+            && self.in_flight < self.shared.config.requests_in_flight_max
     }
 
     /// The next request, of about `frame_bytes_max` bytes at most. What it becomes must be told by
@@ -238,9 +289,9 @@ impl Sender {
         while bytes < bytes_max
             && let Some(queue) = self.ready.pop_front()
         {
-            match queue.look(now, bytes_max - bytes) {
-                Look::Send { flight, batches } => {
-                    let shipment = Shipment { queue, flight, batches };
+            match queue.look(now, bytes_max - bytes, self.introduction.identity()) {
+                Look::Send { flight, batches, apart } => {
+                    let shipment = Shipment { queue, flight, batches, apart };
                     if shipment.bytes() > frame_bytes_max {
                         self.refuse(shipment, frame_bytes_max, now);
                         continue;
@@ -256,6 +307,7 @@ impl Sender {
                     self.later_count += 1;
                 }
                 Look::Nothing => {}
+                Look::Broken(refusal) => self.shared.break_off(no_more_numbers(&refusal)),
             }
         }
         self.ready.extend(more);
@@ -278,6 +330,22 @@ impl Sender {
         self.in_flight -= 1;
     }
 
+    /// The broker has answered, for each entry of a shipment.
+    pub(crate) fn answered(&mut self, shipment: Shipment, answers: &[Result<Offset, Failure>], now: Instant) {
+        match answers {
+            [Ok(base)] if !shipment.apart => self.delivered(shipment, Some(*base)),
+            [Err(failure)] if !shipment.apart => self.failed(shipment, failure, now),
+            answers => {
+                let (backoff, jitter) = (self.backoff, &mut self.jitter);
+                let backoff = |failed| backoff.after(failed, jitter);
+                if let Err(refusal) = shipment.queue.answered(shipment.flight, answers, now, backoff) {
+                    self.shared.break_off(no_more_numbers(&refusal));
+                }
+                self.ready.push_back(shipment.queue);
+            }
+        }
+    }
+
     /// A shipment is in the log, from `base` on (`None`: nobody said).
     pub(crate) fn delivered(&mut self, shipment: Shipment, base: Option<Offset>) {
         shipment.queue.delivered(shipment.flight, base);
@@ -286,6 +354,10 @@ impl Sender {
 
     /// A shipment is not known to be in the log.
     pub(crate) fn failed(&mut self, shipment: Shipment, failure: &Failure, now: Instant) {
+        if shipment.apart {
+            let answers = vec![Err(failure.clone()); shipment.batches.len()];
+            return self.answered(shipment, &answers, now);
+        }
         let (backoff, jitter) = (self.backoff, &mut self.jitter);
         shipment.queue.failed(shipment.flight, failure, now, |failed| backoff.after(failed, jitter));
         self.ready.push_back(shipment.queue);
@@ -313,7 +385,38 @@ impl Shipment {
         self.queue.topic_partition()
     }
 
+    /// How many entries of the request it is.
+    pub(crate) fn entry_count(&self) -> usize {
+        if self.apart { self.batches.len() } else { 1 }
+    }
+
+    /// The bytes of each of its entries.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = usize> {
+        let size = if self.apart { 1 } else { self.batches.len().max(1) };
+        self.batches.chunks(size).map(|batches| batches.iter().map(Bytes::len).sum())
+    }
+
     fn bytes(&self) -> usize {
         self.batches.iter().map(Bytes::len).sum()
+    }
+}
+
+fn no_more_numbers(refusal: &Refusal) -> CallError {
+    let message = format!(
+        "{refusal}: what was sent and what is stored cannot be told apart any more. Make another producer, and let it \
+         send what was not confirmed, if it is not in the log"
+    );
+    CallError::Refused(Refusal { code: refusal.code, message: message.into() })
+}
+
+fn cannot_be_numbered(error: CallError) -> CallError {
+    match error {
+        CallError::Refused(Refusal { code, message }) => {
+            let message = format!(
+                "the broker gives this producer no id: {message}. Without `idempotent` it needs none"
+            );
+            CallError::Refused(Refusal { code, message: message.into() })
+        }
+        error => error,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::budget::Budget;
+use super::compressors::Compressors;
 use super::config::ProducerConfig;
 use super::queue::{PartitionQueue, QueueRules};
 use super::record::ProducerRecord;
@@ -27,11 +28,13 @@ impl Topic {
         config: &ProducerConfig,
         rules: QueueRules,
         budget: &Arc<Budget>,
+        compressors: &Arc<Compressors>,
     ) -> Self {
         let mut queues = before.map_or_else(Vec::new, |topic| topic.queues.clone());
         for partition in queues.len() as u32..partitions {
             let topic_partition = TopicPartition::new(Arc::clone(name), partition);
-            queues.push(Arc::new(PartitionQueue::new(topic_partition, rules, Arc::clone(budget))));
+            let (budget, compressors) = (Arc::clone(budget), Arc::clone(compressors));
+            queues.push(Arc::new(PartitionQueue::new(topic_partition, rules, budget, compressors)));
         }
         let start = Jitter::random().next() as u32;
         Self {

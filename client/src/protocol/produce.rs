@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use folio_record::Offset;
 use folio_wire::native::produce::{Acks as WireAcks, ProduceAnswerV1, ProduceEntryV1, ProduceRequestV1};
 use folio_wire::native::{ErrorCode, Flags};
 
 use super::{Frame, Malformed, answers, encode_with, expect_parts, refusal};
 use crate::producer::sender::{Failure, Shipment};
-use crate::{Acks, CallError};
+use crate::{Acks, CallError, TopicPartition};
 
 answers!(ProduceAnswerV1);
 
@@ -21,7 +21,7 @@ pub(crate) fn encode_produce(
     shipments: &[Shipment],
     out: &mut BytesMut,
 ) -> Result<(), CallError> {
-    let entries = shipments.iter().map(entry).collect::<Result<Vec<_>, CallError>>()?;
+    let entries = shipments.iter().flat_map(entries).collect::<Result<Vec<_>, CallError>>()?;
     let record_bytes = entries.iter().map(|entry| entry.record_bytes as usize).sum();
     let (acks, flags) = match acks {
         Acks::None => (WireAcks::None, Flags::NO_ANSWER),
@@ -32,29 +32,29 @@ pub(crate) fn encode_produce(
     encode_with(correlation, flags, &ProduceRequestV1 { acks, timeout_ms, entries }, record_bytes, out)
 }
 
-/// What became of each shipment, also when the answer is malformed.
+/// What became of each entry, also when the answer is malformed.
 pub(crate) fn decode_produce(
     frame: &Frame<'_>,
-    shipments: usize,
+    entries: usize,
 ) -> (Vec<Result<Offset, Failure>>, Result<(), Malformed>) {
-    match read(frame, shipments) {
+    match read(frame, entries) {
         Ok(Ok(outcomes)) => (outcomes, Ok(())),
-        Ok(Err(error)) => (vec![Err(failure(error)); shipments], Ok(())),
+        Ok(Err(error)) => (vec![Err(failure(error)); entries], Ok(())),
         Err(malformed) => {
             let error = Failure::Failed(malformed.error(frame.broker));
-            (vec![Err(error); shipments], Err(malformed))
+            (vec![Err(error); entries], Err(malformed))
         }
     }
 }
 
 type Outcomes = Vec<Result<Offset, Failure>>;
 
-fn read(frame: &Frame<'_>, shipments: usize) -> Result<Result<Outcomes, CallError>, Malformed> {
+fn read(frame: &Frame<'_>, entries: usize) -> Result<Result<Outcomes, CallError>, Malformed> {
     let answer: ProduceAnswerV1 = match frame.answer()? {
         Ok(answer) => answer,
         Err(error) => return Ok(Err(error)),
     };
-    expect_parts(answer.entries.len(), shipments)?;
+    expect_parts(answer.entries.len(), entries)?;
     let outcomes = answer.entries.into_iter().map(|entry| match refusal(entry.error, entry.message) {
         Some(refusal) => Ok(Err(failure(CallError::Refused(refusal)))),
         None if entry.base_offset < 0 => {
@@ -65,14 +65,12 @@ fn read(frame: &Frame<'_>, shipments: usize) -> Result<Result<Outcomes, CallErro
     outcomes.collect::<Result<Vec<_>, _>>().map(Ok)
 }
 
-fn entry(shipment: &Shipment) -> Result<ProduceEntryV1<'_>, CallError> {
-    let record_bytes: usize = shipment.batches.iter().map(Bytes::len).sum();
-    let topic_partition = shipment.topic_partition();
-    Ok(ProduceEntryV1 {
-        topic: &topic_partition.topic,
-        partition: topic_partition.partition,
-        record_bytes: u32::try_from(record_bytes)
-            .map_err(|_| CallError::usage(format!("{record_bytes} bytes do not fit a request")))?,
+fn entries(shipment: &Shipment) -> impl Iterator<Item = Result<ProduceEntryV1<'_>, CallError>> {
+    let TopicPartition { topic, partition } = shipment.topic_partition();
+    shipment.entries().map(|bytes| {
+        let record_bytes = u32::try_from(bytes)
+            .map_err(|_| CallError::usage(format!("{bytes} bytes do not fit a request")))?;
+        Ok(ProduceEntryV1 { topic, partition: *partition, record_bytes })
     })
 }
 

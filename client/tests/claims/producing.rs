@@ -105,22 +105,25 @@ fn what_lingers_is_sent_when_its_time_is_over_or_at_a_flush() {
     assert!(delivery.get().unwrap().is_ok());
 }
 
-/// Whatever goes wrong on the way, the log has every record, in order.
+/// Whatever goes wrong on the way, the log has every record, in order; and once, unless that was turned off.
 #[test]
-fn retries_keep_the_order() {
+fn retries_keep_the_order_and_store_nothing_twice() {
     let deeds: [fn(usize) -> Deed; 4] = [
         |n| if n.is_multiple_of(3) { Deed::Refuse(ErrorCode::NOT_READY) } else { Deed::Serve },
         |n| if n % 3 == 1 { Deed::Close } else { Deed::Serve },
         |n| if n % 4 == 1 { Deed::CutAnswer(11) } else { Deed::Serve },
         |n| if n % 4 == 2 { Deed::ServeAndClose } else { Deed::Serve },
     ];
-    for (which, deed) in deeds.into_iter().enumerate() {
+    let cases =
+        deeds.into_iter().enumerate().flat_map(|(which, deed)| [(which, deed, true), (which, deed, false)]);
+    for (which, deed, idempotent) in cases {
         let broker = FakeBroker::start_with_plan(move |asked| match asked.kind {
             Kind::Produce => deed(asked.before),
             _ => Deed::Serve,
         })
         .with_topic("t", 1);
-        let producer = producer(&broker, ProducerConfig::new().batch_bytes(400).request_bytes(2000));
+        let config = ProducerConfig::new().batch_bytes(400).request_bytes(2000).idempotent(idempotent);
+        let producer = producer(&broker, config);
         let sent = numbers(600);
         let mut deliveries = Vec::new();
         for chunk in sent.chunks(20) {
@@ -131,15 +134,95 @@ fn retries_keep_the_order() {
             let offset = delivery.wait().unwrap().offset.unwrap().get() as usize;
             assert_eq!(&broker.values("t", 0)[offset], value, "case {which}");
         }
-        // A lost answer makes a batch appear twice, one behind the other; never out of order.
-        let mut seen = std::collections::BTreeSet::new();
         let stored = broker.values("t", 0);
+        let mut seen = std::collections::BTreeSet::new();
         let first_times: Vec<_> =
             stored.iter().filter(|value| seen.insert((*value).clone())).cloned().collect();
         assert_eq!(first_times, sent, "case {which}");
-        assert!(which >= 2 || stored == sent, "case {which}: nothing was appended before it failed");
+        // The first two fail before anything is appended.
+        assert_eq!(stored == sent, idempotent || which < 2, "case {which}");
         assert!(broker.asked(Kind::Produce) > 30, "case {which}: some were sent again");
+        assert_eq!(broker.asked(Kind::InitProducer), usize::from(idempotent));
     }
+}
+
+#[test]
+fn a_producer_learns_who_it_is_before_its_first_batch_and_asks_until_it_is_told() {
+    let broker = FakeBroker::start_with_plan(|asked| match (asked.kind, asked.before) {
+        (Kind::InitProducer, 0) => Deed::Refuse(ErrorCode::TOO_BUSY),
+        (Kind::InitProducer, 1) => Deed::Close,
+        _ => Deed::Serve,
+    })
+    .with_topic("t", 1);
+    let producer = producer(&broker, ProducerConfig::new());
+    assert_eq!(broker.asked(Kind::InitProducer), 0, "nobody needs to know yet");
+    send(&producer, "x").wait().unwrap();
+    assert!(broker.asked(Kind::InitProducer) >= 3);
+    send(&producer, "y").wait().unwrap();
+    assert_eq!(broker.values("t", 0), ["x", "y"]);
+}
+
+#[test]
+fn a_producer_that_is_given_no_id_says_so_and_what_to_do() {
+    let broker = FakeBroker::start_with_plan(|asked| match asked.kind {
+        Kind::InitProducer => Deed::Refuse(ErrorCode::UNSUPPORTED),
+        _ => Deed::Serve,
+    })
+    .with_topic("t", 1);
+    let without = producer(&broker, ProducerConfig::new());
+    let error = send(&without, "x").wait().unwrap_err();
+    assert!(error.to_string().contains("idempotent"), "{error}");
+    let error = without.send(ProducerRecord::to("t").value("y")).unwrap_err();
+    let SendError::Broken { source } = &error else { panic!("{error}") };
+    assert_eq!(source.code(), Some(ErrorCode::UNSUPPORTED));
+    assert!(!error.is_retriable());
+    eventually("the buffer is empty", || without.buffered_bytes() == 0);
+    let with = producer(&broker, ProducerConfig::new().idempotent(false));
+    send(&with, "x").wait().unwrap();
+}
+
+#[test]
+fn a_producer_whose_numbers_mean_nothing_gives_up_all_that_it_has_and_says_what_to_do() {
+    let broker = FakeBroker::start_with_plan(|asked| match (asked.kind, asked.before) {
+        (Kind::Produce, 1) => Deed::Refuse(ErrorCode::INVALID_PRODUCER_EPOCH),
+        _ => Deed::Serve,
+    })
+    .with_topic("t", 2);
+    let producer = producer(&broker, ProducerConfig::new());
+    send(&producer, "stored").wait().unwrap();
+    let refused = send(&producer, "refused").wait().unwrap_err();
+    assert!(matches!(refused, DeliveryError::Refused { .. }), "{refused}");
+    let mut error = None;
+    eventually("it takes no more", || {
+        error = producer.send(ProducerRecord::to("t").partition(1).value("x")).err();
+        error.is_some()
+    });
+    let error = error.unwrap();
+    assert!(
+        matches!(error, SendError::Broken { .. }) && error.to_string().contains("another producer"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_batches_of_a_partition_travel_together() {
+    let broker = FakeBroker::start_with_plan(|asked| match (asked.kind, asked.before) {
+        (Kind::Produce, 1) => Deed::Hold,
+        _ => Deed::Serve,
+    })
+    .with_topic("t", 1);
+    let settings = ProducerConfig::new().batch_bytes(400).request_bytes(10_000);
+    let producer = producer(&broker, settings);
+    send(&producer, "first").wait().unwrap();
+    let sent = numbers(200);
+    let deliveries: Vec<_> = sent.iter().map(|value| send(&producer, value)).collect();
+    eventually("one is held", || broker.asked(Kind::Produce) == 2);
+    broker.release();
+    for delivery in deliveries {
+        delivery.wait().unwrap();
+    }
+    assert_eq!(broker.values("t", 0)[1..], sent);
+    assert!(broker.batch_count("t", 0) >= 4 && broker.asked(Kind::Produce) <= 4);
 }
 
 #[test]

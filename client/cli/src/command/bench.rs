@@ -60,6 +60,7 @@ impl Bench<'_> {
         let config = ProducerConfig::new()
             .acks(self.options.acks.into())
             .compression(self.options.compression)
+            .idempotent(!self.options.no_idempotent)
             .batch_bytes(self.options.batch);
         let producer = self.client.producer(config)?;
         let meter = Meter::start(self.client)?;
@@ -128,7 +129,9 @@ impl Bench<'_> {
     }
 
     fn latency(&self) -> Result<Measured, Failure> {
-        let producer = self.client.producer(ProducerConfig::new().acks(self.options.acks.into()))?;
+        let config =
+            ProducerConfig::new().acks(self.options.acks.into()).idempotent(!self.options.no_idempotent);
+        let producer = self.client.producer(config)?;
         let meter = Meter::start(self.client)?;
         let mut latencies = histogram()?;
         for _ in 0..self.records {

@@ -29,6 +29,7 @@ pub(crate) fn run(broker: &str, output: Output, options: &ProduceOptions) -> Res
     let config = ProducerConfig::new()
         .acks(options.acks.into())
         .compression(options.compression)
+        .idempotent(!options.no_idempotent)
         .linger(Duration::from_millis(5))
         .batch_bytes(BATCH_BYTES.min(batch_bytes_max))
         .batch_bytes_max(batch_bytes_max)

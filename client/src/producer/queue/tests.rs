@@ -1,25 +1,32 @@
 //! Claims about the queue of one partition, against a broker that is a `Vec`.
 
-use folio_record::{Compression, DecompressLimit, Timestamp, UnverifiedBatch};
+mod numbers;
+
+use folio_record::{Codec, Compression, DecompressLimit, Offset, Timestamp, UnverifiedBatch};
 
 use super::*;
-use crate::ErrorCode;
 use crate::backoff::Jitter;
+use crate::{DeliveryError, ErrorCode};
 
 const RULES: QueueRules = QueueRules {
     batch_bytes: 1000,
+    batch_bytes_grown: 1000,
     linger: Duration::ZERO,
     delivery_timeout: Duration::from_secs(60),
     retries: u32::MAX,
     answered: true,
-    compression: Codec::NONE,
+    numbered: false,
     batch_bytes_max: 4000,
 };
 const OVERHEAD: usize = 10;
 
 fn queue(rules: QueueRules) -> PartitionQueue {
-    let budget = Arc::new(Budget::new(1 << 20));
-    PartitionQueue::new(TopicPartition::new("t", 0), rules, budget)
+    queue_in(Codec::NONE, rules)
+}
+
+fn queue_in(codec: Codec, rules: QueueRules) -> PartitionQueue {
+    let (budget, compressors) = (Arc::new(Budget::new(1 << 20)), Arc::new(Compressors::new(codec)));
+    PartitionQueue::new(TopicPartition::new("t", 0), rules, budget, compressors)
 }
 
 fn record(value: &[u8]) -> NewRecord<'_> {
@@ -40,10 +47,14 @@ fn values(batch: &[u8]) -> Vec<String> {
     records.iter().map(|record| String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap()).collect()
 }
 
+fn look(queue: &PartitionQueue, now: Instant, bytes_max: usize) -> Look {
+    queue.look(now, bytes_max, None)
+}
+
 fn send(queue: &PartitionQueue, now: Instant) -> (u64, Vec<Vec<String>>) {
-    match queue.look(now, 1 << 20) {
-        Look::Send { flight, batches } => (flight, batches.iter().map(|batch| values(batch)).collect()),
-        Look::Later(_) | Look::Nothing => panic!("nothing to send"),
+    match look(queue, now, 1 << 20) {
+        Look::Send { flight, batches, .. } => (flight, batches.iter().map(|batch| values(batch)).collect()),
+        Look::Later(_) | Look::Nothing | Look::Broken(_) => panic!("nothing to send"),
     }
 }
 
@@ -76,7 +87,7 @@ fn batches_are_cut_by_size_and_keep_the_order() {
     for value in &sent {
         append(&queue, value);
     }
-    let Look::Send { batches, .. } = queue.look(Instant::now(), 1 << 20) else { panic!("25 records wait") };
+    let Look::Send { batches, .. } = look(&queue, Instant::now(), 1 << 20) else { panic!("25 records wait") };
     assert_eq!(batches.len(), 3);
     assert!(batches.iter().all(|batch| batch.len() <= RULES.batch_bytes));
     assert_eq!(batches.iter().flat_map(|batch| values(batch)).collect::<Vec<_>>(), sent);
@@ -89,10 +100,10 @@ fn a_request_takes_no_more_bytes_than_it_may_but_at_least_one_batch() {
         append(&queue, &format!("{n:090}"));
     }
     let now = Instant::now();
-    let Look::Send { flight, batches } = queue.look(now, 2500) else { panic!("40 records wait") };
+    let Look::Send { flight, batches, .. } = look(&queue, now, 2500) else { panic!("40 records wait") };
     assert_eq!(batches.len(), 2);
     queue.delivered(flight, Some(Offset::ZERO));
-    let Look::Send { batches, .. } = queue.look(now, 1) else { panic!("more wait") };
+    let Look::Send { batches, .. } = look(&queue, now, 1) else { panic!("more wait") };
     assert_eq!(batches.len(), 1);
 }
 
@@ -115,7 +126,7 @@ fn an_open_batch_lingers_until_it_is_full_or_flushed() {
     let queue = queue(rules);
     assert!(append(&queue, "a").tell, "the loop must set a timer");
     let now = Instant::now();
-    let Look::Later(due) = queue.look(now, 1 << 20) else { panic!("it lingers") };
+    let Look::Later(due) = look(&queue, now, 1 << 20) else { panic!("it lingers") };
     assert!(due > now + Duration::from_secs(4) && due <= now + Duration::from_secs(5));
     assert!(!append(&queue, "b").tell, "the timer is set already");
     assert!(append(&queue, &"c".repeat(1000)).tell, "a batch is full");
@@ -124,9 +135,9 @@ fn an_open_batch_lingers_until_it_is_full_or_flushed() {
     assert_eq!(batches.len(), 2);
     queue.delivered(flight, Some(Offset::ZERO));
 
-    assert!(matches!(queue.look(now, 1 << 20), Look::Nothing));
+    assert!(matches!(look(&queue, now, 1 << 20), Look::Nothing));
     assert!(append(&queue, "d").tell);
-    assert!(matches!(queue.look(now, 1 << 20), Look::Later(_)));
+    assert!(matches!(look(&queue, now, 1 << 20), Look::Later(_)));
     let mut outcomes = Vec::new();
     assert!(queue.flush(&mut outcomes), "the loop must be told");
     assert_eq!(outcomes.len(), 1);
@@ -141,10 +152,10 @@ fn nothing_overtakes_a_batch_whose_fate_is_not_known() {
     let (flight, _) = send(&queue, now);
     let second = append(&queue, "second");
     assert!(!second.tell, "the answer makes the loop look");
-    assert!(matches!(queue.look(now, 1 << 20), Look::Nothing));
+    assert!(matches!(look(&queue, now, 1 << 20), Look::Nothing));
 
     queue.failed(flight, &for_the_moment(), now, |attempts| Duration::from_millis(u64::from(attempts)));
-    let Look::Later(retry) = queue.look(now, 1 << 20) else { panic!("it waits before it tries again") };
+    let Look::Later(retry) = look(&queue, now, 1 << 20) else { panic!("it waits before it tries again") };
     assert_eq!(retry, now + Duration::from_millis(1));
     let (flight, batches) = send(&queue, retry);
     assert_eq!(batches, [["first"], ["second"]]);
@@ -210,7 +221,7 @@ fn the_batch_that_the_broker_refuses_does_not_take_its_neighbours_with_it() {
 
 #[test]
 fn a_batch_too_large_for_the_broker_is_halved_until_only_the_record_at_fault_is_left() {
-    let queue = queue(QueueRules { compression: Compression::Lz4.into(), ..RULES });
+    let queue = queue_in(Compression::Lz4.into(), RULES);
     let now = Instant::now();
     let appended: Vec<_> =
         (0..11).map(|n| append(&queue, if n == 7 { "one that is far too large" } else { "small" })).collect();
@@ -255,7 +266,7 @@ fn what_waited_too_long_is_given_up_but_holds_its_place_while_it_is_in_flight() 
     }
     assert_eq!(queue.budget.used(), "first".len() + OVERHEAD, "the first may still be read by the network");
     append(&queue, "third");
-    assert!(matches!(queue.look(late, 1 << 20), Look::Nothing), "the first may still be appended");
+    assert!(matches!(look(&queue, late, 1 << 20), Look::Nothing), "the first may still be appended");
     queue.delivered(flight, Some(Offset::ZERO));
     assert!(offset_of(&first).is_none(), "what was said stands");
     assert_eq!(send(&queue, late).1, [["third"]]);
@@ -297,7 +308,7 @@ fn order_holds_whatever_the_broker_does() {
                 appended.push(append(&queue, &format!("{:06}", appended.len())));
             }
             if flying.is_none()
-                && let Look::Send { flight, batches } = queue.look(now, 700)
+                && let Look::Send { flight, batches, .. } = look(&queue, now, 700)
             {
                 flying = Some((flight, batches));
             } else if let Some((flight, batches)) = flying.take() {
