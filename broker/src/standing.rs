@@ -5,9 +5,9 @@
 //! that nobody comes back to costs nothing after that, however much is appended.
 //!
 //! One of these belongs to one event loop. Invariant: a partition is in `watched` for exactly those watchers in whose
-//! `watches` it is.
+//! `watches` it is, once for each number that a watcher knows it by.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use folio_channel::Channel;
 use slab::Slab;
@@ -27,7 +27,7 @@ pub(crate) struct WatcherId {
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     watchers: Slab<Watcher>,
-    watched: BTreeMap<(PartitionKey, WatcherId), u32>,
+    watched: BTreeSet<(PartitionKey, WatcherId, u32)>,
     next_serial: u64,
 }
 
@@ -71,7 +71,7 @@ impl Standing {
     pub(crate) fn remove(&mut self, id: WatcherId) {
         if self.watcher(id).is_some() {
             let gone = self.watchers.remove(id.slot);
-            gone.watches.into_values().for_each(|key| self.end(key, id));
+            gone.watches.into_iter().for_each(|(number, key)| self.end(key, id, number));
         }
     }
 
@@ -80,15 +80,15 @@ impl Standing {
         let Some(watcher) = self.watcher(id) else { return false };
         // The number may have belonged to another partition.
         let before = watcher.watches.insert(number, key);
-        before.into_iter().for_each(|key| self.end(key, id));
-        self.watched.insert((key, id), number);
+        before.into_iter().for_each(|key| self.end(key, id, number));
+        self.watched.insert((key, id, number));
         true
     }
 
     /// Ends the watch on one partition.
     pub(crate) fn unwatch(&mut self, id: WatcherId, number: u32) {
         let key = self.watcher(id).and_then(|watcher| watcher.watches.remove(&number));
-        key.into_iter().for_each(|key| self.end(key, id));
+        key.into_iter().for_each(|key| self.end(key, id, number));
     }
 
     /// Whether any watcher watches `key`.
@@ -102,7 +102,7 @@ impl Standing {
         let watching: Vec<(WatcherId, u32)> = self.watching(key).collect();
         let mut waiting = Vec::new();
         for (id, number) in watching {
-            self.watched.remove(&(key, id));
+            self.watched.remove(&(key, id, number));
             let Some(watcher) = self.watcher(id) else { continue };
             watcher.watches.remove(&number);
             match watcher.parked {
@@ -131,8 +131,8 @@ impl Standing {
         self.watcher(id).into_iter().for_each(|watcher| watcher.parked = parked);
     }
 
-    fn end(&mut self, key: PartitionKey, id: WatcherId) {
-        self.watched.remove(&(key, id));
+    fn end(&mut self, key: PartitionKey, id: WatcherId, number: u32) {
+        self.watched.remove(&(key, id, number));
     }
 
     fn watcher(&mut self, id: WatcherId) -> Option<&mut Watcher> {
@@ -140,9 +140,9 @@ impl Standing {
     }
 
     fn watching(&self, key: PartitionKey) -> impl Iterator<Item = (WatcherId, u32)> + '_ {
-        let first = (key, WatcherId { slot: 0, serial: 0 });
-        let last = (key, WatcherId { slot: usize::MAX, serial: u64::MAX });
-        self.watched.range(first..=last).map(|((_, id), number)| (*id, *number))
+        let first = (key, WatcherId { slot: 0, serial: 0 }, 0);
+        let last = (key, WatcherId { slot: usize::MAX, serial: u64::MAX }, u32::MAX);
+        self.watched.range(first..=last).map(|&(_, id, number)| (id, number))
     }
 }
 
@@ -199,6 +199,16 @@ mod tests {
         assert!(standing.watch(next, A, 0));
         standing.remove(gone);
         assert!(standing.watches(A));
+    }
+
+    #[test]
+    fn a_partition_may_have_many_numbers() {
+        let mut standing = Standing::default();
+        let id = standing.add();
+        (0..3).for_each(|number| assert!(standing.watch(id, A, number)));
+        standing.unwatch(id, 1);
+        assert!(standing.moved(A).is_empty() && !standing.watches(A));
+        assert_eq!(standing.take_moved(id), [0, 2]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reading records.
 //!
 //! ```text
-//!   assign, seek -> | state of each partition | <- fetcher (the client's thread) <- | broker |
+//!   assign, seek -> | state of each partition | <- fetcher (the client's thread) <- | broker |     pushed, or fetched
 //!                              |
 //!   poll  <- verified, decompressed, in place
 //! ```
@@ -14,6 +14,7 @@ pub(crate) mod fetcher;
 mod records;
 mod state;
 mod stream;
+pub(crate) mod streams;
 
 use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -34,11 +35,13 @@ use state::{Item, Shared, State};
 
 /// Reads the partitions that are assigned to it, each in order, from wherever it is told to begin.
 ///
+/// They are pushed by the broker as they become visible, or fetched: see [`ConsumerConfig::streaming`].
+///
 /// Records come in batches of one partition ([`poll`](Self::poll), [`next_records`](Self::next_records)) or one by one
 /// ([`iter`](Self::iter), [`stream`](Self::stream)). A connection that breaks is made again, and nothing is skipped or
 /// repeated.
 ///
-/// Dropping a consumer drops what it had fetched ahead.
+/// Dropping a consumer drops what it had fetched ahead, and ends its subscriptions.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -82,7 +85,8 @@ impl Consumer {
         assigned
     }
 
-    /// Hands out nothing more of a partition until it is resumed. False: it is not assigned.
+    /// Hands out nothing more of a partition until it is resumed. What is here is kept, and no more than a window comes
+    /// meanwhile. False: it is not assigned.
     pub fn pause(&mut self, topic_partition: &TopicPartition) -> bool {
         self.shared.lock().set_paused(topic_partition, true)
     }

@@ -21,6 +21,7 @@ mod handler;
 mod in_flight;
 mod link;
 mod message;
+mod subscriptions;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use in_flight::InFlight;
 pub(crate) use link::Brokers;
 use link::{Link, State};
 pub(crate) use message::{Message, QueuedCall, Trouble};
+pub(crate) use subscriptions::Subscriptions;
 
 /// A frame to be sent: its head, and record bytes as they are.
 pub(crate) struct OutFrame {
@@ -62,6 +64,9 @@ pub(crate) struct Driver {
     /// The sender or fetcher that was served last; the one after it is next.
     served_last: u64,
     in_flight: InFlight<Request>,
+    subscriptions: Subscriptions,
+    /// When the broker was last heard of, or asked whether it is there.
+    heard: Instant,
     /// Heads are written here, and split off.
     head: BytesMut,
     shutting_down: bool,
@@ -75,6 +80,8 @@ enum Request {
     Produce { sender: u64, shipments: Vec<Shipment> },
     Fetch { fetcher: u64, fetch: Fetch },
     Lookup { fetcher: u64, lookup: Lookup },
+    Subscribe { fetcher: u64, number: u32 },
+    Unsubscribe,
 }
 
 impl Driver {
@@ -98,6 +105,8 @@ impl Driver {
             fetchers: BTreeMap::new(),
             served_last: 0,
             in_flight: InFlight::new(),
+            subscriptions: Subscriptions::default(),
+            heard: Instant::now(),
             head: BytesMut::new(),
             shutting_down: false,
             turn_due: None,
@@ -135,6 +144,7 @@ impl Driver {
             }
             Message::DropFetcher(id) => {
                 self.fetchers.remove(&id);
+                self.subscriptions.abandon(id);
             }
             Message::Resolved { attempt, addresses } if self.link.is_current(attempt) => match addresses {
                 Ok(addresses) => {
@@ -174,6 +184,12 @@ impl Driver {
                 call.fail(trouble.clone());
             }
         }
+        if let Some(number) = self.subscriptions.any()
+            && self.heard + self.silence_max() <= now
+        {
+            self.heard = now;
+            self.calls.push_back(protocol::are_you_there(number, now + self.config.request_timeout));
+        }
         let trouble = self.trouble_now();
         let mut refresh = Vec::new();
         for sender in self.senders.values_mut() {
@@ -212,8 +228,13 @@ impl Driver {
         })
     }
 
+    /// With subscriptions, a broker that is gone and one that has nothing to say sound the same for so long.
+    fn silence_max(&self) -> Duration {
+        self.config.request_timeout / 2
+    }
+
     fn wants_to_send(&self) -> bool {
-        !self.calls.is_empty() || self.ids(..).next().is_some()
+        !self.calls.is_empty() || self.subscriptions.has_orphans() || self.ids(..).next().is_some()
     }
 
     fn deadlines(&self) -> impl Iterator<Item = Instant> {
@@ -223,7 +244,8 @@ impl Driver {
         // All calls wait for the same time: the first is the first.
         let calls = self.calls.front().map(|call| call.deadline).into_iter().chain(self.turn_due);
         let link = self.link.next_deadline().into_iter().chain(self.in_flight.next_deadline());
-        parts.chain(calls).chain(link).chain(down)
+        let silence = self.subscriptions.any().map(|_| self.heard + self.silence_max());
+        parts.chain(calls).chain(link).chain(down).chain(silence)
     }
 }
 

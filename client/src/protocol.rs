@@ -11,6 +11,7 @@ mod produce;
 mod producers;
 mod records;
 mod status;
+mod subscribe;
 mod topics;
 
 use std::fmt;
@@ -35,6 +36,9 @@ pub(crate) use produce::{decode_produce, encode_produce};
 pub(crate) use producers::{describe_producers, init_producer};
 pub(crate) use records::delete_records;
 pub(crate) use status::status;
+pub(crate) use subscribe::{
+    are_you_there, decode_pushed, decode_subscribed, decode_unsubscribed, encode_order,
+};
 pub(crate) use topics::{
     create_partitions, create_topic, delete_topic, describe_topic, list_topics, metadata, partition_count,
 };
@@ -50,7 +54,7 @@ pub(crate) struct Peer {
 #[derive(Clone, Debug)]
 pub(crate) struct Malformed(Arc<str>);
 
-/// An answer as it came in: whole, its checksum right.
+/// An answer, or something pushed, as it came in: whole, its checksum right.
 pub(crate) struct Frame<'a> {
     pub(crate) correlation: u32,
     head: Head,
@@ -115,7 +119,7 @@ pub(crate) fn read_frame<'a>(
     let frame = decode_frame(bytes, frame_max(frame_bytes_max))
         .map_err(|error| Malformed::new(error.to_string()))?
         .ok_or_else(|| Malformed::new("a frame is cut short"))?;
-    if frame.head.flags != Flags::ANSWER {
+    if ![Flags::ANSWER, Flags::PUSHED].contains(&frame.head.flags) {
         return Err(Malformed::new("a frame that is no answer"));
     }
     Ok(Frame {
@@ -128,14 +132,27 @@ pub(crate) fn read_frame<'a>(
 }
 
 impl<'a> Frame<'a> {
+    /// Whether nobody asked for it.
+    pub(crate) fn is_pushed(&self) -> bool {
+        self.head.flags == Flags::PUSHED
+    }
+
     /// The answer to a request of type `A`, if it succeeded as a whole.
     fn answer<A: Answer + Deserialize<'a>>(&self) -> Result<Result<A, CallError>, Malformed> {
+        let mut answer: A = match self.whole_answer()? {
+            Ok(answer) => answer,
+            Err(refusal) => return Ok(Err(CallError::Refused(refusal))),
+        };
+        let (code, message) = answer.outcome();
+        Ok(refusal(code, message).map_or(Ok(answer), |refusal| Err(CallError::Refused(refusal))))
+    }
+
+    /// The answer to a request of type `A`, whatever it says, if the broker knows the request.
+    fn whole_answer<A: Message + Deserialize<'a>>(&self) -> Result<Result<A, Refusal>, Malformed> {
         if self.head.kind == Kind::Unsupported.number() {
             let lacks: UnsupportedV1 = self.read()?;
-            return Ok(Err(CallError::Refused(Refusal {
-                code: lacks.error,
-                message: lacks_text(A::KIND, A::VERSION, &lacks).into(),
-            })));
+            let message = lacks_text(A::KIND, A::VERSION, &lacks).into();
+            return Ok(Err(Refusal { code: lacks.error, message }));
         }
         if (self.head.kind, self.head.version) != (A::KIND.number(), A::VERSION) {
             return Err(Malformed::new(format!(
@@ -146,9 +163,7 @@ impl<'a> Frame<'a> {
                 A::VERSION
             )));
         }
-        let mut answer: A = self.read()?;
-        let (code, message) = answer.outcome();
-        Ok(refusal(code, message).map_or(Ok(answer), |refusal| Err(CallError::Refused(refusal))))
+        self.read().map(Ok)
     }
 
     fn read<T: Deserialize<'a>>(&self) -> Result<T, Malformed> {

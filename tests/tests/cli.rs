@@ -266,6 +266,24 @@ fn an_interrupted_consumer_ends_with_130_and_has_printed_what_came() {
 }
 
 #[test]
+fn who_follows_is_pushed_what_comes_and_who_stops_somewhere_fetches() {
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
+    assert!(terminal.feed(&["produce", "t"], b"a\nb\n").status.success());
+    let output = terminal.shell(
+        "subscriptions() { folio status --output json | grep -o '\"subscriptions\":[0-9]*'; }
+         folio consume t --follow --from -1 > out & until grep -q b out; do sleep 0.02; done; subscriptions
+         echo c | folio produce t 2> said; until grep -q c out; do sleep 0.02; done
+         kill -INT -$!; wait $!; echo $?; cat out
+         until subscriptions | grep -q ':0'; do sleep 0.02; done
+         folio consume t --from -1 --count 2 > two & until grep -q c two; do sleep 0.02; done; subscriptions
+         folio produce t 2> said <<< d; wait $!; cat two",
+    );
+    let zero_and_one = ["\"subscriptions\":1", "130", "b", "c", "\"subscriptions\":0", "c", "d"];
+    assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), zero_and_one, "{}", text(&output.stderr));
+}
+
+#[test]
 fn an_interrupted_producer_ends_with_130_and_what_it_says_is_stored_is_stored() {
     let terminal = Terminal::new();
     terminal.done(&["topic", "create", "t"]);

@@ -362,6 +362,23 @@ fn a_hundred_subscriptions_of_one_connection_take_turns() {
 }
 
 #[test]
+fn subscriptions_of_one_connection_to_the_same_partition_are_independent() {
+    let (rig, mut peer) = rig();
+    peer.create("t", 1, &[]);
+    for number in 0..10 {
+        peer.subscribe(number, "t", SubscribeFrom::Earliest, if number == 5 { 1 } else { PLENTY });
+    }
+    let mut producer = rig.peer();
+    for _ in 0..20 {
+        producer.produce("t", 0, Acks::All, &batch(b"x"));
+    }
+    let mut expected = [20; 10];
+    expected[5] = 1;
+    assert_eq!(take_of_each(&mut peer, 181), expected);
+    assert!(peer.hears_nothing());
+}
+
+#[test]
 fn requests_of_the_same_connection_are_answered_in_the_middle_of_a_long_log() {
     let (_rig, mut peer) = rig();
     peer.create("t", 1, &[]);

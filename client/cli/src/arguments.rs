@@ -281,6 +281,10 @@ pub(crate) struct ConsumeOptions {
     /// @TIME (if there is none, at the end as it is now); without it, never
     #[arg(long, value_name = "PLACE")]
     pub(crate) until: Option<Stop>,
+    /// Do not stop at the end: print records as they become visible, pushed by the broker; what holds if nothing says
+    /// where to stop
+    #[arg(short, long, conflicts_with = "until")]
+    pub(crate) follow: bool,
     /// Stop after so many records
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
@@ -292,7 +296,7 @@ pub(crate) struct ConsumeOptions {
 
 const CONSUME_EXAMPLES: &str = "Examples:
   folio consume access --until end > out.log
-  folio consume access --from -10 --format '%p:%o %s\\n'
+  folio consume access --follow --from -10 --format '%p:%o %s\\n'
   folio consume access -p 0 --from @2026-01-31T12:00:00Z --until @2026-01-31T13:00:00Z
   folio consume access --output json | jq .offset
 

@@ -17,14 +17,20 @@ use crate::BuildError;
 pub struct ConsumerConfig {
     /// What happens at an offset that the log does not hold (any more). Default [`OutOfRange::Fail`].
     pub out_of_range: OutOfRange,
-    /// Bytes of one partition that one fetch brings at most; a larger batch comes alone. Default 1 MiB.
+    /// Whether the broker pushes records as they become visible (subscriptions), where it can and there are no more than
+    /// 256 partitions. It is what is quickest at the tail. If not, they are asked for (fetches), which brings no more
+    /// than is asked for: for a read that ends somewhere. Default true.
+    pub streaming: bool,
+    /// Bytes of one partition that one fetch brings at most; a larger batch comes alone. Of a subscription, twice as
+    /// many wait to be handed out. Default 1 MiB.
     pub partition_bytes_max: usize,
     /// Bytes that one fetch of many partitions brings at most. Default 8 MiB.
     pub fetch_bytes_max: usize,
     /// Bytes fetched, or being fetched, that were not handed out yet. When they are reached, fetching stops until some
-    /// are. At least one fetch is always possible. Default 16 MiB.
+    /// are. At least one fetch is always possible. Subscriptions share it evenly; each may go beyond its part by one
+    /// batch. Default 16 MiB.
     pub prefetch_bytes: usize,
-    /// A fetch is answered when there are so many bytes, ... Default 1.
+    /// A fetch is answered when there are so many bytes, ... Above 1 nothing is pushed. Default 1.
     pub bytes_min: usize,
     /// ... or after this time. Default 500 ms.
     pub wait_max: Duration,
@@ -64,6 +70,7 @@ impl ConsumerConfig {
     pub fn new() -> Self {
         Self {
             out_of_range: OutOfRange::Fail,
+            streaming: true,
             partition_bytes_max: 1 << 20,
             fetch_bytes_max: 8 << 20,
             prefetch_bytes: 16 << 20,
@@ -77,6 +84,13 @@ impl ConsumerConfig {
     #[must_use]
     pub fn out_of_range(mut self, policy: OutOfRange) -> Self {
         self.out_of_range = policy;
+        self
+    }
+
+    /// Sets [`streaming`](Self::streaming).
+    #[must_use]
+    pub fn streaming(mut self, streaming: bool) -> Self {
+        self.streaming = streaming;
         self
     }
 

@@ -1,7 +1,8 @@
 //! The part of a consumer that lives on the client's thread: what to ask next, and what to make of the answers.
 //!
-//! A partition is in one request at a time. Those that can be asked for go into one fetch together; while it waits at
-//! the broker for more to come, others may join the next, up to [`FETCHES_MAX`].
+//! Where partitions are fetched, one is in one request at a time. Those that can be asked for go into one fetch together;
+//! while it waits at the broker for more to come, others may join the next, up to [`FETCHES_MAX`]. Where they are
+//! subscribed to, see [`streams`](super::streams).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,16 +12,19 @@ use folio_record::{BatchHeader, HEADER_SIZE, Offset};
 
 use super::config::{OutOfRange, Position};
 use super::state::{Item, Next, Shared, State};
+use super::streams::Streams;
 use crate::backoff::Jitter;
 use crate::{Backoff, CallError, OffsetSpec, PollError, Refusal, TopicPartition};
 
 /// Decides what is asked next.
 pub(crate) struct Fetcher {
-    shared: Arc<Shared>,
-    /// Something may have changed since [`next_fetch`](Self::next_fetch) found nothing to ask.
-    look: bool,
+    pub(super) shared: Arc<Shared>,
+    /// Something may have changed since [`next_fetch`](Self::next_fetch) or [`next_order`](Self::next_order) found
+    /// nothing to ask.
+    pub(super) look: bool,
     /// When a partition that failed for the moment may be asked again.
-    next_retry: Option<Instant>,
+    pub(super) next_retry: Option<Instant>,
+    pub(super) streams: Streams,
     in_flight: usize,
     backoff: Backoff,
     jitter: Jitter,
@@ -67,7 +71,15 @@ pub(crate) struct LookupPart {
 
 impl Fetcher {
     pub(crate) fn new(shared: Arc<Shared>, backoff: Backoff) -> Self {
-        Self { shared, look: false, next_retry: None, in_flight: 0, backoff, jitter: Jitter::random() }
+        Self {
+            shared,
+            look: false,
+            next_retry: None,
+            streams: Streams::default(),
+            in_flight: 0,
+            backoff,
+            jitter: Jitter::random(),
+        }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -185,62 +197,87 @@ impl Fetcher {
     /// The answers to a fetch have come, one for each part.
     pub(crate) fn fetched(&mut self, fetch: Fetch, answers: Vec<Fetched>, now: Instant) {
         self.landed();
-        let mut guard = self.shared.lock();
+        let shared = Arc::clone(&self.shared);
+        let mut guard = shared.lock();
         let state = &mut *guard;
         state.promised -= fetch.bytes_max;
         for (part, answer) in fetch.parts.into_iter().zip(answers) {
-            let Some(slot) = state.current(part.slot, part.generation) else { continue };
-            slot.asked = false;
-            match answer {
-                Fetched::Records { bytes, high_watermark, log_start } => {
-                    slot.failures = 0;
-                    slot.high_watermark = Some(high_watermark);
-                    slot.log_start = Some(log_start);
-                    if !bytes.is_empty() {
-                        slot.next = match offset_behind(&bytes, part.offset) {
-                            Some(offset) => Next::At { offset, clamped: false },
-                            None => Next::Stopped, // the error is found when it is handed out
-                        };
-                        let bytes = owned(bytes);
-                        state.push(part.slot, Item::Fetched { bytes, from: part.offset, high_watermark });
-                    }
-                }
-                Fetched::OutOfRange { high_watermark, log_start } => {
-                    slot.high_watermark = Some(high_watermark);
-                    slot.log_start = Some(log_start);
-                    let clamped = matches!(slot.next, Next::At { clamped: true, .. });
-                    let target = match self.shared.config.out_of_range {
-                        _ if clamped => log_start,
-                        OutOfRange::Earliest => log_start,
-                        OutOfRange::Latest => high_watermark,
-                        OutOfRange::Fail => {
-                            let (topic_partition, offset) = (part.topic_partition, part.offset);
-                            state.stop_behind(
-                                part.slot,
-                                PollError::OutOfRange { topic_partition, offset, log_start, high_watermark },
-                            );
-                            continue;
-                        }
-                    };
-                    tracing::info!(
-                        partition = %part.topic_partition, offset = %part.offset, %target,
-                        "the offset is out of range: going on elsewhere"
-                    );
-                    slot.go_on_at(target);
-                    // Twice in a row is one too often: what the broker says is not what it holds.
-                    slot.failures += 1;
-                    if slot.failures > 1 {
-                        slot.not_before = Some(now + self.backoff.after(slot.failures, &mut self.jitter));
-                    }
-                }
-                Fetched::Refused(refusal) => {
-                    let backoff = |failed| self.backoff.after(failed, &mut self.jitter);
-                    refused(state, part.slot, refusal, now, backoff);
-                }
+            if let Some(slot) = state.current(part.slot, part.generation) {
+                slot.asked = false;
+                self.take(state, part.slot, part.offset, answer, now);
             }
         }
         drop(guard);
         self.shared.notify();
+    }
+
+    /// What came of the partition at `at`, from `offset` on.
+    pub(super) fn take(
+        &mut self,
+        state: &mut State,
+        at: usize,
+        offset: Offset,
+        answer: Fetched,
+        now: Instant,
+    ) {
+        let slot = &mut state.slots[at];
+        match answer {
+            Fetched::Records { bytes, high_watermark, log_start } => {
+                slot.failures = 0;
+                slot.high_watermark = Some(high_watermark);
+                slot.log_start = Some(log_start);
+                if !bytes.is_empty() {
+                    slot.next = match offset_behind(&bytes, offset) {
+                        Some(offset) => Next::At { offset, clamped: false },
+                        None => Next::Stopped, // the error is found when it is handed out
+                    };
+                    let bytes = owned(bytes);
+                    state.push(at, Item::Fetched { bytes, from: offset, high_watermark });
+                }
+            }
+            Fetched::OutOfRange { high_watermark, log_start } => {
+                self.out_of_range(state, at, offset, (log_start, high_watermark), now);
+            }
+            Fetched::Refused(refusal) => {
+                let backoff = |failed| self.backoff.after(failed, &mut self.jitter);
+                refused(state, at, refusal, now, backoff);
+            }
+        }
+    }
+
+    /// There is no record at `offset`: goes on elsewhere, or stops.
+    fn out_of_range(
+        &mut self,
+        state: &mut State,
+        at: usize,
+        offset: Offset,
+        (log_start, high_watermark): (Offset, Offset),
+        now: Instant,
+    ) {
+        let slot = &mut state.slots[at];
+        slot.high_watermark = Some(high_watermark);
+        slot.log_start = Some(log_start);
+        let topic_partition = slot.topic_partition.clone();
+        let clamped = matches!(slot.next, Next::At { clamped: true, .. });
+        let target = match self.shared.config.out_of_range {
+            _ if clamped => log_start,
+            OutOfRange::Earliest => log_start,
+            OutOfRange::Latest => high_watermark,
+            OutOfRange::Fail => {
+                let error = PollError::OutOfRange { topic_partition, offset, log_start, high_watermark };
+                return state.stop_behind(at, error);
+            }
+        };
+        tracing::info!(
+            partition = %topic_partition, %offset, %target,
+            "the offset is out of range: going on elsewhere"
+        );
+        slot.go_on_at(target);
+        // Twice in a row is one too often: what the broker says is not what it holds.
+        slot.failures += 1;
+        if slot.failures > 1 {
+            slot.not_before = Some(now + self.backoff.after(slot.failures, &mut self.jitter));
+        }
     }
 
     /// A fetch has no answer. The connection has its own pauses: as soon as it is back, the partitions are asked again.

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use folio_record::Offset;
 
 use super::config::{ConsumerConfig, Position};
+use super::streams::Credit;
 use crate::{CallError, PollError, TopicPartition};
 
 /// See the module.
@@ -54,8 +55,9 @@ pub(crate) struct Slot {
     pub(crate) generation: u64,
     /// Where fetching stands.
     pub(crate) next: Next,
-    /// A lookup or a fetch is on its way.
+    /// A lookup or a fetch is on its way, or a subscription is there.
     pub(crate) asked: bool,
+    pub(crate) stream: Option<Credit>,
     /// Nothing is asked before this time: the last attempt failed for the moment.
     pub(crate) not_before: Option<Instant>,
     pub(crate) failures: u32,
@@ -65,6 +67,8 @@ pub(crate) struct Slot {
     pub(crate) high_watermark: Option<Offset>,
     pub(crate) log_start: Option<Offset>,
     items: VecDeque<Item>,
+    /// Bytes of `items`.
+    buffered: usize,
 }
 
 /// Where fetching stands.
@@ -139,7 +143,7 @@ impl State {
         self.ready.retain(|ready| *ready != at);
         let fresh = Slot::new(topic_partition.clone(), self.next_generation(), position);
         let slot = &mut self.slots[at];
-        self.buffered -= slot.items.iter().map(Item::bytes).sum::<usize>();
+        self.buffered -= slot.buffered;
         let before = std::mem::replace(slot, fresh);
         slot.paused = before.paused;
         slot.high_watermark = before.high_watermark;
@@ -166,6 +170,7 @@ impl State {
     pub(crate) fn push(&mut self, at: usize, item: Item) {
         self.buffered += item.bytes();
         let slot = &mut self.slots[at];
+        slot.buffered += item.bytes();
         slot.items.push_back(item);
         if !slot.paused {
             self.ready.push_back(at);
@@ -175,8 +180,11 @@ impl State {
     /// The next thing to hand out, and whose it is.
     pub(crate) fn pop(&mut self) -> Option<(usize, Item)> {
         let at = self.ready.pop_front()?;
-        let item = self.slots[at].items.pop_front()?;
+        let slot = &mut self.slots[at];
+        let item = slot.items.pop_front()?;
+        slot.buffered -= item.bytes();
         self.buffered -= item.bytes();
+        self.starved |= slot.stream.is_some_and(|credit| credit.due(slot.buffered).is_some());
         Some((at, item))
     }
 
@@ -189,7 +197,9 @@ impl State {
     /// Stops a partition at an error that is handed out next: what was fetched behind it is dropped.
     pub(crate) fn stop_here(&mut self, at: usize, error: PollError) {
         self.ready.retain(|ready| *ready != at);
-        self.buffered -= self.slots[at].items.drain(..).map(|item| item.bytes()).sum::<usize>();
+        self.buffered -= std::mem::take(&mut self.slots[at].buffered);
+        self.slots[at].items.clear();
+        self.slots[at].stream = None;
         self.slots[at].generation = self.next_generation(); // what is on its way lies behind it as well
         self.slots[at].asked = false;
         self.stop_behind(at, error);
@@ -212,6 +222,7 @@ impl Slot {
             generation,
             next,
             asked: false,
+            stream: None,
             not_before: None,
             failures: 0,
             position: known,
@@ -219,6 +230,7 @@ impl Slot {
             high_watermark: None,
             log_start: None,
             items: VecDeque::new(),
+            buffered: 0,
         }
     }
 
@@ -233,6 +245,11 @@ impl Slot {
     /// How many things wait to be handed out.
     pub(crate) fn waiting(&self) -> usize {
         self.items.len()
+    }
+
+    /// Bytes that wait to be handed out.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered
     }
 
     /// Whether something may be asked for it now.

@@ -11,6 +11,7 @@ use super::handler::BrokerHandler;
 use super::link::{self, State, Step};
 use super::{Driver, Message, Request};
 use crate::CallError;
+use crate::consumer::fetcher::Fetcher;
 use crate::producer::sender::Failure;
 use crate::protocol::{Malformed, Peer};
 
@@ -70,6 +71,8 @@ impl Driver {
             self.link.wait(now, &self.config); // it was of no use: not again at once
         }
         let timed_out = CallError::TimedOut { broker, after: self.config.request_timeout };
+        self.subscriptions.clear();
+        self.fetchers.values_mut().for_each(Fetcher::connection_lost);
         let mut repeated = Vec::new();
         for (late, request) in self.in_flight.drain(now) {
             let error = if late { &timed_out } else { trouble };
@@ -90,6 +93,7 @@ impl Driver {
                     let Some(fetcher) = self.fetchers.get_mut(&fetcher) else { continue };
                     fetcher.lookup_failed(lookup);
                 }
+                Request::Subscribe { .. } | Request::Unsubscribe => {}
             }
         }
         repeated.into_iter().rev().for_each(|call| self.calls.push_front(call));

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::subscriptions::Subscriber;
 use super::{Driver, OutFrame, Request};
-use crate::Acks;
+use crate::consumer::fetcher::Fetched;
+use crate::consumer::streams::Order;
 use crate::producer::sender::{Failure, Shipment};
 use crate::protocol::{self, Frame, Malformed};
+use crate::{Acks, ErrorCode, Refusal};
 
 impl Driver {
     /// The next frame to be sent, if there is something to send and the broker may be asked more.
@@ -18,6 +21,9 @@ impl Driver {
         }
         if let Some(frame) = self.next_call(now) {
             return Some(frame);
+        }
+        if let Some(number) = self.subscriptions.next_orphan() {
+            return self.order(0, &Order::Unsubscribe { number }, now);
         }
         let after = self.served_last.wrapping_add(1)..;
         let turn = self.ids(after).chain(self.ids(0..=self.served_last)).collect::<Vec<_>>();
@@ -100,6 +106,8 @@ impl Driver {
                 return None;
             }
             (Request::Lookup { fetcher: id, lookup }, Duration::ZERO)
+        } else if let Some(order) = fetcher.next_order(now, &mut self.subscriptions) {
+            return self.order(id, &order, now);
         } else {
             let fetch = fetcher.next_fetch(now)?;
             if let Err(error) = protocol::encode_fetch(correlation, &fetch, &mut self.head) {
@@ -116,10 +124,41 @@ impl Driver {
         Some(OutFrame { head: self.head.split().freeze(), records: Vec::new() })
     }
 
-    /// An answer has come. An error closes the connection.
-    pub(crate) fn answered(&mut self, now: Instant, bytes: &Bytes) -> Result<(), Malformed> {
+    /// Asks something about a subscription of a fetcher.
+    fn order(&mut self, fetcher: u64, order: &Order, now: Instant) -> Option<OutFrame> {
+        let correlation = self.in_flight.next_id();
+        let encoded = protocol::encode_order(correlation, order, &mut self.head);
+        let request = match *order {
+            Order::Subscribe { number, .. } => Some(Request::Subscribe { fetcher, number }),
+            Order::Credit { .. } => None, // has no answer
+            Order::Unsubscribe { .. } => Some(Request::Unsubscribe),
+        };
+        if let Err(error) = encoded {
+            self.head.clear();
+            self.turn_due = Some(now);
+            if let Some(Request::Subscribe { number, .. }) = request {
+                let message = error.to_string().into();
+                let refused = Fetched::Refused(Refusal { code: ErrorCode::INVALID_REQUEST, message });
+                // Only what a broker sends can be malformed.
+                let _ = self.streamed(fetcher, number, refused, now);
+            }
+            return None;
+        }
+        if let Some(request) = request {
+            self.heard = now; // what has an answer has a deadline of its own
+            self.in_flight.insert(correlation, now + self.config.request_timeout, request);
+        }
+        Some(OutFrame { head: self.head.split().freeze(), records: Vec::new() })
+    }
+
+    /// A frame has come. An error closes the connection.
+    pub(crate) fn received(&mut self, now: Instant, bytes: &Bytes) -> Result<(), Malformed> {
+        self.heard = now;
         let broker = Arc::clone(self.link.broker());
         let frame = &protocol::read_frame(bytes, self.config.frame_bytes_max, &broker)?;
+        if frame.is_pushed() {
+            return self.pushed(now, frame);
+        }
         let request = self.in_flight.take(frame.correlation).ok_or_else(|| {
             Malformed::new(format!("an answer to request {}, which was not asked", frame.correlation))
         })?;
@@ -128,6 +167,30 @@ impl Driver {
             self.link.answered();
         }
         result
+    }
+
+    fn pushed(&mut self, now: Instant, frame: &Frame<'_>) -> Result<(), Malformed> {
+        let (number, what) = protocol::decode_pushed(frame)?;
+        match self.subscriptions.subscriber(number) {
+            Subscriber::Fetcher(fetcher) => self.streamed(fetcher, number, what, now),
+            Subscriber::Gone => Ok(()),
+            Subscriber::Nobody => {
+                Err(Malformed::new(format!("something of subscription {number}, which never was")))
+            }
+        }
+    }
+
+    /// Something has come of a fetcher's subscription.
+    fn streamed(&mut self, fetcher: u64, number: u32, what: Fetched, now: Instant) -> Result<(), Malformed> {
+        match &what {
+            Fetched::Records { .. } => {}
+            Fetched::Refused(refusal) if refusal.code == ErrorCode::UNSUPPORTED => {
+                self.subscriptions.forget(fetcher);
+            }
+            Fetched::OutOfRange { .. } | Fetched::Refused(_) => self.subscriptions.end(number),
+        }
+        let Some(fetcher) = self.fetchers.get_mut(&fetcher) else { return Ok(()) };
+        fetcher.streamed(number, what, self.config.frame_bytes_max, now)
     }
 
     fn hand_out(&mut self, now: Instant, frame: &Frame<'_>, request: Request) -> Result<(), Malformed> {
@@ -172,6 +235,11 @@ impl Driver {
                     }
                 }
             }
+            Request::Subscribe { fetcher, number } => {
+                let what = protocol::decode_subscribed(frame)?;
+                self.streamed(fetcher, number, what, now)
+            }
+            Request::Unsubscribe => protocol::decode_unsubscribed(frame),
         }
     }
 }

@@ -32,7 +32,7 @@ impl BrokerHandler {
         }
         while let Some(size) = protocol::whole_frame(input.as_slice(), self.frame_bytes_max)? {
             let bytes = input.split_to(size).freeze();
-            ctx.local().answered(now, &bytes)?;
+            ctx.local().received(now, &bytes)?;
         }
         Ok(())
     }

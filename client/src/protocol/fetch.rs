@@ -1,6 +1,6 @@
 //! Fetch: places to a request, its answer to records.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use folio_record::Offset;
 use folio_wire::native::ErrorCode;
 use folio_wire::native::fetch::{FetchAnswerV1, FetchEntryV1, FetchRequestV1};
@@ -49,17 +49,8 @@ pub(crate) fn decode_fetch(frame: &Frame<'_>, fetch: &Fetch) -> Result<Vec<Fetch
             )));
         }
         let bytes = records.split_to(size);
-        let (high_watermark, log_start) = (Offset::new(entry.high_watermark), Offset::new(entry.log_start));
-        let out_of_range = entry.error == ErrorCode::OFFSET_OUT_OF_RANGE;
-        if (out_of_range || entry.error.is_none()) && (log_start < Offset::ZERO || high_watermark < log_start)
-        {
-            return Err(Malformed::new(format!("a log that goes from {log_start} to {high_watermark}")));
-        }
-        parts.push(match refusal(entry.error, entry.message) {
-            Some(_) if out_of_range => Fetched::OutOfRange { high_watermark, log_start },
-            Some(refusal) => Fetched::Refused(refusal),
-            None => Fetched::Records { bytes, high_watermark, log_start },
-        });
+        let offsets = (Offset::new(entry.high_watermark), Offset::new(entry.log_start));
+        parts.push(fetched(entry.error, entry.message, offsets, bytes)?);
     }
     if !records.is_empty() {
         return Err(Malformed::new(format!("{} record bytes are nobody's", records.len())));
@@ -67,9 +58,27 @@ pub(crate) fn decode_fetch(frame: &Frame<'_>, fetch: &Fetch) -> Result<Vec<Fetch
     Ok(parts)
 }
 
+/// What there was of one partition, which has these offsets: high watermark, log start.
+pub(super) fn fetched(
+    error: ErrorCode,
+    message: Option<String>,
+    (high_watermark, log_start): (Offset, Offset),
+    bytes: Bytes,
+) -> Result<Fetched, Malformed> {
+    let out_of_range = error == ErrorCode::OFFSET_OUT_OF_RANGE;
+    if (out_of_range || error.is_none()) && (log_start < Offset::ZERO || high_watermark < log_start) {
+        return Err(Malformed::new(format!("a log that goes from {log_start} to {high_watermark}")));
+    }
+    Ok(match refusal(error, message) {
+        Some(_) if out_of_range => Fetched::OutOfRange { high_watermark, log_start },
+        Some(refusal) => Fetched::Refused(refusal),
+        None => Fetched::Records { bytes, high_watermark, log_start },
+    })
+}
+
 fn saturated(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// The reader does not compare leader epochs.
-const ANY_EPOCH: i32 = -1;
+pub(super) const ANY_EPOCH: i32 = -1;

@@ -14,7 +14,7 @@ use crate::fake_broker::{Deed, FakeBroker};
 use crate::{SOON, block_on, connect, eventually};
 
 /// A batch of these values; the time of each is its number.
-fn batch_at(first_time: i64, values: &[String], compression: Compression) -> Vec<u8> {
+pub(crate) fn batch_at(first_time: i64, values: &[String], compression: Compression) -> Vec<u8> {
     let mut builder = BatchBuilder::new(compression, 1 << 20);
     for (time, value) in (first_time..).zip(values) {
         let value = Some(value.as_bytes());
@@ -23,18 +23,18 @@ fn batch_at(first_time: i64, values: &[String], compression: Compression) -> Vec
     builder.build().unwrap()
 }
 
-fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+pub(crate) fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| format!("{n:05}")).collect()
 }
 
 /// A broker with `count` numbered records in one partition, ten in a batch.
-fn filled(count: usize) -> FakeBroker {
+pub(crate) fn filled(count: usize) -> FakeBroker {
     let broker = FakeBroker::start().with_topic("t", 1);
     fill(&broker, 0..count);
     broker
 }
 
-fn fill(broker: &FakeBroker, range: std::ops::Range<usize>) {
+pub(crate) fn fill(broker: &FakeBroker, range: std::ops::Range<usize>) {
     for first in range.clone().step_by(10) {
         let compression = Compression::ALL[first / 10 % Compression::ALL.len()];
         let values = numbers(first..(first + 10).min(range.end));
@@ -42,18 +42,18 @@ fn fill(broker: &FakeBroker, range: std::ops::Range<usize>) {
     }
 }
 
-fn partition() -> TopicPartition {
+pub(crate) fn partition() -> TopicPartition {
     TopicPartition::new("t", 0)
 }
 
-fn consumer_at(client: &Client, config: ConsumerConfig, position: Position) -> Consumer {
+pub(crate) fn consumer_at(client: &Client, config: ConsumerConfig, position: Position) -> Consumer {
     let mut consumer = client.consumer(config).unwrap();
     consumer.assign([(partition(), position)]);
     consumer
 }
 
 /// As many values as there are to come.
-fn read(consumer: &mut Consumer, count: usize) -> Vec<String> {
+pub(crate) fn read(consumer: &mut Consumer, count: usize) -> Vec<String> {
     let mut values = Vec::new();
     let deadline = Instant::now() + SOON;
     while values.len() < count {

@@ -2,6 +2,8 @@
 //!
 //! Before each request it asks its [`Plan`]; what the plan does not decide is served as a good broker would.
 
+mod streams;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -24,7 +26,7 @@ use folio_wire::native::topics::{
     ListedTopicV1, TopicCreateAnswerV1, TopicCreateRequestV1, TopicDeleteAnswerV1, TopicDeleteRequestV1,
     TopicDescribeAnswerV1, TopicDescribeRequestV1, TopicListAnswerV1,
 };
-use folio_wire::native::{Flags, Frame, Head, Kind, Message, decode_frame, encode_frame};
+use folio_wire::native::{Flags, Frame, Head, Kind, Message, UnsupportedV1, decode_frame, encode_frame};
 use serde::Serialize;
 
 /// What the broker does with a request.
@@ -69,6 +71,8 @@ struct Shared {
     held: Mutex<bool>,
     released: Condvar,
     connections: AtomicUsize,
+    /// It knows subscriptions.
+    streams: AtomicBool,
     frame_max: u32,
     ended: AtomicBool,
 }
@@ -113,6 +117,7 @@ impl FakeBroker {
             held: Mutex::new(true),
             released: Condvar::new(),
             connections: AtomicUsize::new(0),
+            streams: AtomicBool::new(false),
             frame_max,
             ended: AtomicBool::new(false),
         });
@@ -134,6 +139,12 @@ impl FakeBroker {
             }
         });
         Self { shared, address, accepting: Some(accepting) }
+    }
+
+    /// As this; it pushes to who subscribes.
+    pub(crate) fn streaming(self) -> Self {
+        self.shared.streams.store(true, Ordering::SeqCst);
+        self
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -188,6 +199,11 @@ impl FakeBroker {
         self.shared.state().topics[topic][partition].batches.len()
     }
 
+    /// Bytes of the first batch.
+    pub(crate) fn batch_bytes(&self, topic: &str, partition: usize) -> usize {
+        self.shared.state().topics[topic][partition].batches[0].1.len()
+    }
+
     /// How often a kind of request has come.
     pub(crate) fn asked(&self, kind: Kind) -> usize {
         self.shared.state().asked.get(&kind.number()).copied().unwrap_or(0)
@@ -230,6 +246,19 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
+
+    /// What is done about something of this kind, and with which error.
+    fn decide(&self, kind: Kind) -> (Deed, ErrorCode) {
+        let before = {
+            let mut state = self.state();
+            let count = state.asked.entry(kind.number()).or_default();
+            *count += 1;
+            *count - 1
+        };
+        let deed = (self.plan.lock().unwrap())(&Asked { kind, before });
+        let error = if let Deed::Refuse(error) = deed { error } else { ErrorCode::NONE };
+        (deed, error)
+    }
 }
 
 impl Partition {
@@ -252,6 +281,7 @@ struct Connection<'a> {
     shared: &'a Arc<Shared>,
     stream: &'a TcpStream,
     writer: Arc<Mutex<TcpStream>>,
+    streams: streams::Streams,
 }
 
 type Io<T> = std::io::Result<T>;
@@ -259,7 +289,7 @@ type Io<T> = std::io::Result<T>;
 impl<'a> Connection<'a> {
     fn serve(shared: &'a Arc<Shared>, stream: &'a TcpStream) -> Io<()> {
         let writer = Arc::new(Mutex::new(stream.try_clone()?));
-        let mut connection = Self { shared, stream, writer };
+        let mut connection = Self { shared, stream, writer, streams: Arc::default() };
         let mut preface = [0; PREFACE_SIZE];
         connection.stream.read_exact(&mut preface)?;
         assert!(Preface::decode(&preface).unwrap().is_some(), "the client sends a preface");
@@ -277,26 +307,17 @@ impl<'a> Connection<'a> {
 
     fn request(&mut self, frame: &Frame<'_>) -> Io<()> {
         let kind = Kind::supported(frame.head.kind, frame.head.version).unwrap();
-        let before = {
-            let mut state = self.shared.state();
-            let count = state.asked.entry(kind.number()).or_default();
-            *count += 1;
-            *count - 1
-        };
-        let asked = Asked { kind, before };
-        let deed = (self.shared.plan.lock().unwrap())(&asked);
-        let error = match deed {
+        let (deed, error) = self.shared.decide(kind);
+        match deed {
             Deed::Ignore => return Ok(()),
             Deed::Close => return Err(std::io::ErrorKind::ConnectionAborted.into()),
-            Deed::Refuse(error) => error,
             Deed::Hold => {
                 let held = self.shared.held.lock().unwrap();
                 let wait = self.shared.released.wait_timeout_while(held, crate::SOON, |held| *held);
                 assert!(!*wait.unwrap().0, "nobody released what is held");
-                ErrorCode::NONE
             }
-            Deed::Serve | Deed::ServeAndClose | Deed::CutAnswer(_) | Deed::Spoil(_) => ErrorCode::NONE,
-        };
+            Deed::Refuse(_) | Deed::Serve | Deed::ServeAndClose | Deed::CutAnswer(_) | Deed::Spoil(_) => {}
+        }
         if kind == Kind::Fetch && matches!(deed, Deed::Serve | Deed::Hold) {
             return self.fetch_later(frame);
         }
@@ -336,9 +357,18 @@ impl<'a> Connection<'a> {
                 unreachable!("claims about these are made with a real broker")
             }
             Kind::InitProducer => encode(head, &self.init_producer(error), &[]),
+            Kind::Subscribe | Kind::Credit | Kind::Unsubscribe
+                if self.shared.streams.load(Ordering::SeqCst) =>
+            {
+                streams::answer(self.shared, &self.streams, &self.writer, frame, error)
+            }
+            Kind::Subscribe => {
+                let head = Head { kind: Kind::Unsupported.number(), ..head };
+                let (kind, lowest, highest) = (Kind::Subscribe.number(), 0, 0);
+                encode(head, &UnsupportedV1 { error: ErrorCode::UNSUPPORTED, kind, lowest, highest }, &[])
+            }
             Kind::Unsupported
             | Kind::DescribeProducers
-            | Kind::Subscribe
             | Kind::Batches
             | Kind::Credit
             | Kind::Unsubscribe

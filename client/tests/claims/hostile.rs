@@ -32,10 +32,10 @@ fn seal(frame: &mut [u8]) {
     frame[CRC].copy_from_slice(&crc.to_le_bytes());
 }
 
-type Spoil = fn(&mut Vec<u8>);
+pub(crate) type Spoil = fn(&mut Vec<u8>);
 
 /// Ways to spoil an answer whose parts are all there.
-const SPOILED: &[(&str, Spoil)] = &[
+pub(crate) const SPOILED: &[(&str, Spoil)] = &[
     ("a wrong checksum", |frame| frame[CRC.start] ^= 1),
     ("a flipped bit in the header", |frame| frame[HEADER + 1] ^= 1),
     ("a giant length", |frame| frame[..4].copy_from_slice(&u32::MAX.to_le_bytes())),

@@ -8,6 +8,7 @@ mod consuming;
 mod fake_broker;
 mod hostile;
 mod producing;
+mod streaming;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};

@@ -23,7 +23,9 @@ pub(crate) fn run(broker: &str, output: Output, options: &ConsumeOptions) -> Res
     let partitions = partitions(&admin, options)?;
     let mut open = places(&admin, &partitions, options)?;
     open.retain(|_, place| !place.is_done());
-    let mut consumer = client.consumer(ConsumerConfig::new())?;
+    // What stops somewhere asks for what it wants; the broker would push on behind that.
+    let follows = options.until.is_none() && (options.follow || options.count.is_none());
+    let mut consumer = client.consumer(ConsumerConfig::new().streaming(follows))?;
     consumer.assign(open.iter().map(|(partition, place)| (partition.clone(), Position::At(place.next))));
 
     // From here on an interruption must not lose what is in the buffer.
