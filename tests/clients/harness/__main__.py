@@ -5,7 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import administering, answers, kills, scenarios, semantics, sessions, tools
+from . import administering, answers, groups, kills, scenarios, semantics, sessions, tools
 from .brokers import BROKERS
 from .clients import CLIENTS
 from .places import HERE
@@ -74,6 +74,7 @@ def against(broker, clients, java, report):
             list(pool.map(one_client, runs))
             written = dict(zip((run.client.name for run in runs), pool.map(attempt(scenarios.write_matrix), runs)))
             list(pool.map(lambda reader: one_reader(reader, runs, written), runs))
+            list(pool.map(lambda claim: report.claim(*claim), groups.claims(broker, clients, report)))
             if java:
                 driver, = (run.driver for run in runs if run.client is java)
                 on_the_wire = semantics.Semantics(broker, driver)
@@ -97,6 +98,7 @@ def segments(broker, report):
 def one_client(run):
     scenarios.alone(run)
     administering.all_of(run)
+    groups.alone(run)
 
 
 def attempt(what):

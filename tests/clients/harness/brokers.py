@@ -67,6 +67,10 @@ class Broker:
         """Why what needs an idempotent producer is left out, if it is: the broker does not claim to have them."""
         return None if wire.INIT_PRODUCER_ID in wire.apis(self.address) else "the broker has no idempotent producers yet"
 
+    def lacks_groups(self):
+        """Why what needs consumer groups is left out, if it is."""
+        return None if wire.FIND_COORDINATOR in wire.apis(self.address) else "the broker has no consumer groups yet"
+
     def kill(self):
         """As a machine that takes the process away would: it gets no say."""
         self.process.kill()

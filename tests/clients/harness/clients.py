@@ -49,6 +49,8 @@ def _node(script):
 
 
 NO_LZ4 = "librdkafka packs with lz4 only for a broker that has FindCoordinator, which comes with consumer groups"
+NO_STATIC = "has no static members"
+NO_COOPERATIVE = "has no cooperative assignor"
 NO_KEYS = "has no partitioner: the caller names the partition"
 
 CLIENTS = [
@@ -57,6 +59,9 @@ CLIENTS = [
         "lz4 without groups": NO_LZ4,
         "zero bytes": "takes keys and headers as arguments, which end at a zero byte",
         "binary headers": "prints header values up to their first zero byte",
+        "groups": "has a claim of its own",
+        "static members": "has a claim of its own",
+        "cooperative": "has a claim of its own",
     }),
     Client("confluent", "python", _python("confluent.py"), cannot={"lz4 without groups": NO_LZ4}),
     Client("kafka-python", "python", _python("kafka_python.py"), cannot={
@@ -64,19 +69,23 @@ CLIENTS = [
         "null header": "refuses a header without a value",
     }),
     Client("aiokafka", "python", _python("aio.py"), cannot={
+        "cooperative": NO_COOPERATIVE,
         "null key and value": "refuses a record without key and value",
     }),
     Client("kafkajs", "node", _node("kafkajs.mjs"), headers="grouped", cannot={
+        "static members": NO_STATIC,
+        "cooperative": NO_COOPERATIVE,
         "null header": "refuses a header without a value",
         "no time": "turns the offset of a time after the last record into the end",
     }),
-    Client("platformatic", "node", _node("platformatic.mjs")),
+    Client("platformatic", "node", _node("platformatic.mjs"), cannot={"cooperative": NO_COOPERATIVE}),
     Client("java-4.4", "java", [*java(f"{CACHE}/java/classes-4.4:{CACHE}/java/kafka-4.4/*"), "Driver"]),
     Client("java-3.9", "java", [*java(f"{CACHE}/java/classes-3.9:{CACHE}/java/kafka-3.9/*"), "Driver"]),
     Client("franz-go", "go", [CACHE / "go/bin/franz"], cannot={
         "no time": "turns the offset of a time after the last record into the end",
     }),
     Client("sarama", "go", [CACHE / "go/bin/sarama"], cannot={
+        "cooperative": NO_COOPERATIVE,
         "keys": "hashes keys with FNV-1a; another hash would be the caller's own code",
     }),
     Client("rskafka", "rust", [CACHE / "rust/debug/rskafka-driver"], headers="map", cannot={
@@ -88,6 +97,9 @@ CLIENTS = [
         "read null header": "has no header without a value, and cannot read a batch that holds one",
         "configs": "has no configuration requests",
         "grow": "cannot add partitions",
+        "groups": "has no consumer groups",
+        "static members": "has no consumer groups",
+        "cooperative": "has no consumer groups",
     }),
 ]
 

@@ -9,7 +9,8 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 BATCH = struct.Struct(">qiibIhiqqqhii")
 # What the checksum covers begins here.
 CHECKED_AT = 21
-PRODUCE, FETCH, LIST_OFFSETS, FIND_COORDINATOR, API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 0, 1, 2, 10, 18, 19, 22
+PRODUCE, FETCH, LIST_OFFSETS, OFFSET_FETCH, FIND_COORDINATOR = 0, 1, 2, 9, 10
+API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 18, 19, 22
 
 
 def crc32c(data):
@@ -234,6 +235,25 @@ def end_of(address, topic, partition=0):
     if code:
         raise Refusal(code)
     return offset
+
+
+def committed(address, group, topic, partitions):
+    """The offset of each partition that OffsetFetch of version 1 tells; -1: none."""
+    body = _string(group) + struct.pack(">i", 1) + _string(topic) + struct.pack(f">i{partitions}i", partitions, *range(partitions))
+    with Peer(address) as peer:
+        peer.send(OFFSET_FETCH, 1, body)
+        _, answer = peer.receive()
+    at = 4 + len(_string(topic)) + 4
+    found = {}
+    for _ in range(partitions):
+        partition, offset, size = struct.unpack_from(">iqh", answer, at)
+        at += 14 + max(size, 0)
+        code, = struct.unpack_from(">h", answer, at)
+        at += 2
+        if code:
+            raise Refusal(code)
+        found[partition] = offset
+    return found
 
 
 def apis(address):

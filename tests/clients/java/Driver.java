@@ -88,6 +88,7 @@ public class Driver {
             case "consume" -> consume(command, topic, answer);
             case "offsets" -> offsets(command, topic, answer);
             case "stream" -> stream(command, topic, answer);
+            case "join" -> Member.run(common(), command);
             case "raw" -> Class.forName("Raw").getMethod("run", String.class, JsonNode.class, ObjectNode.class)
                 .invoke(null, broker, command, answer);
             default -> administer(command, topic, answer);

@@ -5,7 +5,7 @@ import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import kafkajs from 'kafkajs'
 import lz4 from 'lz4-napi'
 import snappy from 'snappy'
-import { LIMIT_MS, data, serve, text } from './driving.mjs'
+import { Diary, LIMIT_MS, data, serve, text } from './driving.mjs'
 
 const { CompressionCodecs, CompressionTypes, ConfigResourceTypes, Kafka, logLevel, Partitioners } = kafkajs
 const CODECS = { none: 0, gzip: 1, snappy: 2, lz4: 3, zstd: 4 }
@@ -131,6 +131,36 @@ async function offsets (command) {
   return answer
 }
 
+// A member of a group until it is told to stop.
+async function join (command) {
+  const diary = new Diary(command)
+  const session = command.session_ms
+  const consumer = kafka.consumer({
+    groupId: command.group, sessionTimeout: session, heartbeatInterval: session / 6, rebalanceTimeout: session * 2, maxWaitTimeInMs: 100
+  })
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    diary.owns(Object.entries(payload.memberAssignment).flatMap(([topic, parts]) => parts.map(part => [topic, part])))
+  })
+  consumer.on(consumer.events.REBALANCING, () => diary.owns([]))
+  await consumer.connect()
+  await consumer.subscribe({ topic: command.topic, fromBeginning: true })
+  await consumer.run({
+    autoCommit: false,
+    eachBatch: async ({ batch, resolveOffset, isRunning, isStale }) => {
+      if (!isRunning() || isStale()) return
+      for (const message of batch.messages) {
+        diary.say('got', { p: batch.partition, o: Number(message.offset), v: message.value.toString() })
+        resolveOffset(message.offset)
+      }
+      const o = Number(batch.lastOffset()) + 1
+      await consumer.commitOffsets([{ topic: batch.topic, partition: batch.partition, offset: String(o) }])
+      diary.say('committed', { p: batch.partition, o })
+    }
+  })
+  await diary.over()
+  await consumer.disconnect()
+}
+
 async function create ({ topic, partitions, configs }) {
   const configEntries = Object.entries(configs ?? {}).map(([name, value]) => ({ name, value }))
   const asked = [{ topic, numPartitions: partitions, replicationFactor: 1, configEntries }]
@@ -183,6 +213,7 @@ await serve({
   produce,
   consume,
   offsets,
+  join,
   create,
   describe,
   topics: async () => ({ topics: await (await connected()).listTopics() }),

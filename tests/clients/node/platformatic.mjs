@@ -1,8 +1,8 @@
 // @platformatic/kafka: `platformatic.mjs HOST:PORT`.
 // Its stream exists only as a member of a group; so reads go through its consumer's own fetch.
 
-import { Admin, Consumer, Producer, protocolErrors } from '@platformatic/kafka'
-import { LIMIT_MS, data, serve, text } from './driving.mjs'
+import { Admin, Consumer, MessagesStreamModes, Producer, protocolErrors } from '@platformatic/kafka'
+import { Diary, LIMIT_MS, data, serve, text } from './driving.mjs'
 
 const BROKER = { clientId: 'platformatic', bootstrapBrokers: [process.argv[2]], timeout: LIMIT_MS, retries: 5, retryDelay: 100 }
 const TOPIC = 2
@@ -95,6 +95,40 @@ async function offsets (command) {
   }
 }
 
+// A member of a group until it is told to stop.
+async function join (command) {
+  const diary = new Diary(command)
+  const session = command.session_ms
+  const member = new Consumer({
+    ...BROKER,
+    groupId: command.group,
+    ...(command.instance ? { groupInstanceId: command.instance } : {}),
+    autocommit: false,
+    sessionTimeout: session,
+    heartbeatInterval: session / 6,
+    rebalanceTimeout: session * 2,
+    maxWaitTime: 100,
+    minBytes: 1
+  })
+  const owned = () => (member.assignments ?? []).flatMap(({ topic, partitions }) => partitions.map(part => [topic, part]))
+  member.on('consumer:group:join', () => diary.owns(owned()))
+  member.on('consumer:group:rebalance', () => diary.owns([]))
+  const stream = await member.consume({ topics: [command.topic], mode: MessagesStreamModes.COMMITTED, fallbackMode: 'earliest' })
+  stream.on('error', error => diary.say('failed', { why: String(error) }))
+  stream.on('data', async message => {
+    const o = Number(message.offset) + 1
+    diary.say('got', { p: message.partition, o: o - 1, v: message.value.toString() })
+    try {
+      await message.commit()
+      diary.say('committed', { p: message.partition, o })
+    } catch (error) {
+      diary.say('failed', { why: String(error) })
+    }
+  })
+  await diary.over()
+  await member.close(true)
+}
+
 async function describe ({ topic }) {
   const found = await admin.metadata({ topics: [topic], forceUpdate: true })
   return { partitions: found.topics.get(topic).partitions.length }
@@ -128,6 +162,7 @@ await serve({
   produce,
   consume,
   offsets,
+  join,
   create: async ({ topic, partitions, configs }) => {
     const entries = Object.entries(configs ?? {}).map(([name, value]) => ({ name, value }))
     await admin.createTopics({ topics: [topic], partitions, replicas: 1, configs: entries })

@@ -4,11 +4,13 @@ import asyncio
 import sys
 import time
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
 
-from driving import LIMIT_S, Refused, data, headers, serve, told
+from driving import LIMIT_S, Diary, Refused, data, headers, serve, told
 
 BROKER = {"bootstrap_servers": sys.argv[1]}
 LOOP = asyncio.new_event_loop()
@@ -93,6 +95,42 @@ async def offsets(command):
         await reader.stop()
 
 
+class Listener(ConsumerRebalanceListener):
+    def __init__(self, diary):
+        self.diary = diary
+
+    def on_partitions_revoked(self, revoked):
+        self.diary.say("revoked", parts=[list(one) for one in revoked])
+
+    def on_partitions_assigned(self, assigned):
+        pass
+
+
+async def join(command):
+    """A member of a group until it is told to stop."""
+    diary = Diary(command)
+    reader = AIOKafkaConsumer(
+        **BROKER, group_id=command["group"], enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100,
+        session_timeout_ms=command["session_ms"], heartbeat_interval_ms=command["session_ms"] // 6,
+        partition_assignment_strategy=(RangePartitionAssignor,), group_instance_id=command.get("instance"))
+    reader.subscribe([command["topic"]], listener=Listener(diary))
+    await reader.start()
+    while not diary.is_over():
+        found = await reader.getmany(timeout_ms=100, max_records=100)
+        diary.owns(reader.assignment())
+        for batch in found.values():
+            for one in batch:
+                diary.got(one.partition, one.offset, one.value)
+        if found:
+            try:
+                await reader.commit()
+                for partition, batch in found.items():
+                    diary.say("committed", p=partition.partition, o=batch[-1].offset + 1)
+            except KafkaError as error:
+                diary.say("failed", why=repr(error))
+    await reader.stop()
+
+
 def check(errors):
     for one in errors:
         if one[1]:
@@ -149,5 +187,5 @@ def run(verb):
 
 
 serve({verb.__name__: run(verb) for verb in
-       (produce, consume, offsets, create, describe, topics, configs, alter, grow, truncate, delete)},
+       (produce, consume, offsets, join, create, describe, topics, configs, alter, grow, truncate, delete)},
       lambda error: getattr(error, "errno", None))

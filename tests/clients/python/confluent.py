@@ -7,7 +7,7 @@ import time
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
-from driving import LIMIT_S, data, headers, serve, told
+from driving import LIMIT_S, Diary, data, headers, serve, told
 
 BROKER = {"bootstrap.servers": sys.argv[1], "socket.timeout.ms": 10_000}
 _admin = None
@@ -119,6 +119,33 @@ def stream(command):
     return {"sent": sent} | count
 
 
+def join(command):
+    """A member of a group until it is told to stop."""
+    diary = Diary(command)
+    config = BROKER | {
+        "group.id": command["group"], "enable.auto.commit": False, "auto.offset.reset": "earliest", "session.timeout.ms": command["session_ms"],
+        "heartbeat.interval.ms": command["session_ms"] // 6, "fetch.wait.max.ms": 100,
+        "partition.assignment.strategy": "cooperative-sticky" if command["strategy"] == "cooperative" else "range",
+    }
+    if command.get("instance"):
+        config["group.instance.id"] = command["instance"]
+    reader = Consumer(config)
+    reader.subscribe([command["topic"]], on_revoke=lambda _, parts: diary.say("revoked", parts=[[one.topic, one.partition] for one in parts]))
+    while not diary.is_over():
+        messages = reader.consume(100, timeout=0.1)
+        diary.owns((one.topic, one.partition) for one in reader.assignment())
+        good = [message for message in messages if not message.error()]
+        for message in good:
+            diary.got(message.partition(), message.offset(), message.value())
+        if good:
+            try:
+                for one in reader.commit(asynchronous=False):
+                    diary.say("failed", why=str(one.error)) if one.error else diary.say("committed", p=one.partition, o=one.offset)
+            except KafkaException as error:
+                diary.say("failed", why=str(error))
+    reader.close()
+
+
 def resource(command, configs=None):
     entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in (configs or {}).items()]
     return ConfigResource(ResourceType.TOPIC, command["topic"], incremental_configs=entries or None)
@@ -156,6 +183,7 @@ serve({
     "consume": consume,
     "offsets": offsets,
     "stream": stream,
+    "join": join,
     "create": create,
     "describe": describe,
     "topics": lambda command: {"topics": list(admin().list_topics(timeout=LIMIT_S).topics)},

@@ -16,6 +16,31 @@ class Refused(Exception):
         self.code = code
 
 
+class Diary:
+    """What a member of a group says of itself, a JSON line each, where the suite can read it after the member's death."""
+
+    def __init__(self, command):
+        self.stop = command["stop"]
+        self._file = open(command["log"], "a", buffering=1)
+        self._owned = None
+
+    def is_over(self):
+        return os.path.exists(self.stop)
+
+    def say(self, event, **what):
+        self._file.write(json.dumps({"e": event} | what) + "\n")
+
+    def owns(self, partitions):
+        """The partitions that are the member's now, as pairs of topic and number; said when they are others than before."""
+        owned = sorted(map(list, partitions))
+        if owned != self._owned:
+            self._owned = owned
+            self.say("owns", parts=owned)
+
+    def got(self, p, o, v):
+        self.say("got", p=p, o=o, v=v.decode())
+
+
 def serve(commands, code_of):
     """Answers each line of the standard input: `commands` maps names to functions of the command.
 

@@ -3,10 +3,13 @@
 import sys
 import time
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import KafkaError
 
-from driving import LIMIT_S, Refused, data, headers, serve, told
+from driving import LIMIT_S, Diary, Refused, data, headers, serve, told
 
 _admin = None
 
@@ -76,6 +79,43 @@ def offsets(command):
     return answer
 
 
+class Listener(ConsumerRebalanceListener):
+    def __init__(self, diary):
+        self.diary = diary
+
+    def on_partitions_revoked(self, revoked):
+        self.diary.say("revoked", parts=[list(one) for one in revoked])
+
+    def on_partitions_assigned(self, assigned):
+        pass
+
+
+def join(command):
+    """A member of a group until it is told to stop."""
+    diary = Diary(command)
+    reader = KafkaConsumer(
+        bootstrap_servers=sys.argv[1], group_id=command["group"], enable_auto_commit=False, auto_offset_reset="earliest",
+        session_timeout_ms=command["session_ms"], heartbeat_interval_ms=command["session_ms"] // 6, fetch_max_wait_ms=100,
+        partition_assignment_strategy=[CooperativeStickyAssignor if command["strategy"] == "cooperative" else RangePartitionAssignor],
+        group_instance_id=command.get("instance"),
+    )
+    reader.subscribe([command["topic"]], listener=Listener(diary))
+    while not diary.is_over():
+        found = reader.poll(100, max_records=100)
+        diary.owns(reader.assignment())
+        for batch in found.values():
+            for one in batch:
+                diary.got(one.partition, one.offset, one.value)
+        if found:
+            try:
+                reader.commit()
+                for partition, batch in found.items():
+                    diary.say("committed", p=partition.partition, o=batch[-1].offset + 1)
+            except KafkaError as error:
+                diary.say("failed", why=repr(error))
+    reader.close()
+
+
 def describe(command):
     topic = admin().describe_topics([command["topic"]])[0]
     if topic.get("error_code"):
@@ -119,6 +159,7 @@ serve({
     "produce": produce,
     "consume": consume,
     "offsets": offsets,
+    "join": join,
     "create": create,
     "describe": describe,
     "topics": lambda command: {"topics": list(admin().list_topics())},

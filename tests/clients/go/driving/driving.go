@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -77,6 +78,11 @@ type Command struct {
 	Configs    map[string]string `json:"configs"`
 	Before     int64             `json:"before"`
 	Stop       string            `json:"stop"`
+	Group      string            `json:"group"`
+	Instance   string            `json:"instance"`
+	Strategy   string            `json:"strategy"`
+	SessionMs  int64             `json:"session_ms"`
+	Log        string            `json:"log"`
 }
 
 // Deadline is when the command has to be done.
@@ -137,6 +143,48 @@ func Serve(run func(*Command) (Answer, error), code func(error) *int16) {
 func (c *Command) Stopped() bool {
 	_, err := os.Stat(c.Stop)
 	return err == nil
+}
+
+// A Diary is where a member of a group says what becomes of it, a JSON line each.
+type Diary struct {
+	mutex sync.Mutex
+	file  *os.File
+}
+
+// Diary opens the member's.
+func (c *Command) Diary() (*Diary, error) {
+	file, err := os.OpenFile(c.Log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	return &Diary{file: file}, err
+}
+
+// Say writes an event with what belongs to it.
+func (d *Diary) Say(event string, what Answer) {
+	what["e"] = event
+	line, err := json.Marshal(what)
+	if err != nil {
+		panic(err)
+	}
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if _, err := d.file.Write(append(line, '\n')); err != nil {
+		panic(err)
+	}
+}
+
+// Got says that a record came.
+func (d *Diary) Got(partition int32, offset int64, value []byte) {
+	d.Say("got", Answer{"p": partition, "o": offset, "v": string(value)})
+}
+
+// Parts are partitions of topics as a diary names them.
+func Parts(of map[string][]int32) [][2]any {
+	parts := [][2]any{}
+	for topic, numbers := range of {
+		for _, number := range numbers {
+			parts = append(parts, [2]any{topic, number})
+		}
+	}
+	return parts
 }
 
 // ErrUnknown is the answer to a command that is not there.

@@ -36,6 +36,8 @@ func main() {
 			return offsets(context, admin, c)
 		case "stream":
 			return stream(c)
+		case "join":
+			return join(c)
 		}
 		return administer(context, admin, c)
 	}, code)

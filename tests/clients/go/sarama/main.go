@@ -18,6 +18,8 @@ func main() {
 			return produce(c)
 		case "consume":
 			return consume(c)
+		case "join":
+			return join(c)
 		}
 		client, err := sarama.NewClient(os.Args[1:2], config())
 		if err != nil {

@@ -1,0 +1,228 @@
+"""Consumer groups: what each client does as a member, clients of different makers in one group, kcat and Kafka's tools."""
+
+import signal
+import subprocess
+import time
+
+from . import wire
+from .members import SESSION_MS, Group
+from .report import check, equal
+
+PARTITIONS = 6
+MIXED = (("java-4.4", "confluent"), ("kafka-python", "franz-go"))
+
+
+def alone(run):
+    """Every scenario of one client."""
+    lacks = run.broker.lacks_groups()
+    for name, holds, needs in (
+        ("members_come_and_go_and_every_partition_is_somebodys", comes_and_goes, "groups"),
+        ("a_member_that_is_killed_is_missed_after_its_session", is_missed, "groups"),
+        ("what_was_committed_is_where_the_next_member_goes_on", resumes, "groups"),
+        ("a_static_member_comes_back_to_its_partitions_and_nobody_else_notices", comes_back, "static members"),
+        ("with_the_cooperative_assignor_nobody_gives_up_what_stays", keeps_what_stays, "cooperative"),
+    ):
+        if lacks:
+            run.report.skip(f"{run.prefix}::groups::{name}", lacks)
+        else:
+            run.claim(f"groups::{name}", holds, run, needs=needs)
+
+
+def group_of(run, what):
+    topic = run.topic(f"group-{what}", PARTITIONS)
+    return Group(run.broker, topic, topic, PARTITIONS)
+
+
+def comes_and_goes(run):
+    with group_of(run, "members") as group:
+        first = group.join(run.client)
+        group.settles("alone")
+        group.reads(group.write(5), "alone")
+        group.join(run.client)
+        group.settles("a second joins")
+        group.join(run.client)
+        group.settles("a third joins")
+        places = group.write(5)
+        group.reads(places, "three members")
+        group.commits("three members")
+        group.each_once(places, "three members")
+        group.leave(first)
+        group.settles("the first leaves")
+        places = group.write(5)
+        group.reads(places, "two members")
+        group.commits("two members")
+        group.each_once(places, "two members")
+
+
+def is_missed(run):
+    with group_of(run, "killed") as group:
+        dies, stays = group.join(run.client), group.join(run.client)
+        group.settles("two members")
+        group.reads(group.write(3), "two members")
+        began = time.monotonic()
+        group.kill(dies)
+        group.settles("one was killed")
+        # Its last heartbeat may be a third of the session old.
+        check(time.monotonic() - began > SESSION_MS / 1000 / 2, "it was given up after", time.monotonic() - began, "s")
+        equal(stays.owned(), set(range(PARTITIONS)), "partitions of who is left")
+        group.reads(group.write(3), "the one that is left")
+
+
+def resumes(run):
+    with group_of(run, "resumed") as group:
+        first = group.join(run.client)
+        group.settles("the first")
+        places = group.write(10)
+        group.reads(places, "the first")
+        group.commits("the first")
+        group.leave(first)
+        later = group.write(4)
+        ends = {partition: wire.end_of(run.broker.address, group.topic, partition) for partition in range(PARTITIONS)}
+        committed = wire.committed(run.broker.address, group.name, group.topic, PARTITIONS)
+        equal(sum(ends[partition] - committed[partition] for partition in ends), 4 * PARTITIONS, "the lag")
+        second = group.join(run.client)
+        group.reads(later, "the second")
+        group.commits("the second")
+        equal(sorted(second.got()), sorted(later), "what the second read")
+
+
+def comes_back(run):
+    with group_of(run, "static") as group:
+        # Long enough for a client to be started on a busy machine.
+        options = {"session_ms": 30_000}
+        first = group.join(run.client, instance="one", **options)
+        other = group.join(run.client, instance="two", **options)
+        group.settles("two static members")
+        before, noticed = first.owned(), len(list(other.events("owns")))
+        # It goes without a word, and is back before its session has ended.
+        group.kill(first)
+        back = group.join(run.client, instance="one", **options)
+        group.until(lambda: back.owned() == before, "it is back at its partitions")
+        places = group.write(3)
+        group.reads(places, "both")
+        equal(len(list(other.events("owns"))), noticed, "how often the other was told of partitions")
+
+
+def keeps_what_stays(run):
+    with group_of(run, "cooperative") as group:
+        first = group.join(run.client, strategy="cooperative")
+        group.settles("alone")
+        group.reads(group.write(3), "alone")
+        second = group.join(run.client, strategy="cooperative")
+        group.settles("a second joins")
+        given_up = {number for event in first.events("revoked") for _, number in event["parts"]}
+        equal(given_up, second.owned(), "what the first gave up")
+        places = group.write(3)
+        group.reads(places, "both")
+        group.commits("both")
+        group.each_once(places, "both")
+
+
+def claims(broker, clients, report):
+    """Clients of two makers in one group, and kcat."""
+    by_name = {client.name: client for client in clients}
+    lacks = broker.lacks_groups()
+    if "kcat" in by_name:
+        name = f"{broker.name}::kcat::groups::two_of_them_share_a_topic_and_a_third_goes_on_where_they_were"
+        if lacks:
+            report.skip(name, lacks)
+        else:
+            yield name, kcats, broker
+    for names in MIXED:
+        pair = [by_name.get(name) for name in names]
+        if not all(pair):
+            continue
+        for strategy in ("range", "cooperative"):
+            name = f"{broker.name}::groups::{'_and_'.join(names)}_share_a_group_by_{strategy}"
+            if lacks:
+                report.skip(name, lacks)
+            else:
+                yield name, share, broker, pair, strategy
+
+
+def share(broker, clients, strategy):
+    name = "mixed-" + "-".join(client.name for client in clients) + "-" + strategy
+    wire.create_topic(broker.address, name, PARTITIONS)
+    wire.wait_for(broker.address, name, PARTITIONS)
+    with Group(broker, name, name, PARTITIONS) as group:
+        first = group.join(clients[0], strategy=strategy)
+        group.settles("the first")
+        group.join(clients[1], strategy=strategy)
+        group.settles("one of each")
+        group.join(clients[0], strategy=strategy)
+        group.settles("three members")
+        places = group.write(5)
+        group.reads(places, "three members")
+        group.commits("three members")
+        group.each_once(places, "three members")
+        group.leave(first)
+        group.settles("two are left")
+        group.leave(group.members[1])
+        group.settles("the other alone")
+        places = group.write(5)
+        group.reads(places, "the other alone")
+
+
+def kcats(broker):
+    """Two of kcat's members share a topic; what both committed is not printed again."""
+    topic = "kcat-group"
+    wire.create_topic(broker.address, topic, PARTITIONS)
+    wire.wait_for(broker.address, topic, PARTITIONS)
+    group = Group(broker, topic, topic, PARTITIONS)
+    running = [_Kcat(broker, topic, number) for number in range(2)]
+    try:
+        # Both are there once a record of every round comes from both.
+        deadline = time.monotonic() + 60
+        written = []
+        while not all(one.partitions() and one.partitions() < set(range(PARTITIONS)) for one in running):
+            check(time.monotonic() < deadline, "they do not share:", [sorted(one.partitions()) for one in running])
+            for one in running:
+                one.forget()
+            places = group.write(1)
+            written += places
+            _until(lambda: set(places) <= set(running[0].places() + running[1].places()), "all is printed", deadline)
+        for one in running:
+            one.leave()
+        equal(wire.committed(broker.address, topic, topic, PARTITIONS),
+              {partition: len(written) // PARTITIONS for partition in range(PARTITIONS)}, "what they committed")
+        running.append(_Kcat(broker, topic, 2))
+        places = group.write(2)
+        _until(lambda: set(places) <= set(running[2].places()), "the third prints what is new", deadline)
+        equal(sorted(running[2].places()), sorted(places), "all that the third prints")
+    finally:
+        for one in running:
+            one.kill()
+
+
+def _until(holds, what, deadline):
+    while not holds():
+        check(time.monotonic() < deadline, "not so:", what)
+        time.sleep(0.05)
+
+
+class _Kcat:
+    def __init__(self, broker, topic, number):
+        self.out = broker.dir / f"kcat-{number}.out"
+        self.seen = 0
+        with open(self.out, "wb") as out, open(self.out.with_suffix(".err"), "wb") as said:
+            self.process = subprocess.Popen(
+                ["kcat", "-b", broker.address, "-G", topic, "-u", "-q", "-f", "%p %o\\n", "-X", "auto.offset.reset=earliest", "-X",
+                 f"session.timeout.ms={SESSION_MS}", "-X", "heartbeat.interval.ms=1000", topic], stdout=out, stderr=said)
+
+    def places(self):
+        return [tuple(map(int, line.split())) for line in self.out.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def partitions(self):
+        """Of what it printed since it was told to forget."""
+        return {partition for partition, _ in self.places()[self.seen:]}
+
+    def forget(self):
+        self.seen = len(self.places())
+
+    def leave(self):
+        self.process.send_signal(signal.SIGTERM)
+        equal(self.process.wait(30), 0, "kcat's end")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
