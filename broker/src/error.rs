@@ -46,6 +46,18 @@ pub(crate) enum Fault {
     UnknownSubscription,
     SubscriptionExists,
     LimitReached,
+    InvalidGroup,
+    UnknownGroup,
+    GroupNotEmpty,
+    GroupFull,
+    UnknownMember,
+    MemberIdRequired,
+    FencedInstance,
+    IllegalGeneration,
+    InconsistentProtocol,
+    InvalidSessionTimeout,
+    GroupSubscribed,
+    OffsetMetadataTooLarge,
     // The disk's.
     StorageFull,
     StorageFailed,
@@ -54,6 +66,9 @@ pub(crate) enum Fault {
     TooBusy,
     TimedOut,
     ShuttingDown,
+    RebalanceInProgress,
+    CoordinatorLoading,
+    CoordinatorNotAvailable,
 }
 
 impl ServiceError {
@@ -156,6 +171,24 @@ impl Fault {
             Self::UnknownSubscription => (ErrorCode::UNKNOWN_SUBSCRIPTION, KafkaError::INVALID_REQUEST),
             Self::SubscriptionExists => (ErrorCode::SUBSCRIPTION_EXISTS, KafkaError::INVALID_REQUEST),
             Self::LimitReached => (ErrorCode::LIMIT_REACHED, KafkaError::POLICY_VIOLATION),
+            Self::InvalidGroup => (ErrorCode::INVALID_GROUP, KafkaError::INVALID_GROUP_ID),
+            Self::UnknownGroup => (ErrorCode::UNKNOWN_GROUP, KafkaError::GROUP_ID_NOT_FOUND),
+            Self::GroupNotEmpty => (ErrorCode::GROUP_NOT_EMPTY, KafkaError::NON_EMPTY_GROUP),
+            Self::GroupFull => (ErrorCode::GROUP_FULL, KafkaError::GROUP_MAX_SIZE_REACHED),
+            Self::UnknownMember => (ErrorCode::UNKNOWN_MEMBER, KafkaError::UNKNOWN_MEMBER_ID),
+            Self::MemberIdRequired => (ErrorCode::MEMBER_ID_REQUIRED, KafkaError::MEMBER_ID_REQUIRED),
+            Self::FencedInstance => (ErrorCode::FENCED_INSTANCE, KafkaError::FENCED_INSTANCE_ID),
+            Self::IllegalGeneration => (ErrorCode::ILLEGAL_GENERATION, KafkaError::ILLEGAL_GENERATION),
+            Self::InconsistentProtocol => {
+                (ErrorCode::INCONSISTENT_PROTOCOL, KafkaError::INCONSISTENT_GROUP_PROTOCOL)
+            }
+            Self::InvalidSessionTimeout => {
+                (ErrorCode::INVALID_SESSION_TIMEOUT, KafkaError::INVALID_SESSION_TIMEOUT)
+            }
+            Self::GroupSubscribed => (ErrorCode::GROUP_SUBSCRIBED, KafkaError::GROUP_SUBSCRIBED_TO_TOPIC),
+            Self::OffsetMetadataTooLarge => {
+                (ErrorCode::OFFSET_NOTE_TOO_LARGE, KafkaError::OFFSET_METADATA_TOO_LARGE)
+            }
             // What Kafka's clients try again.
             Self::StorageFull => (ErrorCode::STORAGE_FULL, KafkaError::KAFKA_STORAGE_ERROR),
             Self::StorageFailed => (ErrorCode::STORAGE_FAILED, KafkaError::KAFKA_STORAGE_ERROR),
@@ -163,6 +196,15 @@ impl Fault {
             Self::TooBusy => (ErrorCode::TOO_BUSY, KafkaError::REQUEST_TIMED_OUT),
             Self::TimedOut => (ErrorCode::TIMED_OUT, KafkaError::REQUEST_TIMED_OUT),
             Self::ShuttingDown => (ErrorCode::SHUTTING_DOWN, KafkaError::REQUEST_TIMED_OUT),
+            Self::RebalanceInProgress => {
+                (ErrorCode::REBALANCE_IN_PROGRESS, KafkaError::REBALANCE_IN_PROGRESS)
+            }
+            Self::CoordinatorLoading => {
+                (ErrorCode::COORDINATOR_LOADING, KafkaError::COORDINATOR_LOAD_IN_PROGRESS)
+            }
+            Self::CoordinatorNotAvailable => {
+                (ErrorCode::COORDINATOR_NOT_AVAILABLE, KafkaError::COORDINATOR_NOT_AVAILABLE)
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ mod counters;
 mod defaults;
 mod engine;
 mod error;
+mod groups;
 mod health;
 mod kafka;
 mod metadata;
