@@ -52,8 +52,8 @@ pub(crate) enum Event {
     Loaded,
     /// A write is below the high watermark, or will never be. Writes are told in the order of their ids.
     Written(WriteId, Result<(), ServiceError>),
-    /// The time of [`Coordinator::next_deadline`](super::Coordinator::next_deadline) has come. Every other event looks
-    /// at the timers as well.
+    /// The time of [`Coordinator::next_deadline`](super::Coordinator::next_deadline) has come. Only this lets timers run
+    /// out: what has arrived by then is to be stepped first, so that nobody is taken for silent whose word is waiting.
     Tick,
 }
 
@@ -61,10 +61,11 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) enum Effect {
     Answer(Caller, Answer),
-    /// Appended in one batch, together with what else is asked for in the same turn.
+    /// Appended in this order, together with what else is asked for in the same turn. There may be more of them than a
+    /// batch holds; nothing depends on their being in one.
     Write {
         id: WriteId,
-        records: Vec<GroupRecord>,
+        records: Arc<[GroupRecord]>,
     },
 }
 
@@ -144,7 +145,9 @@ pub(crate) struct Leaver {
     pub(crate) reason: Option<Arc<str>>,
 }
 
-/// Stores where the group is. That the topics and partitions exist was seen to before.
+/// Stores where the group is. That the topics and partitions exist was seen to before. Where there is no such group and
+/// a generation is named, the answer is [`UnknownGroup`](crate::error::Fault::UnknownGroup); Kafka's versions before 9
+/// call that an illegal generation.
 #[derive(Clone, Debug)]
 pub(crate) struct Commit {
     pub(crate) group: Arc<str>,

@@ -23,7 +23,10 @@ pub(crate) struct Rebalance {
     pub(crate) reason: Option<Arc<str>>,
     /// The generation that came of it, once it has.
     pub(crate) generation: Option<i32>,
-    /// From its beginning until all that came had their work; `None` while it goes on, or if the next one came first.
+    /// Members that did not come again in time, and are none any more.
+    pub(crate) dropped: u32,
+    /// From its beginning until there was work for all that came, or nobody was left; `None` while it goes on, or if
+    /// the next one came first.
     pub(crate) took: Option<Duration>,
 }
 
@@ -40,12 +43,8 @@ pub(crate) enum RebalanceCause {
     Left,
     /// A member was silent for its session timeout.
     SessionTimeout,
-    /// A member did not come again within the rebalance timeout.
-    RebalanceTimeout,
     /// A member joined and did not ask for its work in time.
     SyncTimeout,
-    /// A new member had been given an id and did not come with it in time.
-    PendingTimeout,
     /// What the leader had divided was not written.
     WriteFailed,
     /// A loaded group had more members than `group.max.size` allows.

@@ -83,6 +83,18 @@ impl<'a> Subscription<'a> {
         Ok(subscription)
     }
 
+    /// Reads what subscriptions of all versions begin with: the topics. What follows may be in any form.
+    ///
+    /// # Errors
+    /// The bytes do not begin like a subscription; where, it says.
+    pub fn decode_topics(bytes: &'a [u8]) -> Result<Vec<&'a str>, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        read_version(&mut reader)?;
+        let topics = read_list(&mut reader, 2, |reader| read_text(reader))?;
+        reader.bytes(false)?;
+        Ok(topics)
+    }
+
     /// Writes it in `version`, without what that does not have.
     ///
     /// # Errors

@@ -109,6 +109,18 @@ fn a_version_to_come_reads_as_the_newest() {
 }
 
 #[test]
+fn the_topics_are_read_whatever_follows_them() {
+    let mut bytes = full().encode(3).unwrap().to_vec();
+    assert_eq!(Subscription::decode_topics(&bytes).unwrap(), full().topics);
+    let prefix = Subscription { owned: Vec::new(), ..full() }.encode(0).unwrap().len();
+    bytes.truncate(prefix + 3);
+    bytes[1] = 9;
+    assert!(Subscription::decode(&bytes).is_err());
+    assert_eq!(Subscription::decode_topics(&bytes).unwrap(), full().topics);
+    assert!(Subscription::decode_topics(&bytes[..prefix - 1]).is_err());
+}
+
+#[test]
 fn what_is_malformed_is_an_error_and_never_a_panic() {
     let bytes = full().encode(VERSION_MAX).unwrap();
     // The ends of a version that lacks the rest are no errors.
