@@ -44,6 +44,12 @@ impl Coordinator {
         self.groups.len()
     }
 
+    /// How many timers are running.
+    #[cfg(test)]
+    pub(super) fn timer_count(&self) -> usize {
+        self.timers.len()
+    }
+
     /// Takes other settings; what is running by the ones before runs on.
     pub(crate) fn set_settings(&mut self, settings: GroupSettings) {
         self.settings = settings;

@@ -240,7 +240,9 @@ impl Group {
                 }
                 if value.is_none() {
                     self.is_going = false;
-                    if is_written && self.is_empty() && self.pending.is_empty() {
+                    // What came to life again meanwhile has a later record, or will have one.
+                    let is_all = self.records_in_flight == 0 && self.pending.is_empty();
+                    if is_written && self.is_empty() && is_all {
                         self.begin_anew();
                     }
                 }

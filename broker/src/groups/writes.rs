@@ -106,12 +106,6 @@ impl Writes {
         assert_eq!(write.id, id, "writes end in their order");
         write
     }
-
-    /// How many there are.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.in_flight.len()
-    }
 }
 
 /// What those who waited for a write that failed are told. Clients ask where the coordinator is, and again.
