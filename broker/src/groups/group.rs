@@ -240,11 +240,10 @@ impl Group {
                 }
                 if value.is_none() {
                     self.is_going = false;
-                    // What came to life again meanwhile has a later record, or will have one.
-                    let is_all = self.records_in_flight == 0 && self.pending.is_empty();
-                    if is_written && self.is_empty() && is_all {
-                        self.begin_anew();
-                    }
+                }
+                // What came to life again meanwhile has a later record on its way.
+                if !self.is_stored && self.is_empty() && self.records_in_flight == 0 {
+                    self.begin_anew();
                 }
             }
         }
@@ -255,11 +254,12 @@ impl Group {
         self.is_stored = is_stored;
     }
 
-    /// Forgets what it was; its offsets stay.
+    /// Forgets what it was; its offsets and its newcomers stay.
     pub(super) fn begin_anew(&mut self) {
         let blank = Self::new(self.id.clone(), Timestamp::NONE);
         let before = std::mem::replace(self, blank);
         self.offsets = before.offsets;
+        self.pending = before.pending;
         self.is_stored = before.is_stored;
         self.records_in_flight = before.records_in_flight;
     }
