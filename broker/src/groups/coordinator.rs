@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::answer::{Answer, DescribedGroup, ListedGroup, NotJoined};
+use super::answer::{Answer, DescribedGroup, Left, ListedGroup, NotJoined};
 use super::commit::fetch_of_none;
 use super::event::{Caller, Commit, Effect, Event, Heartbeat, Join, Leave, List, Now, Sync, WriteId};
 use super::group::Group;
@@ -149,6 +149,9 @@ impl Coordinator {
     fn join(&mut self, now: Now, caller: Caller, join: Join, effects: &mut Vec<Effect>) {
         let id = join.group.clone();
         let checked = join::check(&join, &self.settings).and_then(|()| {
+            if id.is_empty() {
+                return Err(nameless());
+            }
             match join.member.is_empty() || self.groups.contains_key(&id) {
                 true => self.make(&id, now),
                 false => Err(unknown_member(&join.member)),
@@ -164,7 +167,7 @@ impl Coordinator {
 
     fn sync(&mut self, now: Now, caller: Caller, sync: Sync, effects: &mut Vec<Effect>) {
         let id = sync.group.clone();
-        let nobody = unknown_member(&sync.member);
+        let nobody = nobody(&id, &sync.member);
         if self.with(&id, now, effects, |group, context| group.sync(context, caller, sync)).is_none() {
             effects.push(Effect::Answer(caller, Answer::Sync(Err(nobody))));
         }
@@ -178,15 +181,13 @@ impl Coordinator {
     ) -> Result<(), ServiceError> {
         let act = |group: &mut Group, context: &mut Context<'_>| group.heartbeat(context, heartbeat);
         let result = self.with(&heartbeat.group, now, effects, act);
-        result.unwrap_or_else(|| Err(unknown_member(&heartbeat.member)))
+        result.unwrap_or_else(|| Err(nobody(&heartbeat.group, &heartbeat.member)))
     }
 
     fn leave(&mut self, now: Now, caller: Caller, leave: &Leave, effects: &mut Vec<Effect>) {
         let act = |group: &mut Group, context: &mut Context<'_>| group.leave(context, caller, leave);
         if self.with(&leave.group, now, effects, act).is_none() {
-            let text = format!("there is no group {:?}", leave.group);
-            let error = ServiceError::new(Fault::UnknownMember, text);
-            effects.push(Effect::Answer(caller, Answer::Leave(Err(error))));
+            effects.push(Effect::Answer(caller, Answer::Leave(leave_of_none(leave))));
         }
     }
 
@@ -325,6 +326,29 @@ impl Coordinator {
             };
         }
     }
+}
+
+/// Members have to be of a group that has a name; offsets need not.
+fn nameless() -> ServiceError {
+    ServiceError::new(Fault::InvalidGroup, "a group of members has a name")
+}
+
+/// There is no such group, and so no such member of it.
+fn nobody(group: &str, member: &str) -> ServiceError {
+    if group.is_empty() { nameless() } else { unknown_member(member) }
+}
+
+/// What those are told who leave a group that is not there.
+fn leave_of_none(leave: &Leave) -> Result<Vec<Left>, ServiceError> {
+    if leave.group.is_empty() {
+        return Err(nameless());
+    }
+    let left = leave.members.iter().map(|leaver| Left {
+        member: leaver.member.clone(),
+        instance: leaver.instance.clone(),
+        result: Err(unknown_member(&leaver.member)),
+    });
+    Ok(left.collect())
 }
 
 /// What those are told who ask while the groups are being loaded.

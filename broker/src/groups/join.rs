@@ -26,9 +26,6 @@ const SAID_PER_STORED: usize = 4;
 
 /// That a join is one that can be taken at all.
 pub(super) fn check(join: &Join, settings: &GroupSettings) -> Result<(), ServiceError> {
-    if join.group.is_empty() {
-        return Err(ServiceError::new(Fault::InvalidGroup, "a group has a name"));
-    }
     let session_timeout = milliseconds(join.session_timeout_ms);
     let (min, max) = (settings.session_timeout_min, settings.session_timeout_max);
     if join.session_timeout_ms < 0 || !(min..=max).contains(&session_timeout) {

@@ -218,7 +218,7 @@ fn write_group(out: &mut Vec<u8>, value: &GroupValue) {
         put_text(out, &member.member);
         put_nullable_text(out, member.instance.as_deref());
         put_text(out, &member.client_id);
-        put_text(out, &member.client_host);
+        put_host(out, &member.client_host);
         put_i32(out, member.rebalance_timeout_ms);
         put_i32(out, member.session_timeout_ms);
         for bytes in [&member.subscription, &member.assignment] {
@@ -253,7 +253,7 @@ fn read_member(reader: &mut Reader<'_>, version: i16, is_flexible: bool) -> Resu
         member: read_text(reader, is_flexible)?,
         instance: if version >= 3 { reader.text(is_flexible)?.map(Arc::from) } else { None },
         client_id: read_text(reader, is_flexible)?,
-        client_host: read_text(reader, is_flexible)?,
+        client_host: read_host(reader, is_flexible)?,
         rebalance_timeout_ms: if version >= 1 { reader.i32()? } else { -1 },
         session_timeout_ms: reader.i32()?,
         subscription: read_bytes(reader, is_flexible)?,
@@ -273,6 +273,12 @@ fn read_version(reader: &mut Reader<'_>) -> Result<i16, RecordFault> {
 /// A text that may not be null; a null reads as empty.
 fn read_text(reader: &mut Reader<'_>, is_flexible: bool) -> Result<Arc<str>, DecodeError> {
     Ok(Arc::from(reader.text(is_flexible)?.unwrap_or("")))
+}
+
+/// An address as Java writes it, with a slash before it.
+fn read_host(reader: &mut Reader<'_>, is_flexible: bool) -> Result<Arc<str>, DecodeError> {
+    let host = reader.text(is_flexible)?.unwrap_or("");
+    Ok(Arc::from(host.strip_prefix('/').unwrap_or(host)))
 }
 
 fn read_bytes(reader: &mut Reader<'_>, is_flexible: bool) -> Result<Bytes, DecodeError> {
@@ -295,6 +301,11 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = i16::try_from(text.len()).expect("what is longer was refused when it came");
     put_i16(out, length);
     out.extend_from_slice(text.as_bytes());
+}
+
+fn put_host(out: &mut Vec<u8>, host: &str) {
+    let slash = if host.is_empty() { "" } else { "/" };
+    put_text(out, &format!("{slash}{host}"));
 }
 
 fn put_nullable_text(out: &mut Vec<u8>, text: Option<&str>) {

@@ -68,7 +68,7 @@ fn value() -> GroupValue {
         member: Arc::from("m1"),
         instance: Some(Arc::from("i")),
         client_id: Arc::from("c"),
-        client_host: Arc::from("/127.0.0.1"),
+        client_host: Arc::from("127.0.0.1"),
         rebalance_timeout_ms: 60_000,
         session_timeout_ms: 45_000,
         subscription: Bytes::from_static(&[1, 2]),

@@ -247,7 +247,7 @@ pub(super) fn newcomer() -> Join {
         member: Arc::from(""),
         instance: None,
         client_id: Arc::from("app"),
-        client_host: Arc::from("/127.0.0.1"),
+        client_host: Arc::from("127.0.0.1"),
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         protocol_type: Arc::from("consumer"),

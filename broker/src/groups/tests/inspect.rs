@@ -65,7 +65,7 @@ fn a_group_is_described_in_each_of_its_states() {
     let member = &described.members[0];
     assert_eq!(
         (&*member.assignment, &*member.client_id, &*member.client_host),
-        (&b"work"[..], "app", "/127.0.0.1")
+        (&b"work"[..], "app", "127.0.0.1")
     );
     assert!(!member.metadata.is_empty());
     assert_eq!(member.silent_for, seconds(2));

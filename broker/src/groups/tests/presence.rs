@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::answer::{Answer, GroupState, Left};
-use super::super::event::{Event, Join, Leave, Leaver};
+use super::super::event::{Commit, Event, Join, Leave, Leaver};
 use super::super::history::RebalanceCause;
 use super::super::record::GroupRecord;
 use super::bench::*;
@@ -160,12 +160,23 @@ fn a_static_member_leaves_under_its_current_id_only() {
 }
 
 #[test]
-fn leaving_a_group_that_is_not_there_fails_as_a_whole() {
+fn whoever_leaves_a_group_that_is_not_there_is_unknown() {
     let mut bench = Bench::new();
-    let leave = Leave { group: Arc::from(GROUP), members: vec![leaver("app-1", None)] };
+    let leavers = vec![leaver("app-1", None), leaver("", Some("a"))];
+    assert_eq!(leave(&mut bench, leavers), [Err(Fault::UnknownMember), Err(Fault::UnknownMember)]);
+}
+
+#[test]
+fn a_group_of_members_has_a_name() {
+    let mut bench = Bench::new();
+    bench.commit(Commit { group: Arc::from(""), ..simple_commit(&[("orders", 0, 1)]) });
+    let group: Arc<str> = Arc::from("");
+    let join = Join { group: group.clone(), ..newcomer() };
+    let caller = bench.join(join);
+    assert_eq!(bench.not_joined(caller).error.fault, Fault::InvalidGroup);
+    let leave = Leave { group, members: Vec::new() };
     let caller = bench.ask(|caller| Event::Leave(caller, leave));
-    let Some(Answer::Leave(Err(error))) = bench.answer(caller) else { panic!() };
-    assert_eq!(error.fault, Fault::UnknownMember);
+    assert!(matches!(bench.answer(caller), Some(Answer::Leave(Ok(left))) if left.is_empty()));
 }
 
 #[test]
