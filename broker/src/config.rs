@@ -91,6 +91,22 @@ pub struct Config {
     pub producer_expiration: Duration,
     /// `partition.producers.max`: idempotent producers that a partition remembers.
     pub partition_producers_max: usize,
+    /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members after its first one.
+    pub group_initial_rebalance_delay: Duration,
+    /// `group.min.session.timeout.ms`: the shortest session that a group's member may have.
+    pub group_min_session_timeout: Duration,
+    /// `group.max.session.timeout.ms`: the longest one.
+    pub group_max_session_timeout: Duration,
+    /// `group.max.size`: members of one group.
+    pub group_max_size: u32,
+    /// `offsets.retention.minutes`: how long the offsets of a group without members are kept.
+    pub offsets_retention: Duration,
+    /// `offsets.retention.check.interval.ms`: how often that is looked at.
+    pub offsets_retention_check_interval: Duration,
+    /// `offset.metadata.max.bytes`: what a member may say beside an offset.
+    pub offset_metadata_max_bytes: usize,
+    /// `offsets.topic.num.partitions`: partitions of the topic that groups are kept in, when it is made.
+    pub offsets_topic_partitions: u32,
     /// `topic.*`: settings of a topic that does not set its own.
     pub topic: TopicSettings,
 }
@@ -135,6 +151,14 @@ impl Config {
             num_partitions: 1,
             producer_expiration: Duration::from_secs(24 * 3600),
             partition_producers_max: 10_000,
+            group_initial_rebalance_delay: Duration::from_secs(3),
+            group_min_session_timeout: Duration::from_secs(6),
+            group_max_session_timeout: Duration::from_secs(30 * 60),
+            group_max_size: i32::MAX.unsigned_abs(),
+            offsets_retention: Duration::from_secs(7 * 24 * 3600),
+            offsets_retention_check_interval: Duration::from_secs(600),
+            offset_metadata_max_bytes: 4096,
+            offsets_topic_partitions: 8,
             topic: TopicSettings::default(),
         }
     }

@@ -26,6 +26,7 @@ pub(crate) enum Fault {
     UnknownPartition,
     TopicExists,
     InvalidTopicName,
+    InternalTopic,
     InvalidPartitions,
     InvalidReplicationFactor,
     InvalidReplicaAssignment,
@@ -137,6 +138,7 @@ impl Fault {
             Self::UnknownPartition => (ErrorCode::UNKNOWN_PARTITION, KafkaError::UNKNOWN_TOPIC_OR_PARTITION),
             Self::TopicExists => (ErrorCode::TOPIC_EXISTS, KafkaError::TOPIC_ALREADY_EXISTS),
             Self::InvalidTopicName => (ErrorCode::INVALID_TOPIC_NAME, KafkaError::INVALID_TOPIC_EXCEPTION),
+            Self::InternalTopic => (ErrorCode::NOT_ALLOWED, KafkaError::INVALID_TOPIC_EXCEPTION),
             Self::InvalidPartitions => (ErrorCode::INVALID_PARTITIONS, KafkaError::INVALID_PARTITIONS),
             Self::InvalidReplicationFactor => {
                 (ErrorCode::INVALID_REPLICAS, KafkaError::INVALID_REPLICATION_FACTOR)

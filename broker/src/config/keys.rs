@@ -243,6 +243,59 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         |max: &usize| (1..=SNAPSHOT_PRODUCERS_MAX).contains(max),
         "1 to 80000 producers"
     ),
+    key!(
+        "group.initial.rebalance.delay.ms",
+        group_initial_rebalance_delay,
+        "Milliseconds that an empty group waits for more members after its first one; 0 suits tests."
+    ),
+    key!(
+        "group.min.session.timeout.ms",
+        group_min_session_timeout,
+        "The shortest session of a group's member, in milliseconds; shorter ones find the dead sooner, and cost more."
+    ),
+    key!(
+        "group.max.session.timeout.ms",
+        group_max_session_timeout,
+        "The longest session of a group's member, in milliseconds: so long may a dead one keep its partitions."
+    ),
+    key!(
+        "group.max.size",
+        group_max_size,
+        "Members of one group; one more is turned away.",
+        |&members: &u32| (1..=i32::MAX.unsigned_abs()).contains(&members),
+        "1 to 2147483647 members"
+    ),
+    Key {
+        name: "offsets.retention.minutes",
+        reason: "Minutes that the offsets of a group without members are kept after its last one left.",
+        kind: |_| Kind::Int,
+        get: |config| (config.offsets_retention.as_secs() / 60).to_string(),
+        set: |config, text| {
+            let minutes = u32::read(text).ok().filter(|minutes| *minutes > 0);
+            let minutes = minutes.ok_or_else(|| "a whole number of minutes, 1 or more".to_owned())?;
+            config.offsets_retention = Duration::from_secs(u64::from(minutes) * 60);
+            Ok(())
+        },
+    },
+    key!(
+        "offsets.retention.check.interval.ms",
+        offsets_retention_check_interval,
+        "Milliseconds between looks at offsets and groups that are too old.",
+        |interval: &Duration| !interval.is_zero(),
+        "1 or more milliseconds"
+    ),
+    key!(
+        "offset.metadata.max.bytes",
+        offset_metadata_max_bytes,
+        "Bytes of text that a member may commit beside an offset."
+    ),
+    key!(
+        "offsets.topic.num.partitions",
+        offsets_topic_partitions,
+        "Partitions of __consumer_offsets, where groups are kept; holds when that topic is made.",
+        |partitions: &u32| (1..=1000).contains(partitions),
+        "1 to 1000 partitions"
+    ),
 ];
 
 /// Where the data is when nobody says.

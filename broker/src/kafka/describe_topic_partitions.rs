@@ -10,10 +10,11 @@ use folio_wire::kafka::describe_topic_partitions::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic, NextCursor,
 };
 
-use super::metadata::{self, TOPIC_OPERATIONS, is_internal};
+use super::metadata::{self, TOPIC_OPERATIONS};
 use super::{KafkaResponder, KafkaService, Request};
 use crate::engine::Engine;
 use crate::service::topics;
+use crate::service::topics::internal::is_internal;
 use crate::shard::Shard;
 
 type AnsweredTopic = DescribeTopicPartitionsResponseTopic<'static>;

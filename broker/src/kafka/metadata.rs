@@ -14,6 +14,7 @@ use super::{KafkaResponder, KafkaService, NODE_ID, Request, cluster_id};
 use crate::config::Endpoint;
 use crate::engine::{Disk, Engine};
 use crate::service::topics;
+use crate::service::topics::internal::is_internal;
 use crate::shard::Shard;
 use crate::view::{Served, Topic};
 
@@ -95,6 +96,7 @@ fn missing(engine: &Engine, wanted: &Wanted) -> Vec<String> {
         TopicName::Name(name) => Some(name),
         TopicName::Id(_) => None,
     });
+    // Whoever asks for the broker's own topics does not make them.
     names.filter(|name| topics::find(engine, name).is_err() && !is_internal(name)).cloned().collect()
 }
 
@@ -184,11 +186,6 @@ pub(super) fn partition(served: &Served<Disk>, number: i32) -> MetadataResponseP
             ..this_one
         },
     }
-}
-
-/// Kafka keeps topics of its own under these names. Whoever asks for them here does not make them.
-pub(super) fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state")
 }
 
 pub(super) fn operations(is_asked: bool, allowed: i32) -> i32 {

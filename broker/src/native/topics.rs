@@ -12,6 +12,7 @@ use super::codec::{NativeRequest, NativeResponse};
 use super::{code, header, respond, respond_later};
 use crate::engine::{Disk, Engine};
 use crate::service::configs::{self, Source};
+use crate::service::topics::internal::is_internal;
 use crate::service::topics::{self, Creation};
 use crate::view::Served;
 
@@ -57,8 +58,9 @@ pub(super) fn grow(engine: &Engine, request: &NativeRequest, reply: Responder<'_
 }
 
 pub(super) fn list(engine: &Engine, request: &NativeRequest, reply: Responder<'_, NativeResponse>) {
-    let Some((TopicListRequestV1 { internal: _ }, reply)) = header(request, reply) else { return };
-    let listed = topics::list(engine).into_values().map(|topic| ListedTopicV1 {
+    let Some((TopicListRequestV1 { internal }, reply)) = header(request, reply) else { return };
+    let told = topics::list(engine).into_values().filter(|topic| internal || !is_internal(&topic.name));
+    let listed = told.map(|topic| ListedTopicV1 {
         name: topic.name.to_string(),
         id: *topic.id.as_bytes(),
         partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),

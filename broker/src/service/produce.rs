@@ -14,6 +14,7 @@ use folio_record::{
 };
 
 use super::topics;
+use super::topics::internal;
 use crate::config::TopicSettings;
 use crate::engine::{Disk, Engine, now};
 use crate::error::{Fault, ServiceError};
@@ -55,7 +56,7 @@ pub(crate) fn admit(
 /// As [`admit`], for a partition that was found already.
 ///
 /// # Errors
-/// The data directory takes nothing, or the first thing wrong with a batch.
+/// The topic is the broker's own, the data directory takes nothing, or the first thing wrong with a batch.
 pub(crate) fn admit_to(
     engine: &Engine,
     partition: Arc<Partition<Disk>>,
@@ -65,6 +66,7 @@ pub(crate) fn admit_to(
     if engine.health.has_failed() {
         return Err(ServiceError::storage_failed());
     }
+    internal::check_is_clients(&partition.topic, "append to")?;
     engine.space.check()?;
     let settings = partition.settings.load();
     let batches = Checks { settings: &settings, budget, now: now(), records: 0 }.all(batches)?;

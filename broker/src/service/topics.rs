@@ -1,6 +1,7 @@
 //! Topics: made, grown, deleted, found, and their records deleted. What blocks runs on the admin thread.
 
 mod following;
+pub(crate) mod internal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -85,7 +86,7 @@ pub(crate) fn create(engine: &Engine, wanted: Creation) -> Result<Created, Servi
     };
     if let Err(error) = follow(engine) {
         // Half a topic would be in the way of the next attempt. If even this fails, the next start makes it whole.
-        let _ = delete(engine, &name);
+        let _ = remove(engine, &name);
         return Err(error);
     }
     Ok(Created { id, partitions, settings })
@@ -103,6 +104,8 @@ pub(crate) fn grow(
     validate_only: bool,
 ) -> Result<(), ServiceError> {
     let topic = find(engine, name)?;
+    // How many partitions it has says which group is where.
+    internal::check_is_clients(name, "add partitions to")?;
     let has = topic.partitions.len();
     let refused = |text: String| Err(ServiceError::new(Fault::InvalidPartitions, text));
     let wanted = match usize::try_from(partitions) {
@@ -153,8 +156,13 @@ pub(crate) fn create_on_demand(engine: &Engine, name: &str) -> Result<(), Servic
 /// Deletes a topic with its records.
 ///
 /// # Errors
-/// There is none; the disk.
+/// There is none, or it is the broker's own; the disk.
 pub(crate) fn delete(engine: &Engine, name: &str) -> Result<(), ServiceError> {
+    internal::check_is_clients(&find(engine, name)?.name, "delete")?;
+    remove(engine, name)
+}
+
+fn remove(engine: &Engine, name: &str) -> Result<(), ServiceError> {
     let (_, transaction) = engine.dir.deletion(name).map_err(|error| of_topic(engine, &error))?;
     let store: &dyn MetadataStore = &engine.dir;
     match store.commit(transaction, now()) {
@@ -168,7 +176,7 @@ pub(crate) fn delete(engine: &Engine, name: &str) -> Result<(), ServiceError> {
 /// then. That is on stable storage; files that hold nothing else go a little later.
 ///
 /// # Errors
-/// Nobody may see so far; the topic keeps the last record of each key; the disk.
+/// Nobody may see so far; the topic keeps the last record of each key, or is the broker's own; the disk.
 pub(crate) fn delete_records(
     engine: &Engine,
     partition: &Arc<Partition<Disk>>,
@@ -177,6 +185,7 @@ pub(crate) fn delete_records(
     if engine.health.has_failed() {
         return Err(ServiceError::storage_failed());
     }
+    internal::check_is_clients(&partition.topic, "delete records of")?;
     let policy = partition.settings.load().cleanup;
     if policy.compacts && !policy.deletes {
         let text = format!(

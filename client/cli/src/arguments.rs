@@ -102,7 +102,11 @@ pub(crate) enum TopicCommand {
         config: Vec<(String, String)>,
     },
     /// Name all topics
-    List,
+    List {
+        /// Also those that the broker keeps for itself
+        #[arg(long)]
+        internal: bool,
+    },
     /// Give a topic more partitions, or other settings
     #[command(after_help = ALTER_EXAMPLES)]
     Alter {

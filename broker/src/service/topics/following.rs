@@ -8,7 +8,7 @@ use folio_storage::metadata;
 use folio_storage::partition::PartitionId;
 use uuid::Uuid;
 
-use super::of_topic;
+use super::{internal, of_topic};
 use crate::config::topic_keys::{self, Effect};
 use crate::config::{Config, TopicSettings};
 use crate::defaults::{Defaults, value_in};
@@ -167,10 +167,9 @@ fn retire(engine: &Engine, id: Uuid) -> Result<(), ServiceError> {
 
 /// How a topic's logs are opened, before anybody knows what was set for brokers.
 pub(crate) fn open_options(config: &Config, topic: &metadata::Topic) -> LogOptions {
-    log_options(
-        config,
-        &topic_keys::settings_of(&config.topic, &topic.settings).unwrap_or_else(|_| config.topic.clone()),
-    )
+    let settings = topic_keys::settings_of(&config.topic, &topic.settings);
+    let settings = settings.unwrap_or_else(|_| config.topic.clone());
+    log_options(config, &internal::imposed(&topic.name, settings))
 }
 
 fn settings_of(engine: &Engine, topic: &metadata::Topic) -> TopicSettings {
@@ -179,8 +178,9 @@ fn settings_of(engine: &Engine, topic: &metadata::Topic) -> TopicSettings {
 
 /// A setting that this build refuses was accepted by another: the default holds, and the log says so.
 fn understood(defaults: &TopicSettings, topic: &str, own: &[(String, String)]) -> TopicSettings {
-    topic_keys::settings_of(defaults, own).unwrap_or_else(|error| {
+    let settings = topic_keys::settings_of(defaults, own).unwrap_or_else(|error| {
         tracing::error!(topic, error, "the topic's settings are not understood; defaults hold");
         defaults.clone()
-    })
+    });
+    internal::imposed(topic, settings)
 }

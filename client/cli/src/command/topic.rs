@@ -30,8 +30,8 @@ pub(crate) fn run(broker: &str, output: Output, command: TopicCommand) -> Result
                 &json!({ "topic": topic, "id": id.to_string(), "partitions": partitions }),
             )
         }
-        TopicCommand::List => {
-            let topics = admin.list_topics(false).wait()?;
+        TopicCommand::List { internal } => {
+            let topics = admin.list_topics(internal).wait()?;
             match output {
                 Output::Json => topics.iter().try_for_each(|topic| print_json(&listed(topic))),
                 Output::Text if topics.is_empty() => Ok(()),
