@@ -27,6 +27,7 @@ use crate::engine::Engine;
 use crate::health::Failure;
 use crate::service::topics;
 use crate::shard::{LoopMessage, Shard};
+use crate::threads::groups::GroupJob;
 use end::End;
 
 pub use start::data_dir_options;
@@ -198,6 +199,7 @@ impl Broker {
         let deadline = Instant::now() + timeout;
 
         engine.tell_all(|| LoopMessage::Drain);
+        engine.groups.send([GroupJob::Drain]);
         // Requests that wait for the disk are answered while the connections drain.
         let drained = group.shutdown(timeout / 2);
         if !end.wait_for(deadline, || drained.is_done() || engine.health.has_failed()) {
@@ -206,6 +208,7 @@ impl Broker {
         if engine.health.has_failed() {
             // Everybody who waits is told before the connections go.
             engine.tell_all(|| LoopMessage::Failed);
+            engine.groups.send([GroupJob::Failed]);
             drop(group.shutdown(FAREWELL));
         }
         if let Err(panic) = group.join() {

@@ -17,12 +17,13 @@ use crate::config::{Config, DurabilityClass, TopicSettings};
 use crate::counters::Counters;
 use crate::health::{Failure, Health};
 use crate::metadata::Follower;
-use crate::partition::Partition;
+use crate::partition::{Partition, Waiter};
 use crate::pressure::Pressure;
 use crate::service::producers::ProducerIds;
 use crate::shard::{LoopMessage, Shard};
 use crate::space::DiskSpace;
 use crate::threads::flusher::FlushRequest;
+use crate::threads::groups::GroupJob;
 use crate::threads::inbox::Inbox;
 use crate::threads::jobs::Job;
 use crate::threads::lane::LaneJob;
@@ -52,6 +53,8 @@ pub(crate) struct Engine {
     pub(crate) recovered: String,
     pub(crate) flusher: Inbox<FlushRequest>,
     pub(crate) lanes: Vec<Inbox<LaneJob>>,
+    /// What is asked of groups, and what they wait for.
+    pub(crate) groups: Inbox<GroupJob>,
     /// Cold reads.
     pub(crate) readers: Inbox<Job>,
     /// Topics made and deleted, one after the other.
@@ -95,16 +98,16 @@ impl Engine {
         self.health.fail(Failure { file: Some(file), error: error.to_string() });
     }
 
-    /// The partitions' high watermarks have moved: tells the loops where somebody waits, each once.
-    pub(crate) fn announce(&self, partitions: &[Arc<Partition<Disk>>], except: Option<usize>) {
-        for (index, _) in self.loops().iter().enumerate().filter(|(index, _)| Some(*index) != except) {
-            let waited_for: Vec<_> = partitions
-                .iter()
-                .filter(|partition| partition.waiters() & (1 << index) != 0)
-                .cloned()
-                .collect();
-            if !waited_for.is_empty() {
-                self.tell(index, LoopMessage::Advanced(waited_for));
+    /// The partitions' high watermarks have moved: tells the threads where somebody waits, each once.
+    pub(crate) fn announce(&self, partitions: &[Arc<Partition<Disk>>], except: Option<Waiter>) {
+        let waiters = (0..self.loops().len()).map(Waiter::Loop).chain([Waiter::Groups]);
+        for waiter in waiters.filter(|waiter| Some(*waiter) != except) {
+            let waited_for: Vec<_> =
+                partitions.iter().filter(|partition| partition.has_waiter(waiter)).cloned().collect();
+            match waiter {
+                _ if waited_for.is_empty() => {}
+                Waiter::Loop(index) => self.tell(index, LoopMessage::Advanced(waited_for)),
+                Waiter::Groups => self.groups.send([GroupJob::Advanced(waited_for)]),
             }
         }
     }
@@ -123,6 +126,7 @@ impl Engine {
 
     /// No thread but the flusher gets any more work.
     pub(crate) fn close_inboxes(&self) {
+        self.groups.close();
         self.lanes.iter().for_each(Inbox::close);
         self.readers.close();
         self.admin.close();

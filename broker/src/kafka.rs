@@ -8,26 +8,37 @@ mod api_versions;
 pub(crate) mod codec;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_acls;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
 mod fetch;
+mod find_coordinator;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod resource;
 pub(crate) mod session;
+mod sync_group;
 mod topic_name;
 
 use std::sync::Arc;
@@ -39,7 +50,7 @@ use folio_channel::{Reply, Responder, Service};
 use folio_mapped::MapSlice;
 use folio_record::LeaderEpoch;
 use folio_wire::kafka::header::RequestHeader;
-use folio_wire::kafka::{ApiKey, Message, Reader, encode_response};
+use folio_wire::kafka::{ApiKey, KafkaError, Message, Reader, encode_response};
 
 use crate::config::Endpoint;
 use crate::engine::{Disk, Engine};
@@ -57,6 +68,10 @@ pub(crate) struct KafkaService {
     engine: Arc<Engine>,
     /// Where this client is told that the broker is.
     endpoint: Endpoint,
+    /// Where it has come from.
+    host: Arc<str>,
+    /// What it called itself last.
+    client_id: Arc<str>,
     /// Only who produces is held back when too much waits for the disk.
     has_produced: bool,
     places: Places,
@@ -76,6 +91,15 @@ const SERVED: &[(ApiKey, Adapter)] = &[
     (ApiKey::Fetch, fetch::call),
     (ApiKey::ListOffsets, list_offsets::call),
     (ApiKey::Metadata, metadata::call),
+    (ApiKey::OffsetCommit, offset_commit::call),
+    (ApiKey::OffsetFetch, offset_fetch::call),
+    (ApiKey::FindCoordinator, find_coordinator::call),
+    (ApiKey::JoinGroup, join_group::call),
+    (ApiKey::Heartbeat, heartbeat::call),
+    (ApiKey::LeaveGroup, leave_group::call),
+    (ApiKey::SyncGroup, sync_group::call),
+    (ApiKey::DescribeGroups, describe_groups::call),
+    (ApiKey::ListGroups, list_groups::call),
     (ApiKey::ApiVersions, api_versions::call),
     (ApiKey::InitProducerId, init_producer_id::call),
     (ApiKey::OffsetForLeaderEpoch, offset_for_leader_epoch::call),
@@ -87,9 +111,11 @@ const SERVED: &[(ApiKey, Adapter)] = &[
     (ApiKey::AlterConfigs, alter_configs::all),
     (ApiKey::DescribeLogDirs, describe_log_dirs::call),
     (ApiKey::CreatePartitions, create_partitions::call),
+    (ApiKey::DeleteGroups, delete_groups::call),
     (ApiKey::ElectLeaders, elect_leaders::call),
     (ApiKey::IncrementalAlterConfigs, alter_configs::single),
     (ApiKey::ListPartitionReassignments, list_partition_reassignments::call),
+    (ApiKey::OffsetDelete, offset_delete::call),
     (ApiKey::DescribeQuorum, describe_quorum::call),
     (ApiKey::DescribeCluster, describe_cluster::call),
     (ApiKey::DescribeProducers, describe_producers::call),
@@ -118,9 +144,15 @@ struct Asked {
 }
 
 impl KafkaService {
-    /// The service of a client that is told to come back to `endpoint`.
-    pub(crate) fn new(engine: Arc<Engine>, endpoint: Endpoint, sessions: Arc<Sessions>) -> Self {
-        Self { engine, endpoint, has_produced: false, places: Places::default(), sessions, waiting: None }
+    /// The service of a client that has come from `host` and is told to come back to `endpoint`.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        endpoint: Endpoint,
+        host: Arc<str>,
+        sessions: Arc<Sessions>,
+    ) -> Self {
+        let (client_id, places) = ("".into(), Places::default());
+        Self { engine, endpoint, host, client_id, has_produced: false, places, sessions, waiting: None }
     }
 }
 
@@ -132,7 +164,7 @@ impl Service<Shard> for KafkaService {
         if let Some(answer) = api_versions::of_another_time(&request.frame) {
             return reply.send(answer);
         }
-        match open(request) {
+        match open(request, &mut self.client_id) {
             Ok((adapter, mut request)) => adapter(self, shard, &mut request, reply),
             Err(why) => reply.send(KafkaResponse::Close(why.into())),
         }
@@ -165,8 +197,25 @@ fn epoch(number: i32) -> Option<LeaderEpoch> {
     (number >= 0).then(|| LeaderEpoch::new(number))
 }
 
+/// What is wrong with something that was asked of a group, as Kafka's coordinator puts it: what its disk has to do with
+/// is for the client to look for the coordinator again.
+fn group_error(error: &ServiceError) -> KafkaError {
+    match error.kafka() {
+        KafkaError::KAFKA_STORAGE_ERROR | KafkaError::REQUEST_TIMED_OUT => {
+            KafkaError::COORDINATOR_NOT_AVAILABLE
+        }
+        KafkaError::MESSAGE_TOO_LARGE => KafkaError::UNKNOWN_SERVER_ERROR,
+        error => error,
+    }
+}
+
+/// As [`group_error`], of an outcome.
+fn group_code<T>(outcome: &Result<T, ServiceError>) -> KafkaError {
+    outcome.as_ref().err().map_or(KafkaError::NONE, group_error)
+}
+
 /// Reads the header, and says who serves the rest, or why nobody does.
-fn open(request: KafkaRequest) -> Result<(Adapter, Request), String> {
+fn open(request: KafkaRequest, client: &mut Arc<str>) -> Result<(Adapter, Request), String> {
     let mut body = request.frame;
     let mut reader = Reader::new(&body);
     let header = RequestHeader::decode(&mut reader).map_err(|error| error.to_string())?;
@@ -176,6 +225,10 @@ fn open(request: KafkaRequest) -> Result<(Adapter, Request), String> {
         return Err(format!("{api:?} version {version} is not served here (client id {client_id:?})"));
     };
     let size = reader.at();
+    let client_id = client_id.unwrap_or_default();
+    if **client != *client_id {
+        *client = client_id.into();
+    }
     body.advance(size);
     Ok((*adapter, Request { asked: Asked { version, correlation_id }, body }))
 }

@@ -5,7 +5,7 @@
 //! * *Order of appends.* `in_lane` counts the batches that are on their way through the partition's lane.
 //!   While there are any, every further batch takes the lane too, so that a producer's batches are stored
 //!   in the order in which its loop received them.
-//! * *Who is told of an advance.* Each loop with a request waiting here has its bit in `waiters`. A loop
+//! * *Who is told of an advance.* Each thread with a request waiting here has its bit in `waiters`. It
 //!   sets its bit and then looks at the high watermark once more; whoever moved the watermark looks at
 //!   the bits afterwards. With a fence between on either side, at least one of the two sees the other.
 //! * *Who is flushed.* The first append after a flush turns `is_dirty` on and reports the partition to
@@ -61,8 +61,26 @@ pub(crate) struct Partition<F: Files> {
     flushed_bytes: AtomicU64,
 }
 
-/// At most so many event loops: a bit each in `waiters`.
-pub(crate) const LOOPS_MAX: usize = u64::BITS as usize;
+/// Who appends, and waits for high watermarks to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    /// The event loop of this number.
+    Loop(usize),
+    /// The thread of groups.
+    Groups,
+}
+
+impl Waiter {
+    fn bit(self) -> u64 {
+        match self {
+            Self::Loop(index) => 1 << index,
+            Self::Groups => 1 << LOOPS_MAX,
+        }
+    }
+}
+
+/// At most so many event loops: a bit each in `waiters`, and one for the thread of groups.
+pub(crate) const LOOPS_MAX: usize = u64::BITS as usize - 1;
 
 impl<F: Files> Partition<F> {
     pub(crate) fn new(
@@ -159,9 +177,9 @@ impl<F: Files> Partition<F> {
         assert!(before >= batches, "more batches left the lane than entered it");
     }
 
-    /// Loop `index` has a request waiting here. The caller looks at the high watermark again afterwards.
-    pub(crate) fn register_waiter(&self, index: usize) {
-        let bit = 1 << index;
+    /// `waiter` has a request waiting here. The caller looks at the high watermark again afterwards.
+    pub(crate) fn register_waiter(&self, waiter: Waiter) {
+        let bit = waiter.bit();
         // Most waits follow a wait: spare the shared line the write.
         if self.waiters.load(Ordering::Relaxed) & bit == 0 {
             self.waiters.fetch_or(bit, Ordering::Relaxed);
@@ -169,15 +187,15 @@ impl<F: Files> Partition<F> {
         fence(Ordering::SeqCst);
     }
 
-    /// Nothing of loop `index` waits here any more.
-    pub(crate) fn unregister_waiter(&self, index: usize) {
-        self.waiters.fetch_and(!(1 << index), Ordering::Relaxed);
+    /// Nothing of `waiter` waits here any more.
+    pub(crate) fn unregister_waiter(&self, waiter: Waiter) {
+        self.waiters.fetch_and(!waiter.bit(), Ordering::Relaxed);
     }
 
-    /// The loops to be told, one bit each, after the high watermark has moved.
-    pub(crate) fn waiters(&self) -> u64 {
+    /// Whether `waiter` is to be told, after the high watermark has moved.
+    pub(crate) fn has_waiter(&self, waiter: Waiter) -> bool {
         fence(Ordering::SeqCst);
-        self.waiters.load(Ordering::Relaxed)
+        self.waiters.load(Ordering::Relaxed) & waiter.bit() != 0
     }
 
     /// Counts `bytes` as appended: how many there are now since the start, and whether the partition was clean until

@@ -16,7 +16,7 @@ use folio_storage::{AppendedRange, Mode};
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine};
 use crate::error::{Fault, ServiceError};
-use crate::partition::{Partition, PartitionKey};
+use crate::partition::{Partition, PartitionKey, Waiter};
 use crate::purgatory::{Purgatory, Ticket};
 use crate::service::fetch::{self, AnswerFetch, Fetch, Moved, cold_job};
 use crate::service::produce::Admitted;
@@ -162,7 +162,7 @@ impl Shard {
             return waiting.finish();
         }
         if waits_for_watermark {
-            admitted.iter().for_each(|(_, partition, _)| partition.register_waiter(self.index));
+            admitted.iter().for_each(|(_, partition, _)| partition.register_waiter(self.waiter()));
         }
         let watches =
             admitted.iter().zip(0..).map(|((_, partition, _), number)| (partition.key, number)).collect();
@@ -195,7 +195,7 @@ impl Shard {
         // Whoever has a watcher watches already.
         let watches = if watcher.is_some() { Vec::new() } else { waiting.fetch.watches() };
         if watcher.is_none() {
-            waiting.fetch.partitions().for_each(|partition| partition.register_waiter(self.index));
+            waiting.fetch.partitions().for_each(|partition| partition.register_waiter(self.waiter()));
         }
         let ticket = self.fetches.park(watches, deadline, waiting);
         watcher.into_iter().for_each(|watcher| self.standing.set_parked(watcher, Some(ticket)));
@@ -223,13 +223,17 @@ impl Shard {
 
     /// `watcher` will be told when `partition` moves, by this number. The caller looks at the partition again afterwards.
     pub(crate) fn watch(&mut self, watcher: WatcherId, partition: &Partition<Disk>, number: u32) -> bool {
-        partition.register_waiter(self.index);
+        partition.register_waiter(self.waiter());
         self.standing.watch(watcher, partition.key, number)
     }
 
     /// Which loop this is.
     pub(crate) fn index(&self) -> usize {
         self.index
+    }
+
+    fn waiter(&self) -> Waiter {
+        Waiter::Loop(self.index)
     }
 
     fn answer_fetch(&mut self, waiting: WaitingFetch) {
@@ -273,7 +277,7 @@ impl Shard {
             self.send_to_lane(partition, pending);
         }
         if !moved.is_empty() {
-            self.engine.announce(&moved, Some(self.index));
+            self.engine.announce(&moved, Some(self.waiter()));
             self.advanced(&moved);
         }
     }
@@ -284,7 +288,7 @@ impl Shard {
         *self.in_lane.entry(partition.key).or_default() += 1;
         self.engine.pressure.lanes.add(bytes);
         let lane = &self.engine.lanes[partition.lane];
-        lane.send([LaneJob { loop_index: self.index, partition, pending }]);
+        lane.send([LaneJob { from: self.waiter(), partition, pending }]);
     }
 
     fn place(&mut self, partition: &Arc<Partition<Disk>>, placed: Vec<Placed>) {
@@ -319,7 +323,7 @@ impl Shard {
         for partition in partitions {
             let key = partition.key;
             if !(self.produces.watches(key) || self.fetches.watches(key) || self.standing.watches(key)) {
-                partition.unregister_waiter(self.index);
+                partition.unregister_waiter(Waiter::Loop(self.index));
             }
         }
     }

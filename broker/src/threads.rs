@@ -12,6 +12,7 @@ use std::thread::{Builder, JoinHandle};
 use crate::health::{Failure, Health};
 
 pub(crate) mod flusher;
+pub(crate) mod groups;
 pub(crate) mod inbox;
 pub(crate) mod jobs;
 pub(crate) mod lane;

@@ -1,5 +1,7 @@
 //! A peer that speaks Kafka's protocol by hand, so that a claim decides what stands on the wire and when.
 
+pub mod groups;
+
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -59,6 +61,16 @@ impl KafkaPeer {
         self.answer(T::API, version)
     }
 
+    /// Asks, and takes the answer, unless the connection ends instead.
+    ///
+    /// # Panics
+    /// When neither happens.
+    pub fn try_call<'a, T: Message<'a>>(&mut self, version: i16, request: &T) -> Option<Answer> {
+        let frame = self.frame(version, request);
+        self.stream.write_all(&frame).ok()?;
+        self.next_answer(T::API, version, LIMIT).expect("an answer comes, or the end")
+    }
+
     /// Asks for a topic, which may be made for that.
     ///
     /// # Panics
@@ -116,6 +128,12 @@ impl KafkaPeer {
     /// # Panics
     /// When the connection ends instead.
     pub fn answer_within(&mut self, api: ApiKey, version: i16, limit: Duration) -> Option<Answer> {
+        let answer = self.next_answer(api, version, limit)?;
+        Some(answer.expect("the connection ended"))
+    }
+
+    /// The next answer, if it comes in time; none if the connection ends instead.
+    fn next_answer(&mut self, api: ApiKey, version: i16, limit: Duration) -> Option<Option<Answer>> {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(length) = self.received.first_chunk::<4>() {
@@ -124,10 +142,12 @@ impl KafkaPeer {
                     let frame: Vec<u8> = self.received.drain(..size).collect();
                     let header = ResponseHeader::decode(&mut Reader::new(&frame[4..]), api, version);
                     let correlation = header.expect("a header").correlation_id;
-                    return Some(Answer { frame, api, version, correlation });
+                    return Some(Some(Answer { frame, api, version, correlation }));
                 }
             }
-            assert!(receive(&mut self.stream, &mut self.received, deadline)?, "the connection ended");
+            if !receive(&mut self.stream, &mut self.received, deadline)? {
+                return Some(None);
+            }
         }
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
+use folio_tests::kafka::KafkaPeer;
+use folio_tests::kafka::groups::stored;
 use folio_tests::terminal::{Terminal, text};
 
 #[test]
@@ -153,4 +155,22 @@ fn records_are_deleted_before_an_offset_a_time_or_the_end() {
     assert_eq!((delete("0", &format!("@{now}")), left()), (vec![4], "e\n".to_owned()));
     assert_eq!((delete("0,1", "end"), left()), (vec![5, 0], String::new()));
     assert_eq!(delete("0", "@2100-01-01"), [5]);
+}
+
+#[test]
+fn topics_of_the_brokers_own_are_listed_for_who_asks_and_described_to_everybody() {
+    let terminal = Terminal::new();
+    terminal.done(&["topic", "create", "t"]);
+    let mut peer = KafkaPeer::connect(terminal.rig().address());
+    assert_eq!(stored(&mut peer, "g", "t", &[0])[0].offset, -1);
+    let listed = text(&terminal.done(&["topic", "list"]));
+    assert!(listed.contains("t ") && !listed.contains("__consumer_offsets"), "{listed}");
+    let listed = text(&terminal.done(&["topic", "list", "--internal"]));
+    assert!(listed.contains("t ") && listed.contains("__consumer_offsets"), "{listed}");
+    let described = text(&terminal.done(&["topic", "describe", "__consumer_offsets"]));
+    assert!(described.contains("8 partitions"), "{described}");
+    let refused = terminal.run(&["topic", "delete", "__consumer_offsets"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("internal topic"), "{}", text(&refused.stderr));
+    assert!(!terminal.feed(&["produce", "__consumer_offsets"], b"a\n").status.success());
 }

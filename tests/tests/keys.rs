@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
+#[path = "keys/groups.rs"]
+mod groups;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -23,6 +26,8 @@ use folio_wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, Fetc
 use folio_wire::kafka::metadata::MetadataResponse;
 use folio_wire::native::produce::Acks as NativeAcks;
 use folio_wire::native::subscribe::SubscribeFrom;
+
+use groups::*;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const OUT_OF_ORDER: u16 = ErrorCode::OUT_OF_ORDER_SEQUENCE.number();
@@ -77,6 +82,14 @@ effects! {
     "auto.create.topics.enable" a_topic_that_is_asked_for_is_made_or_not
     "producer.id.expiration.ms" a_silent_producer_is_forgotten
     "partition.producers.max" so_many_producers_are_remembered
+    "group.initial.rebalance.delay.ms" a_new_group_waits_for_company
+    "group.min.session.timeout.ms" a_shorter_session_is_refused
+    "group.max.session.timeout.ms" a_longer_session_is_refused
+    "group.max.size" one_member_too_many_is_turned_away
+    "offsets.retention.minutes" offsets_of_an_empty_group_are_kept_so_long
+    "offsets.retention.check.interval.ms" old_offsets_are_looked_for_in_intervals
+    "offset.metadata.max.bytes" a_longer_note_is_refused
+    "offsets.topic.num.partitions" groups_are_kept_in_so_many_partitions
     "topic.durability" durability_decides_about_flushes
     "topic.cleanup.policy" a_compacted_topic_keeps_old_records_and_takes_none_without_a_key
     "topic.retention.ms" old_records_go

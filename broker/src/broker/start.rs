@@ -38,7 +38,7 @@ use crate::service::topics;
 use crate::shard::Shard;
 use crate::space::DiskSpace;
 use crate::threads::inbox::Inbox;
-use crate::threads::{self, flusher, jobs, lane, maintenance, reaper};
+use crate::threads::{self, flusher, groups, jobs, lane, maintenance, reaper};
 use crate::view::View;
 
 /// Recovers partitions on every core.
@@ -104,6 +104,7 @@ pub(super) fn engine(
         recovered,
         flusher: Inbox::new(),
         lanes: (0..config.lane_threads.get()).map(|_| Inbox::new()).collect(),
+        groups: Inbox::new(),
         readers: Inbox::new(),
         admin: Inbox::new(),
         producer_ids: ProducerIds::new(),
@@ -186,6 +187,7 @@ pub(super) fn threads(engine: &Arc<Engine>) -> io::Result<(Vec<JoinHandle<()>>, 
         let read: fn(&Engine, usize) = |engine, _| jobs::run(engine, &engine.readers);
         all.push(start(format!("folio-read-{number}"), read, number)?);
     }
+    all.push(start("folio-groups".to_owned(), |engine, _| groups::run(engine), 0)?);
     all.push(start("folio-admin".to_owned(), |engine, _| jobs::run(engine, &engine.admin), 0)?);
     all.push(start("folio-reaper".to_owned(), |engine, _| reaper::run(engine), 0)?);
     all.push(start("folio-maintain".to_owned(), |engine, _| maintenance::run(engine), 0)?);
@@ -250,8 +252,10 @@ fn protocols(
                 .clone()
                 .or_else(came_by)
                 .ok_or_else(|| ChannelError::internal("a connection without an address"))?;
+            let host = channel.remote_address().map(|address| address.ip().to_canonical().to_string());
+            let host = host.unwrap_or_default().into();
             let codec = KafkaCodec::new(engine.config.frame_max_bytes);
-            let service = KafkaService::new(Arc::clone(&engine), endpoint, Arc::clone(&sessions));
+            let service = KafkaService::new(Arc::clone(&engine), endpoint, host, Arc::clone(&sessions));
             pipeline.add_last("requests", Stage::inbound(RequestHandler::new(codec, service)));
             Ok(())
         })

@@ -267,13 +267,11 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
     ),
     Key {
         name: "offsets.retention.minutes",
-        reason: "Minutes that the offsets of a group without members are kept after its last one left.",
+        reason: "Minutes that the offsets of a group without members are kept; 0: until they are looked at.",
         kind: |_| Kind::Int,
         get: |config| (config.offsets_retention.as_secs() / 60).to_string(),
         set: |config, text| {
-            let minutes = u32::read(text).ok().filter(|minutes| *minutes > 0);
-            let minutes = minutes.ok_or_else(|| "a whole number of minutes, 1 or more".to_owned())?;
-            config.offsets_retention = Duration::from_secs(u64::from(minutes) * 60);
+            config.offsets_retention = Duration::from_secs(u64::from(u32::read(text)?) * 60);
             Ok(())
         },
     },

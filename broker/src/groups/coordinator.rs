@@ -50,11 +50,6 @@ impl Coordinator {
         self.timers.len()
     }
 
-    /// Takes other settings; what is running by the ones before runs on.
-    pub(crate) fn set_settings(&mut self, settings: GroupSettings) {
-        self.settings = settings;
-    }
-
     /// When it wants to be stepped again at the latest, if nothing else happens.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.timers.first()
@@ -312,12 +307,8 @@ impl Coordinator {
                 Timer::Member { group, member } => self.with(&group, now, effects, |group, context| {
                     group.member_timer_ran_out(context, &member);
                 }),
-                Timer::Join { group } => {
-                    self.with(&group, now, effects, |group, context| group.join_timer_ran_out(context))
-                }
-                Timer::Sync { group } => {
-                    self.with(&group, now, effects, |group, context| group.sync_timer_ran_out(context))
-                }
+                Timer::Join { group } => self.with(&group, now, effects, Group::join_timer_ran_out),
+                Timer::Sync { group } => self.with(&group, now, effects, Group::sync_timer_ran_out),
                 Timer::Expiry => {
                     self.clean(now, effects, Group::expire);
                     self.timers.set(now.mono + self.settings.retention_check_interval, Timer::Expiry);

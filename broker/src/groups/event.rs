@@ -182,6 +182,7 @@ pub(crate) struct Fetch {
     /// `None`: all that it has.
     pub(crate) partitions: Option<Vec<(Arc<str>, i32)>>,
     /// Refuses partitions that a transaction may still change. There are none yet, so nothing is ever refused.
+    #[allow(dead_code, reason = "there are no transactions yet")]
     pub(crate) require_stable: bool,
 }
 

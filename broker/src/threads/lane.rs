@@ -10,14 +10,15 @@ use folio_storage::{AppendError, Mode};
 
 use crate::engine::{Disk, Engine, now};
 use crate::error::{Fault, ServiceError};
-use crate::partition::Partition;
+use crate::partition::{Partition, Waiter};
 use crate::shard::{LoopMessage, Pending, Placed};
+use crate::threads::groups::GroupJob;
 use crate::threads::inbox::Taken;
 
-/// One turn's batches of one partition, from one loop.
+/// One turn's batches of one partition, from one thread.
 #[derive(Debug)]
 pub(crate) struct LaneJob {
-    pub(crate) loop_index: usize,
+    pub(crate) from: Waiter,
     pub(crate) partition: Arc<Partition<Disk>>,
     pub(crate) pending: Vec<Pending>,
 }
@@ -33,14 +34,17 @@ pub(crate) fn run(engine: &Engine, lane: usize) {
 }
 
 fn work(engine: &Engine, job: LaneJob) {
-    let LaneJob { loop_index, partition, pending } = job;
+    let LaneJob { from, partition, pending } = job;
     let (count, bytes) = (pending.len(), pending.iter().map(|one| one.batches.len() as u64).sum());
     let placed = append(engine, &partition, pending, Mode::MayBlock);
     partition.left_lane(count);
     engine.left_lane(bytes);
     let placed = placed.unwrap_or_else(|pending| refuse(pending, &ServiceError::storage_failed()));
-    engine.announce(std::slice::from_ref(&partition), Some(loop_index));
-    engine.tell(loop_index, LoopMessage::Placed(partition, placed));
+    engine.announce(std::slice::from_ref(&partition), Some(from));
+    match from {
+        Waiter::Loop(index) => engine.tell(index, LoopMessage::Placed(partition, placed)),
+        Waiter::Groups => engine.groups.send([GroupJob::Placed(partition, placed)]),
+    }
 }
 
 /// Appends `pending` with one write, and says what became of each.

@@ -23,7 +23,7 @@ const DYNAMIC: usize = 3;
 const PARTITIONS: u8 = 8;
 const REBALANCE_TIMEOUT: Duration = seconds(20);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     /// A client does what comes next in its life.
     Act(usize),
@@ -226,7 +226,7 @@ impl World {
             instance: Self::instance(client),
             rebalance_timeout_ms: 20_000,
             protocols: vec![protocol("range", topics)],
-            member_id_required: client % 2 == 0,
+            member_id_required: client.is_multiple_of(2),
             may_skip_assignment: client == DYNAMIC,
             ..newcomer()
         };
@@ -307,7 +307,7 @@ impl World {
                 (Wait::Join(client), Answer::Join(answer)) => self.joined(client, caller, answer),
                 (Wait::Sync(client), Answer::Sync(answer)) => self.synced(client, answer),
                 (Wait::Commit { client, offset }, Answer::Commit(answer)) => {
-                    self.committed(client, offset, &answer)
+                    self.committed(client, offset, &answer);
                 }
                 (Wait::Delete, Answer::Delete(_)) | (Wait::Other, _) => {}
                 (wait, answer) => panic!("{wait:?} was answered with {answer:?}"),

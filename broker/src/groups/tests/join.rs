@@ -224,7 +224,9 @@ fn what_members_say_has_a_bound() {
 fn there_are_only_so_many_groups() {
     let mut bench = Bench::with(GroupSettings { groups_max: 3, ..GroupSettings::default() });
     let named = |name: usize| Join { group: Arc::from(format!("g{name}")), ..newcomer() };
-    (0..3).for_each(|name| drop(bench.join(named(name))));
+    for name in 0..3 {
+        bench.join(named(name));
+    }
     let caller = bench.join(named(3));
     assert_eq!(bench.not_joined(caller).error.fault, Fault::GroupFull);
     let caller = bench.join(named(2));

@@ -17,6 +17,7 @@ use crate::error::ServiceError;
 use crate::metadata::Wanted;
 use crate::partition::Partition;
 use crate::threads::flusher::FlushRequest;
+use crate::threads::groups::GroupJob;
 use crate::threads::reaper::Retired;
 use crate::view::{Served, Topic};
 
@@ -97,8 +98,12 @@ fn serve(engine: &Engine, id: Uuid, topic: &metadata::Topic) {
             }
         }
     }));
+    let is_new = served.is_none();
     let topic = Arc::new(Topic { id, name, partitions, settings: shared, own: topic.settings.clone() });
     engine.view.rcu(|view| view.with(Arc::clone(&topic)));
+    if is_new && *topic.name == *internal::OFFSETS {
+        engine.groups.send([GroupJob::Host(topic)]);
+    }
 }
 
 /// Lets new settings hold of a topic that is served, also of what is on its way.
@@ -161,6 +166,7 @@ fn retire(engine: &Engine, id: Uuid) -> Result<(), ServiceError> {
         let logs = partitions.iter().map(|one| Arc::clone(&one.log) as Retired);
         let shells = partitions.iter().map(|one| Arc::clone(one) as Retired);
         engine.reaper.send(shells.chain(logs).collect::<Vec<_>>());
+        engine.groups.send([GroupJob::TopicDeleted(Arc::clone(&topic.name))]);
     }
     Ok(())
 }

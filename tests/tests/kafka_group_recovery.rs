@@ -1,0 +1,213 @@
+//! Groups after the death of the daemon, a stop, damage, and a disk that fails.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use folio_tests::daemon::{Daemon, signal};
+use folio_tests::kafka::KafkaPeer;
+use folio_tests::kafka::groups::{Member, Stored, codes, commit, commit_codes, delete, state, stored};
+use folio_tests::rig::until;
+use folio_tests::strace::Strace;
+use folio_wire::kafka::KafkaError;
+use folio_wire::kafka::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+
+const GROUP: &str = "readers";
+const ONE_PARTITION: [&str; 4] =
+    ["--set", "group.initial.rebalance.delay.ms=0", "--set", "offsets.topic.num.partitions=1"];
+
+fn daemon(dir: &Path) -> Daemon {
+    Daemon::on(dir, &["--set", "group.initial.rebalance.delay.ms=0"])
+}
+
+fn peer(daemon: &Daemon) -> KafkaPeer {
+    KafkaPeer::connect(daemon.address())
+}
+
+/// Waits until groups are loaded: until then everybody is told to wait.
+fn loaded(peer: &mut KafkaPeer, group: &str) {
+    until("groups are loaded", || {
+        stored(peer, group, "t", &[0])[0].error != KafkaError::COORDINATOR_LOAD_IN_PROGRESS
+    });
+}
+
+#[test]
+fn members_and_offsets_survive_the_death_of_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = daemon(dir.path());
+    let mut admin = peer(&first);
+    admin.metadata("t");
+    let mut member = Member::connect(first.address(), GROUP);
+    member.join_alone();
+    for offset in 1..=50 {
+        assert_eq!(member.commit("t", 0, offset), KafkaError::NONE);
+    }
+    assert_eq!(commit_codes(&mut admin, 9, &commit("other", "t", &[(0, 7)])), [KafkaError::NONE]);
+    assert_eq!(commit_codes(&mut admin, 9, &commit("gone", "t", &[(0, 8)])), [KafkaError::NONE]);
+    assert_eq!(delete(&mut admin, "gone"), KafkaError::NONE);
+    signal(&first.pid().to_string(), "KILL");
+
+    let second = first.restart_after_death();
+    let mut admin = peer(&second);
+    for group in [GROUP, "other", "gone"] {
+        loaded(&mut admin, group);
+    }
+    assert_eq!(stored(&mut admin, GROUP, "t", &[0]), [Stored::at(50)]);
+    assert_eq!(stored(&mut admin, "other", "t", &[0]), [Stored::at(7)]);
+    assert_eq!(stored(&mut admin, "gone", "t", &[0]), [Stored::at(-1)]);
+    assert_eq!(state(&mut admin, "gone").0, KafkaError::GROUP_ID_NOT_FOUND);
+    assert_eq!(state(&mut admin, GROUP), (KafkaError::NONE, "Stable".to_owned(), vec![member.id.clone()]));
+    // The member comes back on another connection, and nothing has happened.
+    member.peer = peer(&second);
+    assert_eq!(member.heartbeat(), KafkaError::NONE);
+    assert_eq!(member.sync(&[]), Ok(b"all".to_vec()));
+    assert_eq!(member.commit("t", 0, 51), KafkaError::NONE);
+    assert!(second.said().contains("groups are loaded"), "{}", second.said());
+    assert_eq!(second.stop().code(), Some(0));
+
+    let third = daemon(dir.path());
+    assert!(third.said().contains("clean stop"), "{}", third.said());
+    let mut admin = peer(&third);
+    loaded(&mut admin, GROUP);
+    assert_eq!(stored(&mut admin, GROUP, "t", &[0]), [Stored::at(51)]);
+    third.stop();
+}
+
+#[test]
+fn ten_deaths_in_the_midst_of_commits_take_no_offset_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(dir.path());
+    peer(&daemon).metadata("t");
+    let mut acknowledged = 0;
+    for kill in 0..10 {
+        let victim = daemon.pid();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20 + 7 * kill));
+            signal(&victim.to_string(), "KILL");
+        });
+        let mut admin = peer(&daemon);
+        let mut sent = acknowledged;
+        loop {
+            sent += 1;
+            let Some(answer) = admin.try_call(9, &commit(GROUP, "t", &[(0, sent)])) else { break };
+            assert_eq!(codes(&answer), [KafkaError::NONE]);
+            acknowledged = sent;
+        }
+        killer.join().unwrap();
+        daemon = daemon.restart_after_death();
+        let mut admin = peer(&daemon);
+        loaded(&mut admin, GROUP);
+        let offset = stored(&mut admin, GROUP, "t", &[0])[0].offset;
+        assert!(
+            (acknowledged..=sent).contains(&offset.max(0)),
+            "kill {kill}: {offset}, acknowledged {acknowledged}"
+        );
+    }
+    assert!(acknowledged > 10, "{acknowledged}");
+    daemon.stop();
+}
+
+#[test]
+fn whoever_asks_while_groups_are_loaded_is_told_to_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let notes = ["--set", "offset.metadata.max.bytes=32000"];
+    let arguments = [&ONE_PARTITION[..], &notes].concat();
+    let daemon = Daemon::on(dir.path(), &arguments);
+    let mut admin = peer(&daemon);
+    admin.metadata("t");
+    // Some MiB: nobody is kept waiting for an answer by more than one of them.
+    let note = "x".repeat(32_000);
+    let mut request = commit(GROUP, "t", &[(0, 5)]);
+    request.topics[0].partitions[0].committed_metadata = Some(&note);
+    for _ in 0..200 {
+        assert_eq!(commit_codes(&mut admin, 9, &request), [KafkaError::NONE]);
+    }
+    assert_eq!(daemon.stop().code(), Some(0));
+
+    // Every read of a file takes its time, from the very start.
+    let slow = ["strace", "-f", "-o", "/dev/null", "-e", "inject=pread64:delay_enter=20000"];
+    let daemon = Daemon::under(&slow, dir.path(), &arguments);
+    let mut admin = peer(&daemon);
+    let loading = KafkaError::COORDINATOR_LOAD_IN_PROGRESS;
+    assert_eq!(stored(&mut admin, GROUP, "t", &[0])[0].error, loading);
+    let mut member = Member::connect(daemon.address(), GROUP);
+    member.submit_join(3);
+    assert_eq!(member.joined(3).error, loading);
+    assert_eq!(commit_codes(&mut admin, 9, &commit(GROUP, "t", &[(0, 6)])), [loading]);
+    loaded(&mut admin, GROUP);
+    assert_eq!(stored(&mut admin, GROUP, "t", &[0])[0].offset, 5);
+}
+
+#[test]
+fn a_group_whose_partition_is_damaged_is_not_to_be_had_and_the_others_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &["--set", "offsets.topic.num.partitions=2"]);
+    let mut admin = peer(&daemon);
+    admin.metadata("t");
+    // "a" and "b" are kept apart: their hashes are 97 and 98.
+    for group in ["a", "b"] {
+        for offset in [1, 2] {
+            assert_eq!(commit_codes(&mut admin, 9, &commit(group, "t", &[(0, offset)])), [KafkaError::NONE]);
+        }
+    }
+    assert_eq!(daemon.stop().code(), Some(0));
+    let log = dir.path().join("data/topics/__consumer_offsets-1/00000000000000000000.log");
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..bytes.len() - 1]).unwrap();
+
+    let daemon = Daemon::on(dir.path(), &[]);
+    assert!(daemon.said().contains("1 offline"), "{}", daemon.said());
+    let mut admin = peer(&daemon);
+    loaded(&mut admin, "b");
+    let gone = KafkaError::COORDINATOR_NOT_AVAILABLE;
+    assert_eq!(stored(&mut admin, "b", "t", &[0]), [Stored::at(2)]);
+    let request = FindCoordinatorRequest { key: "", key_type: 0, coordinator_keys: vec!["a", "b"] };
+    let answer = admin.call(4, &request);
+    let found: FindCoordinatorResponse<'_> = answer.message();
+    let codes: Vec<_> = found.coordinators.iter().map(|one| one.error_code).collect();
+    assert_eq!(codes, [gone, KafkaError::NONE]);
+    assert_eq!(commit_codes(&mut admin, 9, &commit("a", "t", &[(0, 3)])), [gone]);
+    assert_eq!(state(&mut admin, "a").0, gone);
+    let mut member = Member::connect(daemon.address(), "a");
+    member.submit_join(3);
+    assert_eq!(member.joined(3).error, gone);
+    assert_eq!(commit_codes(&mut admin, 9, &commit("b", "t", &[(0, 3)])), [KafkaError::NONE]);
+    daemon.stop();
+}
+
+#[test]
+fn a_commit_waits_for_the_disk_and_heartbeats_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path());
+    let mut admin = peer(&daemon);
+    admin.metadata("t");
+    let mut member = Member::connect(daemon.address(), GROUP);
+    member.join_alone();
+    let strace = Strace::attach(daemon.pid(), "inject=fdatasync,fsync,syncfs:delay_enter=1000000");
+    let began = Instant::now();
+    admin.submit(9, &commit("other", "t", &[(0, 5)]));
+    assert_eq!(member.heartbeat(), KafkaError::NONE);
+    assert_eq!(stored(&mut member.peer, "other", "t", &[0])[0].offset, -1, "what is not safe is not seen");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    admin.answer(folio_wire::kafka::ApiKey::OffsetCommit, 9);
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(stored(&mut member.peer, "other", "t", &[0])[0].offset, 5);
+    drop(strace);
+    daemon.stop();
+}
+
+#[test]
+fn a_disk_that_fails_acknowledges_no_commit_and_ends_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(dir.path());
+    let mut admin = peer(&daemon);
+    admin.metadata("t");
+    assert_eq!(commit_codes(&mut admin, 9, &commit(GROUP, "t", &[(0, 5)])), [KafkaError::NONE]);
+    let strace = Strace::attach(daemon.pid(), "inject=fdatasync,fsync,syncfs:error=EIO");
+    if let Some(answer) = admin.try_call(9, &commit(GROUP, "t", &[(0, 6)])) {
+        assert_eq!(codes(&answer), [KafkaError::COORDINATOR_NOT_AVAILABLE]);
+    }
+    assert_eq!(daemon.wait().code(), Some(70), "{}", daemon.said());
+    drop(strace);
+}

@@ -1,0 +1,116 @@
+//! The keys of groups.
+
+use std::time::{Duration, Instant};
+
+use folio_tests::kafka::KafkaPeer;
+use folio_tests::kafka::groups::{Member, commit, commit_codes, stored};
+use folio_tests::rig::{Rig, until};
+use folio_wire::kafka::KafkaError;
+use folio_wire::kafka::metadata::MetadataResponse;
+
+use super::WHILE;
+
+/// What comes of a member's first join, and how long it takes.
+fn joined(settings: &[(&str, &str)], session: Duration) -> (KafkaError, Duration) {
+    let rig = Rig::new(settings);
+    let mut member = Member { session, ..Member::connect(rig.address(), "g") };
+    let began = Instant::now();
+    member.submit_join(3);
+    (member.joined(3).error, began.elapsed())
+}
+
+pub(super) fn a_new_group_waits_for_company() {
+    let session = Duration::from_secs(30);
+    let (error, took) = joined(&[("group.initial.rebalance.delay.ms", "700")], session);
+    assert!(error == KafkaError::NONE && took >= Duration::from_millis(700), "{error:?} {took:?}");
+    let (error, took) = joined(&[("group.initial.rebalance.delay.ms", "0")], session);
+    assert!(error == KafkaError::NONE && took < Duration::from_millis(700), "{error:?} {took:?}");
+}
+
+/// Whether a member with a session of 10 seconds is taken.
+fn is_taken(key: &str, value: &str) -> bool {
+    let (error, _) =
+        joined(&[(key, value), ("group.initial.rebalance.delay.ms", "0")], Duration::from_secs(10));
+    assert!(matches!(error, KafkaError::NONE | KafkaError::INVALID_SESSION_TIMEOUT), "{error:?}");
+    error == KafkaError::NONE
+}
+
+pub(super) fn a_shorter_session_is_refused() {
+    assert!(is_taken("group.min.session.timeout.ms", "10000"));
+    assert!(!is_taken("group.min.session.timeout.ms", "10001"));
+}
+
+pub(super) fn a_longer_session_is_refused() {
+    assert!(is_taken("group.max.session.timeout.ms", "10000"));
+    assert!(!is_taken("group.max.session.timeout.ms", "9999"));
+}
+
+pub(super) fn one_member_too_many_is_turned_away() {
+    for (most, error) in [("1", Some(KafkaError::GROUP_MAX_SIZE_REACHED)), ("2", None)] {
+        let rig = Rig::new(&[("group.max.size", most), ("group.initial.rebalance.delay.ms", "0")]);
+        let mut first = Member::connect(rig.address(), "g");
+        first.join_alone();
+        let mut second = Member::connect(rig.address(), "g");
+        second.submit_join(3);
+        let answer = second.peer.answer_within(folio_wire::kafka::ApiKey::JoinGroup, 3, WHILE);
+        let told = answer.as_ref().map(|answer| {
+            answer.message::<folio_wire::kafka::join_group::JoinGroupResponse<'_>>().error_code
+        });
+        assert_eq!(told, error, "of {most}; who is taken waits for the first member");
+    }
+}
+
+/// Commits an offset of a group without members, and goes on once it is stored.
+fn with_an_offset(settings: &[(&str, &str)]) -> (Rig, KafkaPeer) {
+    let rig = Rig::new(settings);
+    let mut peer = KafkaPeer::connect(rig.address());
+    peer.metadata("t");
+    assert_eq!(commit_codes(&mut peer, 9, &commit("g", "t", &[(0, 5)])), [KafkaError::NONE]);
+    (rig, peer)
+}
+
+fn offset(peer: &mut KafkaPeer) -> i64 {
+    stored(peer, "g", "t", &[0])[0].offset
+}
+
+pub(super) fn offsets_of_an_empty_group_are_kept_so_long() {
+    let settings =
+        |minutes| [("offsets.retention.minutes", minutes), ("offsets.retention.check.interval.ms", "10")];
+    let (_rig, mut peer) = with_an_offset(&settings("1"));
+    std::thread::sleep(WHILE);
+    assert_eq!(offset(&mut peer), 5);
+    let (_rig, mut peer) = with_an_offset(&settings("0"));
+    until("it is too old", || offset(&mut peer) == -1);
+}
+
+pub(super) fn old_offsets_are_looked_for_in_intervals() {
+    let settings = |ms| [("offsets.retention.minutes", "0"), ("offsets.retention.check.interval.ms", ms)];
+    let (_rig, mut peer) = with_an_offset(&settings("600000"));
+    std::thread::sleep(WHILE);
+    assert_eq!(offset(&mut peer), 5);
+    let (_rig, mut peer) = with_an_offset(&settings("10"));
+    until("it is looked at", || offset(&mut peer) == -1);
+}
+
+pub(super) fn a_longer_note_is_refused() {
+    for (most, error) in [("3", KafkaError::NONE), ("2", KafkaError::OFFSET_METADATA_TOO_LARGE)] {
+        let rig = Rig::new(&[("offset.metadata.max.bytes", most)]);
+        let mut peer = KafkaPeer::connect(rig.address());
+        peer.metadata("t");
+        let mut request = commit("g", "t", &[(0, 5)]);
+        request.topics[0].partitions[0].committed_metadata = Some("abc");
+        assert_eq!(commit_codes(&mut peer, 9, &request), [error]);
+    }
+}
+
+pub(super) fn groups_are_kept_in_so_many_partitions() {
+    for count in [1, 3] {
+        let text = count.to_string();
+        let rig = Rig::new(&[("offsets.topic.num.partitions", &text)]);
+        let mut peer = KafkaPeer::connect(rig.address());
+        assert_eq!(stored(&mut peer, "g", "t", &[0])[0].offset, -1);
+        let answer = peer.metadata("__consumer_offsets");
+        let message: MetadataResponse<'_> = answer.message();
+        assert_eq!(message.topics[0].partitions.len(), count);
+    }
+}
