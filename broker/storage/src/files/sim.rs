@@ -11,6 +11,7 @@
 //! Operations that change something (and syncs, but not reads) are numbered from 0; [`SimFiles::operations`] counts
 //! them, [`SimFiles::cut_power_at`] and [`SimFiles::fail_at`] aim at one.
 
+mod inode;
 mod machine;
 mod names;
 mod random;
@@ -25,6 +26,8 @@ use folio_mapped::{Appender, SegmentMap};
 
 use super::{Boot, DirEntry, FileAppender, FileHandle, Files, OpenMode, Space};
 use machine::{InodeId, Machine};
+
+pub use random::Random;
 
 /// A simulated machine and its disk. Clones are the same machine.
 #[derive(Debug, Clone)]
@@ -60,8 +63,9 @@ pub enum Fault {
     Full,
     /// A write is done in part, then `ENOSPC`; anything else is not done at all.
     Short,
-    /// A sync fails with `EIO`; what it was about stays visible, is not on the disk, and never will be: later
-    /// syncs succeed and do nothing for it. Anything but a sync fails like [`Fault::Broken`].
+    /// A sync fails with `EIO`, and the pages that it was about count as clean: they stay visible until the cache is
+    /// dropped, later syncs succeed and do nothing for them, and only who writes to one again brings it to the disk.
+    /// Anything but a sync fails like [`Fault::Broken`].
     SyncLies,
 }
 
@@ -80,6 +84,16 @@ impl SimFiles {
     /// Kills the process: open files are dead, locks are free, and everything written is still there.
     pub fn kill(&self) {
         self.lock().kill();
+    }
+
+    /// Has the kernel write some of what is not synced, as it may at any time; `seed` decides what.
+    pub fn write_back(&self, seed: u64) {
+        self.lock().write_back(seed);
+    }
+
+    /// Whether the power is off: a cut that was asked for has come.
+    pub fn is_down(&self) -> bool {
+        self.lock().is_down()
     }
 
     /// How many operations were begun since the machine was made.
@@ -283,6 +297,14 @@ impl FileAppender for SimAppender {
 
     fn start_writeback(&self, _range: Range<u64>) -> io::Result<()> {
         self.file.lock().map(drop)
+    }
+}
+
+impl Drop for SimAppender {
+    fn drop(&mut self) {
+        if let Ok(mut machine) = self.file.lock() {
+            machine.unmap(self.file.inode);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use folio_mapped::SegmentMap;
 
 use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space};
 use super::Fault;
+use super::inode::Inode;
 use super::names::{Names, ROOT};
 use super::random::Random;
 
@@ -18,7 +19,8 @@ pub(super) struct InodeId(pub(super) u64);
 #[derive(Debug)]
 pub(super) struct Machine {
     names: Names,
-    inodes: HashMap<InodeId, Inode>,
+    /// In a fixed order, or the same seed would not give the same disk.
+    inodes: BTreeMap<InodeId, Inode>,
     next_id: u64,
     locks: HashMap<InodeId, u64>,
     /// Counts deaths: files opened before the last one are dead.
@@ -30,26 +32,6 @@ pub(super) struct Machine {
     is_full: bool,
     faults: HashMap<u64, Fault>,
     reads: BTreeMap<PathBuf, u64>,
-}
-
-#[derive(Debug)]
-struct Inode {
-    seen: Content,
-    disk: Vec<u8>,
-    /// Everything on the disk is also seen, unchanged; true while a file only grows.
-    disk_is_prefix: bool,
-    /// What a lying sync lost: seen from the cache until that is dropped.
-    lost: bool,
-}
-
-#[derive(Debug)]
-enum Content {
-    Bytes(Vec<u8>),
-    /// Mapped to be appended to: the map, and what a failed append left above its end.
-    Mapped {
-        map: Arc<SegmentMap>,
-        uncut: Vec<u8>,
-    },
 }
 
 /// How an operation may go on.
@@ -64,7 +46,7 @@ impl Machine {
     pub(super) fn new() -> Self {
         Self {
             names: Names::new(),
-            inodes: HashMap::new(),
+            inodes: BTreeMap::new(),
             next_id: ROOT.0 + 1,
             locks: HashMap::new(),
             incarnation: 0,
@@ -80,15 +62,25 @@ impl Machine {
 
     pub(super) fn crash(&mut self, seed: u64) {
         let mut random = Random::new(seed);
-        self.names.crash(&mut random);
-        // In a fixed order, or the same seed would not give the same disk.
-        let mut inodes: Vec<_> = self.inodes.iter_mut().collect();
-        inodes.sort_by_key(|(id, _)| **id);
-        for (_, inode) in inodes {
+        let named = self.names.crash(&mut random);
+        self.inodes.retain(|id, _| named.contains(id));
+        for inode in self.inodes.values_mut() {
             inode.crash(&mut random);
         }
         self.boots += 1;
         self.kill();
+    }
+
+    pub(super) fn write_back(&mut self, seed: u64) {
+        let mut random = Random::new(seed);
+        self.names.write_back(&mut random);
+        for inode in self.inodes.values_mut() {
+            inode.write_back(&mut random);
+        }
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.is_down
     }
 
     pub(super) fn kill(&mut self) {
@@ -158,9 +150,7 @@ impl Machine {
         let inode = id.and_then(|id| self.inodes.get_mut(&id)).expect("a file to tamper with");
         let mut bytes = inode.bytes();
         change(&mut bytes);
-        inode.disk.clone_from(&bytes);
-        inode.seen = Content::Bytes(bytes);
-        inode.disk_is_prefix = true;
+        inode.tamper(bytes);
     }
 
     pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<(u64, u64, InodeId)> {
@@ -256,7 +246,7 @@ impl Machine {
             Go::Interrupted => Err(power_is_off()),
             Go::Fail(fault) => {
                 if fault == Fault::SyncLies {
-                    self.inodes.values_mut().for_each(|inode| inode.lost = true);
+                    self.inodes.values_mut().for_each(Inode::lose);
                 }
                 Err(error_of(fault))
             }
@@ -302,7 +292,7 @@ impl Machine {
         let go = self.begin()?;
         match go {
             Go::Whole => self.inode(id)?.sync(),
-            Go::Fail(Fault::SyncLies) => self.inode(id)?.lost = true,
+            Go::Fail(Fault::SyncLies) => self.inode(id)?.lose(),
             _ => {}
         }
         finish(&go)
@@ -331,14 +321,19 @@ impl Machine {
         end: u64,
     ) -> io::Result<Arc<SegmentMap>> {
         let map = self.map_up_to(id, capacity, end)?;
-        let inode = self.inode(id)?;
-        let uncut = inode.bytes().split_off(end as usize);
-        inode.seen = Content::Mapped { map: Arc::clone(&map), uncut };
+        self.inode(id)?.map(&map);
         Ok(map)
     }
 
     pub(super) fn map(&mut self, id: InodeId, end: u64) -> io::Result<Arc<SegmentMap>> {
         self.map_up_to(id, end.max(1), end)
+    }
+
+    /// Nobody appends to it any more.
+    pub(super) fn unmap(&mut self, id: InodeId) {
+        if let Some(inode) = self.inodes.get_mut(&id) {
+            inode.unmap();
+        }
     }
 
     /// Counts an append and stops it if something is to go wrong; what would have been written lies uncut then.
@@ -349,12 +344,16 @@ impl Machine {
         } else {
             self.begin()?
         };
-        if let Go::Interrupted | Go::Fail(Fault::Short) = go {
-            let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
-            let written = part_of(bytes.len(), self.operations);
-            if let Content::Mapped { uncut, .. } = &mut self.inode(id)?.seen {
-                *uncut = bytes[..written].to_vec();
+        let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+        let written = part_of(bytes.len(), self.operations);
+        let inode = self.inode(id)?;
+        match go {
+            Go::Whole => inode.appends(bytes.len()),
+            Go::Interrupted | Go::Fail(Fault::Short) => {
+                inode.appends(written);
+                inode.set_uncut(&bytes[..written]);
             }
+            Go::Fail(_) => {}
         }
         finish(&go)
     }
@@ -366,9 +365,7 @@ impl Machine {
 
     pub(super) fn cut(&mut self, id: InodeId) -> io::Result<()> {
         self.begin_atomic()?;
-        if let Content::Mapped { uncut, .. } = &mut self.inode(id)?.seen {
-            uncut.clear();
-        }
+        self.inode(id)?.set_uncut(&[]);
         Ok(())
     }
 
@@ -412,128 +409,6 @@ impl Machine {
         self.next_id
     }
 }
-
-impl Inode {
-    fn empty() -> Self {
-        Self { seen: Content::Bytes(Vec::new()), disk: Vec::new(), disk_is_prefix: true, lost: false }
-    }
-
-    fn len(&self) -> u64 {
-        match &self.seen {
-            Content::Bytes(bytes) => bytes.len() as u64,
-            Content::Mapped { map, uncut } => map.end() + uncut.len() as u64,
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.len() as usize];
-        self.read(&mut bytes, 0);
-        bytes
-    }
-
-    fn read(&self, buf: &mut [u8], at: u64) -> usize {
-        let from = |source: &[u8], at: u64, buf: &mut [u8]| {
-            let rest = source.get(at as usize..).unwrap_or_default();
-            let read = rest.len().min(buf.len());
-            buf[..read].copy_from_slice(&rest[..read]);
-            read
-        };
-        match &self.seen {
-            Content::Bytes(bytes) => from(bytes, at, buf),
-            Content::Mapped { map, uncut } => {
-                let end = map.end();
-                let to = end.min(at + buf.len() as u64).max(at);
-                let mapped = (to.min(end).saturating_sub(at)) as usize;
-                if let Some(slice) = map.slice(at.min(end)..to.min(end)) {
-                    slice.copy_to(0, &mut buf[..mapped]).expect("memory can be read");
-                }
-                mapped + from(uncut, (at + mapped as u64).saturating_sub(end), &mut buf[mapped..])
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let Content::Bytes(seen) = &mut self.seen else {
-            return Err(io::Error::other("written beside its appender"));
-        };
-        let (at, end) = (at as usize, at as usize + bytes.len());
-        self.disk_is_prefix &= at >= self.disk.len();
-        if seen.len() < end {
-            seen.resize(end, 0);
-        }
-        seen[at..end].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn set_len(&mut self, len: u64) -> io::Result<()> {
-        let Content::Bytes(seen) = &mut self.seen else {
-            return Err(io::Error::other("cut beside its appender"));
-        };
-        self.disk_is_prefix &= len >= self.disk.len() as u64;
-        seen.resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn sync(&mut self) {
-        if self.lost {
-            return;
-        }
-        if self.disk_is_prefix {
-            let from = self.disk.len();
-            self.disk.resize(self.len() as usize, 0);
-            let mut grown = std::mem::take(&mut self.disk);
-            self.read(&mut grown[from..], from as u64);
-            self.disk = grown;
-        } else {
-            self.disk = self.bytes();
-            self.disk_is_prefix = true;
-        }
-    }
-
-    fn drop_cache(&mut self) {
-        if self.lost && matches!(self.seen, Content::Bytes(_)) {
-            self.seen = Content::Bytes(self.disk.clone());
-            self.disk_is_prefix = true;
-            self.lost = false;
-        }
-    }
-
-    fn unmap(&mut self) {
-        if matches!(self.seen, Content::Mapped { .. }) {
-            self.seen = Content::Bytes(self.bytes());
-        }
-    }
-
-    /// Decides sector by sector what of the unsynced bytes reached the disk.
-    fn crash(&mut self, random: &mut Random) {
-        let seen = self.bytes();
-        if !self.lost && seen != self.disk {
-            let old_len = self.disk.len() as u64;
-            let new_len = seen.len() as u64;
-            let (shorter, longer) = (old_len.min(new_len), old_len.max(new_len));
-            // Nothing, everything, everything up to some length, or any sectors up to some length.
-            let (len, chance) = match random.up_to(3) {
-                0 => (old_len, 0),
-                1 => (new_len, 100),
-                2 => (shorter + random.up_to(longer - shorter), 100),
-                _ => (shorter + random.up_to(longer - shorter), random.up_to(100)),
-            };
-            self.disk.resize(len as usize, 0);
-            for (number, sector) in self.disk.chunks_mut(SECTOR_SIZE).enumerate() {
-                let at = number * SECTOR_SIZE;
-                let new = seen.get(at..seen.len().min(at + sector.len())).unwrap_or_default();
-                if random.percent(chance) {
-                    sector[..new.len()].copy_from_slice(new);
-                }
-            }
-        }
-        self.lost = false;
-        self.seen = Content::Bytes(self.disk.clone());
-        self.disk_is_prefix = true;
-    }
-}
-
-const SECTOR_SIZE: usize = 512;
 
 fn finish(go: &Go) -> io::Result<()> {
     match go {

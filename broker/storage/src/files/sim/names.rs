@@ -1,6 +1,6 @@
 //! The directory tree of a simulated disk: what processes see, what is on the disk, and the changes in between.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Component, Path};
 
@@ -102,8 +102,9 @@ impl Names {
         }
     }
 
-    /// What is left after the power went: everything synced, and of the rest what chance has it.
-    pub(super) fn crash(&mut self, random: &mut Random) {
+    /// What is left after the power went: everything synced, and of the rest what chance has it. Gives all that has a
+    /// name then.
+    pub(super) fn crash(&mut self, random: &mut Random) -> HashSet<InodeId> {
         let in_order = random.percent(50);
         let first_lost = random.up_to(self.unsynced.len() as u64) as usize;
         for (number, change) in self.unsynced.drain(..).enumerate() {
@@ -112,7 +113,25 @@ impl Names {
                 apply(&mut self.disk, &change);
             }
         }
+        let mut reached = HashSet::from([ROOT]);
+        let mut dirs = vec![ROOT];
+        while let Some(dir) = dirs.pop() {
+            for id in self.disk.get(&dir).into_iter().flat_map(BTreeMap::values) {
+                reached.insert(*id);
+                dirs.push(*id);
+            }
+        }
+        self.disk.retain(|dir, _| reached.contains(dir));
         self.seen = self.disk.clone();
+        reached
+    }
+
+    /// Chance has the kernel write the first so many changes.
+    pub(super) fn write_back(&mut self, random: &mut Random) {
+        let count = random.up_to(self.unsynced.len() as u64) as usize;
+        for change in self.unsynced.drain(..count) {
+            apply(&mut self.disk, &change);
+        }
     }
 
     fn change(
