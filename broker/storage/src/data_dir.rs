@@ -29,7 +29,7 @@ mod recover;
 mod tests;
 mod topics;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,7 +77,8 @@ pub struct DataDir<F: Files> {
 struct DurablePoints<F: Files> {
     slots: SlotsFile<F>,
     numbers: HashMap<PartitionId, u32>,
-    logs: HashMap<PartitionId, Arc<Log<F>>>,
+    /// In an order that a run repeats.
+    logs: BTreeMap<PartitionId, Arc<Log<F>>>,
     /// Of partitions that are offline: what can be read of them.
     below: HashMap<PartitionId, Arc<Log<F>>>,
     deadline: SlotsDeadline,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::files::{FileHandle, Files, OpenMode, parent, tmp_path};
+use crate::files::{FileHandle, Files, OpenMode, is_full, parent, tmp_path};
 use crate::layout::{field, put};
 
 /// Which file this is, and which edition of its payload.
@@ -123,26 +123,42 @@ pub fn replace<F: Files>(files: &F, path: &Path, bytes: &[u8]) -> io::Result<()>
     files.sync_dir(parent(path))
 }
 
-/// Replaces many files at the price of two syncs of the whole file system. Each is old or new after a crash.
+/// Replaces many files at the price of two syncs of the whole file system. Each is old or new after a crash. `false`:
+/// there was no room for all of them.
 ///
 /// `has_syncfs` says whether the file system can be synced as a whole; without that, or for a few files, each is
 /// synced by itself.
+///
+/// # Errors
+/// The disk's. A sync that fails for want of room is one of them: what it was about is lost, and was promised room.
 pub fn replace_many<F: Files>(
     files: &F,
     replacements: &[(PathBuf, Vec<u8>)],
     has_syncfs: bool,
-) -> io::Result<()> {
-    if !has_syncfs || replacements.len() <= 2 {
-        return replacements.iter().try_for_each(|(path, bytes)| replace(files, path, bytes));
-    }
+) -> io::Result<bool> {
+    let mut written = Vec::with_capacity(replacements.len());
     for (path, bytes) in replacements {
-        write_tmp(files, &tmp_path(path), bytes)?;
+        match write_tmp(files, &tmp_path(path), bytes) {
+            Ok(file) => written.push((path, file)),
+            Err(error) if is_full(&error) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let is_whole = written.len() == replacements.len();
+    if !has_syncfs || written.len() <= 2 {
+        for (path, file) in written {
+            file.sync()?;
+            files.rename(&tmp_path(path), path)?;
+            files.sync_dir(parent(path))?;
+        }
+        return Ok(is_whole);
     }
     files.sync_everything()?;
-    for (path, _) in replacements {
+    for (path, _) in written {
         files.rename(&tmp_path(path), path)?;
     }
-    files.sync_everything()
+    files.sync_everything()?;
+    Ok(is_whole)
 }
 
 fn write_tmp<F: Files>(files: &F, tmp: &Path, bytes: &[u8]) -> io::Result<F::File> {

@@ -57,7 +57,7 @@ pub(crate) fn keep_tail<F: Files>(files: &F, file: &F::File, mut note: Note) -> 
     }
 }
 
-/// Moves a file or a directory here as a whole.
+/// Moves a file or a directory here as a whole, with a note if there is room for one.
 pub(crate) fn move_here<F: Files>(files: &F, path: &Path, mut note: Note) -> io::Result<PathBuf> {
     note.bytes = files.entry(path)?.map_or(0, |entry| entry.len);
     let label = label(path);
@@ -68,7 +68,11 @@ pub(crate) fn move_here<F: Files>(files: &F, path: &Path, mut note: Note) -> io:
         }
         to = Path::new(QUARANTINE_NAME).join(format!("{label}.{number}"));
     }
-    write_note(files, &to, &note)?;
+    match write_note(files, &to, &note) {
+        // What is moved needs no room. A start on a full disk goes without the note.
+        Err(error) if !is_full(&error) => return Err(error),
+        _ => {}
+    }
     files.rename(path, &to)?;
     files.sync_dir(Path::new(QUARANTINE_NAME))?;
     files.sync_dir(parent(path))?;

@@ -126,7 +126,9 @@ impl<F: Files> DataDir<F> {
     /// at the tails.
     pub fn close_clean(self, now: Timestamp, at: Instant) -> Result<Closed, FlushError> {
         self.check()?;
-        let logs = self.logs();
+        let mut logs = self.logs();
+        // A deletion that found no room to move its directories has left these.
+        logs.retain(|log| !log.is_retired());
         for log in &logs {
             log.close().map_err(|source| self.failed(self.error(log.dir(), source)))?;
         }

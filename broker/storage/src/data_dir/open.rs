@@ -1,6 +1,6 @@
 //! Opening a data directory, step by step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -58,7 +58,7 @@ impl<F: Files> DataDir<F> {
         let mut durable = DurablePoints {
             slots,
             numbers: HashMap::new(),
-            logs: HashMap::new(),
+            logs: BTreeMap::new(),
             below: HashMap::new(),
             deadline,
         };
@@ -234,12 +234,9 @@ impl<F: Files> Opening<'_, F> {
             let is_changed = !report.was_clean || report.epochs_rebuilt;
             is_changed.then(|| (partition.wanted.dir.join(EPOCHS_NAME), log.epochs.encode()))
         });
-        match replace_many(self.files, &changed.collect::<Vec<_>>(), has_syncfs) {
-            Ok(()) => Ok(false),
-            // The slots, which need no new room, carry the epoch.
-            Err(error) if is_full(&error) => Ok(true),
-            Err(source) => Err(self.io(TOPICS_NAME, source)),
-        }
+        // Where there is no room, the slots, which need none, carry the epoch.
+        let is_written = replace_many(self.files, &changed.collect::<Vec<_>>(), has_syncfs);
+        is_written.map(|is_written| !is_written).map_err(|source| self.io(TOPICS_NAME, source))
     }
 
     /// Writes down where every log is durable, and under which boot.

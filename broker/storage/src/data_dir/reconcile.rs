@@ -2,7 +2,7 @@
 //!
 //! | the metadata log | the directory | then |
 //! |---|---|---|
-//! | wants the partition, and has it not as ready | is missing | it is made |
+//! | wants the partition, and has it not as ready | is missing | it is made; on a full disk the topic stays unready |
 //! | has it as ready | is missing | the partition is offline |
 //! | has deleted the topic | is there | into the trash |
 //! | never knew the uuid | is there | into quarantine, with a note |
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::topics::{make_directories, ready_transaction};
 use super::{TOPICS_NAME, partition_dir};
 use crate::envelope::{ENVELOPE_SIZE_MAX, EnvelopeError};
-use crate::files::{DirEntry, EntryKind, Files, read_file};
+use crate::files::{DirEntry, EntryKind, Files, is_full, read_file};
 use crate::metadata::{CommitError, Key, MetadataLog, Operation, Range, Topic, TopicPhase, Transaction};
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::quarantine::{Note, move_here};
@@ -88,7 +88,9 @@ impl Directories {
             let path = Path::new(TOPICS_NAME).join(&entry.name);
             sorting.sort(&path, &entry).map_err(at(&path))?;
         }
-        if sorting.is_trashed {
+        // What is about to be written down as done may have been done by a run that died before it was synced.
+        let is_unsettled = topics.iter().any(|(_, topic)| is_unsettled(topic));
+        if sorting.is_trashed || is_unsettled {
             files.sync_dir(Path::new(TRASH_NAME)).map_err(at(Path::new(TRASH_NAME)))?;
             files.sync_dir(Path::new(TOPICS_NAME)).map_err(at(Path::new(TOPICS_NAME)))?;
         }
@@ -107,10 +109,18 @@ impl Directories {
             };
             found.push(Found { wanted, slot });
         }
-        found.extend(make_missing(files, slots, missing, now)?);
+        match make_missing(files, slots, missing, now) {
+            Ok(made) => found.extend(made),
+            // Their topics are not ready, then, as before.
+            Err((_, error)) if is_full(&error) => {}
+            Err(error) => return Err(error),
+        }
         found.sort_by(|a, b| a.wanted.dir.cmp(&b.wanted.dir));
-        settle(metadata, &topics, &deleted, now)
+        let unready = settle(metadata, &topics, &deleted, &found, now)
             .map_err(|error| (PathBuf::new(), io::Error::other(error)))?;
+        found.retain(|Found { wanted: Wanted { id, topic, .. }, .. }| {
+            id.partition < topic.partitions_ready || !unready.contains(&id.topic)
+        });
         Ok(Self { found, quarantined })
     }
 }
@@ -223,24 +233,41 @@ fn make_missing<F: Files>(
         .collect())
 }
 
-/// Writes down what is done: directories that are made, deleted topics of which nothing is left.
+/// Whether the metadata log does not have a topic as it is to be in the end.
+fn is_unsettled(topic: &Topic) -> bool {
+    topic.phase == TopicPhase::Deleted || topic.partitions_ready < topic.partitions
+}
+
+/// Writes down what is done: directories that are made, deleted topics of which nothing is left. Gives the topics that
+/// are not ready all the same, because there is no room for what they lack: the next start sees to them.
 fn settle<F: Files>(
     metadata: &mut MetadataLog<F>,
     topics: &[(Uuid, Topic)],
     deleted: &BTreeSet<Uuid>,
+    found: &[Found],
     now: Timestamp,
-) -> Result<(), CommitError> {
+) -> Result<BTreeSet<Uuid>, CommitError> {
     let mut transaction = Transaction::default();
-    for (uuid, topic) in topics {
+    let (mut ready, mut unready) = (BTreeSet::new(), BTreeSet::new());
+    for (uuid, topic) in topics.iter().filter(|(_, topic)| is_unsettled(topic)) {
         if deleted.contains(uuid) {
             transaction.operations.push(Operation::Delete(Key::Topic(*uuid)));
-        } else if topic.partitions_ready < topic.partitions {
+        } else if found.iter().filter(|found| found.wanted.id.topic == *uuid).count() as u32
+            == topic.partitions
+        {
+            ready.insert(*uuid);
             transaction.operations.extend(ready_transaction(*uuid, topic).operations);
+        } else {
+            unready.insert(*uuid);
         }
     }
     if !transaction.operations.is_empty() {
-        metadata.commit(transaction, now)?;
+        match metadata.commit(transaction, now) {
+            Ok(_) => {}
+            Err(CommitError::Full { .. }) => unready.append(&mut ready),
+            Err(error) => return Err(error),
+        }
     }
     debug_assert!(metadata.state().range(&Range::All, metadata.state().revision()).is_ok());
-    Ok(())
+    Ok(unready)
 }

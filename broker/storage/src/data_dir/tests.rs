@@ -1,6 +1,7 @@
 //! Claims about a data directory as a whole: opening, topics, the flush round, crashes anywhere in them.
 
 mod growth;
+mod remains;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -15,8 +15,11 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::{DataDir, TOPICS_NAME, partition_dir};
+use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::epochs::{EPOCHS_NAME, Epochs};
-use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_exhausted, is_full, parent, tmp_path};
+use crate::files::{
+    EntryKind, FileHandle, Files, OpenMode, is_exhausted, is_full, parent, read_file, tmp_path,
+};
 use crate::log::{Log, LogOptions};
 use crate::metadata::{
     CommitError, Compacted, Compare, Event, Key, Operation, Revision, State, Topic, TopicPhase, Transaction,
@@ -108,7 +111,7 @@ impl<F: Files> DataDir<F> {
         topics
     }
 
-    /// The logs that are open.
+    /// The logs that are open, by partition.
     pub fn logs(&self) -> Vec<Arc<Log<F>>> {
         self.durable().logs.values().cloned().collect()
     }
@@ -223,7 +226,8 @@ impl<F: Files> DataDir<F> {
                 metas.push((partition_dir(&topic.name, partition), PartitionMeta { id, slot, created: now }));
             }
         }
-        make_directories(&*self.files, &metas).map_err(|source| self.topic_error(TOPICS_NAME, source))?;
+        let made = self.clear_remains(&metas).and_then(|()| make_directories(&*self.files, &metas));
+        made.map_err(|source| self.topic_error(TOPICS_NAME, source))?;
         self.commit(ready_transaction(uuid, &topic), now).map_err(|error| self.metadata_error(error))?;
         let mut logs = Vec::new();
         for (dir, meta) in metas {
@@ -243,6 +247,23 @@ impl<F: Files> DataDir<F> {
             logs.push(log);
         }
         Ok(logs)
+    }
+
+    /// Moves into the trash what stands where directories are to be made, and is not theirs: a deletion of a topic of
+    /// this name found no room to move it.
+    fn clear_remains(&self, metas: &[(PathBuf, PartitionMeta)]) -> io::Result<()> {
+        let mut is_trashed = false;
+        for (dir, meta) in metas {
+            if self.files.entry(dir)?.is_some() && !is_of(&*self.files, dir, meta.id)? {
+                self.trash.take(&*self.files, dir)?;
+                is_trashed = true;
+            }
+        }
+        if is_trashed {
+            self.files.sync_dir(Path::new(TRASH_NAME))?;
+            self.files.sync_dir(Path::new(TOPICS_NAME))?;
+        }
+        Ok(())
     }
 
     /// Moves what a deleted topic has left into the trash. Its logs take no appends any more.
@@ -317,12 +338,25 @@ pub(super) fn ready_transaction(uuid: Uuid, topic: &Topic) -> Transaction {
     }
 }
 
+/// Whether a directory says that it is that of partition `id`.
+fn is_of<F: Files>(files: &F, dir: &Path, id: PartitionId) -> io::Result<bool> {
+    let bytes = read_file(files, &dir.join(PARTITION_META_NAME), ENVELOPE_SIZE_MAX)?;
+    Ok(bytes.and_then(|bytes| PartitionMeta::decode(&bytes).ok()).is_some_and(|meta| meta.id == id))
+}
+
 /// Makes partition directories; when this returns they are on stable storage. Ones that are there already are left.
+///
+/// # Errors
+/// The disk's, or that of whoever left another partition's directory there.
 pub(crate) fn make_directories<F: Files>(files: &F, metas: &[(PathBuf, PartitionMeta)]) -> io::Result<()> {
     let mut made = BTreeMap::new();
     for (dir, meta) in metas {
         if files.entry(dir)?.is_some() {
-            continue;
+            if is_of(files, dir, meta.id)? {
+                continue;
+            }
+            let what = format!("{} is another partition's", dir.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
         }
         let tmp = tmp_path(dir);
         if files.entry(&tmp)?.is_some() {
@@ -340,8 +374,9 @@ pub(crate) fn make_directories<F: Files>(files: &F, metas: &[(PathBuf, Partition
     for (tmp, dir) in &made {
         files.rename(tmp, dir)?;
     }
-    match made.values().next() {
-        Some(dir) => files.sync_dir(parent(dir)),
+    // Those that were there may have been renamed without it.
+    match metas.first() {
+        Some((dir, _)) => files.sync_dir(parent(dir)),
         None => Ok(()),
     }
 }

@@ -79,7 +79,7 @@ impl<F: Files> MetadataLog<F> {
         files.sync_dir(parent(path))
     }
 
-    /// Opens the log and reads all of it. A torn last transaction is cut off, after a copy was kept.
+    /// Opens the log and reads all of it, from the disk. A torn last transaction is cut off, after a copy was kept.
     pub(crate) fn open(
         files: Arc<F>,
         build: String,
@@ -93,6 +93,10 @@ impl<F: Files> MetadataLog<F> {
             }
             Err(error) => return Err(error.into()),
         };
+        // What the last run wrote and never synced may be in the cache alone: whoever acts on it shall not find it gone
+        // after the next power cut. And what a failed sync lost is seen only once the cache is dropped.
+        file.sync()?;
+        file.drop_cache()?;
         let Replayed { state, next_offset, len, torn } = replay(&file).map_err(|error| match error {
             ReplayError::Damage(damage) => MetadataOpenError::Damage(damage),
             ReplayError::Io(error) => MetadataOpenError::Io(error),

@@ -79,6 +79,13 @@ impl IndexPlan {
             offsets: Planned::new(offsets.as_ref()),
             times: Planned::new(times.as_ref()),
         };
+        if let (Some(offsets), Some(times)) = (&offsets, &times)
+            && offsets.interval == times.interval
+        {
+            // Whatever is asked for today: files that are as they were made are left alone.
+            plan.interval = offsets.interval;
+            plan.indexer = Indexer::new(base, offsets.interval);
+        }
         if let (Some(offsets), Some(times)) = (offsets, times)
             && let Some((offset, time)) = trusted(uid, &offsets, &times, upto, trust)
             && let Some(resumes_with) = base.checked_add(i64::from(offset.0.rel_offset))
@@ -139,7 +146,7 @@ impl IndexPlan {
     /// A full disk leaves them shorter than they should be, but right: the log goes on with fewer entries.
     pub(super) fn write<F: Files>(&mut self, files: &F, dir: &Path) -> io::Result<bool> {
         match self.try_write(files, dir) {
-            Err(error) if is_full(&error) && self.offsets.keep > 0 => {
+            Err(error) if is_full(&error) && self.offsets.is_found && self.times.is_found => {
                 self.offsets.new.clear();
                 self.times.new.clear();
                 self.indexer.went_without(self.offsets.keep, self.times.keep, self.kept_time);
@@ -243,13 +250,19 @@ impl<E> Planned<E> {
         }
         let file = files.open(path, OpenMode::Create)?;
         let takes_back = file.len()? > at;
-        if self.keep > 0 {
+        if takes_back {
             file.set_len(at)?;
-        } else {
-            file.set_len(0)?;
-            file.write_at(&header, 0)?;
         }
-        file.write_at(&entries, at)?;
+        // In the place of another header it needs no room.
+        let header = if self.keep == 0 { &header[..] } else { &[] };
+        let written = file.write_at(header, 0).and_then(|()| file.write_at(&entries, at));
+        if let Err(error) = written {
+            if is_full(&error) && !self.is_found {
+                // Nothing is as good as a part of a header.
+                files.remove_file(path)?;
+            }
+            return Err(error);
+        }
         // Entries about batches that were lost look like those about the batches that will have their offsets. They
         // must not come back with the next crash.
         if takes_back {

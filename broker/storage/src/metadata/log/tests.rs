@@ -335,3 +335,37 @@ fn a_transaction_of_zeros_at_the_end_is_a_torn_one() {
     let (_, torn) = try_open(&files).unwrap();
     assert_eq!(torn.map(|torn| torn.fault), Some(verdict::Fault::UnusableHeader { zero_chunk: true }));
 }
+
+#[test]
+fn a_transaction_that_a_start_has_seen_survives_the_power_cut_after_it() {
+    for seed in 0..20 {
+        let files = fresh();
+        let mut log = open(&files);
+        // It is written, and the process dies over the sync.
+        files.cut_power_at(files.operations() + 1);
+        log.commit(create(1), NOW).unwrap_err();
+        files.kill();
+        let seen = present(&open(&files));
+        assert!(!seen.is_empty());
+        files.crash(seed);
+        assert_eq!(present(&open(&files)), seen, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_a_failed_sync_lost_is_not_built_upon_by_the_next_run() {
+    let files = fresh();
+    let mut log = open(&files);
+    log.commit(create(1), NOW).unwrap();
+    // Larger than the pages that the next transaction would bring to the disk with its own.
+    let settings = vec![("k".to_owned(), "y".repeat(9000))];
+    let large = Operation::Put(Key::Broker(None), Value::Broker(settings));
+    files.fail_at(files.operations() + 1, Fault::SyncLies);
+    log.commit(Transaction { compares: Vec::new(), operations: vec![large] }, NOW).unwrap_err();
+    files.kill();
+    let mut log = open(&files);
+    log.commit(create(2), NOW).unwrap();
+    let told = present(&log);
+    files.crash(1);
+    assert_eq!(present(&open(&files)), told);
+}

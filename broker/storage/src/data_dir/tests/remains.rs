@@ -1,0 +1,158 @@
+//! Claims about what a run leaves that died, or that found no room, in the middle of something: the next run may act on
+//! nothing that the next power cut can take back.
+
+use super::*;
+
+fn append<F: Files>(dir: &DataDir<F>, logs: &[Arc<Log<F>>]) {
+    for log in logs {
+        log.writer().append(&mut [batch(600)], Mode::MayBlock, NOW).unwrap();
+    }
+    dir.flush(logs, NOW, Instant::now()).unwrap();
+}
+
+fn logs<F: Files>(report: &OpenReport<F>) -> Vec<Arc<Log<F>>> {
+    let online = report.partitions.iter().filter_map(|partition| partition.state.as_ref().ok());
+    online.map(|(log, _)| Arc::clone(log)).collect()
+}
+
+/// Partitions with where they end, none of them offline, and nothing in quarantine.
+fn ends<F: Files>(report: &OpenReport<F>) -> Vec<(String, Offset)> {
+    assert!(report.quarantined.is_empty(), "{:?}", report.quarantined);
+    let end = |partition: &OpenedPartition<F>| {
+        let (log, _) = partition.state.as_ref().unwrap();
+        (format!("{}-{}", partition.topic, partition.id.partition), log.log_end())
+    };
+    report.partitions.iter().map(end).collect()
+}
+
+#[test]
+fn what_a_start_finds_done_by_a_killed_run_survives_the_power_cut_after_it() {
+    for operation in 0.. {
+        let mut is_done = false;
+        for seed in 0..6 {
+            let files = Arc::new(SimFiles::new());
+            let (dir, _) = open(&files);
+            create(&dir, 1).unwrap();
+            files.cut_power_at(files.operations() + operation);
+            let made = create(&dir, 2).and_then(|()| dir.delete_topic("t1", NOW));
+            is_done = made.is_ok();
+            files.kill();
+            let (dir, report) = open(&files);
+            append(&dir, &logs(&report));
+            let told: Vec<_> = ends(&report).into_iter().map(|(name, _)| (name, Offset::new(1))).collect();
+            files.crash(seed);
+            assert_eq!(ends(&open(&files).1), told, "operation {operation}, seed {seed}");
+        }
+        if is_done {
+            assert!(operation > 20, "{operation}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_topic_takes_nothing_over_from_a_deleted_one_whose_directories_found_no_room_in_the_trash() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    append(&dir, &dir.create_topic(topic(1), &LogOptions::default(), NOW).unwrap());
+    // Behind the transaction: the first rename.
+    files.fail_at(files.operations() + 2, Fault::Full);
+    assert!(matches!(dir.delete_topic("t1", NOW), Err(TopicError::Full { .. })));
+    let again = NewTopic { uuid: Uuid::from_u128(999), ..topic(1) };
+    let logs = dir.create_topic(again, &LogOptions::default(), NOW).unwrap();
+    append(&dir, &logs);
+    append(&dir, &logs);
+    for seed in 0..20 {
+        files.crash(seed);
+        let (_, report) = open(&files);
+        assert_eq!(ends(&report), [("t1-0".to_owned(), Offset::new(2)), ("t1-1".to_owned(), Offset::new(2))]);
+    }
+}
+
+#[test]
+fn a_stop_is_clean_after_a_deletion_that_found_no_room() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    // The second rename: one directory is where it belongs, and one is not.
+    files.fail_at(files.operations() + 3, Fault::Full);
+    assert!(matches!(dir.delete_topic("t1", NOW), Err(TopicError::Full { .. })));
+    assert!(matches!(dir.close_clean(NOW, Instant::now()).unwrap(), Closed::Clean));
+    assert!(open(&files).1.was_clean);
+}
+
+#[test]
+fn a_sync_that_fails_for_want_of_room_at_a_start_is_not_taken_for_done() {
+    for operation in 0.. {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        create(&dir, 1).unwrap();
+        create(&dir, 2).unwrap();
+        append(&dir, &dir.logs());
+        for log in dir.logs() {
+            log.writer().append(&mut [batch(600)], Mode::MayBlock, NOW).unwrap();
+        }
+        files.kill();
+        files.fail_at(files.operations() + operation, Fault::Full);
+        let begun = files.operations() + operation;
+        let opened = try_open(&files);
+        let is_over = files.operations() <= begun;
+        let Ok((_, report)) = opened else { continue };
+        let told = ends(&report);
+        files.crash(operation);
+        assert_eq!(ends(&open(&files).1), told, "operation {operation}");
+        if is_over {
+            assert!(operation > 10, "{operation}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_a_half_made_topic_to_a_later_start_and_serves_the_others() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    // The transaction is there, the directories are not.
+    files.cut_power_at(files.operations() + 2);
+    create(&dir, 2).unwrap_err();
+    files.kill();
+    files.set_full(true);
+    let (dir, report) = open(&files);
+    assert_eq!(online(&report), set(&["t1-0", "t1-1"]));
+    assert_eq!(dir.topics().iter().map(|(_, topic)| topic.partitions_ready).sum::<u32>(), 2);
+    files.kill();
+    files.set_full(false);
+    assert_eq!(online(&open(&files).1), set(&["t1-0", "t1-1", "t2-0", "t2-1"]));
+}
+
+#[test]
+fn a_torn_tail_with_segments_behind_it_is_cut_off_on_a_full_disk_too() {
+    let small = LogOptions { segment_bytes: 1024, ..LogOptions::default() };
+    let mut moved = 0;
+    for seed in 0..400 {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        let logs = dir.create_topic(NewTopic { partitions: 1, ..topic(1) }, &small, NOW).unwrap();
+        append(&dir, &logs);
+        for log in &logs {
+            for _ in 0..4 {
+                log.writer().append(&mut [batch(600)], Mode::MayBlock, NOW).unwrap();
+            }
+        }
+        files.crash(seed);
+        files.set_full(true);
+        match try_open(&files) {
+            Ok((_, report)) => {
+                let cuts = report.partitions.iter().filter_map(|partition| partition.state.as_ref().ok());
+                moved += cuts
+                    .filter_map(|(_, report)| report.cut.as_ref())
+                    .map(|cut| cut.segments_moved.len())
+                    .sum::<usize>();
+            }
+            // Where the names of the indexes were lost there has to be room for new ones.
+            Err(error) => assert!(error.to_string().contains("index: "), "{error}"),
+        }
+    }
+    assert!(moved > 0, "no segment lay behind a torn one");
+}
