@@ -1,0 +1,308 @@
+//! What has to hold: after every recovery, and while the broker lives.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use folio_record::{LeaderEpoch, Offset, ProducerId, Timestamp, UnverifiedBatch};
+use folio_storage::metadata::{Key, METADATA_LOG_NAME};
+use folio_storage::partition::PartitionId;
+use folio_storage::recovery::Damage;
+use folio_storage::slots::{SLOT_SIZE, SLOTS_NAME, Slot, SlotCopy};
+use folio_storage::verdict::Reason;
+use folio_storage::verify::{Event, Severity, VerifyError, VerifyOptions, verify};
+use folio_storage::{Cursor, DataDir, Log, Mode, OpenReport, Read, Touch, Visibility};
+use uuid::Uuid;
+
+use crate::model::Partition;
+use crate::seam::Seam;
+use crate::world::{Outcome, Topic, World, ensure};
+
+impl World {
+    /// Whether a partition is offline for holes that only a power cut explains, and a failed sync has made some: with
+    /// the cache gone they show, and the operator has to decide, or to reboot.
+    pub(crate) fn waits_for_reboot(&self, report: &OpenReport<Seam>) -> bool {
+        let is_hole =
+            |damage: &Damage| matches!(damage, Damage::Log { reason: Reason::HoleWithoutPowerLoss, .. });
+        self.life.has_lied
+            && report.partitions.iter().any(|partition| partition.state.as_ref().is_err_and(is_hole))
+    }
+
+    /// The directory is open again: everything that was promised is there, and what is there was written.
+    pub(crate) fn opened(&mut self, report: OpenReport<Seam>, is_first_try: bool) -> Outcome {
+        self.stats.recoveries += 1;
+        let is_clean = report.was_clean;
+        let has_to = self.life.stopped_cleanly && is_first_try;
+        ensure!(is_clean || !has_to, "a clean stop is taken for a crash");
+        ensure!(!is_clean || self.life.tried_to_stop, "a crash is taken for a clean stop");
+        ensure!(report.quarantined.is_empty(), "{:?} went to quarantine", report.quarantined);
+        self.check_settings()?;
+        let mut found = report.partitions;
+        let mut topics = std::mem::take(&mut self.topics);
+        // What nobody was told about may be there or not, or still be waiting for room.
+        let known: BTreeMap<Uuid, u32> = self.dir.iter().flat_map(DataDir::topics).map(wanted).collect();
+        topics.retain(|topic| !topic.is_unsure || known.contains_key(&topic.uuid));
+        for topic in &mut topics {
+            if topic.is_unsure && !found.iter().any(|found| found.id.topic == topic.uuid) {
+                continue;
+            }
+            let there = found.iter().filter(|found| found.id.topic == topic.uuid).count();
+            let due = topic.partitions.len();
+            let is_due = there == due || Some(there) == topic.attempted_partitions;
+            ensure!(is_due, "{} has {there} partitions and not {due}", topic.name);
+            topic.partitions.resize_with(there, Partition::new);
+            let wanted = known.get(&topic.uuid).map_or(0, |count| *count as usize);
+            (topic.is_unsure, topic.attempted_partitions) = (false, (wanted > there).then_some(wanted));
+            for (number, partition) in (0..).zip(&mut topic.partitions) {
+                let id = PartitionId { topic: topic.uuid, partition: number };
+                let place = found.iter().position(|found| found.id == id);
+                let place = place.ok_or_else(|| format!("{}-{number} is missing", topic.name))?;
+                let (log, report) =
+                    found.swap_remove(place).state.map_err(|damage| format!("offline: {damage}"))?;
+                self.stats.tails_cut += u64::from(report.cut.is_some());
+                let what = format!("{}-{number}", topic.name);
+                self.recovered(partition, &log, topic.options.visibility, is_clean)
+                    .map_err(|error| format!("{what}: {error}"))?;
+                partition.log = Some(log);
+            }
+        }
+        self.topics = topics;
+        if let Some(found) = found.first() {
+            return Err(format!("{}-{} was never made, or is deleted", found.topic, found.id.partition));
+        }
+        self.life.lost_power = false;
+        self.life.has_lied = false;
+        (self.life.stopped_cleanly, self.life.tried_to_stop) = (false, false);
+        Ok(())
+    }
+
+    /// One log after recovery.
+    fn recovered(
+        &mut self,
+        partition: &mut Partition,
+        log: &Arc<Log<Seam>>,
+        visibility: Visibility,
+        is_clean: bool,
+    ) -> Outcome {
+        let (start, end) = (log.log_start().get(), log.log_end().get());
+        // A process that dies takes nothing with it, unless a failed sync has made the cache a liar.
+        let is_whole = !self.life.lost_power && !self.life.has_lied;
+        let least = if is_whole { partition.end() } else { partition.promised.max(partition.seen) };
+        ensure!(end >= least, "it ends at {end}, and {least} was promised");
+        let is_boundary = end == 0 || partition.all().any(|batch| batch.next == end);
+        ensure!(is_boundary, "it ends at {end}, where no batch ends");
+        let is_start = start == partition.start || Some(start) == partition.attempted_start;
+        ensure!(is_start, "it begins at {start} and not at {}", partition.start);
+        let epoch = log.leader_epoch().get();
+        let rises = if is_clean { epoch == partition.epoch } else { epoch > partition.epoch };
+        let may_rise = self.life.tried_to_stop && epoch >= partition.epoch;
+        let is_new = partition.epoch < 0;
+        ensure!(
+            rises || is_new || may_rise && !is_clean,
+            "epoch {epoch} after {}, clean: {is_clean}",
+            partition.epoch
+        );
+        ensure!(log.durable().get() == end && log.high_watermark().get() == end, "not all of it is visible");
+
+        self.stats.promised +=
+            partition.all().filter(|batch| batch.next <= partition.promised).count() as u64;
+        partition.start = start;
+        partition.attempted_start = None;
+        partition.settle(end, visibility);
+        partition.epoch = epoch;
+        self.check_log(partition, log)?;
+        self.check_producers(partition, log)
+    }
+
+    /// What consumers see is what was appended, from wherever they look.
+    fn check_log(&mut self, partition: &Partition, log: &Log<Seam>) -> Outcome {
+        let (start, end) = (log.log_start().get(), log.high_watermark().get());
+        let mut read = Vec::new();
+        let (mut offset, mut cursor) = (start, Cursor::default());
+        while offset < end {
+            let max_bytes = 100 << self.random.up_to(6);
+            let (bytes, next) = fetch(log, offset, max_bytes, &mut cursor)?;
+            ensure!(next > offset, "a read at {offset} leads to {next}");
+            read.extend_from_slice(&bytes);
+            offset = next;
+        }
+        let due = partition.bytes(start, end);
+        ensure!(read == due, "{}", difference(&read, &due));
+        for batch in partition.batches.iter().filter(|batch| batch.next > start && batch.next <= end) {
+            let epoch = log.epochs().of(Offset::new(batch.base)).map(LeaderEpoch::get);
+            ensure!(epoch == Some(batch.epoch), "epoch {epoch:?} at {}, not {}", batch.base, batch.epoch);
+        }
+        for _ in 0..2 {
+            let offset = start + self.random.up_to((end - start).max(1) as u64 - 1) as i64;
+            if offset < end {
+                let (bytes, _) = fetch(log, offset, 1, &mut Cursor::default())?;
+                let (batch, _) = UnverifiedBatch::split_first(&bytes).map_err(|error| error.to_string())?;
+                let header = *batch.verify().map_err(|error| error.to_string())?.header();
+                let (base, next) = (header.base_offset.get(), header.next_offset().get());
+                ensure!((base..next).contains(&offset), "{offset} leads to {base}..{next}");
+            }
+            let time = self.clock - self.random.up_to(20_000) as i64;
+            let hit = log.offset_for_time(Timestamp::new(time)).map_err(|error| error.to_string())?;
+            let hit = hit.map(|hit| (hit.offset.get(), hit.timestamp.get()));
+            let due = partition.first_at(time, start, end);
+            ensure!(hit == due, "time {time} leads to {hit:?} and not to {due:?}");
+        }
+        Ok(())
+    }
+
+    /// Every producer goes on where it was, and what it sends again is recognised.
+    fn check_producers(&mut self, partition: &Partition, log: &Log<Seam>) -> Outcome {
+        let known = log.producers();
+        for id in partition.producers() {
+            let found = known.iter().find(|known| known.id == ProducerId::new(id));
+            let (epoch, next) = partition.next_of(id);
+            let window = partition.window(id);
+            match found {
+                Some(found) => {
+                    let found = (found.epoch, found.last_sequence + 1);
+                    ensure!(found == (epoch, next), "producer {id} at {found:?}, not at {epoch}, {next}");
+                }
+                None => ensure!(window.is_empty(), "producer {id} is forgotten"),
+            }
+            for batch in window {
+                let mut buffers = [batch.again()];
+                let appended = log.writer().append(&mut buffers, Mode::MayBlock, self.now());
+                let appended = appended.map_err(|error| error.to_string())?;
+                let Some(Ok(range)) = appended.outcomes.first() else {
+                    return Err(format!("a copy of {} is refused: {appended:?}", batch.base));
+                };
+                let is_same = range.is_duplicate && range.base_offset.get() == batch.base;
+                ensure!(is_same, "a copy of {} is taken for {range:?}", batch.base);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_settings(&mut self) -> Outcome {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        for (node, setting) in &mut self.settings {
+            let value = dir.with_metadata(|state| state.get(&Key::Broker(Some(*node))));
+            let value = value.map(|entry| entry.value);
+            let is_due = value == setting.promised || value == setting.attempted;
+            ensure!(is_due, "the setting of node {node} is lost");
+            (setting.promised, setting.attempted) = (value, None);
+        }
+        Ok(())
+    }
+
+    /// While the broker lives.
+    pub(crate) fn check_live(&mut self) -> Outcome {
+        for (topic, place, log) in self.online() {
+            let (durable, visible) = (log.durable().get(), log.high_watermark().get());
+            let is_flushed = self.visibility(topic) == Visibility::Flushed;
+            let partition = &mut self.topics[topic].partitions[place];
+            let (start, end) = (log.log_start().get(), log.log_end().get());
+            ensure!(end == partition.end(), "it ends at {end} and not at {}", partition.end());
+            ensure!(start <= durable && durable <= end, "{start}, {durable}, {end} are out of order");
+            let least = if is_flushed { 0 } else { end };
+            let most = if is_flushed { durable } else { end };
+            ensure!((least..=most).contains(&visible), "{visible} is visible, {durable} durable");
+            if is_flushed {
+                partition.seen = partition.seen.max(visible);
+            }
+        }
+        let online = self.online();
+        if !online.is_empty() && self.random.percent(5) {
+            let (topic, place, log) = &online[self.random.up_to(online.len() as u64 - 1) as usize];
+            let partition = std::mem::replace(&mut self.topics[*topic].partitions[*place], Partition::new());
+            let checked = self.check_log(&partition, log);
+            self.topics[*topic].partitions[*place] = partition;
+            return checked;
+        }
+        Ok(())
+    }
+
+    /// After a failed write nothing is acknowledged any more.
+    pub(crate) fn check_failed(&mut self) -> Outcome {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let logs: Vec<_> = self.online().into_iter().map(|(.., log)| log).collect();
+        let before: Vec<_> = logs.iter().map(|log| log.durable()).collect();
+        ensure!(dir.flush(&logs, self.now(), self.instant()).is_err(), "flushed after a failure");
+        let after: Vec<_> = logs.iter().map(|log| log.durable()).collect();
+        ensure!(before == after, "durable after a failure");
+        Ok(())
+    }
+
+    /// Nobody has the directory: `verify` finds what a crash explains, and after a clean stop nothing; and the slots
+    /// are true.
+    pub(crate) fn look_for_damage(&mut self, was_stopped: bool) -> Outcome {
+        let machine = &self.seam.machine;
+        let mut worst = Vec::new();
+        let least = if was_stopped { Severity::Interrupted } else { Severity::Damage };
+        let looked = verify(machine, &VerifyOptions::default(), &mut |event| {
+            if let Event::Found(finding) = event
+                && finding.severity >= least
+            {
+                worst.push(finding.to_string());
+            }
+        });
+        match looked {
+            Err(VerifyError::NotOurs { .. }) => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+            Ok(_) => {}
+        }
+        let files = machine.snapshot();
+        if !files.contains_key(Path::new("node.meta")) || !files.contains_key(Path::new(METADATA_LOG_NAME)) {
+            return Ok(());
+        }
+        // A failed sync leaves holes behind a cache that shows none.
+        ensure!(worst.is_empty() || self.life.has_lied, "damage: {worst:#?}");
+        let Some(slots) = files.get(Path::new(SLOTS_NAME)) else { return Ok(()) };
+        let copies =
+            slots.chunks_exact(SLOT_SIZE).filter_map(|copy| match SlotCopy::decode(copy.try_into().ok()?) {
+                SlotCopy::Valid(slot) => Some(slot),
+                _ => None,
+            });
+        for slot in copies {
+            self.check_slot(&slot)?;
+        }
+        Ok(())
+    }
+
+    /// Whatever copy of a slot can be read tells of bytes that were on the disk.
+    fn check_slot(&self, slot: &Slot) -> Outcome {
+        let is_of = |topic: &&Topic| topic.uuid == slot.partition.topic && !topic.is_unsure;
+        let Some(topic) = self.topics.iter().find(is_of) else { return Ok(()) };
+        let Some(partition) = topic.partitions.get(slot.partition.partition as usize) else { return Ok(()) };
+        let (base, next) = (slot.durable_segment_base.get(), slot.durable_next_offset.get());
+        let within = partition.all().filter(|batch| batch.base >= base && batch.next <= next);
+        let size: usize = within.map(|batch| batch.bytes.len()).sum();
+        ensure!(
+            size as u64 == slot.durable_pos,
+            "a slot of {}-{} has offset {next} at {} of segment {base}, and it is at {size}",
+            topic.name,
+            slot.partition.partition,
+            slot.durable_pos
+        );
+        ensure!(slot.log_start <= slot.durable_next_offset, "a slot begins behind its end");
+        Ok(())
+    }
+}
+
+/// How many partitions a topic is to have.
+fn wanted((uuid, topic): (Uuid, folio_storage::metadata::Topic)) -> (Uuid, u32) {
+    (uuid, topic.partitions)
+}
+
+fn fetch(log: &Log<Seam>, offset: i64, max_bytes: usize, cursor: &mut Cursor) -> Outcome<(Vec<u8>, i64)> {
+    match log.read(Offset::new(offset), max_bytes, cursor, Touch::Any) {
+        Ok(Read::Ready(fetched)) => {
+            let slice = fetched.slice.ok_or_else(|| format!("nothing at {offset}"))?;
+            let mut bytes = vec![0; slice.len()];
+            slice.copy_to(0, &mut bytes).map_err(|_| "a page cannot be read".to_owned())?;
+            Ok((bytes, fetched.next_offset.get()))
+        }
+        Ok(Read::Cold) => Err("cold, although it may wait".to_owned()),
+        Err(error) => Err(format!("a read at {offset}: {error}")),
+    }
+}
+
+fn difference(read: &[u8], due: &[u8]) -> String {
+    let at = read.iter().zip(due).position(|(read, due)| read != due);
+    format!("{} bytes were read where {} are due; they differ from {at:?} on", read.len(), due.len())
+}

@@ -1,0 +1,70 @@
+//! Negative controls: the same runs over an engine from which one protection is taken away. What it protects against has
+//! to be found, or the checks prove nothing.
+
+use crate::runs::run;
+use crate::seam::Weakness;
+
+/// Runs seeds without a protection until something is found that bears one of the `marks` of the loss.
+fn is_found(weakness: Weakness, marks: &[&str]) {
+    let mut others = Vec::new();
+    for seed in 0..SEEDS {
+        match run(seed, weakness, false) {
+            Err(found) if marks.iter().any(|mark| found.what.contains(mark)) => return,
+            Err(found) => others.push(found.what),
+            Ok(_) => {}
+        }
+    }
+    panic!("{weakness:?} is not found; but {others:#?}");
+}
+
+const SEEDS: u64 = 400;
+
+#[test]
+fn an_acknowledgement_before_the_flush_is_found() {
+    is_found(Weakness::AcknowledgesEarly, &["was promised"]);
+}
+
+#[test]
+fn segments_whose_names_are_not_synced_are_found() {
+    is_found(Weakness::ForgetsNames, &["offline", "was promised", "damage"]);
+}
+
+#[test]
+fn a_durable_point_that_is_written_before_the_flush_is_found() {
+    is_found(Weakness::SlotsFirst, &["offline", "was promised", "damage"]);
+}
+
+#[test]
+fn a_torn_tail_that_is_not_cut_off_is_found() {
+    is_found(Weakness::LeavesTornTails, &["have to be cut off first", "it ends at", "damage"]);
+}
+
+#[test]
+fn a_failed_sync_that_is_tried_again_is_found() {
+    is_found(Weakness::RetriesSyncs, &["was promised", "offline", "is lost", "damage"]);
+}
+
+#[test]
+fn a_log_start_that_is_not_durable_before_files_go_is_found() {
+    is_found(Weakness::ForgetsLogStarts, &["offline", "it begins at", "damage"]);
+}
+
+#[test]
+fn a_start_that_reads_from_the_cache_what_a_failed_sync_has_lost_is_found() {
+    is_found(Weakness::TrustsTheCache, &["was promised", "offline", "is lost", "damage", "cannot be opened"]);
+}
+
+#[test]
+fn a_file_that_is_not_synced_before_it_takes_the_place_of_another_is_found() {
+    is_found(Weakness::RenamesFirst, &["offline", "cannot be opened", "damage"]);
+}
+
+#[test]
+fn a_metadata_transaction_that_is_not_synced_is_found() {
+    is_found(Weakness::ForgetsTransactions, &["is lost", "is missing", "has 0 partitions", "damage"]);
+}
+
+#[test]
+fn a_clean_marker_that_comes_back_is_found() {
+    is_found(Weakness::KeepsTheMarker, &["taken for a clean stop", "epoch"]);
+}

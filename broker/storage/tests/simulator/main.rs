@@ -1,0 +1,24 @@
+//! The storage engine on a simulated machine whose seed decides everything: what a broker does, when and how it dies,
+//! what a power cut takes, which calls fail.
+//!
+//! ```text
+//! seed -> workload + faults -> engine over the seam -> simulated disk
+//!             |                                             |
+//!           model  <-------- checks after recovery ---------+
+//! ```
+//!
+//! ```sh
+//! cargo test -p folio-storage --test simulator                           # the short run
+//! FOLIO_SIM_RUNS=20000 cargo test --release -p folio-storage --test simulator long_run -- --nocapture
+//! FOLIO_SIM_SEED=7 cargo test -p folio-storage --test simulator one_seed -- --nocapture      # one seed, call by call
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
+
+mod check;
+mod controls;
+mod model;
+mod runs;
+mod seam;
+mod steps;
+mod world;

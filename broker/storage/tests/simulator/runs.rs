@@ -1,0 +1,148 @@
+//! Runs of many seeds, of one, and of those that once found something.
+
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::seam::Weakness;
+use crate::world::{Stats, World};
+
+/// What a seed has found.
+pub(crate) struct Found {
+    pub(crate) seed: u64,
+    pub(crate) what: String,
+    pub(crate) trace: String,
+}
+
+/// Runs one seed.
+pub(crate) fn run(seed: u64, weakness: Weakness, is_traced: bool) -> Result<(Stats, String), Found> {
+    let mut world = World::new(seed, weakness, is_traced);
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let trace = world.seam.trace();
+    match ended {
+        Ok(Ok(())) => Ok((world.stats, trace)),
+        Ok(Err(what)) => Err(Found { seed, what, trace }),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(Found { seed, what: format!("a panic: {}", text.unwrap_or_default()), trace })
+        }
+    }
+}
+
+/// Runs these seeds on so many threads; adds up what they came to.
+fn run_all(seeds: std::ops::Range<u64>, threads: usize) -> Stats {
+    let next = AtomicU64::new(seeds.start);
+    let total = Mutex::new(Stats::default());
+    let found = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    match run(seed, Weakness::None, false) {
+                        Ok((stats, _)) => {
+                            total.lock().unwrap_or_else(PoisonError::into_inner).add(&stats);
+                        }
+                        Err(failed) => found.lock().unwrap_or_else(PoisonError::into_inner).push(failed),
+                    }
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().unwrap();
+    found.sort_by_key(|found| found.seed);
+    let shown = if env::var_os("FOLIO_SIM_ALL").is_some() { usize::MAX } else { 20 };
+    for found in found.iter().take(shown) {
+        eprintln!("seed {}: {}", found.seed, found.what);
+    }
+    if let Some(first) = found.first() {
+        panic!("{} of {} seeds found something; {}", found.len(), seeds.end - seeds.start, repeat(first));
+    }
+    total.into_inner().unwrap()
+}
+
+fn repeat(found: &Found) -> String {
+    format!(
+        "seed {}: {}\nrepeat it with: FOLIO_SIM_SEED={} cargo test -p folio-storage --test simulator one_seed -- --nocapture",
+        found.seed, found.what, found.seed
+    )
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+impl Stats {
+    fn add(&mut self, other: &Self) {
+        let sums = [
+            (&mut self.power_cuts, other.power_cuts),
+            (&mut self.kills, other.kills),
+            (&mut self.clean_stops, other.clean_stops),
+            (&mut self.deaths_in_recovery, other.deaths_in_recovery),
+            (&mut self.faults, other.faults),
+            (&mut self.appended, other.appended),
+            (&mut self.promised, other.promised),
+            (&mut self.recoveries, other.recoveries),
+            (&mut self.tails_cut, other.tails_cut),
+            (&mut self.sealed, other.sealed),
+            (&mut self.offline_until_reboot, other.offline_until_reboot),
+        ];
+        for (sum, more) in sums {
+            *sum += more;
+        }
+    }
+}
+
+#[test]
+fn whatever_is_promised_survives_power_cuts_kills_and_failing_disks() {
+    let stats = run_all(0..150, 1);
+    // A run in which nothing goes wrong proves nothing.
+    assert!(stats.power_cuts > 500 && stats.kills > 100 && stats.clean_stops > 150, "{stats:?}");
+    assert!(stats.deaths_in_recovery > 100 && stats.tails_cut > 50 && stats.sealed > 100, "{stats:?}");
+    assert!(stats.faults > 50 && stats.promised > 5000, "{stats:?}");
+}
+
+/// As many seeds as `FOLIO_SIM_RUNS` says, from `FOLIO_SIM_FROM` on.
+#[test]
+fn long_run() {
+    let Some(runs) = number("FOLIO_SIM_RUNS") else { return };
+    let from = number("FOLIO_SIM_FROM").unwrap_or(1_000_000);
+    let threads = number("FOLIO_SIM_THREADS").unwrap_or(2) as usize;
+    let begun = Instant::now();
+    let stats = run_all(from..from + runs, threads);
+    let crashes = stats.power_cuts + stats.kills;
+    let rate = crashes as f64 / begun.elapsed().as_secs_f64() * 60.0;
+    println!("{runs} runs, {crashes} crashes, {rate:.0} a minute on {threads} threads; {stats:#?}");
+}
+
+/// The seed that `FOLIO_SIM_SEED` names, call by call.
+#[test]
+fn one_seed() {
+    let seed = number("FOLIO_SIM_SEED").unwrap_or(1);
+    match run(seed, Weakness::None, true) {
+        Ok((stats, trace)) => {
+            if env::var_os("FOLIO_SIM_SEED").is_some() {
+                println!("{trace}{stats:#?}");
+            }
+        }
+        Err(found) => panic!("{}\n{}", found.trace, repeat(&found)),
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_to_the_byte() {
+    for seed in 0..12 {
+        let traces = [0, 1].map(|_| run(seed, Weakness::None, true).map_err(|found| found.what).unwrap().1);
+        assert!(traces[0].len() > 1000, "seed {seed} did nothing");
+        for (number, (one, other)) in traces[0].lines().zip(traces[1].lines()).enumerate() {
+            assert_eq!(one, other, "seed {seed}, line {number}");
+        }
+        assert_eq!(traces[0].len(), traces[1].len(), "seed {seed}");
+    }
+}

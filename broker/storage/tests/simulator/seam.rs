@@ -1,0 +1,372 @@
+//! What stands between the engine and its simulated machine: it writes down every call, lets others come in between
+//! while a sync is under way, and for the negative controls leaves out one thing that the engine relies on.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use folio_mapped::SegmentMap;
+use folio_storage::Files;
+use folio_storage::files::sim::{SimAppender, SimFile};
+use folio_storage::files::{Boot, DirEntry, FileAppender, FileHandle, OpenMode, SimFiles, Space};
+
+/// What is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weakness {
+    /// Nothing: the engine as it is.
+    None,
+    /// Who appends is answered before the flush. (The world does this, as the broker would.)
+    AcknowledgesEarly,
+    /// The names in a partition's directory are never synced.
+    ForgetsNames,
+    /// Logs are synced only once the slots that speak of them are written.
+    SlotsFirst,
+    /// A torn tail is not cut off.
+    LeavesTornTails,
+    /// A sync that failed is tried again, and the second answer counts.
+    RetriesSyncs,
+    /// Slots are never synced: neither is the start of a log before files below it go.
+    ForgetsLogStarts,
+    /// What is read back at a start may come from the cache.
+    TrustsTheCache,
+    /// A file that is about to take the place of another is not synced before.
+    RenamesFirst,
+    /// The metadata log is never synced.
+    ForgetsTransactions,
+    /// That the clean marker is gone is not synced.
+    KeepsTheMarker,
+}
+
+/// The machine with a seam before it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seam {
+    pub(crate) machine: SimFiles,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    weakness: Weakness,
+    has_syncfs: bool,
+    trace: Option<Mutex<String>>,
+    /// What others do while a sync is under way, the last first.
+    interludes: Mutex<Vec<Interlude>>,
+    /// Syncs that were put off.
+    late: Mutex<Vec<Arc<SimFile>>>,
+}
+
+/// Something that another thread does meanwhile: before the sync takes effect, or after.
+pub(crate) enum Interlude {
+    Before(Box<dyn FnOnce() + Send>),
+    After(Box<dyn FnOnce() + Send>),
+}
+
+#[derive(Debug)]
+pub(crate) struct SeamFile {
+    file: Arc<SimFile>,
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct SeamAppender {
+    appender: SimAppender,
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl Seam {
+    pub(crate) fn new(weakness: Weakness, has_syncfs: bool, is_traced: bool) -> Self {
+        let shared = Shared {
+            weakness,
+            has_syncfs,
+            trace: is_traced.then(|| Mutex::new(String::new())),
+            interludes: Mutex::new(Vec::new()),
+            late: Mutex::new(Vec::new()),
+        };
+        Self { machine: SimFiles::new(), shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn weakness(&self) -> Weakness {
+        self.shared.weakness
+    }
+
+    /// Writes down what the world does.
+    pub(crate) fn note(&self, what: impl FnOnce() -> String) {
+        self.shared.note(what);
+    }
+
+    /// What was written down.
+    pub(crate) fn trace(&self) -> String {
+        self.shared.trace.as_ref().map(|trace| lock(trace).clone()).unwrap_or_default()
+    }
+
+    /// Puts these between the next syncs.
+    pub(crate) fn interpose(&self, interludes: Vec<Interlude>) {
+        *lock(&self.shared.interludes) = interludes;
+    }
+
+    /// How many were not come to; they are dropped.
+    pub(crate) fn clear_interludes(&self) -> usize {
+        std::mem::take(&mut *lock(&self.shared.interludes)).len()
+    }
+
+    /// The process is dead, and what it put off is never done.
+    pub(crate) fn died(&self) {
+        lock(&self.shared.late).clear();
+        self.clear_interludes();
+    }
+
+    fn file(&self, file: SimFile, path: &Path) -> SeamFile {
+        SeamFile { file: Arc::new(file), path: path.to_owned(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Shared {
+    fn note(&self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            let mut trace = lock(trace);
+            trace.push_str(&what());
+            trace.push('\n');
+        }
+    }
+
+    fn call<T>(&self, call: impl fmt::Display, done: io::Result<T>) -> io::Result<T> {
+        self.note(|| match &done {
+            Ok(_) => format!("  {call}"),
+            Err(error) => format!("  {call}: {error}"),
+        });
+        done
+    }
+
+    fn sync(&self, call: impl fmt::Display, mut sync: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        let interlude = lock(&self.interludes).pop();
+        let after = match interlude {
+            Some(Interlude::Before(run)) => {
+                run();
+                None
+            }
+            Some(Interlude::After(run)) => Some(run),
+            None => None,
+        };
+        let mut done = sync();
+        if done.is_err() && self.weakness == Weakness::RetriesSyncs {
+            done = sync();
+        }
+        if let Some(run) = after {
+            run();
+        }
+        self.call(call, done)
+    }
+
+    /// Whether a sync of this file is left out.
+    fn leaves_out(&self, path: &Path) -> bool {
+        let is = |extension: &str| path.extension().is_some_and(|found| found == extension);
+        match self.weakness {
+            Weakness::ForgetsLogStarts => path == Path::new("slots"),
+            Weakness::RenamesFirst => is("tmp") || path.parent().is_some_and(is_tmp),
+            Weakness::ForgetsTransactions => path.starts_with("metadata"),
+            _ => false,
+        }
+    }
+}
+
+impl Files for Seam {
+    type File = SeamFile;
+    type Appender = SeamAppender;
+
+    fn root(&self) -> &Path {
+        self.machine.root()
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SeamFile> {
+        let opened = self.machine.open(path, mode);
+        let opened = self.shared.call(format_args!("open {} {mode:?}", path.display()), opened)?;
+        Ok(self.file(opened, path))
+    }
+
+    fn appender(&self, file: SeamFile, capacity: u64, end: u64) -> io::Result<SeamAppender> {
+        let SeamFile { file, path, shared } = file;
+        let file = match Arc::try_unwrap(file) {
+            Ok(file) => file,
+            Err(_) => return Err(io::Error::other("a file that is synced late is not appended to")),
+        };
+        let mapped = self.machine.appender(file, capacity, end);
+        let appender = shared.call(format_args!("append to {} at {end}", path.display()), mapped)?;
+        Ok(SeamAppender { appender, path, shared })
+    }
+
+    fn map(&self, file: SeamFile, end: u64) -> io::Result<Arc<SegmentMap>> {
+        let SeamFile { file, path, shared } = file;
+        let file = match Arc::try_unwrap(file) {
+            Ok(file) => file,
+            Err(_) => self.machine.open(&path, OpenMode::Read)?,
+        };
+        shared.call(format_args!("map {} {end}", path.display()), self.machine.map(file, end))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.shared.call(format_args!("mkdir {}", path.display()), self.machine.create_dir(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let renamed = self.machine.rename(from, to);
+        self.shared.call(format_args!("rename {} {}", from.display(), to.display()), renamed)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.shared.call(format_args!("remove {}", path.display()), self.machine.remove_file(path))
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.shared.call(format_args!("rmdir {}", path.display()), self.machine.remove_dir(path))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.machine.list(dir)
+    }
+
+    fn entry(&self, path: &Path) -> io::Result<Option<DirEntry>> {
+        self.machine.entry(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let is_forgotten = match self.shared.weakness {
+            Weakness::ForgetsNames => dir.starts_with("topics") && dir != Path::new("topics") && !is_tmp(dir),
+            Weakness::KeepsTheMarker => dir == Path::new(""),
+            _ => false,
+        };
+        if is_forgotten {
+            return Ok(());
+        }
+        self.shared.sync(format_args!("sync names of {}", dir.display()), || self.machine.sync_dir(dir))
+    }
+
+    fn sync_everything(&self) -> io::Result<()> {
+        self.shared.sync("sync everything", || self.machine.sync_everything())
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        self.machine.space()
+    }
+
+    fn magic(&self) -> io::Result<u64> {
+        if self.shared.has_syncfs { self.machine.magic() } else { Ok(OVERLAYFS) }
+    }
+
+    fn boot(&self) -> Boot {
+        self.machine.boot()
+    }
+}
+
+impl FileHandle for SeamFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.file.read_at(buf, at)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let written = self.file.write_at(bytes, at);
+        let path = self.path.display();
+        let sum = || folio_record::crc32c(bytes);
+        self.shared.note(|| {
+            format!("  write {path} {at} +{} {:08x} {}", bytes.len(), sum(), outcome(written.as_ref()))
+        });
+        if self.path == Path::new("slots") && self.shared.weakness == Weakness::SlotsFirst {
+            for file in std::mem::take(&mut *lock(&self.shared.late)) {
+                file.sync()?;
+            }
+        }
+        written
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let is_log = self.path.extension().is_some_and(|found| found == "log");
+        if self.shared.weakness == Weakness::LeavesTornTails && is_log && self.path.starts_with("topics") {
+            return Ok(());
+        }
+        self.shared.call(format_args!("cut {} {len}", self.path.display()), self.file.set_len(len))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.shared.leaves_out(&self.path) {
+            return Ok(());
+        }
+        let is_log = self.path.extension().is_some_and(|found| found == "log");
+        if self.shared.weakness == Weakness::SlotsFirst && is_log && self.path.starts_with("topics") {
+            lock(&self.shared.late).push(Arc::clone(&self.file));
+            return Ok(());
+        }
+        self.shared.sync(format_args!("sync {}", self.path.display()), || self.file.sync())
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        if self.shared.weakness == Weakness::TrustsTheCache {
+            return Ok(());
+        }
+        self.shared.call(format_args!("drop cache of {}", self.path.display()), self.file.drop_cache())
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.file.try_lock()
+    }
+}
+
+impl FileAppender for SeamAppender {
+    fn map(&self) -> &Arc<SegmentMap> {
+        self.appender.map()
+    }
+
+    fn allocated(&self) -> u64 {
+        self.appender.allocated()
+    }
+
+    fn append(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<Range<u64>> {
+        let appended = self.appender.append(bufs);
+        let path = self.path.display();
+        self.shared.note(|| {
+            let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+            let sum = folio_record::crc32c(&bytes);
+            format!("  append {path} +{} {sum:08x} {}", bytes.len(), outcome(appended.as_ref()))
+        });
+        appended
+    }
+
+    fn allocate(&mut self, upto: u64) -> io::Result<()> {
+        let allocated = self.appender.allocate(upto);
+        self.shared.call(format_args!("allocate {} {upto}", self.path.display()), allocated)
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        self.shared.call(format_args!("cut {}", self.path.display()), self.appender.cut())
+    }
+
+    fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
+        self.appender.start_writeback(range)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("weakness", &self.weakness).finish_non_exhaustive()
+    }
+}
+
+fn outcome<T>(done: Result<T, &io::Error>) -> String {
+    done.map_or_else(ToString::to_string, |_| String::new())
+}
+
+fn is_tmp(path: &Path) -> bool {
+    path.extension().is_some_and(|found| found == "tmp")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file system that cannot be synced as a whole.
+const OVERLAYFS: u64 = 0x794c_7630;

@@ -1,0 +1,458 @@
+//! What a broker does with its directory, one thing at a time, as chance has it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::BytesMut;
+use folio_record::Offset;
+use folio_storage::data_dir::{NewTopic, TopicError};
+use folio_storage::metadata::CommitError;
+use folio_storage::{AppendError, Appended, Log, LogOptions, Mode, Sealed, Visibility};
+use uuid::Uuid;
+
+use crate::model::{Draft, Partition};
+use crate::seam::{Interlude, Seam, Weakness};
+use crate::world::{Kind, Outcome, Topic, World, ensure};
+
+/// An append that another thread made meanwhile.
+type Meanwhile = Arc<Mutex<Vec<(usize, usize, Vec<Draft>, Result<Appended, AppendError>)>>>;
+
+impl World {
+    /// Does one thing.
+    pub(crate) fn step(&mut self) -> Outcome {
+        let online = self.online();
+        let chance = self.random.up_to(99);
+        if online.is_empty() || chance < 3 {
+            return self.create_topic();
+        }
+        let (topic, place, log) = online[self.random.up_to(online.len() as u64 - 1) as usize].clone();
+        match chance {
+            3..45 => self.append(topic, place, &log),
+            45..60 => self.flush(),
+            60..64 => self.maintain(topic, place, &log, true),
+            64..72 => self.maintain(topic, place, &log, false),
+            72..76 => self.delete_records(topic, place, &log),
+            76..79 => self.roll_by_age(&log),
+            79..83 => self.snapshot(&log),
+            83..85 => self.delete_topic(topic),
+            85..87 => self.grow_topic(topic),
+            87..90 => self.put_setting(),
+            90..92 => self.alter(topic),
+            92..94 => self.purge(),
+            94..96 => {
+                let seed = self.random.next();
+                self.seam.machine.write_back(seed);
+                log.start_writeback().map_err(|error| error.to_string())
+            }
+            96..98 => {
+                let is_full = !self.life.is_full && self.random.percent(self.chances.full * 20);
+                if is_full != self.life.is_full {
+                    self.fill(is_full);
+                }
+                Ok(())
+            }
+            _ => self.sync_slots(),
+        }
+    }
+
+    fn append(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>) -> Outcome {
+        let drafts = self.drafts(topic, place, true);
+        let mut buffers: Vec<BytesMut> = drafts.iter().map(|draft| draft.bytes.clone()).collect();
+        self.seam.note(|| format!("append {} batches to {} {place}", drafts.len(), self.topics[topic].name));
+        let mode = if self.random.percent(30) { Mode::Inline } else { Mode::MayBlock };
+        let mut appended = log.writer().append(&mut buffers, mode, self.now());
+        if let Err(AppendError::NeedsLane) = appended {
+            ensure!(mode == Mode::Inline, "an append that may wait needs a lane");
+            let again = log.writer().append(&mut buffers, Mode::MayBlock, self.now());
+            appended = again;
+        }
+        self.appended(topic, place, &drafts, appended, log)
+    }
+
+    /// One to three batches for a partition; numbered ones are its producers' next.
+    fn drafts(&mut self, topic: usize, place: usize, may_be_numbered: bool) -> Vec<Draft> {
+        let count = if self.random.percent(70) { 1 } else { 1 + self.random.up_to(2) };
+        let mut drafts: Vec<Draft> = Vec::new();
+        for _ in 0..count {
+            self.number += 1;
+            let by = if may_be_numbered && self.random.percent(60) {
+                let id = self.random.up_to(2) as i64;
+                let partition = &self.topics[topic].partitions[place];
+                let own = drafts.iter().rev().filter_map(|draft| draft.by).find(|by| by.id == id);
+                let (epoch, next) = own.map_or_else(|| partition.next_of(id), |by| (by.epoch, by.last + 1));
+                let is_new = self.random.percent(10);
+                Some(if is_new { (id, epoch + 1, 0) } else { (id, epoch, next) })
+            } else {
+                None
+            };
+            drafts.push(Draft::new(&mut self.random, self.number, by, self.clock));
+        }
+        drafts
+    }
+
+    /// Takes down what an append came to.
+    fn appended(
+        &mut self,
+        topic: usize,
+        place: usize,
+        drafts: &[Draft],
+        appended: Result<Appended, AppendError>,
+        log: &Log<Seam>,
+    ) -> Outcome {
+        let placed = self.topics[topic].partitions[place].place(drafts, log);
+        let (outcomes, stopped) = match appended {
+            Ok(appended) => (appended.outcomes, appended.stopped),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        ensure!(stopped.is_some() || outcomes.len() == placed.len(), "a batch was left out");
+        for (outcome, stored) in outcomes.iter().zip(&placed) {
+            let range = outcome.as_ref().map_err(|error| format!("a batch was refused: {error}"))?;
+            let given = (range.base_offset.get(), range.last_offset.get() + 1, range.is_duplicate);
+            let due = (stored.base, stored.next, false);
+            ensure!(given == due, "offsets {given:?} where {due:?} are due");
+        }
+        let written = outcomes.len();
+        let mut placed = placed.into_iter();
+        let weakness = self.seam.weakness();
+        let is_flushed = self.visibility(topic) == Visibility::Flushed;
+        let partition = &mut self.topics[topic].partitions[place];
+        for stored in placed.by_ref().take(written) {
+            self.stats.appended += 1;
+            partition.batches.push(stored);
+        }
+        if weakness == Weakness::AcknowledgesEarly && is_flushed {
+            partition.promised = partition.end();
+        }
+        let Some(error) = stopped else { return Ok(()) };
+        let rest: Vec<_> = placed.collect();
+        if self.append_trouble("an append", &error)? == Kind::Fatal {
+            self.topics[topic].partitions[place].attempted = rest;
+        }
+        Ok(())
+    }
+
+    /// One round over all logs or some, while others append.
+    fn flush(&mut self) -> Outcome {
+        let mut online = self.online();
+        if self.random.percent(40) {
+            let chosen = self.random.up_to(online.len() as u64 - 1) as usize;
+            online = vec![online.swap_remove(chosen)];
+        }
+        self.seam.note(|| format!("flush {} logs", online.len()));
+        let ends: Vec<i64> = online.iter().map(|(.., log)| log.log_end().get()).collect();
+        let meanwhile = self.append_meanwhile();
+        let logs: Vec<_> = online.iter().map(|(.., log)| Arc::clone(log)).collect();
+        let dir = self.dir.as_ref().ok_or("no directory")?;
+        let flushed = dir.flush(&logs, self.now(), self.instant());
+        self.came_between(&meanwhile)?;
+        match flushed {
+            Ok(advanced) => {
+                for (((topic, place, log), end), advanced) in online.iter().zip(ends).zip(advanced) {
+                    ensure!(advanced.durable.get() == end, "{advanced:?} where {end} was captured");
+                    ensure!(log.durable().get() >= end, "durable is {}", log.durable());
+                    let partition = &mut self.topics[*topic].partitions[*place];
+                    partition.promised = partition.promised.max(end);
+                }
+                Ok(())
+            }
+            Err(error) => self.trouble("a flush", Kind::Fatal, &error).map(drop),
+        }
+    }
+
+    /// Has others append while syncs are under way.
+    fn append_meanwhile(&mut self) -> Meanwhile {
+        let meanwhile = Meanwhile::default();
+        let mut interludes = Vec::new();
+        if self.random.percent(40) {
+            let online = self.online();
+            for _ in 0..=self.random.up_to(2) {
+                let (topic, place, log) = online[self.random.up_to(online.len() as u64 - 1) as usize].clone();
+                let drafts = self.drafts(topic, place, false);
+                let (done, now) = (Arc::clone(&meanwhile), self.now());
+                let run = Box::new(move || {
+                    let has_failed = {
+                        let done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                        matches!(done.last(), Some((.., Err(AppendError::Io { .. }))))
+                    };
+                    if has_failed {
+                        return;
+                    }
+                    // Whoever has the right to append keeps it.
+                    let Some(mut writer) = log.try_writer() else { return };
+                    let mut buffers: Vec<_> = drafts.iter().map(|draft| draft.bytes.clone()).collect();
+                    let appended = writer.append(&mut buffers, Mode::MayBlock, now);
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((topic, place, drafts, appended));
+                });
+                let is_before = self.random.percent(50);
+                interludes.push(if is_before { Interlude::Before(run) } else { Interlude::After(run) });
+            }
+        }
+        self.seam.interpose(interludes);
+        meanwhile
+    }
+
+    fn came_between(&mut self, meanwhile: &Meanwhile) -> Outcome {
+        self.seam.clear_interludes();
+        let all = std::mem::take(&mut *meanwhile.lock().unwrap_or_else(PoisonError::into_inner));
+        for (topic, place, drafts, appended) in all {
+            let log = self.topics[topic].partitions[place].log.clone();
+            if let Some(log) = log {
+                self.appended(topic, place, &drafts, appended, &log)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the maintenance thread does with a log; `seals`: or only that.
+    fn maintain(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>, seals: bool) -> Outcome {
+        let meanwhile = self.append_meanwhile();
+        let done = self.maintain_log(topic, place, log, seals);
+        self.came_between(&meanwhile)?;
+        done
+    }
+
+    fn maintain_log(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>, seals: bool) -> Outcome {
+        self.seam.note(|| format!("maintain {} {place}, seals: {seals}", self.topics[topic].name));
+        loop {
+            match log.seal_next(self.now()) {
+                Ok(Sealed::Nothing) => break,
+                Ok(Sealed::Segment(..)) => self.stats.sealed += 1,
+                Ok(Sealed::Rotten(rotten)) => return Err(format!("rotten: {rotten}")),
+                Err(error) => return self.append_trouble("sealing", &error).map(drop),
+            }
+        }
+        if seals {
+            return Ok(());
+        }
+        if let Err(error) = log.prepare_next() {
+            return self.append_trouble("making a segment ready", &error).map(drop);
+        }
+        if let Err(error) = log.learn_timestamps() {
+            return self.trouble("reading times", Kind::Fatal, &error).map(drop);
+        }
+        if let Err(error) = log.mend_indexes() {
+            return self.append_trouble("mending", &error).map(drop);
+        }
+        if let Some(start) = log.expired(self.now()) {
+            return self.raise(topic, place, log, start.get());
+        }
+        Ok(())
+    }
+
+    fn delete_records(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>) -> Outcome {
+        let (start, end) = (log.log_start().get(), log.high_watermark().get());
+        let to = start + self.random.up_to(u64::try_from(end - start).unwrap_or(0)) as i64;
+        self.raise(topic, place, log, to)
+    }
+
+    fn raise(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>, to: i64) -> Outcome {
+        self.seam.note(|| format!("raise the start of {} {place} to {to}", self.topics[topic].name));
+        let end = log.log_end().get();
+        let flushes = to > log.durable().get();
+        let dir = self.dir.as_ref().ok_or("no directory")?;
+        match dir.raise_log_start(log, Offset::new(to), self.now(), self.instant()) {
+            Ok(start) => {
+                let partition = &mut self.topics[topic].partitions[place];
+                ensure!(start.get() == to.max(partition.start), "it begins at {start} and not at {to}");
+                partition.start = start.get();
+                if flushes {
+                    partition.promised = end;
+                }
+            }
+            Err(error) => {
+                self.topics[topic].partitions[place].attempted_start = Some(to);
+                return self.trouble("a raise of the start", Kind::Fatal, &error).map(drop);
+            }
+        }
+        if log.has_segments_below_start() && self.random.percent(70) {
+            let trash = self.dir.as_ref().ok_or("no directory")?.trash();
+            if let Err(error) = log.drop_below_start(trash) {
+                return self.trouble("dropping segments", Kind::Fatal, &error).map(drop);
+            }
+        }
+        Ok(())
+    }
+
+    fn roll_by_age(&mut self, log: &Arc<Log<Seam>>) -> Outcome {
+        self.clock += self.random.up_to(30_000) as i64;
+        match log.roll_if_expired(self.now()) {
+            Ok(_) => Ok(()),
+            Err(error) => self.append_trouble("a roll", &error).map(drop),
+        }
+    }
+
+    fn snapshot(&mut self, log: &Arc<Log<Seam>>) -> Outcome {
+        match log.take_snapshot() {
+            Ok(()) => Ok(()),
+            Err(error) => self.append_trouble("a snapshot", &error).map(drop),
+        }
+    }
+
+    fn sync_slots(&mut self) -> Outcome {
+        let dir = self.dir.as_ref().ok_or("no directory")?;
+        if !dir.slots_are_due(self.instant(), self.random.percent(50)) {
+            return Ok(());
+        }
+        match dir.sync_slots() {
+            Ok(()) => Ok(()),
+            Err(error) => self.trouble("a sync of the slots", Kind::Fatal, &error).map(drop),
+        }
+    }
+
+    fn purge(&mut self) -> Outcome {
+        match self.dir.as_ref().ok_or("no directory")?.purge_trash() {
+            Ok(_) => Ok(()),
+            Err(error) => self.trouble("emptying the trash", Kind::Fatal, &error).map(drop),
+        }
+    }
+
+    fn alter(&mut self, topic: usize) -> Outcome {
+        let visibility = self.visibility(topic);
+        let options = options(&mut self.random, visibility);
+        for (number, _, log) in self.online() {
+            if number == topic {
+                log.set_options(options.clone());
+            }
+        }
+        self.topics[topic].options = options;
+        Ok(())
+    }
+
+    fn create_topic(&mut self) -> Outcome {
+        if self.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() >= PARTITIONS_MAX {
+            return Ok(());
+        }
+        let name = ["a", "b", "c"][self.random.up_to(2) as usize].to_owned();
+        self.number += 1;
+        let uuid = Uuid::from_u128(u128::from(self.number) + 1000);
+        let visibility = if self.random.percent(70) { Visibility::Flushed } else { Visibility::Appended };
+        let options = options(&mut self.random, visibility);
+        let count = 1 + self.random.up_to(2) as usize;
+        self.seam.note(|| format!("create {name} with {count} partitions"));
+        let new = NewTopic { name: name.clone(), uuid, partitions: count as u32, settings: Vec::new() };
+        let created = self.dir.as_ref().ok_or("no directory")?.create_topic(new, &options, self.now());
+        let mut topic = Topic {
+            name: name.clone(),
+            uuid,
+            options,
+            partitions: Vec::new(),
+            attempted_partitions: None,
+            is_unsure: false,
+        };
+        topic.partitions.resize_with(count, Partition::new);
+        match created {
+            Ok(logs) => {
+                ensure!(
+                    !self.topics.iter().any(|known| known.name == name && !known.is_unsure),
+                    "made twice"
+                );
+                for (partition, log) in topic.partitions.iter_mut().zip(logs) {
+                    partition.epoch = log.leader_epoch().get();
+                    partition.log = Some(log);
+                }
+            }
+            Err(TopicError::Exists { .. }) => {
+                ensure!(self.topics.iter().any(|known| known.name == name), "{name} does not exist");
+                return Ok(());
+            }
+            Err(error) => {
+                self.topic_trouble("making a topic", &error)?;
+                topic.is_unsure = true;
+            }
+        }
+        self.topics.push(topic);
+        Ok(())
+    }
+
+    fn delete_topic(&mut self, number: usize) -> Outcome {
+        let name = self.topics[number].name.clone();
+        self.seam.note(|| format!("delete {name}"));
+        let deleted = self.dir.as_ref().ok_or("no directory")?.delete_topic(&name, self.now());
+        match deleted {
+            Ok(uuid) => {
+                ensure!(uuid == self.topics[number].uuid, "another topic was deleted");
+                self.topics.remove(number);
+                Ok(())
+            }
+            Err(error) => {
+                self.topic_trouble("deleting a topic", &error)?;
+                self.topics[number].is_unsure = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn grow_topic(&mut self, number: usize) -> Outcome {
+        let topic = &self.topics[number];
+        let (uuid, count) = (topic.uuid, topic.partitions.len() + 1);
+        if self.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() >= PARTITIONS_MAX {
+            return Ok(());
+        }
+        self.seam.note(|| format!("grow {} to {count} partitions", topic.name));
+        let dir = self.dir.as_ref().ok_or("no directory")?;
+        let options = topic.options.clone();
+        let grown = dir.growth(uuid, count as u32).and_then(|transaction| {
+            let committed = dir.commit(transaction, self.now());
+            committed.map_err(|error| match error {
+                CommitError::Full { .. } => TopicError::Full { dir: "".into() },
+                error => TopicError::Metadata(error),
+            })?;
+            let made = dir.make_partitions(uuid, &options, self.now());
+            if let Err(TopicError::Full { .. }) = &made {
+                // If even this finds no room, the next start makes them.
+                let _ = dir.give_up_growth(uuid, self.now());
+            }
+            made
+        });
+        match grown {
+            Ok(logs) => {
+                for log in logs {
+                    let mut partition = Partition::new();
+                    partition.epoch = log.leader_epoch().get();
+                    partition.log = Some(log);
+                    self.topics[number].partitions.push(partition);
+                }
+                let there = self.topics[number].partitions.len();
+                ensure!(there == count, "{there} partitions where {count} were asked for");
+                self.topics[number].attempted_partitions = None;
+                Ok(())
+            }
+            Err(error) => {
+                self.topic_trouble("growing a topic", &error)?;
+                self.topics[number].attempted_partitions = Some(count);
+                Ok(())
+            }
+        }
+    }
+
+    fn topic_trouble(&mut self, what: &str, error: &TopicError) -> Outcome<Kind> {
+        let kind = match error {
+            TopicError::Full { .. } | TopicError::Exhausted(_) => Kind::Full,
+            TopicError::Io { .. } | TopicError::Metadata(_) => Kind::Fatal,
+            _ => return Err(format!("{what}: {error}")),
+        };
+        self.trouble(what, kind, error)
+    }
+}
+
+/// How a topic's logs are kept.
+fn options(random: &mut folio_storage::files::sim::Random, visibility: Visibility) -> LogOptions {
+    let pick = |random: &mut folio_storage::files::sim::Random, of: &[u64]| {
+        of[random.up_to(of.len() as u64 - 1) as usize]
+    };
+    LogOptions {
+        segment_bytes: pick(random, &[1024, 2048, 6000, 20_000]) as u32,
+        segment_ms: Some(pick(random, &[10_000, 1_000_000])),
+        retention_bytes: random.percent(40).then(|| pick(random, &[1500, 10_000])),
+        retention_ms: random.percent(40).then(|| pick(random, &[20_000, 100_000])),
+        batch_size_max: 8192,
+        index_interval: pick(random, &[256, 1024]) as u32,
+        visibility,
+        producer_expiration_ms: u64::MAX,
+        snapshot_interval: pick(random, &[1000, 1 << 20]),
+        ..LogOptions::default()
+    }
+}
+
+const PARTITIONS_MAX: usize = 7;

@@ -1,0 +1,456 @@
+//! One run: a machine, a broker that lives and dies on it again and again, and what it has promised.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use folio_record::Timestamp;
+use folio_storage::files::sim::{Fault, Random};
+use folio_storage::metadata::{Key, Operation, Transaction, Value};
+use folio_storage::{
+    AppendError, DataDir, DataDirOptions, Log, LogOptions, OpenError, OpenReport, Visibility,
+};
+use uuid::Uuid;
+
+use crate::model::Partition;
+use crate::seam::{Seam, Weakness};
+
+/// What was found, in words.
+pub(crate) type Outcome<T = ()> = Result<T, String>;
+
+/// Ends the run with a finding unless something holds.
+macro_rules! ensure {
+    ($holds:expr, $($words:tt)+) => {
+        if !$holds {
+            return Err(format!($($words)+));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// A machine, the broker on it, and the model.
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) seam: Seam,
+    pub(crate) dir: Option<DataDir<Seam>>,
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) settings: BTreeMap<u32, Setting>,
+    pub(crate) life: Life,
+    pub(crate) stats: Stats,
+    pub(crate) chances: Chances,
+    pub(crate) clock: i64,
+    pub(crate) number: u64,
+    started: Instant,
+    run: u64,
+    /// The directory was opened once: it can be opened again, however full the disk is.
+    is_set_up: bool,
+}
+
+/// A topic that may exist.
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) uuid: Uuid,
+    pub(crate) options: LogOptions,
+    pub(crate) partitions: Vec<Partition>,
+    /// A growth to so many partitions failed with the process.
+    pub(crate) attempted_partitions: Option<usize>,
+    /// Its creation or its deletion has failed: there it is, or not, after the next start.
+    pub(crate) is_unsure: bool,
+}
+
+/// A key of the metadata log that belongs to no topic.
+#[derive(Default)]
+pub(crate) struct Setting {
+    pub(crate) promised: Option<Value>,
+    pub(crate) attempted: Option<Value>,
+}
+
+/// The present run of the broker, and how the last one ended.
+#[derive(Default)]
+pub(crate) struct Life {
+    /// A write has failed: the run writes nothing any more.
+    pub(crate) has_failed: bool,
+    /// The operation that is to fail, and how.
+    pub(crate) armed: Option<(u64, Fault)>,
+    pub(crate) is_full: bool,
+    /// A sync has failed since the cache was last dropped: what it was about may be gone without a power cut.
+    pub(crate) has_lied: bool,
+    /// The power went since the last recovery.
+    pub(crate) lost_power: bool,
+    pub(crate) stopped_cleanly: bool,
+    /// Whether that was tried: the marker may stand, although the last sync of it has failed.
+    pub(crate) tried_to_stop: bool,
+}
+
+/// How likely things are in this run, in percent.
+pub(crate) struct Chances {
+    pub(crate) cut: u64,
+    pub(crate) fault: u64,
+    pub(crate) full: u64,
+    pub(crate) again: u64,
+    pub(crate) clean: u64,
+    pub(crate) kill: u64,
+    pub(crate) steps: u64,
+}
+
+/// What a run came to.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stats {
+    pub(crate) power_cuts: u64,
+    pub(crate) kills: u64,
+    pub(crate) clean_stops: u64,
+    pub(crate) deaths_in_recovery: u64,
+    pub(crate) faults: u64,
+    pub(crate) appended: u64,
+    pub(crate) promised: u64,
+    pub(crate) recoveries: u64,
+    pub(crate) tails_cut: u64,
+    pub(crate) sealed: u64,
+    pub(crate) offline_until_reboot: u64,
+}
+
+/// What an error means for the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing has changed; later.
+    Full,
+    /// The last of this run.
+    Fatal,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, weakness: Weakness, is_traced: bool) -> Self {
+        let mut random = Random::new(seed);
+        let has_syncfs = random.percent(50) && weakness == Weakness::None;
+        let pick = |random: &mut Random, of: &[u64]| of[random.up_to(of.len() as u64 - 1) as usize];
+        let mut chances = Chances {
+            cut: pick(&mut random, &[0, 3, 10]),
+            fault: pick(&mut random, &[0, 0, 3, 10]),
+            full: pick(&mut random, &[0, 0, 3]),
+            again: pick(&mut random, &[0, 20, 60]),
+            clean: pick(&mut random, &[0, 15, 40]),
+            kill: pick(&mut random, &[0, 30, 60]),
+            steps: pick(&mut random, &[4, 15, 40]),
+        };
+        match weakness {
+            Weakness::None => {}
+            Weakness::RetriesSyncs | Weakness::TrustsTheCache => (chances.fault, chances.kill) = (20, 60),
+            // Nothing but the weakness is to be found.
+            _ => (chances.fault, chances.full) = (0, 0),
+        }
+        Self {
+            random,
+            seam: Seam::new(weakness, has_syncfs, is_traced),
+            dir: None,
+            topics: Vec::new(),
+            settings: BTreeMap::new(),
+            life: Life::default(),
+            stats: Stats::default(),
+            chances,
+            clock: 1_700_000_000_000,
+            number: 0,
+            started: Instant::now(),
+            run: 0,
+            is_set_up: false,
+        }
+    }
+
+    /// Lives so many lives, and stops.
+    pub(crate) fn run(&mut self) -> Outcome {
+        for _ in 0..LIVES {
+            self.recover()?;
+            self.live()?;
+            self.die()?;
+        }
+        self.fill(false);
+        self.chances.again = 0;
+        self.recover()?;
+        self.stop()?;
+        self.look_for_damage(true)
+    }
+
+    /// Opens the directory, however often that fails or is interrupted.
+    fn recover(&mut self) -> Outcome {
+        for attempt in 0.. {
+            self.clock += 1000;
+            if self.random.percent(30) {
+                self.look_for_damage(false)?;
+            }
+            if attempt < 3 && self.random.percent(self.chances.again) {
+                self.arm(60);
+            }
+            self.run += 1;
+            self.seam.note(|| format!("open, run {}", self.run));
+            let opened = self.open();
+            if self.seam.machine.is_down() {
+                self.stats.deaths_in_recovery += 1;
+                self.end_process();
+                continue;
+            }
+            match opened {
+                Ok((dir, report)) => {
+                    self.is_set_up = true;
+                    if self.waits_for_reboot(&report) {
+                        self.stats.offline_until_reboot += 1;
+                        drop((dir, report));
+                        self.cut_power();
+                        continue;
+                    }
+                    self.dir = Some(dir);
+                    return self.opened(report, attempt == 0);
+                }
+                Err(error) => {
+                    // Only the files of an index need room, and only where there are none.
+                    let may_be_full = !self.is_set_up || error.to_string().contains("index: ");
+                    let is_expected = self.fired().is_some() || self.life.is_full && may_be_full;
+                    ensure!(is_expected, "the directory cannot be opened: {error}");
+                    self.stats.deaths_in_recovery += 1;
+                    if self.life.is_full {
+                        self.fill(false);
+                    }
+                    self.end_process();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> Result<(DataDir<Seam>, OpenReport<Seam>), OpenError> {
+        let options = DataDirOptions {
+            build: "folio test".to_owned(),
+            run_id: self.run,
+            new_dir: Uuid::from_u128(1),
+            new_cluster: Uuid::from_u128(2),
+            pid: 1,
+            host: "box".to_owned(),
+            allow_incoherent_fs: false,
+            slots_sync: Duration::from_millis(100),
+            side_by_side: |_, work| work(),
+        };
+        let of_topic = |topic: &folio_storage::metadata::Topic| {
+            // The last that has this name: one that was deleted needs no log.
+            let known = self.topics.iter().rfind(|known| known.name == topic.name);
+            known.map_or_else(LogOptions::default, |known| known.options.clone())
+        };
+        DataDir::open(Arc::new(self.seam.clone()), &options, of_topic, self.now())
+    }
+
+    /// Does things until the run is over.
+    fn live(&mut self) -> Outcome {
+        let steps = self.random.up_to(self.chances.steps);
+        for _ in 0..steps {
+            if self.random.percent(self.chances.cut + self.chances.fault) {
+                self.arm(20);
+            }
+            self.clock += self.random.up_to(2000) as i64;
+            self.step()?;
+            self.note_fired();
+            if self.seam.machine.is_down() {
+                return Ok(());
+            }
+            self.check_live()?;
+            if self.life.has_failed {
+                return self.check_failed();
+            }
+        }
+        Ok(())
+    }
+
+    fn die(&mut self) -> Outcome {
+        if !self.life.has_failed && !self.seam.machine.is_down() && self.random.percent(self.chances.clean) {
+            self.stop()?;
+            if self.life.stopped_cleanly && self.random.percent(50) {
+                // The process has ended by itself.
+                self.seam.machine.kill();
+                self.forget_process();
+                return Ok(());
+            }
+        }
+        self.end_process();
+        Ok(())
+    }
+
+    /// Stops as a broker is told to.
+    fn stop(&mut self) -> Outcome {
+        self.seam.note(|| "stop".to_owned());
+        for partition in self.partitions_mut() {
+            partition.log = None;
+        }
+        let Some(dir) = self.dir.take() else { return Ok(()) };
+        self.life.tried_to_stop = true;
+        match dir.close_clean(self.now(), self.instant()) {
+            Ok(closed) => {
+                self.stats.clean_stops += 1;
+                self.life.stopped_cleanly = matches!(closed, folio_storage::data_dir::Closed::Clean);
+                let is_excused = self.fired().is_some() || self.life.is_full;
+                ensure!(self.life.stopped_cleanly || is_excused, "no marker: {closed:?}");
+                for topic in self.topics.iter_mut().filter(|topic| !topic.is_unsure) {
+                    for partition in &mut topic.partitions {
+                        partition.promised = partition.end();
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let error = error.to_string();
+                self.trouble("the clean stop", Kind::Fatal, &error).map(drop)
+            }
+        }
+    }
+
+    /// The process is gone: killed, or with all the power.
+    fn end_process(&mut self) {
+        if self.random.percent(self.chances.kill) {
+            self.note_fired();
+            self.seam.note(|| "kill".to_owned());
+            self.stats.kills += 1;
+            self.seam.machine.kill();
+            self.forget_process();
+        } else {
+            self.cut_power();
+        }
+    }
+
+    fn cut_power(&mut self) {
+        let seed = self.random.next();
+        self.seam.note(|| format!("power cut {seed}"));
+        self.stats.power_cuts += 1;
+        self.seam.machine.crash(seed);
+        self.forget_process();
+        self.life.lost_power = true;
+        self.life.has_lied = false;
+    }
+
+    fn forget_process(&mut self) {
+        self.note_fired();
+        self.seam.died();
+        self.dir = None;
+        for partition in self.partitions_mut() {
+            partition.log = None;
+        }
+        self.life.has_failed = false;
+        self.life.armed = None;
+    }
+
+    /// Lets something go wrong within the next operations.
+    fn arm(&mut self, within: u64) {
+        let machine = &self.seam.machine;
+        let at = machine.operations() + self.random.up_to(within);
+        if self.random.percent(100 * self.chances.cut / (self.chances.cut + self.chances.fault).max(1)) {
+            self.seam.note(|| format!("the power will go at operation {at}"));
+            machine.cut_power_at(at);
+        } else if self.chances.fault > 0 && self.life.armed.is_none() {
+            let is_about_syncs = self.seam.weakness() != Weakness::None;
+            let faults = [Fault::SyncLies, Fault::SyncLies, Fault::Broken, Fault::Full, Fault::Short];
+            let fault = faults[self.random.up_to(if is_about_syncs { 1 } else { 4 }) as usize];
+            self.seam.note(|| format!("operation {at} will fail: {fault:?}"));
+            machine.fail_at(at, fault);
+            self.life.armed = Some((at, fault));
+        }
+    }
+
+    /// The fault that was armed, if its operation was begun.
+    pub(crate) fn fired(&self) -> Option<Fault> {
+        let (at, fault) = self.life.armed?;
+        (self.seam.machine.operations() > at).then_some(fault)
+    }
+
+    /// A fault that nobody was told of is forgotten.
+    fn note_fired(&mut self) {
+        if let Some(fault) = self.fired() {
+            self.stats.faults += 1;
+            self.life.has_lied |= fault == Fault::SyncLies;
+            self.life.armed = None;
+        }
+    }
+
+    pub(crate) fn fill(&mut self, is_full: bool) {
+        self.seam.note(|| format!("the disk is full: {is_full}"));
+        self.seam.machine.set_full(is_full);
+        self.life.is_full = is_full;
+    }
+
+    /// Something failed; there has to be a cause. What remains to be done.
+    pub(crate) fn trouble(&mut self, what: &str, kind: Kind, error: &dyn Display) -> Outcome<Kind> {
+        self.seam.note(|| format!("{what}: {error}"));
+        let is_down = self.seam.machine.is_down();
+        let is_expected = is_down || self.fired().is_some() || kind == Kind::Full && self.life.is_full;
+        ensure!(is_expected, "{what} failed for no reason: {error}");
+        if kind == Kind::Fatal {
+            self.life.has_failed = true;
+            if let Some(dir) = &self.dir {
+                // As the broker does.
+                dir.fail();
+            }
+        }
+        Ok(if is_down { Kind::Fatal } else { kind })
+    }
+
+    /// What an error of an append, or of anything like it, means.
+    pub(crate) fn append_trouble(&mut self, what: &str, error: &AppendError) -> Outcome<Kind> {
+        let kind = match error {
+            AppendError::Full { .. } | AppendError::Exhausted { .. } => Kind::Full,
+            AppendError::Io { .. } => Kind::Fatal,
+            _ => return Err(format!("{what}: {error}")),
+        };
+        self.trouble(what, kind, error)
+    }
+
+    pub(crate) fn put_setting(&mut self) -> Outcome {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let node = self.random.up_to(2) as u32;
+        self.number += 1;
+        // Some are larger than a page, and lie in one that no later transaction writes to.
+        let size = [10, 100, 9000][self.random.up_to(2) as usize];
+        let text = format!("{} {}", self.number, "y".repeat(size));
+        let value = Value::Broker(vec![("k".to_owned(), text)]);
+        let operations = vec![Operation::Put(Key::Broker(Some(node)), value.clone())];
+        let transaction = Transaction { compares: Vec::new(), operations };
+        match dir.commit(transaction, self.now()) {
+            Ok(_) => {
+                self.settings.insert(node, Setting { promised: Some(value), attempted: None });
+                Ok(())
+            }
+            Err(error) => {
+                let is_full = matches!(error, folio_storage::metadata::CommitError::Full { .. });
+                let kind = if is_full { Kind::Full } else { Kind::Fatal };
+                if self.trouble("a setting", kind, &error)? == Kind::Fatal {
+                    self.settings.entry(node).or_default().attempted = Some(value);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Partitions that are in use: topic, partition, and its log.
+    pub(crate) fn online(&self) -> Vec<(usize, usize, Arc<Log<Seam>>)> {
+        let mut online = Vec::new();
+        for (number, topic) in self.topics.iter().enumerate().filter(|(_, topic)| !topic.is_unsure) {
+            for (place, partition) in topic.partitions.iter().enumerate() {
+                online.extend(partition.log.iter().map(|log| (number, place, Arc::clone(log))));
+            }
+        }
+        online
+    }
+
+    pub(crate) fn partitions_mut(&mut self) -> impl Iterator<Item = &mut Partition> {
+        self.topics.iter_mut().flat_map(|topic| &mut topic.partitions)
+    }
+
+    pub(crate) fn visibility(&self, topic: usize) -> Visibility {
+        self.topics[topic].options.visibility
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::new(self.clock)
+    }
+
+    pub(crate) fn instant(&self) -> Instant {
+        let since = u64::try_from(self.clock - 1_700_000_000_000).unwrap_or(0);
+        self.started + Duration::from_millis(since)
+    }
+}
+
+/// How often the broker of one run dies.
+const LIVES: usize = 8;
