@@ -25,6 +25,7 @@ mod join;
 mod load;
 mod member;
 mod offsets;
+mod pending;
 mod presence;
 mod rebalance;
 pub(crate) mod record;

@@ -15,7 +15,7 @@
 //! Invariants: what waits (a join, a sync) waits in a member, and is answered when that member goes; the generation
 //! counts up by one when `Joining` ends; what of a group is stored changes only when a write has ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use super::answer::{Answer, GroupState, NotJoined};
 use super::history::{History, Rebalance};
 use super::member::Member;
 use super::offsets::Offsets;
+use super::pending::Pending;
 use super::record::{GroupRecord, GroupValue};
 use super::roster::{Roster, unknown_member};
 use super::timers::TimerKey;
@@ -48,8 +49,8 @@ pub(super) struct Group {
     pub(super) protocol_type: Option<Arc<str>>,
     pub(super) protocol: Option<Arc<str>>,
     pub(super) roster: Roster,
-    /// Newcomers who have been given an id and have yet to come with it, and until when.
-    pub(super) pending: BTreeMap<Arc<str>, TimerKey>,
+    /// Newcomers who have been given an id and have yet to come with it.
+    pub(super) pending: Pending,
     /// Members of this generation who have not asked for their work yet.
     pub(super) unsynced: BTreeSet<Arc<str>>,
     /// The topics that the members of this generation want; `None` if that is not known.
@@ -102,7 +103,7 @@ impl Group {
             protocol_type: None,
             protocol: None,
             roster: Roster::default(),
-            pending: BTreeMap::new(),
+            pending: Pending::default(),
             unsynced: BTreeSet::new(),
             subscribed: None,
             join_timer: None,
@@ -271,13 +272,6 @@ impl Group {
         self.unsynced.remove(member);
         answer_waiting(context, &mut removed, &Arc::from(""), &unknown_member(member));
         Some(removed)
-    }
-
-    /// Takes out a newcomer who has yet to come again.
-    pub(super) fn remove_pending(&mut self, context: &mut Context<'_>, member: &str) -> bool {
-        let timer = self.pending.remove(member);
-        context.timers.cancel(timer);
-        timer.is_some()
     }
 
     /// The rebalance that is going on, to note what comes of it.

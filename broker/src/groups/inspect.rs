@@ -78,9 +78,7 @@ impl Group {
 
     /// The tombstones of all that a group without members has. Newcomers that have not come yet are forgotten.
     pub(super) fn take_away(&mut self, context: &mut Context<'_>) -> Vec<GroupRecord> {
-        for timer in std::mem::take(&mut self.pending).into_values() {
-            context.timers.cancel(Some(timer));
-        }
+        self.pending.clear(context);
         let offsets = self.offsets.all();
         let mut records: Vec<_> =
             offsets.into_iter().map(|(topic, partition)| self.offset_tombstone(topic, partition)).collect();

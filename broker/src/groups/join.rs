@@ -11,7 +11,6 @@ use super::member::{Member, member_size, milliseconds};
 use super::rebalance::{Why, overtaken};
 use super::record::TEXT_MAX;
 use super::settings::GroupSettings;
-use super::timers::Timer;
 use super::writes::{Context, Replaced, Then, not_written};
 use crate::error::{Fault, ServiceError};
 
@@ -48,7 +47,7 @@ impl Group {
         keep_first_of_each_name(&mut join);
         let told = join.member.clone();
         if !self.has_room(&join.member, context.settings.members_max) {
-            self.remove_pending(context, &join.member);
+            self.pending.remove(context, &join.member);
             self.remove(context, &join.member);
             self.complete_join_if_all(context);
             let text = format!("the group has {} members, and may not have more", self.roster.len());
@@ -66,7 +65,7 @@ impl Group {
         self.is_going = false;
         if join.member.is_empty() {
             self.join_as_newcomer(context, caller, join);
-        } else if self.pending.contains_key(&join.member) {
+        } else if self.pending.contains(&join.member) {
             if join.instance.is_some() {
                 let text = "the id was given to a dynamic member";
                 return refuse(context, caller, &told, ServiceError::new(Fault::InvalidRequest, text));
@@ -103,9 +102,7 @@ impl Group {
         let instance = join.instance.as_deref();
         let more = member_size(&join.member, instance, &join.client_id, &join.protocols) + FRESH_SIZE;
         let before = self.roster.get(&join.member).map_or(0, Member::size);
-        // A pending newcomer takes about as much as what it has been asked to come again with.
-        let pending: usize = self.pending.keys().map(|id| id.len() + size_of::<Member>()).sum();
-        let size = self.roster.size() - before + pending + more;
+        let size = self.roster.size() - before + self.pending.size() + more;
         if size <= settings.group_bytes_max.saturating_mul(SAID_PER_STORED) {
             return Ok(());
         }
@@ -120,9 +117,7 @@ impl Group {
         if let Some(current) = current.cloned() {
             self.replace(context, caller, &current, id, &join);
         } else if join.instance.is_none() && join.member_id_required {
-            let at = context.after(milliseconds(join.session_timeout_ms));
-            let timer = Timer::Member { group: self.id.clone(), member: id.clone() };
-            self.pending.insert(id.clone(), context.timers.set(at, timer));
+            self.pending.add(context, &self.id, id.clone(), join.session_timeout_ms);
             let text = "come again with this member id";
             refuse(context, caller, &id, ServiceError::new(Fault::MemberIdRequired, text));
         } else {
@@ -131,7 +126,7 @@ impl Group {
     }
 
     fn add(&mut self, context: &mut Context<'_>, caller: Caller, id: Arc<str>, join: Join) {
-        self.remove_pending(context, &id);
+        self.pending.remove(context, &id);
         if let Phase::Joining(Joining::First { came, .. }) = &mut self.phase {
             *came = true;
         }

@@ -58,7 +58,7 @@ impl Group {
             Some(instance) if leaver.member.is_empty() => {
                 self.roster.of_instance(instance).cloned().ok_or_else(|| unknown_member(instance))?
             }
-            _ if self.remove_pending(context, &leaver.member) => return Ok(leaver.member.clone()),
+            _ if self.pending.remove(context, &leaver.member) => return Ok(leaver.member.clone()),
             instance => {
                 self.roster.check(&leaver.member, instance.as_deref())?;
                 leaver.member.clone()
@@ -70,7 +70,7 @@ impl Group {
 
     /// The timer of a member or a newcomer has run out.
     pub(super) fn member_timer_ran_out(&mut self, context: &mut Context<'_>, id: &Arc<str>) {
-        if self.pending.remove(id).is_some() {
+        if self.pending.remove(context, id) {
             // The others have waited for it.
             self.complete_join_if_all(context);
             return;
