@@ -135,6 +135,20 @@ fn a_group_with_members_takes_offsets_of_its_members_alone() {
 }
 
 #[test]
+fn a_generation_of_a_group_that_is_not_there_is_told_as_each_version_knows_it() {
+    let (_rig, mut peer) = rig();
+    for (version, expected) in [(8, KafkaError::ILLEGAL_GENERATION), (9, KafkaError::GROUP_ID_NOT_FOUND)] {
+        let request = OffsetCommitRequest {
+            generation_id_or_member_epoch: 3,
+            member_id: "somebody",
+            ..commit("nobody", "t", &[(0, 5)])
+        };
+        assert_eq!(commit_codes(&mut peer, version, &request), [expected], "version {version}");
+    }
+    assert_eq!(state(&mut peer, "nobody").0, KafkaError::GROUP_ID_NOT_FOUND);
+}
+
+#[test]
 fn every_version_of_commit_and_fetch_is_served() {
     let (_rig, mut peer) = rig();
     let id = id_of(&mut peer, "t");

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{KafkaResponder, KafkaService, Request, group_error};
 use crate::engine::Engine;
-use crate::error::ServiceError;
+use crate::error::{Fault, ServiceError};
 use crate::groups::event::{Commit, OffsetToCommit};
 use crate::service::{groups, topics};
 use crate::shard::Shard;
@@ -48,12 +48,14 @@ pub(super) fn call(
         offsets,
     };
     groups::commit(&kafka.engine, commit, move |outcome| {
-        asked.respond_later(reply, &answer(named, outcome));
+        asked.respond_later(reply, &answer(named, outcome, asked.version));
     });
 }
 
 /// From here on topics are named by their ids.
 pub(super) const VERSION_OF_IDS: i16 = 10;
+/// From here on it is told that there is no such group.
+const VERSION_OF_UNKNOWN_GROUPS: i16 = 9;
 
 /// What the request names of one topic, for the answer to repeat.
 struct Named {
@@ -82,8 +84,11 @@ fn to_commit(topic: &OffsetCommitRequestTopic<'_>, name: &Arc<str>) -> impl Iter
     })
 }
 
-fn answer(named: Vec<Named>, outcome: groups::OfEach) -> OffsetCommitResponse<'static> {
-    let whole = outcome.as_ref().err().map(code);
+fn answer(named: Vec<Named>, outcome: groups::OfEach, version: i16) -> OffsetCommitResponse<'static> {
+    let whole = outcome.as_ref().err().map(|error| match error.fault {
+        Fault::UnknownGroup if version < VERSION_OF_UNKNOWN_GROUPS => KafkaError::ILLEGAL_GENERATION,
+        _ => code(error),
+    });
     let mut each = outcome.unwrap_or_default().into_iter();
     let mut code_of_next = move |is_known: bool| match whole {
         _ if !is_known => KafkaError::UNKNOWN_TOPIC_ID,
