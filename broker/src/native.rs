@@ -3,6 +3,7 @@
 pub(crate) mod codec;
 mod configs;
 mod fetch;
+mod groups;
 mod metadata;
 mod offsets;
 mod produce;
@@ -29,6 +30,8 @@ use codec::{NativeRequest, NativeResponse};
 /// One native connection's requests.
 pub(crate) struct NativeService {
     engine: Arc<Engine>,
+    /// Where the client has come from.
+    host: Arc<str>,
     /// Only who produces is held back when too much waits for the disk.
     has_produced: bool,
     places: Places,
@@ -39,8 +42,10 @@ pub(crate) struct NativeService {
 
 impl NativeService {
     pub(crate) fn new(engine: Arc<Engine>, channel: Channel<Shard>) -> Self {
+        let address = channel.remote_address().map(|address| address.ip().to_canonical().to_string());
         Self {
             engine,
+            host: address.unwrap_or_default().into(),
             has_produced: false,
             places: Places::default(),
             waiting: fetch::Waiting::default(),
@@ -82,6 +87,12 @@ impl Service<Shard> for NativeService {
             Kind::ListOffsets => offsets::call(&self.engine, &request, reply),
             Kind::InitProducer => producers::init(&self.engine, &request, reply),
             Kind::DescribeProducers => producers::describe(&self.engine, &request, reply),
+            Kind::JoinGroup => groups::join(&self.engine, &self.host, &request, reply),
+            Kind::SyncGroup => groups::sync(&self.engine, &request, reply),
+            Kind::Heartbeat => groups::heartbeat(&self.engine, &request, reply),
+            Kind::LeaveGroup => groups::leave(&self.engine, &request, reply),
+            Kind::CommitOffsets => groups::commit(&self.engine, &request, reply),
+            Kind::FetchOffsets => groups::fetch(&self.engine, &request, reply),
             Kind::Status => status::call(&self.engine, &request, reply),
             Kind::Subscribe => subscribe::subscribe(shard, &mut self.streams, &request, reply),
             Kind::Credit => subscribe::credit(&mut self.streams, &request, reply),

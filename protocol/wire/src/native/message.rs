@@ -60,6 +60,18 @@ pub enum Kind {
     InitProducer = 19,
     /// Names the idempotent producers of a partition.
     DescribeProducers = 20,
+    /// Makes a member of a group, or keeps it one.
+    JoinGroup = 21,
+    /// Gives a member its work.
+    SyncGroup = 22,
+    /// Says that a member is still there.
+    Heartbeat = 23,
+    /// Takes members out of their group.
+    LeaveGroup = 24,
+    /// Stores where a group is.
+    CommitOffsets = 25,
+    /// Tells where a group is.
+    FetchOffsets = 26,
     /// How the broker is.
     Status = 32,
     /// Begins a subscription.
@@ -92,6 +104,12 @@ impl Kind {
         (Self::ListOffsets, 1, 1),
         (Self::InitProducer, 1, 1),
         (Self::DescribeProducers, 1, 1),
+        (Self::JoinGroup, 1, 1),
+        (Self::SyncGroup, 1, 1),
+        (Self::Heartbeat, 1, 1),
+        (Self::LeaveGroup, 1, 1),
+        (Self::CommitOffsets, 1, 1),
+        (Self::FetchOffsets, 1, 1),
         (Self::Status, 1, 1),
         (Self::Subscribe, 1, 1),
         (Self::Batches, 1, 1),
@@ -122,13 +140,14 @@ impl Kind {
     #[must_use]
     pub const fn request_header_max(self) -> u32 {
         match self {
-            Self::TopicCreate | Self::ConfigDescribe | Self::ConfigAlter => 64 << 10,
+            Self::TopicCreate | Self::ConfigDescribe | Self::ConfigAlter | Self::LeaveGroup => 64 << 10,
             Self::TopicList
             | Self::TopicDescribe
             | Self::TopicDelete
             | Self::PartitionsCreate
             | Self::InitProducer
             | Self::DescribeProducers
+            | Self::Heartbeat
             | Self::Status
             | Self::Subscribe
             | Self::Batches
@@ -140,7 +159,11 @@ impl Kind {
             | Self::Metadata
             | Self::Produce
             | Self::Fetch
-            | Self::ListOffsets => HEADER_MAX,
+            | Self::ListOffsets
+            | Self::JoinGroup
+            | Self::SyncGroup
+            | Self::CommitOffsets
+            | Self::FetchOffsets => HEADER_MAX,
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::configs::*;
 use super::fetch::*;
 use super::frame::{EncodeError, HEADER_AT};
+use super::groups::*;
 use super::metadata::*;
 use super::offsets::*;
 use super::preface::PREFACE_SIZE;
@@ -186,6 +187,7 @@ fn every_message_is_as_drawn() {
 
     settings_are_as_drawn(one);
     subscriptions_are_as_drawn();
+    groups_are_as_drawn(one);
 
     for (acks, number) in [(Acks::None, "00"), (Acks::One, "01"), (Acks::All, "02")] {
         let entries = vec![ProduceEntryV1 { topic: "t", partition: 1, record_bytes: 3 }];
@@ -328,6 +330,89 @@ fn what_only_ever_comes_cannot_be_asked_for() {
     }
     let head = Head::request::<SubscribeRequestV1<'_>>(9).pushed::<BatchesV1>();
     assert_eq!(head, Head { kind: 41, version: 1, flags: Flags::PUSHED, correlation: 9 });
+}
+
+fn groups_are_as_drawn(one: &str) {
+    let protocols = vec![GroupProtocolV1 { name: "p", metadata: b"x" }];
+    let join = JoinGroupRequestV1 {
+        group: "g",
+        member: "m",
+        instance: Some("i"),
+        client_id: "c",
+        session_timeout_ms: 1,
+        rebalance_timeout_ms: 2,
+        protocol_type: "consumer",
+        protocols,
+        reason: None,
+    };
+    let named = format!("{}{}01{}{}", text("g"), text("m"), text("i"), text("c"));
+    let ways = format!("{}{one}{}{}00", text("consumer"), text("p"), text("x"));
+    assert_eq!(golden(&join), format!("{named}0100000002000000{ways}"));
+    let members = vec![JoinedMemberV1 { member: "m".to_owned(), instance: None, metadata: b"x".to_vec() }];
+    let answer = JoinGroupAnswerV1 {
+        member: "m".to_owned(),
+        generation: 3,
+        protocol: "p".to_owned(),
+        leader: "l".to_owned(),
+        skip_assignment: true,
+        members,
+        ..JoinGroupAnswerV1::default()
+    };
+    let chosen = format!("{}03000000{}{}01", text("m"), text("p"), text("l"));
+    assert_eq!(golden(&answer), format!("000000{chosen}{one}{}00{}", text("m"), text("x")));
+
+    let assignments = vec![GroupAssignmentV1 { member: "m", assignment: b"x" }];
+    let sync = SyncGroupRequestV1 {
+        group: "g",
+        member: "m",
+        instance: None,
+        generation: 3,
+        protocol_type: "consumer",
+        protocol: "p",
+        assignments,
+    };
+    let in_generation = format!("{}{}0003000000", text("g"), text("m"));
+    let ways = format!("{}{}{one}{}{}", text("consumer"), text("p"), text("m"), text("x"));
+    assert_eq!(golden(&sync), format!("{in_generation}{ways}"));
+    let answer = SyncGroupAnswerV1 { assignment: b"x".to_vec(), ..SyncGroupAnswerV1::default() };
+    assert_eq!(golden(&answer), format!("000000{}", text("x")));
+
+    let heartbeat = HeartbeatRequestV1 { group: "g", member: "m", instance: None, generation: 3 };
+    assert_eq!(golden(&heartbeat), in_generation);
+    let answer = HeartbeatAnswerV1 { error: ErrorCode::REBALANCE_IN_PROGRESS, message: None };
+    assert_eq!(golden(&answer), "300000");
+
+    let members = vec![LeaverV1 { member: "m", instance: Some("i"), reason: None }];
+    let leave = LeaveGroupRequestV1 { group: "g", members };
+    assert_eq!(golden(&leave), format!("{}{one}{}01{}00", text("g"), text("m"), text("i")));
+    let members = vec![LeftV1 { error: ErrorCode::UNKNOWN_MEMBER, message: None }];
+    assert_eq!(
+        golden(&LeaveGroupAnswerV1 { members, ..LeaveGroupAnswerV1::default() }),
+        format!("000000{one}2c0000")
+    );
+
+    let entries = vec![CommitEntryV1 { topic: "t", partition: 1, offset: 2, leader_epoch: -1, note: "n" }];
+    let commit = CommitOffsetsRequestV1 { group: "g", member: "m", instance: None, generation: 3, entries };
+    let entry = format!("{}010000000200000000000000ffffffff{}", text("t"), text("n"));
+    assert_eq!(golden(&commit), format!("{in_generation}{one}{entry}"));
+    let entries = vec![CommittedV1 { error: ErrorCode::UNKNOWN_TOPIC, message: None }];
+    let answer = CommitOffsetsAnswerV1 { entries, ..CommitOffsetsAnswerV1::default() };
+    assert_eq!(golden(&answer), format!("000000{one}0a0000"));
+
+    let entries = Some(vec![FetchOffsetsEntryV1 { topic: "t", partition: 1 }]);
+    let fetch = FetchOffsetsRequestV1 { group: "g", entries };
+    assert_eq!(golden(&fetch), format!("{}01{one}{}01000000", text("g"), text("t")));
+    assert_eq!(golden(&FetchOffsetsRequestV1 { group: "g", entries: None }), format!("{}00", text("g")));
+    let entries = vec![FetchedOffsetV1 {
+        topic: "t".to_owned(),
+        partition: 1,
+        offset: 2,
+        leader_epoch: -1,
+        note: "n".to_owned(),
+        committed_at: 3,
+    }];
+    let answer = FetchOffsetsAnswerV1 { entries, ..FetchOffsetsAnswerV1::default() };
+    assert_eq!(golden(&answer), format!("000000{one}{entry}0300000000000000"));
 }
 
 fn settings_are_as_drawn(one: &str) {
