@@ -11,8 +11,9 @@
 
 mod config;
 pub(crate) mod fetcher;
+mod membership;
 mod records;
-mod state;
+pub(crate) mod state;
 mod stream;
 pub(crate) mod streams;
 
@@ -31,6 +32,7 @@ use crate::client::Client;
 use crate::driver::Message;
 use crate::{BuildError, PollError, TopicPartition};
 use fetcher::Fetcher;
+use membership::Membership;
 use state::{Item, Shared, State};
 
 /// Reads the partitions that are assigned to it, each in order, from wherever it is told to begin.
@@ -60,6 +62,7 @@ use state::{Item, Shared, State};
 pub struct Consumer {
     shared: Arc<Shared>,
     client: Client,
+    membership: Option<Membership>,
 }
 
 impl Consumer {
@@ -68,11 +71,14 @@ impl Consumer {
         let shared = Arc::new(Shared::new(client.next_id(), config));
         let fetcher = Fetcher::new(Arc::clone(&shared), client.config().retry_backoff);
         client.tell(Message::AddFetcher(Box::new(fetcher))).map_err(|_| BuildError::Closed)?;
-        Ok(Self { shared, client: client.clone() })
+        let membership = Membership::of(client, &shared)?;
+        Ok(Self { shared, client: client.clone(), membership })
     }
 
-    /// Reads these partitions from now on, and no others. What was fetched before is dropped.
+    /// Reads these partitions from now on, and no others. What was fetched before is dropped. Ends a
+    /// [subscription](Self::subscribe).
     pub fn assign(&mut self, assignment: impl IntoIterator<Item = (TopicPartition, Position)>) {
+        self.unsubscribe();
         self.shared.lock().assign(assignment.into_iter().collect());
         self.tell_fetcher();
     }
@@ -128,9 +134,10 @@ impl Consumer {
     /// [`request_timeout`](crate::ClientConfig::request_timeout); the consumer goes on trying.
     pub fn poll(&mut self, timeout: Duration) -> Result<Option<Records>, PollError> {
         let deadline = Instant::now().checked_add(timeout);
+        self.commit_if_due();
         loop {
-            let state = self.shared.lock();
-            let state = match self.take(state) {
+            self.see_to_desk()?;
+            let mut state = match self.take() {
                 Taken::Records(records) => return Ok(Some(records)),
                 Taken::Error(error) => return Err(error),
                 Taken::Again => continue,
@@ -141,6 +148,7 @@ impl Consumer {
             if left.is_zero() {
                 return Ok(None);
             }
+            state.desk.busy_since = None;
             drop(self.shared.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner));
         }
     }
@@ -165,13 +173,15 @@ impl Consumer {
     }
 
     fn poll_records(&mut self, context: &Context<'_>) -> Poll<Result<Records, PollError>> {
+        self.commit_if_due();
         loop {
-            let state = self.shared.lock();
-            match self.take(state) {
+            self.see_to_desk()?;
+            match self.take() {
                 Taken::Records(records) => return Poll::Ready(Ok(records)),
                 Taken::Error(error) => return Poll::Ready(Err(error)),
                 Taken::Again => {}
                 Taken::Nothing(mut state) => {
+                    state.desk.busy_since = None;
                     state.waker = Some(context.waker().clone());
                     return Poll::Pending;
                 }
@@ -179,12 +189,18 @@ impl Consumer {
         }
     }
 
-    /// Takes what is there to be handed out, and verifies it without holding the lock.
-    fn take<'a>(&self, mut state: MutexGuard<'a, State>) -> Taken<'a> {
+    /// Takes what is there to be handed out, and verifies it without holding the lock. From here on the application is at
+    /// work, unless it waits.
+    fn take(&self) -> Taken<'_> {
+        let mut state = self.shared.lock();
         if state.closed {
             return Taken::Error(PollError::Closed);
         }
-        if state.slots.is_empty() {
+        state.desk.busy_since = Some(Instant::now());
+        if state.desk.is_waiting() {
+            return Taken::Again;
+        }
+        if state.slots.is_empty() && !state.desk.is_subscribed {
             return Taken::Error(PollError::NothingAssigned);
         }
         let Some((at, item)) = state.pop() else {
@@ -224,6 +240,9 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
+        if self.membership.is_some() {
+            let _ = self.client.tell(Message::DropMember(self.shared.id));
+        }
         // If the client has ended, so has the fetcher.
         let _ = self.client.tell(Message::DropFetcher(self.shared.id));
     }
@@ -238,7 +257,7 @@ impl fmt::Debug for Consumer {
 enum Taken<'a> {
     Records(Records),
     Error(PollError),
-    /// What there was held no record of interest; there may be more.
+    /// What there was held no record of interest, or something else has to be seen to first; there may be more.
     Again,
     Nothing(MutexGuard<'a, State>),
 }

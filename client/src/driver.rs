@@ -20,6 +20,7 @@ mod frames;
 mod handler;
 mod in_flight;
 mod link;
+mod members;
 mod message;
 mod subscriptions;
 
@@ -32,6 +33,7 @@ use folio_channel::{EventLoopGroup, LoopHandle, LoopLocal};
 
 use crate::call::Completer;
 use crate::consumer::fetcher::{Fetch, Fetcher, Lookup};
+use crate::group::member::Member;
 use crate::producer::sender::{Sender, Shipment};
 use crate::protocol;
 use crate::{CallError, ClientConfig};
@@ -61,6 +63,7 @@ pub(crate) struct Driver {
     calls: VecDeque<QueuedCall>,
     senders: BTreeMap<u64, Sender>,
     fetchers: BTreeMap<u64, Fetcher>,
+    members: BTreeMap<u64, Member>,
     /// The sender or fetcher that was served last; the one after it is next.
     served_last: u64,
     in_flight: InFlight<Request>,
@@ -103,6 +106,7 @@ impl Driver {
             calls: VecDeque::new(),
             senders: BTreeMap::new(),
             fetchers: BTreeMap::new(),
+            members: BTreeMap::new(),
             served_last: 0,
             in_flight: InFlight::new(),
             subscriptions: Subscriptions::default(),
@@ -146,6 +150,11 @@ impl Driver {
                 self.fetchers.remove(&id);
                 self.subscriptions.abandon(id);
             }
+            Message::AddMember(member) => {
+                self.members.insert(member.id(), *member);
+            }
+            Message::Member(id, input) => self.member(id, *input, now),
+            Message::DropMember(id) => self.drop_member(id, now),
             Message::Resolved { attempt, addresses } if self.link.is_current(attempt) => match addresses {
                 Ok(addresses) => {
                     self.link.resolved(addresses);
@@ -208,6 +217,7 @@ impl Driver {
             }
         }
         self.senders.retain(|_, sender| !sender.is_done());
+        self.turn_members(now);
         let down = self.down_since.filter(|since| *since + self.config.request_timeout <= now);
         if down.is_some() {
             self.down_since = Some(now);
@@ -217,6 +227,9 @@ impl Driver {
             if down.is_some() {
                 fetcher.nothing_comes(&trouble);
             }
+        }
+        if down.is_some() {
+            self.members.values().for_each(|member| member.nothing_comes(&trouble));
         }
     }
 
@@ -241,6 +254,7 @@ impl Driver {
         let down = self.down_since.map(|since| since + self.config.request_timeout);
         let parts = self.senders.values().filter_map(Sender::next_deadline);
         let parts = parts.chain(self.fetchers.values().filter_map(Fetcher::next_deadline));
+        let parts = parts.chain(self.members.values().filter_map(Member::next_deadline));
         // All calls wait for the same time: the first is the first.
         let calls = self.calls.front().map(|call| call.deadline).into_iter().chain(self.turn_due);
         let link = self.link.next_deadline().into_iter().chain(self.in_flight.next_deadline());

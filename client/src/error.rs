@@ -198,6 +198,15 @@ pub enum PollError {
     /// [`request_timeout`](crate::ClientConfig::request_timeout). The consumer goes on trying.
     #[error("nothing can be fetched: {0}")]
     Away(CallError),
+    /// The broker's word, or a fault of this consumer's settings: it cannot be a member of its group. It goes on trying,
+    /// unless another has taken its [`instance`](crate::GroupConfig::instance) name.
+    #[error("group {group:?}: {source}")]
+    Group {
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        source: CallError,
+    },
     /// The caller's fault: no partition is assigned.
     #[error("nothing is assigned to this consumer")]
     NothingAssigned,

@@ -8,6 +8,7 @@ mod config;
 mod consumer;
 mod driver;
 mod error;
+mod group;
 mod partitioner;
 mod producer;
 mod protocol;
@@ -33,6 +34,7 @@ pub use consumer::{
     RecordsIntoIter, RecordsIter,
 };
 pub use error::{BuildError, CallError, DeliveryError, PollError, Refusal, SendError, StartError};
+pub use group::{Assignor, CommittedOffset, GroupConfig, RebalanceListener};
 pub use partitioner::{Keyless, partition_for_key};
 pub use producer::{Acks, Delivered, Delivery, Flush, Producer, ProducerConfig, ProducerRecord};
 pub use settings::{ConfigChange, ConfigEntry, ConfigKind, ConfigResource, ConfigSource, ConfigSynonym};

@@ -6,6 +6,7 @@
 
 mod configs;
 mod fetch;
+pub(crate) mod groups;
 mod offsets;
 mod produce;
 mod producers;
@@ -16,7 +17,7 @@ mod topics;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use folio_wire::native::frame::frame_size as wire_frame_size;
@@ -221,7 +222,8 @@ where
             }
         }
     };
-    QueuedCall { encode: Box::new(encode), complete: Box::new(complete), deadline, repeatable }
+    let (encode, complete) = (Box::new(encode), Box::new(complete));
+    QueuedCall { encode, complete, deadline, repeatable, parked: Duration::ZERO }
 }
 
 /// Writes the request `M` with no record bytes.

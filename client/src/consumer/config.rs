@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use folio_record::{Offset, Timestamp};
 
-use crate::BuildError;
+use crate::{BuildError, GroupConfig};
 
 /// How a [`Consumer`](crate::Consumer) fetches. The defaults give low latency at the tail and high throughput behind it.
 ///
@@ -36,6 +36,9 @@ pub struct ConsumerConfig {
     pub wait_max: Duration,
     /// Bytes that the records of one compressed batch may take. Larger ones count as damaged. Default 64 MiB.
     pub decompressed_bytes_max: usize,
+    /// The group that it belongs to: [`subscribe`](crate::Consumer::subscribe) and [`commit`](crate::Consumer::commit)
+    /// need one. Default none.
+    pub group: Option<GroupConfig>,
 }
 
 /// What happens at an offset that the log does not hold.
@@ -77,6 +80,7 @@ impl ConsumerConfig {
             bytes_min: 1,
             wait_max: Duration::from_millis(500),
             decompressed_bytes_max: 64 << 20,
+            group: None,
         }
     }
 
@@ -136,6 +140,13 @@ impl ConsumerConfig {
         self
     }
 
+    /// Sets [`group`](Self::group).
+    #[must_use]
+    pub fn group(mut self, group: GroupConfig) -> Self {
+        self.group = Some(group);
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         for (name, bytes) in [
             ("partition_bytes_max", self.partition_bytes_max),
@@ -146,7 +157,7 @@ impl ConsumerConfig {
                 return Err(BuildError::Config(format!("{name} is 0: nothing could be fetched")));
             }
         }
-        Ok(())
+        self.group.as_ref().map_or(Ok(()), GroupConfig::check)
     }
 }
 

@@ -340,7 +340,7 @@ impl Fetcher {
     pub(crate) fn nothing_comes(&mut self, trouble: &CallError) {
         let mut state = self.shared.lock();
         if state.slots.is_empty() {
-            return;
+            return; // nothing is assigned; the member of a group tells itself
         }
         state.away = Some(trouble.clone());
         drop(state);

@@ -19,6 +19,7 @@ use folio_record::Offset;
 
 use super::config::{ConsumerConfig, Position};
 use super::streams::Credit;
+use crate::group::desk::Desk;
 use crate::{CallError, PollError, TopicPartition};
 
 /// See the module.
@@ -44,6 +45,8 @@ pub(crate) struct State {
     /// The fetcher has stopped for lack of room, and must be told when there is some.
     pub(crate) starved: bool,
     pub(crate) waker: Option<Waker>,
+    /// What the group wants of the application.
+    pub(crate) desk: Desk,
     /// Why nothing has come for a long time; handed out once.
     pub(crate) away: Option<CallError>,
     pub(crate) closed: bool,
@@ -99,7 +102,7 @@ impl Shared {
 
     /// Wakes whoever polls. Not under the lock: a waker may poll at once.
     pub(crate) fn notify(&self) {
-        let waker = self.lock().waker.take();
+        let waker = self.lock().wake();
         self.arrived.notify_one();
         if let Some(waker) = waker {
             waker.wake();
@@ -108,6 +111,13 @@ impl Shared {
 }
 
 impl State {
+    /// Whom to wake. From then on it is expected to come.
+    fn wake(&mut self) -> Option<Waker> {
+        let waker = self.waker.take()?;
+        self.desk.busy_since.get_or_insert_with(Instant::now);
+        Some(waker)
+    }
+
     /// Replaces what is assigned.
     pub(crate) fn assign(&mut self, assignment: Vec<(TopicPartition, Position)>) {
         self.slots.clear();
@@ -126,6 +136,39 @@ impl State {
                 None => self.slots.push(slot),
             }
         }
+    }
+
+    /// Takes partitions away, and adds others. What is assigned still, goes on where it is; what was asked for it is asked
+    /// again, for the slots have moved.
+    pub(crate) fn change(&mut self, gone: &[TopicPartition], new: Vec<(TopicPartition, Position)>) {
+        let before = std::mem::take(&mut self.slots);
+        self.by_name.clear();
+        self.ready.clear();
+        self.away = None;
+        for mut slot in before {
+            if gone.contains(&slot.topic_partition) {
+                self.buffered -= slot.buffered;
+                continue;
+            }
+            slot.generation = self.next_generation();
+            slot.asked = false;
+            slot.stream = None;
+            self.add(slot);
+        }
+        for (topic_partition, position) in new {
+            let generation = self.next_generation();
+            self.add(Slot::new(topic_partition, generation, position));
+        }
+    }
+
+    /// At the end of the slots; one that is not there yet.
+    fn add(&mut self, slot: Slot) {
+        let at = self.slots.len();
+        self.by_name.insert(slot.topic_partition.clone(), at);
+        if !slot.paused {
+            self.ready.extend(slot.items.iter().map(|_| at));
+        }
+        self.slots.push(slot);
     }
 
     pub(crate) fn slot(&self, topic_partition: &TopicPartition) -> Option<&Slot> {

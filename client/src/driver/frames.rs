@@ -52,7 +52,8 @@ impl Driver {
             let id = self.in_flight.next_id();
             match (call.encode)(id, &mut self.head) {
                 Ok(()) => {
-                    self.in_flight.insert(id, now + self.config.request_timeout, Request::Call(call));
+                    let deadline = now + self.config.request_timeout + call.parked;
+                    self.in_flight.insert(id, deadline, Request::Call(call));
                     return Some(OutFrame { head: self.head.split().freeze(), records: Vec::new() });
                 }
                 Err(error) => {

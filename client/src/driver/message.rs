@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use folio_channel::{ConnectError, EventLoopGroup};
@@ -11,6 +11,7 @@ use super::Driver;
 use crate::CallError;
 use crate::call::Completer;
 use crate::consumer::fetcher::Fetcher;
+use crate::group::member::{Input, Member};
 use crate::producer::sender::Sender;
 use crate::protocol::{Frame, Malformed};
 
@@ -27,6 +28,10 @@ pub(crate) enum Message {
     AddFetcher(Box<Fetcher>),
     FetcherSignalled(u64),
     DropFetcher(u64),
+    AddMember(Box<Member>),
+    /// Something has happened to a member of a group.
+    Member(u64, Box<Input>),
+    DropMember(u64),
     Resolved {
         attempt: u64,
         addresses: Result<Vec<SocketAddr>, CallError>,
@@ -47,6 +52,8 @@ pub(crate) struct QueuedCall {
     pub(crate) deadline: Instant,
     /// Sending it twice does no harm.
     pub(crate) repeatable: bool,
+    /// How long the broker may keep it, on purpose, before it answers.
+    pub(crate) parked: Duration,
 }
 
 /// Why there is no connection, for threads that waited in vain.
@@ -60,6 +67,11 @@ pub(crate) type Encode = dyn Fn(u32, &mut BytesMut) -> Result<(), CallError> + S
 pub(crate) type Complete = dyn FnOnce(Result<&Frame<'_>, CallError>) -> Result<(), Malformed> + Send;
 
 impl QueuedCall {
+    /// As this; the broker may keep it for so long.
+    pub(crate) fn parked_for(self, parked: Duration) -> Self {
+        Self { parked, ..self }
+    }
+
     /// It has no answer, and will have none.
     pub(crate) fn fail(self, error: CallError) {
         // Only an answer can be malformed.

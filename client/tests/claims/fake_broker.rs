@@ -16,6 +16,7 @@ use bytes::BytesMut;
 use folio_client::{ErrorCode, Offset};
 use folio_record::{BatchHeader, LeaderEpoch, ProducerId, UnverifiedBatch, stamp};
 use folio_wire::native::fetch::{FetchAnswerV1, FetchRequestV1, FetchedV1};
+use folio_wire::native::header::decode;
 use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1, TopicMetadataV1};
 use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1, ListedOffsetV1, OffsetSpec};
 use folio_wire::native::preface::{PREFACE_SIZE, Preface};
@@ -28,6 +29,8 @@ use folio_wire::native::topics::{
 };
 use folio_wire::native::{Flags, Frame, Head, Kind, Message, UnsupportedV1, decode_frame, encode_frame};
 use serde::Serialize;
+
+use crate::fake_groups::FakeGroup;
 
 /// What the broker does with a request.
 pub(crate) enum Deed {
@@ -75,6 +78,7 @@ struct Shared {
     streams: AtomicBool,
     frame_max: u32,
     ended: AtomicBool,
+    group: FakeGroup,
 }
 
 #[derive(Default)]
@@ -120,6 +124,7 @@ impl FakeBroker {
             streams: AtomicBool::new(false),
             frame_max,
             ended: AtomicBool::new(false),
+            group: FakeGroup::default(),
         });
         let accepting = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || {
@@ -202,6 +207,15 @@ impl FakeBroker {
     /// Bytes of the first batch.
     pub(crate) fn batch_bytes(&self, topic: &str, partition: usize) -> usize {
         self.shared.state().topics[topic][partition].batches[0].1.len()
+    }
+
+    pub(crate) fn group(&self) -> &FakeGroup {
+        &self.shared.group
+    }
+
+    /// Gives a topic more partitions.
+    pub(crate) fn grow(&self, topic: &str, partitions: usize) {
+        self.shared.state().topics.get_mut(topic).unwrap().resize(partitions, Partition::default());
     }
 
     /// How often a kind of request has come.
@@ -321,6 +335,10 @@ impl<'a> Connection<'a> {
         if kind == Kind::Fetch && matches!(deed, Deed::Serve | Deed::Hold) {
             return self.fetch_later(frame);
         }
+        if matches!(kind, Kind::JoinGroup | Kind::SyncGroup) && matches!(deed, Deed::Serve) {
+            self.meet_later(kind, frame);
+            return Ok(());
+        }
         let answer = self.answer(kind, frame, error);
         match deed {
             Deed::ServeAndClose => Err(std::io::ErrorKind::ConnectionAborted.into()),
@@ -367,6 +385,12 @@ impl<'a> Connection<'a> {
                 let (kind, lowest, highest) = (Kind::Subscribe.number(), 0, 0);
                 encode(head, &UnsupportedV1 { error: ErrorCode::UNSUPPORTED, kind, lowest, highest }, &[])
             }
+            Kind::JoinGroup
+            | Kind::SyncGroup
+            | Kind::Heartbeat
+            | Kind::LeaveGroup
+            | Kind::CommitOffsets
+            | Kind::FetchOffsets => self.shared.of_group(kind, head, frame.header, error),
             Kind::Unsupported
             | Kind::DescribeProducers
             | Kind::Batches
@@ -376,12 +400,22 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Members wait for one another beside the connection, which reads on.
+    fn meet_later(&self, kind: Kind, frame: &Frame<'_>) {
+        let (head, header) = (frame.head, frame.header.to_vec());
+        let (shared, writer) = (Arc::clone(self.shared), Arc::clone(&self.writer));
+        std::thread::spawn(move || {
+            let answer = shared.of_group(kind, head, &header, ErrorCode::NONE);
+            let _ = writer.lock().unwrap().write_all(&answer);
+        });
+    }
+
     /// Fetches wait beside the connection, which reads on.
     fn fetch_later(&self, frame: &Frame<'_>) -> Io<()> {
         let (head, header) = (frame.head, frame.header.to_vec());
         let (shared, writer) = (Arc::clone(self.shared), Arc::clone(&self.writer));
         std::thread::spawn(move || {
-            let request: FetchRequestV1<'_> = folio_wire::native::header::decode(&header).unwrap();
+            let request: FetchRequestV1<'_> = decode(&header).unwrap();
             let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.into());
             loop {
                 let (answer, records) = shared.fetch(&request, ErrorCode::NONE);
@@ -543,6 +577,18 @@ impl Partition {
 }
 
 impl Shared {
+    fn of_group(&self, kind: Kind, head: Head, header: &[u8], error: ErrorCode) -> Vec<u8> {
+        let group = &self.group;
+        match kind {
+            Kind::JoinGroup => encode(head, &group.join(&decode(header).unwrap(), error), &[]),
+            Kind::SyncGroup => encode(head, &group.sync(&decode(header).unwrap(), error), &[]),
+            Kind::Heartbeat => encode(head, &group.heartbeat(&decode(header).unwrap(), error), &[]),
+            Kind::LeaveGroup => encode(head, &group.leave(&decode(header).unwrap()), &[]),
+            Kind::CommitOffsets => encode(head, &group.commit(&decode(header).unwrap(), error), &[]),
+            _ => encode(head, &group.fetch(&decode(header).unwrap(), error), &[]),
+        }
+    }
+
     fn fetch(&self, request: &FetchRequestV1<'_>, error: ErrorCode) -> (FetchAnswerV1, Vec<u8>) {
         let state = self.state();
         let mut all = Vec::new();

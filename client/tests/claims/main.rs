@@ -6,6 +6,8 @@ mod admin;
 mod connection;
 mod consuming;
 mod fake_broker;
+mod fake_groups;
+mod groups;
 mod hostile;
 mod producing;
 mod streaming;
