@@ -16,6 +16,15 @@ impl Terminal {
         Self(Rig::new(&[]))
     }
 
+    /// With a broker that has these keys set.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn with(settings: &[(&str, &str)]) -> Self {
+        Self(Rig::new(settings))
+    }
+
     /// The broker.
     #[must_use]
     pub fn rig(&self) -> &Rig {

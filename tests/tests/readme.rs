@@ -41,6 +41,26 @@ fn the_commands_of_the_first_minute_do_what_the_readme_says() {
 }
 
 #[test]
+fn the_commands_about_groups_let_a_third_take_over() {
+    let [commands] = &blocks_of("Groups")[..] else { panic!("one block is about groups") };
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut shell = Command::new("timeout");
+    shell.args(["120", "bash", "-euo", "pipefail", "-c", commands]).current_dir(dir.path());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let built = binary("folio").parent().unwrap().to_owned();
+    let paths = std::iter::once(built).chain(std::env::split_paths(&path));
+    shell.env("PATH", std::env::join_paths(paths).unwrap()).env("FOLIO_BROKER", daemon.address());
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{commands}\n{}", said(&output));
+    for log in ["one.log", "two.log", "three.log"] {
+        let printed = std::fs::read_to_string(dir.path().join(log)).unwrap();
+        assert!(printed.lines().all(|line| line.starts_with("click ")) && !printed.is_empty(), "{log}");
+    }
+    assert!(daemon.stop().success());
+}
+
+#[test]
 fn the_examples_of_the_client_run_against_a_daemon() {
     let data = tempfile::tempdir().unwrap();
     let mut foliod = Command::new(binary("foliod"));

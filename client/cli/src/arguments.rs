@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use folio_client::Codec;
+use folio_client::{Assignor, Codec};
 
 use crate::format::Format;
 use crate::place::{Start, Stop};
@@ -32,6 +32,7 @@ const EXIT_CODES: &str = "Examples:
   folio topic create access -p 3
   folio produce access < access.log
   folio consume access --until end
+  folio consume access --group billing
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no broker reached, 4 no such topic or partition,
 70 the broker's data directory failed, 130 interrupted.";
@@ -292,6 +293,21 @@ pub(crate) struct ConsumeOptions {
     /// Stop after so many records
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
+    /// Share the topic with the other members of this group: go on where it stopped (where it has not read yet, --from),
+    /// and commit what is printed
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["partition", "until"])]
+    pub(crate) group: Option<String>,
+    /// A name of this member that outlives its restarts: back within --session-timeout, it gets its partitions again
+    #[arg(long, value_name = "NAME", requires = "group")]
+    pub(crate) instance: Option<String>,
+    /// After so many seconds without a sign of life, its partitions go to others
+    #[arg(long, value_name = "SECONDS", default_value_t = 45, requires = "group")]
+    #[arg(value_parser = value_parser!(u64).range(1..))]
+    pub(crate) session_timeout: u64,
+    /// How the group divides the partitions, the best first, separated by commas; a way that all its members know is taken
+    /// [default: range,cooperative-sticky]
+    #[arg(long, value_enum, value_name = "WAY", value_delimiter = ',', requires = "group")]
+    pub(crate) assignor: Vec<Way>,
     /// How a record is printed: %t topic, %p partition, %o offset, %k key, %s value, %T time in ms, %K and %S lengths of
     /// key and value (-1: none), %h headers, %% and \n \r \t \0 \xHH \\
     #[arg(long, default_value = "%s\\n", value_name = "FORMAT")]
@@ -303,8 +319,34 @@ const CONSUME_EXAMPLES: &str = "Examples:
   folio consume access --follow --from -10 --format '%p:%o %s\\n'
   folio consume access -p 0 --from @2026-01-31T12:00:00Z --until @2026-01-31T13:00:00Z
   folio consume access --output json | jq .offset
+  folio consume access --group billing                  run it twice: each prints half of the partitions
+  folio consume access --group billing --instance till-1 --assignor cooperative-sticky
+
+A member of a group commits what it has printed, at least once a second and when it ends; Ctrl-C leaves the group, and what
+a killed one had not committed is printed again by another.
 
 A time is milliseconds since 1970, a date, or a date and time (with Z, an offset, or this machine's time zone).";
+
+/// How a group divides partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// Of each topic the first members get the first partitions
+    Range,
+    /// Evenly, and members keep what they had
+    Sticky,
+    /// As sticky, and members go on reading what they keep meanwhile
+    CooperativeSticky,
+}
+
+impl Way {
+    pub(crate) fn of_client(self) -> Assignor {
+        match self {
+            Self::Range => Assignor::Range,
+            Self::Sticky => Assignor::Sticky,
+            Self::CooperativeSticky => Assignor::CooperativeSticky,
+        }
+    }
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {

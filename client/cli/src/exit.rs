@@ -50,6 +50,11 @@ impl Failure {
         Self { code: INTERRUPTED, text: String::new() }
     }
 
+    /// Whether it ends because nobody wants more, and not because something does not work.
+    pub(crate) fn is_ordinary_end(&self) -> bool {
+        matches!(self.code, 0 | INTERRUPTED)
+    }
+
     pub(crate) fn is_interruption(&self) -> bool {
         self.code == INTERRUPTED
     }
@@ -177,6 +182,9 @@ impl From<PollError> for Failure {
     fn from(error: PollError) -> Self {
         match error {
             PollError::Refused { ref refusal, .. } => Self::coded(refusal.code, error.to_string()),
+            PollError::Group { source: CallError::Refused(ref refusal), .. } => {
+                Self::coded(refusal.code, error.to_string())
+            }
             PollError::Away(CallError::Refused(refusal)) => CallError::Refused(refusal).into(),
             PollError::Away(error) => Self::unreachable(&error),
             error => Self::failed(error),

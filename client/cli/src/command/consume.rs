@@ -1,5 +1,7 @@
 //! `folio consume`.
 
+mod group;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -18,6 +20,9 @@ use crate::output::{is_stdout_closed, stdout};
 use crate::place::{Start, Stop};
 
 pub(crate) fn run(broker: &str, output: Output, options: &ConsumeOptions) -> Result<(), Failure> {
+    if let Some(name) = &options.group {
+        return group::run(broker, output, options, name);
+    }
     let client = connect(broker)?;
     let admin = client.admin();
     let partitions = partitions(&admin, options)?;
