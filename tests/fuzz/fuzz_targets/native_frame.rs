@@ -10,6 +10,11 @@ use folio_wire::native::configs::{
     ConfigAlterAnswerV1, ConfigAlterRequestV1, ConfigDescribeAnswerV1, ConfigDescribeRequestV1,
 };
 use folio_wire::native::fetch::{FetchAnswerV1, FetchRequestV1};
+use folio_wire::native::groups::{
+    CommitOffsetsAnswerV1, CommitOffsetsRequestV1, FetchOffsetsAnswerV1, FetchOffsetsRequestV1,
+    HeartbeatAnswerV1, HeartbeatRequestV1, JoinGroupAnswerV1, JoinGroupRequestV1, LeaveGroupAnswerV1,
+    LeaveGroupRequestV1, SyncGroupAnswerV1, SyncGroupRequestV1,
+};
 use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1};
 use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1};
 use folio_wire::native::produce::{ProduceAnswerV1, ProduceRequestV1};
@@ -115,6 +120,30 @@ fn read(kind: Kind, frame: &Frame<'_>) {
         Kind::DescribeProducers => {
             drop(frame.header::<DescribeProducersRequestV1<'_>>());
             drop(frame.header::<DescribeProducersAnswerV1>());
+        }
+        Kind::JoinGroup => {
+            drop(frame.header::<JoinGroupRequestV1<'_>>());
+            drop(frame.header::<JoinGroupAnswerV1>());
+        }
+        Kind::SyncGroup => {
+            drop(frame.header::<SyncGroupRequestV1<'_>>());
+            drop(frame.header::<SyncGroupAnswerV1>());
+        }
+        Kind::Heartbeat => {
+            drop(frame.header::<HeartbeatRequestV1<'_>>());
+            drop(frame.header::<HeartbeatAnswerV1>());
+        }
+        Kind::LeaveGroup => {
+            drop(frame.header::<LeaveGroupRequestV1<'_>>());
+            drop(frame.header::<LeaveGroupAnswerV1>());
+        }
+        Kind::CommitOffsets => {
+            drop(frame.header::<CommitOffsetsRequestV1<'_>>());
+            drop(frame.header::<CommitOffsetsAnswerV1>());
+        }
+        Kind::FetchOffsets => {
+            drop(frame.header::<FetchOffsetsRequestV1<'_>>());
+            drop(frame.header::<FetchOffsetsAnswerV1>());
         }
         Kind::Status => {
             drop(frame.header::<StatusRequestV1>());
