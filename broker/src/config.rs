@@ -57,6 +57,10 @@ pub struct Config {
     pub slots_sync: Duration,
     /// `maintenance.interval.ms`: how often retention and rolls by age are looked at.
     pub maintenance_interval: Duration,
+    /// `cleaner.dedupe.buffer.bytes`: what compaction may take to know the keys of a log by.
+    pub cleaner_buffer_bytes: usize,
+    /// `cleaner.io.max.bytes.per.second`: how much compaction reads and writes at most.
+    pub cleaner_bytes_per_second: u64,
     /// `disk.min.free`: free bytes below which produce is refused; `None` is min(max(2 %, 64 MiB), 1 GiB).
     pub disk_min_free: Option<u64>,
     /// `shutdown.timeout.ms`: after that a shutdown ends without the clean mark.
@@ -134,6 +138,8 @@ impl Config {
             writeback_max_bytes: 256 * MIB as u64,
             slots_sync: Duration::from_millis(100),
             maintenance_interval: Duration::from_secs(1),
+            cleaner_buffer_bytes: 128 * MIB,
+            cleaner_bytes_per_second: 32 * MIB as u64,
             disk_min_free: None,
             shutdown_timeout: Duration::from_secs(5),
             frame_max_bytes: 100 * MIB,

@@ -34,6 +34,14 @@ pub(crate) struct Counters {
     pub(crate) flushes: Counter,
     /// Records that flush rounds made durable.
     pub(crate) records_flushed: Counter,
+    /// Compactions of a log that came to an end.
+    pub(crate) compactions: Counter,
+    /// Bytes that compaction read.
+    pub(crate) compaction_bytes_read: Counter,
+    /// Bytes that compaction wrote.
+    pub(crate) compaction_bytes_written: Counter,
+    /// Records that compaction removed.
+    pub(crate) compaction_records_removed: Counter,
     /// Subscriptions that there are now.
     pub(crate) subscriptions: Counter,
 }
@@ -48,6 +56,10 @@ impl Counters {
             ("appends", &self.appends),
             ("flushes", &self.flushes),
             ("records.flushed", &self.records_flushed),
+            ("compactions", &self.compactions),
+            ("compaction.bytes.read", &self.compaction_bytes_read),
+            ("compaction.bytes.written", &self.compaction_bytes_written),
+            ("compaction.records.removed", &self.compaction_records_removed),
             ("subscriptions", &self.subscriptions),
         ]
         .into_iter()

@@ -11,7 +11,7 @@ use folio_channel::LoopHandle;
 use folio_record::Timestamp;
 use folio_storage::files::OsFiles;
 use folio_storage::partition::PartitionId;
-use folio_storage::{DataDir, LogOptions, Visibility};
+use folio_storage::{CompactionOptions, DataDir, LogOptions, Visibility};
 
 use crate::config::{Config, DurabilityClass, TopicSettings};
 use crate::counters::Counters;
@@ -167,9 +167,17 @@ impl fmt::Debug for Engine {
 pub(crate) fn log_options(config: &Config, settings: &TopicSettings) -> LogOptions {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let deletes = settings.cleanup.deletes;
+    let compaction = settings.cleanup.compacts.then(|| CompactionOptions {
+        min_lag_ms: millis(settings.compaction_lag_min),
+        max_lag_ms: settings.compaction_lag_max.map(millis),
+        dirty_ratio_min: settings.dirty_ratio_min,
+        delete_retention_ms: millis(settings.delete_retention),
+    });
+    // Only what is closed is compacted.
+    let age = compaction.and_then(|options| options.max_lag_ms).unwrap_or(u64::MAX);
     LogOptions {
         segment_bytes: settings.segment_bytes,
-        segment_ms: Some(millis(settings.segment_age)),
+        segment_ms: Some(millis(settings.segment_age).min(age)),
         segment_jitter_ms: millis(settings.segment_jitter),
         segment_index_bytes: settings.segment_index_bytes,
         retention_bytes: settings.retention_bytes.filter(|_| deletes),
@@ -182,6 +190,7 @@ pub(crate) fn log_options(config: &Config, settings: &TopicSettings) -> LogOptio
         },
         producer_expiration_ms: millis(config.producer_expiration),
         producers_max: config.partition_producers_max,
+        compaction,
         ..LogOptions::default()
     }
 }

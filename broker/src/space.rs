@@ -41,6 +41,12 @@ impl DiskSpace {
         }
     }
 
+    /// Whether so many bytes can be written besides, and produce is still taken.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        let (free, needed) = (self.free.load(Ordering::Relaxed), self.needed.load(Ordering::Relaxed));
+        !self.is_low.load(Ordering::Relaxed) && free.saturating_sub(bytes) >= needed
+    }
+
     /// Whether records may be added.
     ///
     /// # Errors
@@ -75,6 +81,15 @@ mod tests {
             space.seen(free, 100);
             assert_eq!(space.check().is_ok(), is_taken, "{free} bytes free");
         }
+    }
+
+    #[test]
+    fn what_is_written_besides_leaves_room_for_producers() {
+        let space = DiskSpace::default();
+        space.seen(400, 100);
+        assert!(space.has_room_for(250) && !space.has_room_for(251));
+        space.seen(90, 100);
+        assert!(!space.has_room_for(0));
     }
 
     #[test]

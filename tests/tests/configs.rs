@@ -240,7 +240,9 @@ fn settings_that_do_nothing_are_kept_and_say_so() {
         alter(&client, topic(), set("segment.ms", "5000")).unwrap();
     }
     until("the log says so", || daemon.said().contains("min.insync.replicas = 2 is kept and does nothing"));
-    assert_eq!(daemon.said().matches("nothing is compacted yet").count(), 1, "{}", daemon.said());
+    let ratio = entry(&client, topic(), "min.cleanable.dirty.ratio");
+    assert_eq!((ratio.value.as_deref(), ratio.does_nothing), (Some("0.5"), None));
+    assert!(!daemon.said().contains("cleanup.policy"), "{}", daemon.said());
 }
 
 #[test]

@@ -155,6 +155,20 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "1 or more milliseconds"
     ),
     key!(
+        "cleaner.dedupe.buffer.bytes",
+        cleaner_buffer_bytes,
+        "Bytes compaction may take to know keys by, 27 for each; where there are more, it takes more passes.",
+        |&bytes: &usize| bytes >= 1024,
+        "1024 or more bytes"
+    ),
+    key!(
+        "cleaner.io.max.bytes.per.second",
+        cleaner_bytes_per_second,
+        "Bytes a second that compaction reads and writes at most, so that it is not in anybody's way.",
+        |&bytes: &u64| bytes > 0,
+        "1 or more bytes"
+    ),
+    key!(
         "disk.min.free",
         disk_min_free,
         "Free bytes below which produce is refused; -1 is 2 % of the disk, at least 64 MiB, at most 1 GiB."
@@ -400,6 +414,7 @@ mod tests {
             ("data.dir", _) => "/elsewhere".to_owned(),
             ("topic.durability", _) => "os".to_owned(),
             ("topic.cleanup.policy", _) => "compact".to_owned(),
+            ("topic.min.cleanable.dirty.ratio", _) => "0.25".to_owned(),
             ("topic.message.timestamp.type", _) => "LogAppendTime".to_owned(),
             ("topic.compression.type", _) => "zstd".to_owned(),
             (_, "false") => "true".to_owned(),

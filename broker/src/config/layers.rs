@@ -226,7 +226,8 @@ fn text_of(value: &toml::Value) -> String {
 
 /// A number or a truth value stands bare, anything else between quotes.
 fn toml_value(text: &str) -> String {
-    if text.parse::<i64>().is_ok() || text == "true" || text == "false" {
+    let is_fraction = text.contains('.') && text.parse().is_ok_and(f64::is_finite);
+    if is_fraction || text.parse::<i64>().is_ok() || text == "true" || text == "false" {
         return text.to_owned();
     }
     toml::Value::String(text.to_owned()).to_string()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use folio_record::{Codec, Compression, TimestampType};
+use folio_storage::DirtyRatio;
 
 /// When a record counts as safe: what acks=all waits for and what consumers may see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,14 @@ pub struct TopicSettings {
     pub gzip_level: i32,
     /// `compression.zstd.level`.
     pub zstd_level: i32,
+    /// `min.cleanable.dirty.ratio`: a log is compacted when more of it is dirty.
+    pub dirty_ratio_min: DirtyRatio,
+    /// `min.compaction.lag.ms`: nothing younger is compacted.
+    pub compaction_lag_min: Duration,
+    /// `max.compaction.lag.ms`: what is older is compacted, however little it is; `None` waits for more.
+    pub compaction_lag_max: Option<Duration>,
+    /// `delete.retention.ms`: how long the mark of a deleted key is kept once it was compacted.
+    pub delete_retention: Duration,
 }
 
 /// How often an `interval` topic is flushed that does not say so.
@@ -128,6 +137,10 @@ impl Default for TopicSettings {
             compression: None,
             gzip_level: -1,
             zstd_level: 3,
+            dirty_ratio_min: DirtyRatio::new(0.5),
+            compaction_lag_min: Duration::ZERO,
+            compaction_lag_max: None,
+            delete_retention: Duration::from_secs(24 * 3600),
         }
     }
 }

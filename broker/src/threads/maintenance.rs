@@ -1,5 +1,7 @@
-//! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, mends indexes,
-//! writes down and forgets producers, and watches the space that is left.
+//! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, compacts, mends
+//! indexes, writes down and forgets producers, and watches the space that is left.
+
+mod compaction;
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use folio_storage::{AppendError, Sealed};
 
+use self::compaction::Compactor;
+use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine, now};
 use crate::partition::Partition;
 use crate::threads::inbox::Taken;
@@ -18,11 +22,23 @@ use crate::threads::reaper::Retired;
 pub(crate) fn run(engine: &Engine) {
     let mut nothing = VecDeque::new();
     let mut looked = Instant::now();
+    let mut compactor = Compactor::new(engine.config.cleaner_bytes_per_second);
+    let mut quick_look = Instant::now();
     loop {
-        let next = Instant::now() + QUICK_LOOK.min(engine.config.maintenance_interval);
-        if engine.stop.take_all(&mut nothing, Some(next)) == Taken::Closed || engine.health.has_failed() {
+        let pause = QUICK_LOOK.min(engine.config.maintenance_interval);
+        let next = (quick_look + pause).min(Instant::now() + compactor.pause().unwrap_or(pause));
+        let is_closed = engine.stop.take_all(&mut nothing, Some(next)) == Taken::Closed;
+        if engine.health.has_failed() {
             return;
         }
+        if is_closed {
+            return compactor.give_up();
+        }
+        compactor.work(engine);
+        if quick_look.elapsed() < pause {
+            continue;
+        }
+        quick_look = Instant::now();
         engine.space.look(&engine.dir, engine.config.disk_min_free);
         let is_due = looked.elapsed() >= engine.config.maintenance_interval;
         if is_due {
@@ -34,6 +50,9 @@ pub(crate) fn run(engine: &Engine) {
             if is_due {
                 maintain(engine, partition);
             }
+        }
+        if is_due {
+            compactor.look(engine, topics.iter().flat_map(|topic| topic.online()));
         }
     }
 }
@@ -77,6 +96,7 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>) {
         Err(AppendError::Io { path, source }) => return fail(&path, &source),
         Err(_) => {}
     }
+    settle(engine, partition);
     seal(engine, partition);
     // The slot says so before a file goes.
     if let Some(start) = log.expired(now()) {
@@ -93,6 +113,21 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>) {
     match log.drop_below_start(engine.dir.trash()) {
         Ok(maps) => engine.reaper.send(maps.into_iter().map(|map| map as Retired)),
         Err(error) => fail(log.dir(), &error),
+    }
+}
+
+/// A segment is sealed once the durable point has passed it. Where nothing is appended any more, and where nobody waits for
+/// flushes, that would take long.
+fn settle(engine: &Engine, partition: &Arc<Partition<Disk>>) {
+    let log = &partition.log;
+    let is_idle = log.durable() == log.log_end();
+    let is_waited_for =
+        log.options().compaction.is_some() && partition.durability() != DurabilityClass::Fsync;
+    if !(is_idle || is_waited_for) || log.durable_tail().segment_base >= log.tail().segment_base {
+        return;
+    }
+    if let Err(error) = engine.dir.flush(std::slice::from_ref(log), now(), Instant::now()) {
+        fail(engine, partition, &error.path, &error.source);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use folio_record::{Compression, TimestampType};
+use folio_storage::DirtyRatio;
 
 use super::{BrokerName, Effect, Field, TopicKey};
 use crate::config::kind::{Kind, Parsed, Valid};
@@ -28,8 +29,8 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         kind: Kind::List,
         valid: Valid::OneOf(&["compact", "delete"]),
         default: "delete",
-        doc: "delete (old segments go by retention.ms and retention.bytes), compact (records without a key are refused; \
-              nothing is compacted yet), both, or nothing: records are kept for ever.",
+        doc: "delete (old segments go by retention.ms and retention.bytes), compact (of each key the last record is kept; \
+              records without one are refused), both, or nothing: records are kept for ever.",
         broker_name: broker("log.cleanup.policy"),
         effect: acts(
             |topic| Parsed::List(write_policy(topic.cleanup)),
@@ -264,9 +265,12 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         kind: Kind::Double,
         valid: Valid::Between(0, 1),
         default: "0.5",
-        doc: "How much of a log has to be uncompacted before it is compacted.",
+        doc: "How much of a log has to be uncompacted before it is compacted: more than this part of what can be.",
         broker_name: broker("log.cleaner.min.cleanable.ratio"),
-        effect: Effect::Kept(NO_COMPACTION),
+        effect: acts(
+            |topic| Parsed::Fraction(topic.dirty_ratio_min.get()),
+            |topic, value| topic.dirty_ratio_min = ratio(value),
+        ),
     },
     TopicKey {
         name: "min.compaction.lag.ms",
@@ -275,25 +279,34 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         default: "0",
         doc: "Milliseconds a record is not compacted for.",
         broker_name: broker("log.cleaner.min.compaction.lag.ms"),
-        effect: Effect::Kept(NO_COMPACTION),
+        effect: acts(
+            |topic| millis(topic.compaction_lag_min),
+            |topic, value| topic.compaction_lag_min = duration(value),
+        ),
     },
     TopicKey {
         name: "max.compaction.lag.ms",
         kind: Kind::Long,
         valid: Valid::AtLeast(1),
         default: NEVER,
-        doc: "Milliseconds after which a record is compacted however little there is to compact.",
+        doc: "Milliseconds after which a record is compacted however little there is to compact; segments are closed by then.",
         broker_name: broker("log.cleaner.max.compaction.lag.ms"),
-        effect: Effect::Kept(NO_COMPACTION),
+        effect: acts(
+            |topic| or_never(topic.compaction_lag_max),
+            |topic, value| topic.compaction_lag_max = limit(value),
+        ),
     },
     TopicKey {
         name: "delete.retention.ms",
         kind: Kind::Long,
         valid: Valid::AtLeast(0),
         default: "86400000",
-        doc: "Milliseconds a compacted topic keeps the mark of a deleted key.",
+        doc: "Milliseconds a compacted topic keeps the mark of a deleted key, from when it was compacted first.",
         broker_name: broker("log.cleaner.delete.retention.ms"),
-        effect: Effect::Kept(NO_COMPACTION),
+        effect: acts(
+            |topic| millis(topic.delete_retention),
+            |topic, value| topic.delete_retention = duration(value),
+        ),
     },
     TopicKey {
         name: "file.delete.delay.ms",
@@ -440,7 +453,6 @@ pub(super) const SMALL_SEGMENTS: TopicKey = TopicKey {
 /// Kafka's "never".
 const NEVER: &str = "9223372036854775807";
 const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
-const NO_COMPACTION: &str = "nothing is compacted yet";
 const NO_TIERS: &str = "there is no remote storage";
 const NO_REPLICAS: &str = "there is one node, and no replica to wait for or to choose from";
 
@@ -460,6 +472,14 @@ fn number(value: &Parsed) -> i64 {
     match value {
         Parsed::Whole(number) => *number,
         _ => 0,
+    }
+}
+
+/// Its kind lets nothing else through.
+fn ratio(value: &Parsed) -> DirtyRatio {
+    match value {
+        Parsed::Fraction(fraction) => DirtyRatio::new(*fraction),
+        other => DirtyRatio::new(number(other) as f64),
     }
 }
 

@@ -63,7 +63,7 @@ fn make(engine: &Engine, id: Uuid, topic: &metadata::Topic) -> Result<(), Servic
 fn serve(engine: &Engine, id: Uuid, topic: &metadata::Topic) {
     let settings = settings_of(engine, topic);
     let served = engine.view.load().with_id(id).cloned();
-    say_what_does_nothing(topic, &settings, served.as_deref());
+    say_what_does_nothing(topic, served.as_deref());
     let shared = match &served {
         Some(served) => {
             hold(engine, served, settings);
@@ -136,12 +136,8 @@ fn set_defaults(
     }
 }
 
-/// Settings from which nothing follows, or not yet: whoever set them had better know, once.
-fn say_what_does_nothing(topic: &metadata::Topic, settings: &TopicSettings, served: Option<&Topic<Disk>>) {
-    let compacted = served.is_some_and(|served| served.settings.load().cleanup.compacts);
-    if settings.cleanup.compacts && !compacted {
-        tracing::warn!(topic = topic.name, "cleanup.policy has compact: nothing is compacted yet");
-    }
+/// Settings from which nothing follows: whoever set them had better know, once.
+fn say_what_does_nothing(topic: &metadata::Topic, served: Option<&Topic<Disk>>) {
     let is_new =
         |key: &str, value: &str| served.is_none_or(|served| value_in(&served.own, key) != Some(value));
     for (key, value) in topic.settings.iter().filter(|(key, value)| is_new(key, value)) {

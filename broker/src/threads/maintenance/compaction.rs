@@ -1,0 +1,211 @@
+//! Compaction in its turn: one log at a time, the dirtiest first, no faster than its key allows, and not where the disk
+//! is nearly full.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use folio_storage::{AppendError, Compacting, Compaction, CompactionReport};
+use uuid::Uuid;
+
+use super::fail;
+use crate::engine::{Disk, Engine, now};
+use crate::partition::{Partition, PartitionKey};
+use crate::threads::reaper::Retired;
+
+/// The one that runs.
+pub(super) struct Compactor {
+    throttle: Throttle,
+    running: Option<Running>,
+    /// What cannot be compacted before somebody has looked at it.
+    damaged: HashSet<PartitionKey>,
+    /// After a failure, nothing is begun before this.
+    not_before: Option<Instant>,
+}
+
+struct Running {
+    partition: Arc<Partition<Disk>>,
+    pass: Compaction<Disk>,
+    begun: Instant,
+}
+
+/// So many bytes a second, one step ahead.
+#[derive(Debug)]
+struct Throttle {
+    bytes_per_second: u64,
+    /// Since when the next step is due.
+    next: Instant,
+}
+
+impl Throttle {
+    fn new(bytes_per_second: u64, now: Instant) -> Self {
+        Self { bytes_per_second, next: now }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        now >= self.next
+    }
+
+    /// `bytes` were read and written. What was not used before is not made up for.
+    fn spend(&mut self, bytes: u64, now: Instant) {
+        let micros = u128::from(bytes) * 1_000_000 / u128::from(self.bytes_per_second.max(1));
+        let spent = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX).min(LONGEST_MICROS));
+        self.next = self.next.max(now) + spent;
+    }
+}
+
+impl Compactor {
+    pub(super) fn new(bytes_per_second: u64) -> Self {
+        let throttle = Throttle::new(bytes_per_second, Instant::now());
+        Self { throttle, running: None, damaged: HashSet::new(), not_before: None }
+    }
+
+    /// How long until there is something to do; `None` if nothing runs.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        let wait = || self.throttle.next.saturating_duration_since(Instant::now());
+        self.running.as_ref().map(|_| wait().clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
+    }
+
+    /// Begins with the dirtiest log of those that are due, if nothing runs.
+    pub(super) fn look<'p>(
+        &mut self,
+        engine: &Engine,
+        partitions: impl Iterator<Item = &'p Arc<Partition<Disk>>>,
+    ) {
+        let is_early = self.not_before.is_some_and(|at| Instant::now() < at);
+        if self.running.is_some() || is_early {
+            return;
+        }
+        let is_due = |partition: &&'p Arc<Partition<Disk>>| !self.damaged.contains(&partition.key);
+        let dirty = partitions.filter(is_due).filter_map(|partition| {
+            // One that cannot be read says so elsewhere.
+            let dirty = partition.log.dirty(now()).ok().flatten().filter(|dirty| dirty.is_due)?;
+            Some((dirty.ratio, partition))
+        });
+        let Some((_, partition)) = dirty.max_by_key(|(ratio, _)| *ratio) else { return };
+        let (a, b) = Uuid::new_v4().as_u64_pair();
+        let Some(pass) = partition.log.compact([a, b], engine.config.cleaner_buffer_bytes, now()) else {
+            return;
+        };
+        if engine.space.has_room_for(pass.room()) {
+            let partition = Arc::clone(partition);
+            self.running = Some(Running { partition, pass, begun: Instant::now() });
+        }
+    }
+
+    /// Goes on with what runs, for a moment.
+    pub(super) fn work(&mut self, engine: &Engine) {
+        let begun = Instant::now();
+        while let Some(running) = &mut self.running
+            && self.throttle.is_due(Instant::now())
+            && begun.elapsed() < MOMENT
+        {
+            // It goes on when there is room again.
+            if engine.space.check().is_err() {
+                self.throttle.next = Instant::now() + LONGEST_PAUSE;
+                return;
+            }
+            let partition = &running.partition;
+            let progress = match running.pass.step(&engine.dir, STEP) {
+                Ok(progress) => progress,
+                Err(error) => {
+                    let Some(Running { partition, .. }) = self.running.take() else { return };
+                    return self.failed(engine, &partition, &error);
+                }
+            };
+            self.throttle.spend(progress.read + progress.written, Instant::now());
+            engine.counters.compaction_bytes_read.add(progress.read);
+            engine.counters.compaction_bytes_written.add(progress.written);
+            engine.reaper.send(progress.maps.into_iter().map(|map| map as Retired));
+            match progress.state {
+                Compacting::Working => continue,
+                Compacting::Done(report) => done(engine, partition, &report, running.begun),
+                Compacting::Abandoned => {}
+                Compacting::Rotten(rotten) => {
+                    self.damaged.insert(partition.key);
+                    tracing::error!(
+                        topic = &*partition.topic,
+                        partition = partition.number,
+                        %rotten,
+                        "a segment is damaged, and the log not compacted any more: stop the broker and look with `folio log verify`"
+                    );
+                }
+            }
+            self.running = None;
+        }
+    }
+
+    /// Leaves nothing half done behind.
+    pub(super) fn give_up(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            running.pass.give_up();
+        }
+    }
+
+    fn failed(&mut self, engine: &Engine, partition: &Partition<Disk>, error: &AppendError) {
+        if let AppendError::Io { path, source } = error {
+            return fail(engine, partition, path, source);
+        }
+        self.not_before = Some(Instant::now() + BACKOFF);
+        let (topic, partition) = (&*partition.topic, partition.number);
+        tracing::warn!(topic, partition, %error, "compaction has to wait");
+    }
+}
+
+fn done(engine: &Engine, partition: &Partition<Disk>, report: &CompactionReport, begun: Instant) {
+    let removed = report.records_before - report.records_after;
+    engine.counters.compactions.add(1);
+    engine.counters.compaction_records_removed.add(removed);
+    tracing::info!(
+        topic = &*partition.topic,
+        partition = partition.number,
+        records = report.records_after,
+        removed,
+        keys = report.keys,
+        bytes_before = report.bytes_before,
+        bytes_after = report.bytes_after,
+        bytes_written = report.bytes_written,
+        segments_before = report.segments_before,
+        segments_after = report.segments_after,
+        ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "compacted{}",
+        if report.is_partial { ", as far as the table of keys went" } else { "" }
+    );
+}
+
+/// About what one step reads.
+const STEP: u64 = 1024 * 1024;
+/// The next segments of busy partitions want to be made ready meanwhile.
+const MOMENT: Duration = Duration::from_millis(50);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How long nothing is begun after a failure.
+const BACKOFF: Duration = Duration::from_secs(15);
+/// No step is paid for longer than a year.
+const LONGEST_MICROS: u64 = 365 * 24 * 3600 * 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_bytes_a_second_and_no_burst_for_the_time_before() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(1000, start);
+        let after = |ms| start + Duration::from_millis(ms);
+        assert!(throttle.is_due(after(5000)));
+        throttle.spend(500, after(5000));
+        assert!(!throttle.is_due(after(5499)) && throttle.is_due(after(5500)));
+        throttle.spend(100, after(5500));
+        throttle.spend(100, after(5500));
+        assert!(!throttle.is_due(after(5699)) && throttle.is_due(after(5700)));
+    }
+
+    #[test]
+    fn a_byte_a_second_is_slow_and_nothing_overflows() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(1, start);
+        throttle.spend(u64::MAX, start);
+        assert!(!throttle.is_due(start + Duration::from_secs(3600)));
+    }
+}
