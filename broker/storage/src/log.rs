@@ -129,6 +129,8 @@ pub struct Log<F: Files> {
     is_below_damage: bool,
     /// How far it was compacted. Changed by maintenance only.
     compacted: ArcSwap<Compacted>,
+    /// This run has written that down: what a killed one has left may be in the cache only.
+    is_compacted_written: AtomicBool,
     /// How often segments were replaced in this run.
     replacements: AtomicU64,
     /// The writer has the next segment ready.
@@ -202,6 +204,7 @@ impl<F: Files> Log<F> {
             is_retired: AtomicBool::new(false),
             is_below_damage,
             compacted: ArcSwap::from_pointee(compacted),
+            is_compacted_written: AtomicBool::new(false),
             replacements: AtomicU64::new(0),
             is_prepared: AtomicBool::new(false),
             wants_snapshot: AtomicBool::new(false),

@@ -207,6 +207,8 @@ pub(crate) fn finish_replacements<F: Files>(
             Err(error) => return Err(damage(path, error.to_string())),
         }
         let io = |source| RecoveryError::Io { path: path.clone(), source };
+        // A run that was killed may have left the intent in the cache only: what is done about it must not outlive it.
+        files.sync_dir(dir).map_err(io)?;
         replacement.finish(files, dir).map_err(io)?;
         files.remove_file(&path).map_err(io)?;
         files.sync_dir(dir).map_err(io)?;

@@ -84,7 +84,7 @@ impl<F: Files> Log<F> {
         }
         let mut compacted = **self.compacted.load();
         change(&mut compacted);
-        if compacted != **self.compacted.load() {
+        if compacted != **self.compacted.load() || !self.is_compacted_written.load(Ordering::Relaxed) {
             let path = compacted_path(&self.dir);
             replace(&*self.files, &path, &compacted.encode()).map_err(|source| {
                 if is_full(&source) {
@@ -93,6 +93,7 @@ impl<F: Files> Log<F> {
                 failed(&self.dir, compacted.upto, source)
             })?;
             self.compacted.store(Arc::new(compacted));
+            self.is_compacted_written.store(true, Ordering::Relaxed);
         }
         Ok(true)
     }

@@ -258,7 +258,7 @@ fn a_crash_at_any_operation_of_a_pass_leaves_the_old_segments_or_the_new_ones() 
             let mut pass = log.compact([7, 9], 1 << 20, NOW).unwrap();
             while pass.step(&dir, 700).is_ok_and(|progress| progress.state == Compacting::Working) {}
             drop((pass, dir, log));
-            if seed == 0 {
+            if seed < 2 {
                 files.kill();
             } else {
                 files.crash(seed);
@@ -267,7 +267,7 @@ fn a_crash_at_any_operation_of_a_pass_leaves_the_old_segments_or_the_new_ones() 
             assert!(findings.iter().all(|finding| finding.starts_with("interrupted")), "{at}: {findings:?}");
             // And again, with a crash in what the start does about it.
             if seed % 2 == 1 {
-                files.cut_power_at(files.operations() + seed);
+                files.cut_power_at(files.operations() + (at + seed) % 13);
                 let files = Arc::clone(&files);
                 let _ =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| open(&files, &compacting())));
