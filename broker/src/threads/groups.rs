@@ -185,6 +185,7 @@ impl<'a> Groups<'a> {
             host.load(self.engine, at, &mut census, &mut self.waiting);
         }
         self.census = Some(census);
+        self.report();
     }
 
     fn ask(&mut self, question: Question, at: Now) {
@@ -246,7 +247,12 @@ impl<'a> Groups<'a> {
                 break;
             }
         }
-        if !self.hosts.iter().any(Host::is_loading) {
+        self.report();
+    }
+
+    /// Says what was loaded, once all of it is.
+    fn report(&mut self) {
+        if let Some(census) = self.census.as_ref().filter(|_| !self.hosts.iter().any(Host::is_loading)) {
             census.report(self.hosts.len(), self.hosts.iter().map(Host::group_count).sum());
             self.census = None;
         }
