@@ -1,6 +1,7 @@
 //! Claims about the whole house, and what they share: the project's programs, built, and a daemon to talk to.
 
 pub mod daemon;
+pub mod disk;
 pub mod kafka;
 pub mod native;
 pub mod rig;

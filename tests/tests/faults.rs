@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use folio_client::{
@@ -12,6 +11,7 @@ use folio_client::{
     Producer, ProducerConfig, ProducerRecord, TopicPartition,
 };
 use folio_tests::daemon::{Daemon, signal};
+use folio_tests::disk::TinyDisk;
 use folio_tests::strace::Strace;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -245,28 +245,4 @@ fn stored(client: &Client, topic: &str) -> Vec<Vec<u8>> {
         values.extend(records.iter().map(|record| record.value.unwrap().to_vec()));
     }
     values
-}
-
-/// A file system in memory of a few MiB.
-struct TinyDisk(tempfile::TempDir);
-
-impl TinyDisk {
-    fn mount(mib: u32) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let size = format!("size={mib}m");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "this claim needs the right to mount a tmpfs");
-        Self(dir)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
-    }
 }

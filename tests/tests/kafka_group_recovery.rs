@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use folio_tests::daemon::{Daemon, signal};
+use folio_tests::disk::TinyDisk;
 use folio_tests::kafka::KafkaPeer;
 use folio_tests::kafka::groups::{Member, Stored, codes, commit, commit_codes, delete, state, stored};
 use folio_tests::rig::until;
@@ -195,6 +196,36 @@ fn a_commit_waits_for_the_disk_and_heartbeats_do_not() {
     assert_eq!(stored(&mut member.peer, "other", "t", &[0])[0].offset, 5);
     drop(strace);
     daemon.stop();
+}
+
+#[test]
+fn a_full_disk_takes_no_commit_and_takes_them_again_when_there_is_room() {
+    let mount = TinyDisk::mount(12);
+    let daemon = Daemon::on(mount.path(), &["--set", "offset.metadata.max.bytes=32000"]);
+    let mut admin = peer(&daemon);
+    admin.metadata("t");
+    let note = "x".repeat(32_000);
+    let commit_at = |admin: &mut KafkaPeer, offset| {
+        let mut request = commit(GROUP, "t", &[(0, offset)]);
+        request.topics[0].partitions[0].committed_metadata = Some(&note);
+        commit_codes(admin, 9, &request)[0]
+    };
+    let ballast = mount.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 8 << 20]).unwrap();
+    let refused = (1..1000).find_map(|offset| match commit_at(&mut admin, offset) {
+        KafkaError::NONE => None,
+        error => Some((offset, error)),
+    });
+    let (offset, error) = refused.expect("the disk fills");
+    assert_eq!(error, KafkaError::COORDINATOR_NOT_AVAILABLE);
+    assert!(error.is_retriable() && offset > 20, "{offset}");
+    assert_eq!(stored(&mut admin, GROUP, "t", &[0])[0].offset, offset - 1, "what was stored is told");
+
+    std::fs::remove_file(&ballast).unwrap();
+    until("it resumes", || commit_at(&mut admin, offset + 1) == KafkaError::NONE);
+    assert_eq!(stored(&mut admin, GROUP, "t", &[0])[0].offset, offset + 1);
+    drop(admin);
+    assert_eq!(daemon.stop().code(), Some(0));
 }
 
 #[test]
