@@ -28,6 +28,7 @@ use crate::files::{FileHandle, Files, OpenMode, read_file};
 use crate::layout::Fields;
 use crate::partition_files::SegmentFile;
 use crate::recovery::{Damage, RecoveryError};
+use crate::trash::TRASH_NAME;
 
 /// An intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +108,8 @@ impl Replacement {
                 }
             }
         }
+        // A run that was killed may have moved some of them to the trash.
+        files.sync_dir(Path::new(TRASH_NAME))?;
         files.sync_dir(dir)
     }
 
