@@ -150,8 +150,9 @@ pub(crate) struct DescribedMember {
     pub(crate) instance: Option<Arc<str>>,
     pub(crate) client_id: Arc<str>,
     pub(crate) client_host: Arc<str>,
-    /// What it says to the chosen protocol; empty while none is chosen.
+    /// What it says to the chosen protocol; empty while the group rebalances.
     pub(crate) metadata: Bytes,
+    /// Its work; while the group rebalances, what it had before.
     pub(crate) assignment: Bytes,
     pub(crate) session_timeout: Duration,
     pub(crate) rebalance_timeout: Duration,

@@ -41,7 +41,7 @@ impl Group {
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
             metadata: if is_stable { member.metadata(protocol) } else { Bytes::new() },
-            assignment: if is_stable { member.assignment.clone() } else { Bytes::new() },
+            assignment: member.assignment.clone(),
             session_timeout: member.session_timeout(),
             rebalance_timeout: member.rebalance_timeout(),
             silent_for: now.saturating_duration_since(member.last_heard),

@@ -10,7 +10,7 @@ use folio_wire::kafka::describe_groups::{
 use super::metadata::operations;
 use super::{KafkaResponder, KafkaService, Request, group_error};
 use crate::error::{Fault, ServiceError};
-use crate::groups::answer::{self, GroupState};
+use crate::groups::answer;
 use crate::groups::event::Describe;
 use crate::service::groups::{self, Gather};
 use crate::shard::Shard;
@@ -49,24 +49,22 @@ const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 /// From here on a group that is not there is an error.
 const VERSION_OF_UNKNOWN_GROUPS: i16 = 6;
 
-/// What members say and have is told while it holds.
+/// What members say is told while the group is stable; what they have also while it rebalances.
 fn found(group: &answer::DescribedGroup) -> DescribedGroup<'_> {
-    let is_stable = group.state == GroupState::Stable;
-    let bytes = |bytes| if is_stable { Cow::Borrowed(bytes) } else { Cow::Borrowed(&[][..]) };
     let members = group.members.iter().map(|member| DescribedGroupMember {
         member_id: Cow::Borrowed(&member.member),
         group_instance_id: member.instance.as_deref().map(Cow::Borrowed),
         client_id: Cow::Borrowed(&member.client_id),
         // As Java writes an address.
         client_host: Cow::Owned(format!("/{}", member.client_host)),
-        member_metadata: bytes(&member.metadata[..]),
-        member_assignment: bytes(&member.assignment[..]),
+        member_metadata: Cow::Borrowed(&member.metadata[..]),
+        member_assignment: Cow::Borrowed(&member.assignment[..]),
     });
     DescribedGroup {
         error_code: KafkaError::NONE,
         group_state: Cow::Borrowed(group.state.name()),
         protocol_type: Cow::Borrowed(&group.protocol_type),
-        protocol_data: Cow::Borrowed(group.protocol.as_deref().filter(|_| is_stable).unwrap_or_default()),
+        protocol_data: Cow::Borrowed(group.protocol.as_deref().unwrap_or_default()),
         members: members.collect(),
         ..DescribedGroup::default()
     }

@@ -72,6 +72,18 @@ fn a_group_is_described_in_each_of_its_states() {
 }
 
 #[test]
+fn while_members_join_again_it_is_told_what_they_have_had() {
+    let mut bench = Bench::new();
+    let members = bench.stable(2);
+    bench.join(again(&members[0].member));
+    let described = describe(&mut bench);
+    assert_eq!((described.state, described.protocol), (GroupState::PreparingRebalance, None));
+    assert!(
+        described.members.iter().all(|member| &*member.assignment == b"work" && member.metadata.is_empty())
+    );
+}
+
+#[test]
 fn the_last_rebalances_are_remembered_with_what_came_of_them() {
     let mut bench = Bench::new();
     let members = bench.stable(1);
