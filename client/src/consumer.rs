@@ -35,7 +35,8 @@ use fetcher::Fetcher;
 use membership::Membership;
 use state::{Item, Shared, State};
 
-/// Reads the partitions that are assigned to it, each in order, from wherever it is told to begin.
+/// Reads the partitions that are [assigned](Self::assign) to it, or that its group [gives](Self::subscribe) it, each in
+/// order, from wherever it is told to begin.
 ///
 /// They are pushed by the broker as they become visible, or fetched: see [`ConsumerConfig::streaming`].
 ///

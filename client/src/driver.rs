@@ -296,6 +296,7 @@ impl LoopLocal for Driver {
         }
         if self.shutting_down
             && self.senders.is_empty()
+            && self.members.is_empty()
             && self.calls.is_empty()
             && let Some(group) = self.group.take()
         {

@@ -62,7 +62,8 @@ impl Consumer {
     /// The client's thread joins, stays in touch and joins again by itself while the application works, so that
     /// [`session_timeout`](GroupConfig::session_timeout) bounds only how long the process may be gone. The
     /// application has to poll every [`max_poll_interval`](GroupConfig::max_poll_interval); a wait for records within a poll
-    /// counts as that, however long.
+    /// counts as that, however long. What is committed before partitions are given up is waited for within the poll, also
+    /// by a task.
     ///
     /// # Errors
     ///
@@ -172,7 +173,9 @@ impl Consumer {
 
     /// Gives everything up, commits it first if that is automatic, and leaves the group, so that the others need not wait
     /// for its session to end. (A consumer with an [`instance`](GroupConfig::instance) name stays a member until
-    /// then: it may be back before.) Dropping a consumer leaves as well, but commits nothing and waits for nothing.
+    /// then: it may be back before.) Blocks for as long as the broker takes, for
+    /// [`request_timeout`](crate::ClientConfig::request_timeout) each at most. Dropping a consumer leaves as well, but commits
+    /// nothing and waits for nothing; commits that it was told before still go out.
     ///
     /// # Errors
     ///

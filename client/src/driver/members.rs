@@ -13,14 +13,22 @@ impl Driver {
         let mut asks = Vec::new();
         member.step(input, now, &mut asks);
         self.queue(id, asks, now);
+        self.forget_if_over(id);
     }
 
+    /// Nobody has this consumer any more. It goes when everything has been said for it.
     pub(super) fn drop_member(&mut self, id: u64, now: Instant) {
-        let Some(mut member) = self.members.remove(&id) else { return };
+        let Some(member) = self.members.get_mut(&id) else { return };
         let mut asks = Vec::new();
         member.dropped(&mut asks);
-        // A call needs nobody who listens.
-        asks.into_iter().for_each(|ask| self.queue_one(id, &member.group(), ask, now));
+        self.queue(id, asks, now);
+        self.forget_if_over(id);
+    }
+
+    fn forget_if_over(&mut self, id: u64) {
+        if self.members.get(&id).is_some_and(Member::is_over) {
+            self.members.remove(&id);
+        }
     }
 
     pub(super) fn turn_members(&mut self, now: Instant) {

@@ -38,7 +38,8 @@ pub struct GroupConfig {
     /// are given up, and by `close`. `None`: only when told to. Default 5 s.
     pub auto_commit: Option<Duration>,
     /// Where to begin in a partition of which the group has committed nothing. Default [`Position::Earliest`], so that
-    /// nothing is missed (Kafka's clients: the latest).
+    /// nothing is missed (Kafka's clients: the latest). What happens where that is not in the log any more,
+    /// [`out_of_range`](crate::ConsumerConfig::out_of_range) says.
     pub begin: Position,
     /// How often the leader looks whether topics have come, grown or gone. Default 30 s.
     pub topics_interval: Duration,

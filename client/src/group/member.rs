@@ -16,6 +16,7 @@
 mod commits;
 mod round;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,9 @@ pub(crate) struct Member {
     fatal: Option<CallError>,
     heartbeat_due: Option<Instant>,
     heartbeat_asked: bool,
+    /// Rounds whose first join is on its way: each may still be given an id.
+    nameless: BTreeSet<u64>,
+    is_dropped: bool,
     /// Of the leader: the topics of all members, and their sizes when they were divided.
     watch: Option<Watch>,
     retry_at: Option<Instant>,
@@ -174,6 +178,8 @@ impl Member {
             fatal: None,
             heartbeat_due: None,
             heartbeat_asked: false,
+            nameless: BTreeSet::new(),
+            is_dropped: false,
             watch: None,
             retry_at: None,
             failures: 0,
@@ -205,15 +211,21 @@ impl Member {
                 self.commit(offsets, deadline, completer, asks);
             }
             Input::Leave(completer) => self.leave("the consumer is closed", Some(completer), asks),
-            Input::Joined(round, result) if round == self.round => self.joined(result, now, asks),
+            Input::Joined(round, result) => {
+                self.nameless.remove(&round);
+                match result {
+                    result if round == self.round => self.joined(result, now, asks),
+                    Ok(JoinOutcome::ComeAgain(member)) => self.decline(member, asks),
+                    _ => {}
+                }
+            }
             Input::Topics(round, result) if round == self.round => self.divided(result, now, asks),
             Input::Synced(round, result) if round == self.round => self.synced(result, now, asks),
             Input::Located(round, result) if round == self.round => self.located(result, now),
             Input::Heard(round, result) if round == self.round => self.heard(result, now, asks),
             Input::Watched(round, result) if round == self.round => self.watched(result, now, asks),
             Input::Committed(id, result) => self.committed(id, result, now, asks),
-            Input::Joined(..)
-            | Input::Topics(..)
+            Input::Topics(..)
             | Input::Synced(..)
             | Input::Located(..)
             | Input::Heard(..)
@@ -258,8 +270,14 @@ impl Member {
         self.shared.notify();
     }
 
+    /// Whether nobody has its consumer any more, and everything has been said for it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_dropped && self.nameless.is_empty() && self.commits.is_empty()
+    }
+
     /// The application has dropped its consumer: the others need not wait for the session to end.
     pub(crate) fn dropped(&mut self, asks: &mut Vec<Ask>) {
+        self.is_dropped = true;
         self.leave("the consumer was dropped", None, asks);
     }
 
@@ -368,6 +386,12 @@ impl Member {
         } else if let Some(completer) = completer {
             completer.complete(Ok(()));
         }
+    }
+
+    /// It was given an id that it does not want any more. The group waits for whoever has one.
+    fn decline(&mut self, member: Arc<str>, asks: &mut Vec<Ask>) {
+        let who = Identity { member, generation: -1, ..self.who.clone() };
+        asks.push(Ask::Leave { who, reason: "it has changed its mind", completer: None });
     }
 
     fn put(&mut self, errand: Errand, event: Event) {

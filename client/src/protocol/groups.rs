@@ -52,6 +52,13 @@ pub(crate) struct Join {
     pub(crate) reason: &'static str,
 }
 
+impl Join {
+    /// Whether it will be told an id to come again with, at once. One with a name of its own is let in as it is.
+    pub(crate) fn is_nameless(&self) -> bool {
+        self.who.member.is_empty() && self.who.instance.is_none()
+    }
+}
+
 /// What becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JoinOutcome {
@@ -101,7 +108,7 @@ pub(crate) fn join_group(
     deadline: Instant,
     then: Then<JoinOutcome>,
 ) -> QueuedCall {
-    let waits = join.rebalance_timeout;
+    let waits = if join.is_nameless() { Duration::ZERO } else { join.rebalance_timeout };
     let request = move |correlation, out: &mut BytesMut| {
         let protocols = join.protocols.iter();
         let request = JoinGroupRequestV1 {

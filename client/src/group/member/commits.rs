@@ -37,6 +37,10 @@ impl Commits {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.waiting.values().filter_map(|commit| commit.retry_at).min()
     }

@@ -28,6 +28,9 @@ impl Member {
                         .collect(),
                     reason,
                 };
+                if join.is_nameless() {
+                    self.nameless.insert(self.round);
+                }
                 asks.push(Ask::Join(self.round, join));
             }
             State::Dividing { members, .. } => asks.push(Ask::Topics(self.round, wanted(members))),

@@ -466,3 +466,24 @@ fn partitions_of_a_topic_that_is_not_wanted_any_more_are_given_up_first() {
     rig.synced(&parts([0])); // of a leader that knew better
     assert_eq!(rig.takes(), []);
 }
+
+#[test]
+fn an_id_that_comes_too_late_is_given_back_or_the_group_would_wait_for_it() {
+    for input in [0, 1, 2] {
+        let mut rig = Rig::new(config());
+        let (round, _) = rig.join();
+        match input {
+            0 => rig.step(Input::Subscribe(Vec::new())),
+            1 => rig.step(Input::Subscribe(vec!["u".into()])),
+            _ => rig.member.dropped(&mut rig.asks),
+        }
+        if input == 1 {
+            assert_eq!(&*rig.join().1.who.member, "");
+        }
+        assert!(!rig.member.is_over() && rig.asks.is_empty());
+        rig.step(Input::Joined(round, Ok(JoinOutcome::ComeAgain("late".into()))));
+        let Ask::Leave { who, .. } = rig.next() else { panic!("it is not given back") };
+        assert_eq!(&*who.member, "late");
+        assert_eq!(rig.member.is_over(), input == 2);
+    }
+}
