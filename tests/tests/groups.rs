@@ -408,3 +408,14 @@ fn a_group_goes_on_where_it_was_interrupted_and_prints_nothing_twice() {
     let missing = terminal.run(&["consume", "nothing", "--group", "g"]);
     assert_eq!(missing.status.code(), Some(4), "{}", text(&missing.stderr));
 }
+
+#[test]
+fn a_group_that_retention_has_overtaken_goes_on_at_the_oldest_record() {
+    let terminal = Terminal::with(&[("group.initial.rebalance.delay.ms", "0")]);
+    make_topic(terminal.rig().address(), 1);
+    send(terminal.rig().address(), 1, 0..10);
+    let count = |count| text(&terminal.done(&["consume", "t", "--group", "g", "--count", count]));
+    assert_eq!(count("2"), "0:0\n0:1\n");
+    terminal.done(&["records", "delete", "t", "-p", "0", "--before", "6"]);
+    assert_eq!(count("1"), "0:6\n");
+}
