@@ -7,7 +7,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use folio_client::{
-    Consumer, ConsumerConfig, GroupConfig, Offset, Position, RebalanceListener, Records, TopicPartition,
+    Consumer, ConsumerConfig, GroupConfig, Offset, OutOfRange, Position, RebalanceListener, Records,
+    TopicPartition,
 };
 
 use super::{LOOK, partitions, write};
@@ -34,7 +35,10 @@ pub(super) fn run(
         config.assignors = options.assignor.iter().map(|assignor| assignor.of_client()).collect();
     }
     let reads_on = options.follow || options.count.is_none();
-    let mut consumer = client.consumer(ConsumerConfig::new().group(config).streaming(reads_on))?;
+    // Retention may have been faster than the group.
+    let out_of_range = if options.from == Start::Latest { OutOfRange::Latest } else { OutOfRange::Earliest };
+    let settings = ConsumerConfig::new().group(config).streaming(reads_on).out_of_range(out_of_range);
+    let mut consumer = client.consumer(settings)?;
     consumer.subscribe_with([options.topic.as_str()], Report)?;
     let interrupt = Interrupt::watch()?;
     let outcome = print(&mut consumer, output, options, &interrupt);
