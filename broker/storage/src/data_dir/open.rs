@@ -165,6 +165,8 @@ impl<F: Files> Opening<'_, F> {
         for name in [TOPICS_NAME, TRASH_NAME, QUARANTINE_NAME] {
             self.make_dir(name)?;
         }
+        // Whoever set it up may have died before its name was on the disk.
+        self.files.sync_dir(Path::new("")).map_err(|source| self.io("", source))?;
         Ok((node, false))
     }
 

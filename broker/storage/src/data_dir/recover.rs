@@ -99,14 +99,16 @@ impl<F: Files> Opening<'_, F> {
         done.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// What is read back has to be what the disk has: everything still in the cache goes there first.
+    /// What is read back has to be what the disk has: everything still in the cache goes there first, and the names of
+    /// segments, which a run that died may have given and not synced.
     fn sync_unclean(&self, surveyed: &[Surveyed<'_>], has_syncfs: bool) -> Result<(), OpenError> {
-        let mut unclean = Vec::new();
+        let (mut unclean, mut dirs) = (Vec::new(), Vec::new());
         for partition in surveyed {
             if let Ok(survey) = &partition.survey
                 && !survey.is_clean(&partition.task(self))
             {
                 unclean.extend((0..survey.segments.len()).map(|number| survey.log_path(number)));
+                dirs.push(&partition.found.wanted.dir);
             }
         }
         if has_syncfs && unclean.len() > 2 {
@@ -115,6 +117,9 @@ impl<F: Files> Opening<'_, F> {
         for path in unclean {
             let file = self.files.open(&path, OpenMode::Write);
             file.and_then(|file| file.sync()).map_err(|source| self.io(path, source))?;
+        }
+        for dir in dirs {
+            self.files.sync_dir(dir).map_err(|source| self.io(dir, source))?;
         }
         Ok(())
     }

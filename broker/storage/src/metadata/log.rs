@@ -95,7 +95,9 @@ impl<F: Files> MetadataLog<F> {
         };
         // What the last run wrote and never synced may be in the cache alone: whoever acts on it shall not find it gone
         // after the next power cut. And what a failed sync lost is seen only once the cache is dropped.
+        // A rewrite may have given the file its name.
         file.sync()?;
+        files.sync_dir(parent(path))?;
         file.drop_cache()?;
         let Replayed { state, next_offset, len, torn } = replay(&file).map_err(|error| match error {
             ReplayError::Damage(damage) => MetadataOpenError::Damage(damage),

@@ -177,7 +177,9 @@ impl Survey {
         let Some(slot) = slot else {
             return Ok(segments.first().map(|first| Durable { segment: 0, pos: 0, next_offset: first.base }));
         };
-        if segments.is_empty() && slot.durable_pos == 0 && slot.durable_next_offset == slot.log_start {
+        // Nothing that was durable is to be read any more: retention may have taken the last segment that the slot knows
+        // of, and the power the name of the next.
+        if segments.is_empty() && slot.durable_next_offset == slot.log_start {
             return Ok(None);
         }
         let base = slot.durable_segment_base;

@@ -51,6 +51,52 @@ fn what_a_start_finds_done_by_a_killed_run_survives_the_power_cut_after_it() {
 }
 
 #[test]
+fn a_directory_that_a_killed_run_has_set_up_is_there_after_the_power_cut_behind_it() {
+    for operation in 0.. {
+        let mut is_done = false;
+        for seed in 0..6 {
+            let files = Arc::new(SimFiles::new());
+            files.cut_power_at(operation);
+            is_done = try_open(&files).is_ok();
+            files.kill();
+            let (dir, _) = open(&files);
+            create(&dir, 1).unwrap();
+            files.crash(seed);
+            assert_eq!(ends(&open(&files).1).len(), 2, "operation {operation}, seed {seed}");
+        }
+        if is_done {
+            assert!(operation > 10, "{operation}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_log_is_empty_if_retention_took_its_last_durable_segment_and_the_power_the_name_of_the_next() {
+    let small = LogOptions { segment_bytes: 1024, ..LogOptions::default() };
+    let mut empty = 0;
+    for seed in 0..100 {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        let logs = dir.create_topic(NewTopic { partitions: 1, ..topic(1) }, &small, NOW).unwrap();
+        let log = &logs[0];
+        log.writer().append(&mut [batch(900)], Mode::MayBlock, NOW).unwrap();
+        dir.flush(&logs, NOW, Instant::now()).unwrap();
+        // Made ready beforehand, the next one has a name that only the next flush syncs.
+        log.prepare_next().unwrap();
+        log.writer().append(&mut [batch(900)], Mode::MayBlock, NOW).unwrap();
+        dir.raise_log_start(log, Offset::new(1), NOW, Instant::now()).unwrap();
+        log.drop_below_start(dir.trash()).unwrap();
+        files.crash(seed);
+        let (_, report) = open(&files);
+        let (log, _) = report.partitions[0].state.as_ref().unwrap();
+        assert_eq!(log.log_start(), Offset::new(1));
+        empty += usize::from(log.segment_count() == 0);
+    }
+    assert!(empty > 0, "the name was never lost");
+}
+
+#[test]
 fn a_topic_takes_nothing_over_from_a_deleted_one_whose_directories_found_no_room_in_the_trash() {
     let files = Arc::new(SimFiles::new());
     let (dir, _) = open(&files);

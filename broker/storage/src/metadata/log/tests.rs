@@ -369,3 +369,25 @@ fn what_a_failed_sync_lost_is_not_built_upon_by_the_next_run() {
     files.crash(1);
     assert_eq!(present(&open(&files)), told);
 }
+
+#[test]
+fn a_rewritten_log_whose_name_a_killed_run_has_not_synced_is_not_taken_back_by_the_next_power_cut() {
+    for seed in 0..100 {
+        let files = fresh();
+        let mut log = open(&files);
+        for number in 0..20 {
+            let value = Value::Broker(vec![("k".to_owned(), number.to_string())]);
+            let operations = vec![Operation::Put(Key::Broker(None), value)];
+            log.commit(Transaction { compares: Vec::new(), operations }, NOW).unwrap();
+        }
+        // The process dies at any of its operations, the sync of the name among them.
+        files.cut_power_at(files.operations() + seed % 10);
+        let _ = log.rewrite_if_worthwhile(NOW);
+        files.kill();
+        let mut log = open(&files);
+        log.commit(create(50), NOW).unwrap();
+        let told = present(&log);
+        files.crash(seed);
+        assert_eq!(present(&open(&files)), told, "seed {seed}");
+    }
+}
