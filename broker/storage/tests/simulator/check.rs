@@ -14,7 +14,7 @@ use folio_storage::verify::{Event, Severity, VerifyError, VerifyOptions, verify}
 use folio_storage::{Cursor, DataDir, Log, Mode, OpenReport, Read, Touch, Visibility};
 use uuid::Uuid;
 
-use crate::model::Partition;
+use crate::model::{Partition, Row, rows};
 use crate::seam::Seam;
 use crate::world::{Outcome, Topic, World, ensure};
 
@@ -50,7 +50,8 @@ impl World {
             let due = topic.partitions.len();
             let is_due = there == due || Some(there) == topic.attempted_partitions;
             ensure!(is_due, "{} has {there} partitions and not {due}", topic.name);
-            topic.partitions.resize_with(there, Partition::new);
+            let is_compacted = topic.options.compaction.is_some();
+            topic.partitions.resize_with(there, || Partition::new(is_compacted));
             let wanted = known.get(&topic.uuid).map_or(0, |count| *count as usize);
             (topic.is_unsure, topic.attempted_partitions) = (false, (wanted > there).then_some(wanted));
             for (number, partition) in (0..).zip(&mut topic.partitions) {
@@ -126,11 +127,21 @@ impl World {
             read.extend_from_slice(&bytes);
             offset = next;
         }
+        let rows: Vec<Row> = rows(&read)?.into_iter().filter(|row| row.offset >= start).collect();
         let due = partition.bytes(start, end);
-        ensure!(read == due, "{}", difference(&read, &due));
+        match partition.compacted {
+            None => ensure!(read == due, "{}", difference(&read, &due)),
+            Some(compacted) => {
+                let due = partition.records(start, end)?;
+                check_compacted(&rows, &due, compacted)?;
+            }
+        }
         for batch in partition.batches.iter().filter(|batch| batch.next > start && batch.next <= end) {
+            // One that was compacted away may have taken its epoch along.
+            let is_there = rows.iter().any(|row| (batch.base..batch.next).contains(&row.offset));
             let epoch = log.epochs().of(Offset::new(batch.base)).map(LeaderEpoch::get);
-            ensure!(epoch == Some(batch.epoch), "epoch {epoch:?} at {}, not {}", batch.base, batch.epoch);
+            let is_due = epoch == Some(batch.epoch) || !is_there && partition.compacted.is_some();
+            ensure!(is_due, "epoch {epoch:?} at {}, not {}", batch.base, batch.epoch);
         }
         for _ in 0..2 {
             let offset = start + self.random.up_to((end - start).max(1) as u64 - 1) as i64;
@@ -139,12 +150,15 @@ impl World {
                 let (batch, _) = UnverifiedBatch::split_first(&bytes).map_err(|error| error.to_string())?;
                 let header = *batch.verify().map_err(|error| error.to_string())?.header();
                 let (base, next) = (header.base_offset.get(), header.next_offset().get());
-                ensure!((base..next).contains(&offset), "{offset} leads to {base}..{next}");
+                // What lay in between may have been compacted away.
+                let begins =
+                    base <= offset || partition.compacted.is_some_and(|compacted| offset < compacted);
+                ensure!(begins && offset < next, "{offset} leads to {base}..{next}");
             }
             let time = self.clock - self.random.up_to(20_000) as i64;
             let hit = log.offset_for_time(Timestamp::new(time)).map_err(|error| error.to_string())?;
             let hit = hit.map(|hit| (hit.offset.get(), hit.timestamp.get()));
-            let due = partition.first_at(time, start, end);
+            let due = rows.iter().find(|row| row.time >= time).map(|row| (row.offset, row.time));
             ensure!(hit == due, "time {time} leads to {hit:?} and not to {due:?}");
         }
         Ok(())
@@ -209,7 +223,8 @@ impl World {
         let online = self.online();
         if !online.is_empty() && self.random.percent(5) {
             let (topic, place, log) = &online[self.random.up_to(online.len() as u64 - 1) as usize];
-            let partition = std::mem::replace(&mut self.topics[*topic].partitions[*place], Partition::new());
+            let partition =
+                std::mem::replace(&mut self.topics[*topic].partitions[*place], Partition::new(false));
             let checked = self.check_log(&partition, log);
             self.topics[*topic].partitions[*place] = partition;
             return checked;
@@ -269,6 +284,10 @@ impl World {
         let is_of = |topic: &&Topic| topic.uuid == slot.partition.topic && !topic.is_unsure;
         let Some(topic) = self.topics.iter().find(is_of) else { return Ok(()) };
         let Some(partition) = topic.partitions.get(slot.partition.partition as usize) else { return Ok(()) };
+        if partition.compacted.is_some() {
+            // Where its offsets lie is its own affair.
+            return Ok(());
+        }
         let (base, next) = (slot.durable_segment_base.get(), slot.durable_next_offset.get());
         let within = partition.all().filter(|batch| batch.base >= base && batch.next <= next);
         let size: usize = within.map(|batch| batch.bytes.len()).sum();
@@ -282,6 +301,28 @@ impl World {
         ensure!(slot.log_start <= slot.durable_next_offset, "a slot begins behind its end");
         Ok(())
     }
+}
+
+/// Of each key the last record is there, and whatever is there is as it was appended, and in its place.
+fn check_compacted(found: &[Row], due: &[Row], compacted: i64) -> Outcome {
+    let by_offset: BTreeMap<i64, &Row> = due.iter().map(|row| (row.offset, row)).collect();
+    for row in found {
+        ensure!(by_offset.get(&row.offset) == Some(&row), "offset {} is another record", row.offset);
+    }
+    ensure!(found.is_sorted_by_key(|row| row.offset), "records are out of order");
+    let there = |offset| found.binary_search_by_key(&offset, |row| row.offset).is_ok();
+    let mut last: BTreeMap<&[u8], &Row> = BTreeMap::new();
+    for row in due {
+        ensure!(row.offset < compacted || there(row.offset), "offset {} is gone", row.offset);
+        last.insert(row.key.as_deref().unwrap_or_default(), row);
+    }
+    for (key, row) in last {
+        let left = found.iter().rfind(|found| found.key.as_deref() == Some(key));
+        // A tombstone goes in the end, but not before what it stands for.
+        let is_last = left == Some(row) || left.is_none() && row.value.is_none();
+        ensure!(is_last, "of {key:?} {left:?} is left, and {} was the last", row.offset);
+    }
+    Ok(())
 }
 
 /// How many partitions a topic is to have.

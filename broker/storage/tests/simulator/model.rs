@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use folio_record::{BatchBuilder, Compression, LeaderEpoch, NewRecord, Offset, ProducerId, Timestamp, stamp};
+use folio_record::{
+    BatchBuilder, Compression, DecompressLimit, LeaderEpoch, NewRecord, Offset, ProducerId, Timestamp,
+    UnverifiedBatch, stamp,
+};
 use folio_storage::files::sim::Random;
 use folio_storage::producers::BATCHES_KEPT;
 use folio_storage::{Log, Visibility};
 
 use crate::seam::Seam;
+use crate::world::Outcome;
 
 /// A batch as the log has to hold it.
 #[derive(Debug, Clone)]
@@ -18,8 +22,6 @@ pub(crate) struct Stored {
     pub(crate) epoch: i32,
     pub(crate) bytes: Vec<u8>,
     pub(crate) by: Option<By>,
-    /// Of each record.
-    pub(crate) times: Vec<i64>,
 }
 
 /// Who numbered a batch, and how.
@@ -31,12 +33,21 @@ pub(crate) struct By {
     pub(crate) last: i32,
 }
 
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) offset: i64,
+    pub(crate) time: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
 /// A batch that has no place yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
     pub(crate) bytes: BytesMut,
     pub(crate) by: Option<By>,
-    pub(crate) times: Vec<i64>,
+    pub(crate) records: i32,
 }
 
 /// One partition.
@@ -53,13 +64,15 @@ pub(crate) struct Partition {
     pub(crate) start: i64,
     /// A raise of the start that failed with the process.
     pub(crate) attempted_start: Option<i64>,
+    /// Of a log that is compacted: only below this offset may a record be gone that another of its key follows.
+    pub(crate) compacted: Option<i64>,
     /// No batch was appended, or tried, under a later epoch.
     pub(crate) epoch: i32,
     pub(crate) log: Option<Arc<Log<Seam>>>,
 }
 
 impl Partition {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_compacted: bool) -> Self {
         Self {
             batches: Vec::new(),
             attempted: Vec::new(),
@@ -67,6 +80,7 @@ impl Partition {
             seen: 0,
             start: 0,
             attempted_start: None,
+            compacted: is_compacted.then_some(0),
             epoch: -1,
             log: None,
         }
@@ -85,9 +99,8 @@ impl Partition {
         for draft in drafts {
             let mut bytes = draft.bytes.to_vec();
             stamp(&mut bytes, Offset::new(base), epoch);
-            let next = base + draft.times.len() as i64;
-            let (by, times) = (draft.by, draft.times.clone());
-            placed.push(Stored { base, next, epoch: epoch.get(), bytes, by, times });
+            let next = base + i64::from(draft.records);
+            placed.push(Stored { base, next, epoch: epoch.get(), bytes, by: draft.by });
             base = next;
         }
         placed
@@ -137,11 +150,15 @@ impl Partition {
         within.flat_map(|batch| batch.bytes.iter().copied()).collect()
     }
 
-    /// The first record from `start` up to `end` that is not earlier than `time`, and its time.
-    pub(crate) fn first_at(&self, time: i64, start: i64, end: i64) -> Option<(i64, i64)> {
-        let records = self.batches.iter().flat_map(|batch| (batch.base..).zip(batch.times.iter().copied()));
-        let mut visible = records.filter(|(offset, _)| (start..end).contains(offset));
-        visible.find(|(_, found)| *found >= time)
+    /// The records of the batches up to `end`, from `start` on.
+    pub(crate) fn records(&self, start: i64, end: i64) -> Outcome<Vec<Row>> {
+        let within = self.batches.iter().filter(|batch| batch.next > start && batch.next <= end);
+        let mut records = Vec::new();
+        for batch in within {
+            records.extend(rows(&batch.bytes)?);
+        }
+        records.retain(|row| row.offset >= start);
+        Ok(records)
     }
 
     /// What was appended, and what may have been.
@@ -156,29 +173,36 @@ impl Partition {
 }
 
 impl Draft {
-    /// A batch of one to four records that no other batch is like.
-    pub(crate) fn new(random: &mut Random, number: u64, by: Option<(i64, i16, i32)>, now: i64) -> Self {
+    /// A batch of one to four records that no other batch is like; some of few keys, and some tombstones, if `is_keyed`.
+    pub(crate) fn new(
+        random: &mut Random,
+        number: u64,
+        by: Option<(i64, i16, i32)>,
+        now: i64,
+        is_keyed: bool,
+    ) -> Self {
         let size_max = [20, 200, 700, 1800][random.up_to(3) as usize];
         let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
         if let Some((id, epoch, first)) = by {
             builder.producer(ProducerId::new(id), epoch, first);
         }
-        let mut times = Vec::new();
-        for _ in 0..=random.up_to(3) {
+        let records = 1 + random.up_to(3) as i32;
+        for record in 0..records {
             let time = now - random.up_to(4000) as i64;
             // Runs of zeros, as in any payload: what a lost sector looks like.
             let filling = if random.percent(20) { 0 } else { b'x' };
-            let mut value = format!("{number} {} ", times.len()).into_bytes();
+            let mut value = format!("{number} {record} ").into_bytes();
             value.resize(value.len() + random.up_to(size_max / 2) as usize, filling);
             let timestamp = Timestamp::new(time);
-            let record = NewRecord { timestamp, key: None, value: Some(&value), headers: &[] };
+            let key = is_keyed.then(|| [b'k', b'0' + random.up_to(4) as u8]);
+            let value = (!is_keyed || random.percent(80)).then_some(value.as_slice());
+            let key = key.as_ref().map(<[u8; 2]>::as_slice);
+            let record = NewRecord { timestamp, key, value, headers: &[] };
             builder.append(&record).expect("a small record fits");
-            times.push(time);
         }
         let bytes = BytesMut::from(builder.build().expect("a batch with records").as_slice());
-        let last = times.len() as i32 - 1;
-        let by = by.map(|(id, epoch, first)| By { id, epoch, first, last: first + last });
-        Self { bytes, by, times }
+        let by = by.map(|(id, epoch, first)| By { id, epoch, first, last: first + records - 1 });
+        Self { bytes, by, records }
     }
 }
 
@@ -189,4 +213,22 @@ impl Stored {
         stamp(&mut bytes, Offset::ZERO, LeaderEpoch::new(-1));
         bytes
     }
+}
+
+/// The records of whole batches.
+pub(crate) fn rows(mut bytes: &[u8]) -> Outcome<Vec<Row>> {
+    let mut rows = Vec::new();
+    while !bytes.is_empty() {
+        let (batch, rest) = UnverifiedBatch::split_first(bytes).map_err(|error| error.to_string())?;
+        let batch = batch.verify().map_err(|error| error.to_string())?;
+        let records = batch.records(DecompressLimit::new(1 << 20)).map_err(|error| error.to_string())?;
+        for record in &records {
+            let record = record.map_err(|error| error.to_string())?;
+            let (offset, time) = (record.offset.get(), record.timestamp.get());
+            let [key, value] = [record.key, record.value].map(|bytes| bytes.map(<[u8]>::to_vec));
+            rows.push(Row { offset, time, key, value });
+        }
+        bytes = rest;
+    }
+    Ok(rows)
 }

@@ -91,6 +91,7 @@ impl Stats {
             (&mut self.recoveries, other.recoveries),
             (&mut self.tails_cut, other.tails_cut),
             (&mut self.sealed, other.sealed),
+            (&mut self.compacted, other.compacted),
             (&mut self.offline_until_reboot, other.offline_until_reboot),
         ];
         for (sum, more) in sums {
@@ -105,6 +106,7 @@ fn whatever_is_promised_survives_power_cuts_kills_and_failing_disks() {
     // A run in which nothing goes wrong proves nothing.
     assert!(stats.power_cuts > 500 && stats.kills > 100 && stats.clean_stops > 150, "{stats:?}");
     assert!(stats.deaths_in_recovery > 100 && stats.tails_cut > 50 && stats.sealed > 100, "{stats:?}");
+    assert!(stats.compacted > 10, "{stats:?}");
     assert!(stats.faults > 50 && stats.promised > 5000, "{stats:?}");
 }
 

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::BytesMut;
 use folio_record::Offset;
 use folio_storage::data_dir::{NewTopic, TopicError};
+use folio_storage::files::sim::Random;
+use folio_storage::log::{Compacting, CompactionOptions, DirtyRatio};
 use folio_storage::metadata::CommitError;
 use folio_storage::{AppendError, Appended, Log, LogOptions, Mode, Sealed, Visibility};
 use uuid::Uuid;
@@ -26,9 +28,17 @@ impl World {
         }
         let (topic, place, log) = online[self.random.up_to(online.len() as u64 - 1) as usize].clone();
         match chance {
-            3..45 => self.append(topic, place, &log),
-            45..60 => self.flush(),
-            60..64 => self.maintain(topic, place, &log, true),
+            3..43 => self.append(topic, place, &log),
+            43..58 => self.flush(),
+            58..62 => {
+                let is_compacted =
+                    |(topic, ..): &&(usize, usize, _)| self.topics[*topic].options.compaction.is_some();
+                match online.iter().find(is_compacted) {
+                    Some((topic, place, log)) => self.compact(*topic, *place, log),
+                    None => self.flush(),
+                }
+            }
+            62..64 => self.maintain(topic, place, &log, true),
             64..72 => self.maintain(topic, place, &log, false),
             72..76 => self.delete_records(topic, place, &log),
             76..79 => self.roll_by_age(&log),
@@ -84,7 +94,8 @@ impl World {
             } else {
                 None
             };
-            drafts.push(Draft::new(&mut self.random, self.number, by, self.clock));
+            let is_keyed = self.topics[topic].options.compaction.is_some();
+            drafts.push(Draft::new(&mut self.random, self.number, by, self.clock, is_keyed));
         }
         drafts
     }
@@ -240,6 +251,45 @@ impl World {
         Ok(())
     }
 
+    /// A pass over a log, while others append; some are given up half-way.
+    fn compact(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>) -> Outcome {
+        if self.random.percent(70) {
+            self.flush()?;
+            if !self.life.has_failed && !self.seam.machine.is_down() {
+                self.maintain(topic, place, log, true)?;
+            }
+        }
+        if self.life.has_failed || self.seam.machine.is_down() {
+            return Ok(());
+        }
+        let key = [self.random.next(), self.random.next()];
+        let map_bytes = [100, 1 << 16][self.random.up_to(1) as usize];
+        let Some(mut pass) = log.compact(key, map_bytes, self.now()) else { return Ok(()) };
+        self.seam.note(|| format!("compact {} {place}", self.topics[topic].name));
+        let durable = log.durable().get();
+        let partition = &mut self.topics[topic].partitions[place];
+        partition.compacted = partition.compacted.map(|compacted| compacted.max(durable));
+        let meanwhile = self.append_meanwhile();
+        let mut outcome = Ok(());
+        while self.random.percent(97) {
+            let budget = 1 << self.random.up_to(12);
+            let dir = self.dir.as_ref().ok_or("no directory")?;
+            match pass.step(dir, budget) {
+                Ok(progress) => match progress.state {
+                    Compacting::Working => continue,
+                    Compacting::Done(_) => self.stats.compacted += 1,
+                    Compacting::Abandoned => {}
+                    Compacting::Rotten(rotten) => outcome = Err(format!("rotten: {rotten}")),
+                },
+                Err(error) => outcome = self.append_trouble("a compaction", &error).map(drop),
+            }
+            break;
+        }
+        pass.give_up();
+        self.came_between(&meanwhile)?;
+        outcome
+    }
+
     fn delete_records(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>) -> Outcome {
         let (start, end) = (log.log_start().get(), log.high_watermark().get());
         let to = start + self.random.up_to(u64::try_from(end - start).unwrap_or(0)) as i64;
@@ -309,7 +359,8 @@ impl World {
 
     fn alter(&mut self, topic: usize) -> Outcome {
         let visibility = self.visibility(topic);
-        let options = options(&mut self.random, visibility);
+        let compaction = self.topics[topic].options.compaction;
+        let options = options(&mut self.random, visibility, compaction);
         for (number, _, log) in self.online() {
             if number == topic {
                 log.set_options(options.clone());
@@ -327,7 +378,13 @@ impl World {
         self.number += 1;
         let uuid = Uuid::from_u128(u128::from(self.number) + 1000);
         let visibility = if self.random.percent(70) { Visibility::Flushed } else { Visibility::Appended };
-        let options = options(&mut self.random, visibility);
+        let compaction = self.random.percent(30).then(|| CompactionOptions {
+            min_lag_ms: [0, 5000][self.random.up_to(1) as usize],
+            max_lag_ms: None,
+            dirty_ratio_min: DirtyRatio::new(0.5),
+            delete_retention_ms: [0, 3000, 1_000_000][self.random.up_to(2) as usize],
+        });
+        let options = options(&mut self.random, visibility, compaction);
         let count = 1 + self.random.up_to(2) as usize;
         self.seam.note(|| format!("create {name} with {count} partitions"));
         let new = NewTopic { name: name.clone(), uuid, partitions: count as u32, settings: Vec::new() };
@@ -340,7 +397,7 @@ impl World {
             attempted_partitions: None,
             is_unsure: false,
         };
-        topic.partitions.resize_with(count, Partition::new);
+        topic.partitions.resize_with(count, || Partition::new(compaction.is_some()));
         match created {
             Ok(logs) => {
                 ensure!(
@@ -408,7 +465,7 @@ impl World {
         match grown {
             Ok(logs) => {
                 for log in logs {
-                    let mut partition = Partition::new();
+                    let mut partition = Partition::new(options.compaction.is_some());
                     partition.epoch = log.leader_epoch().get();
                     partition.log = Some(log);
                     self.topics[number].partitions.push(partition);
@@ -437,11 +494,10 @@ impl World {
 }
 
 /// How a topic's logs are kept.
-fn options(random: &mut folio_storage::files::sim::Random, visibility: Visibility) -> LogOptions {
-    let pick = |random: &mut folio_storage::files::sim::Random, of: &[u64]| {
-        of[random.up_to(of.len() as u64 - 1) as usize]
-    };
+fn options(random: &mut Random, visibility: Visibility, compaction: Option<CompactionOptions>) -> LogOptions {
+    let pick = |random: &mut Random, of: &[u64]| of[random.up_to(of.len() as u64 - 1) as usize];
     LogOptions {
+        compaction,
         segment_bytes: pick(random, &[1024, 2048, 6000, 20_000]) as u32,
         segment_ms: Some(pick(random, &[10_000, 1_000_000])),
         retention_bytes: random.percent(40).then(|| pick(random, &[1500, 10_000])),

@@ -107,6 +107,7 @@ pub(crate) struct Stats {
     pub(crate) recoveries: u64,
     pub(crate) tails_cut: u64,
     pub(crate) sealed: u64,
+    pub(crate) compacted: u64,
     pub(crate) offline_until_reboot: u64,
 }
 
