@@ -304,6 +304,30 @@ fn what_is_committed_survives_kill_9() {
     }
 }
 
+#[test]
+fn a_member_outlives_the_daemon_and_goes_on_without_a_rebalance() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let settings = ["--listen", &address, "--set", "group.initial.rebalance.delay.ms=0"];
+    let daemon = Daemon::on(dir.path(), &settings);
+    make_topic(&address, 2);
+    send(&address, 2, 0..1);
+    let log = Log::default();
+    let mut consumer = member(&address, config(), &log);
+    poll_until("it reads", &mut [&mut consumer], |_, values| values[0].len() == 2);
+    consumer.commit().wait().unwrap();
+    signal(&daemon.pid().to_string(), "KILL");
+    let daemon = daemon.restart_after_death();
+    send(&address, 2, 1..2);
+    let values = poll_until("it reads on", &mut [&mut consumer], |_, values| values[0].len() >= 2);
+    assert_eq!(values[0].iter().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(["0:1", "1:1"]));
+    consumer.commit().wait().unwrap();
+    assert_eq!(log.lines(), ["assigned {0, 1}"]);
+    consumer.close().unwrap();
+    drop(daemon);
+}
+
 /// `folio consume` as a process, and what it has printed.
 struct Reader {
     child: Child,

@@ -69,6 +69,7 @@ fn the_examples_of_the_client_run_against_a_daemon() {
     for (name, says) in [
         ("produce", &["example-"][..]),
         ("consume", &["value 0", "value 9"]),
+        ("group", &["3 partitions more, 3 in all", "value 0", "value 9", "3 partitions fewer"]),
         ("async", &["example-async-0", "hello"]),
         ("admin", &["example-async-0 holds 0 to 1", "example-2 holds 0 to "]),
     ] {
@@ -80,7 +81,7 @@ fn the_examples_of_the_client_run_against_a_daemon() {
         }
     }
     let listed = std::fs::read_dir(root().join("client/examples")).unwrap().count();
-    assert_eq!(listed, 4, "an example that no test runs");
+    assert_eq!(listed, 5, "an example that no test runs");
     assert!(daemon.stop().success());
 }
 

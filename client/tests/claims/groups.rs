@@ -233,7 +233,7 @@ fn heartbeats_go_on_while_the_application_works() {
 fn an_application_that_does_not_poll_loses_what_it_has_and_is_back_when_it_does() {
     let broker = broker(1, 1);
     let log = Log::default();
-    let config = group().max_poll_interval(Duration::from_millis(300)).auto_commit(None);
+    let config = group().max_poll_interval(Duration::from_secs(1)).auto_commit(None);
     let mut consumer = connect(&broker).consumer(settings(config)).unwrap();
     consumer.subscribe_with(["t"], log.clone()).unwrap();
     poll_until("it is read", &mut [&mut consumer], |_, values| values[0] == ["0:0"]);
@@ -246,9 +246,7 @@ fn an_application_that_does_not_poll_loses_what_it_has_and_is_back_when_it_does(
 
     // A poll that waits is no hang, however long.
     let members = broker.group().members();
-    for _ in 0..3 {
-        assert!(consumer.poll(Duration::from_millis(400)).unwrap().is_none());
-    }
+    assert!(consumer.poll(Duration::from_millis(1500)).unwrap().is_none());
     assert_eq!(broker.group().members(), members);
 }
 
@@ -344,7 +342,7 @@ fn partitions_that_a_topic_gets_are_read_and_so_are_topics_that_come() {
 #[test]
 fn a_task_is_a_member_as_well() {
     let broker = broker(2, 1);
-    let mut consumer = member(&broker, group().max_poll_interval(Duration::from_millis(300)));
+    let mut consumer = member(&broker, group().max_poll_interval(Duration::from_secs(1)));
     let mut values = BTreeSet::new();
     while values.len() < 2 {
         let records = block_on(consumer.next_records()).unwrap();
@@ -353,7 +351,7 @@ fn a_task_is_a_member_as_well() {
     // It waits for longer than it may work.
     let appended = std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(600));
+            std::thread::sleep(Duration::from_millis(1500));
             append(&broker, 1, 1);
         });
         block_on(consumer.next_records()).unwrap()
