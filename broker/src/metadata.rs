@@ -105,7 +105,7 @@ impl Follower {
                     Some(_) => {}
                 }
             }
-            Key::Build | Key::TopicName(_) | Key::ProducerIds => {}
+            Key::Build | Key::TopicName(_) | Key::ProducerIds | Key::GroupHistory(_) => {}
         };
         match self.seen.map(|seen| store.events_since(seen)) {
             Some(Ok(events)) => {

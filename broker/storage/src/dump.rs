@@ -22,7 +22,7 @@ use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
 };
-use crate::metadata::{Key, METADATA_LOG_NAME, Topic, TopicPhase, Value};
+use crate::metadata::{GroupChange, GroupChangeKind, Key, METADATA_LOG_NAME, Topic, TopicPhase, Value};
 use crate::node::{NODE_META_NAME, NodeMeta};
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::partition_files::{PartitionFile, SegmentFile};
@@ -174,10 +174,26 @@ pub enum MetadataEntry {
     ProducerIds {
         next: Option<i64>,
     },
+    /// What administrators replaced in a consumer group.
+    GroupHistory {
+        group: String,
+        changes: Option<Vec<GroupChangeEntry>>,
+    },
     /// Written by a build that knows more, or damaged.
     Unknown {
         reason: String,
     },
+}
+
+/// A change that an administrator made to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // As above.
+pub struct GroupChangeEntry {
+    pub at_ms: i64,
+    pub who: String,
+    pub kind: &'static str,
+    /// By partition; none where the group was nowhere.
+    pub replaced: BTreeMap<String, Option<i64>>,
 }
 
 /// A topic as the metadata log knows it.
@@ -580,8 +596,32 @@ impl MetadataEntry {
                 };
                 Self::ProducerIds { next }
             }
+            Ok((Key::GroupHistory(group), value)) => {
+                let changes = match value {
+                    Some(Value::GroupHistory(changes)) => {
+                        Some(changes.into_iter().map(GroupChangeEntry::from).collect())
+                    }
+                    _ => None,
+                };
+                Self::GroupHistory { group, changes }
+            }
             Err(error) => Self::Unknown { reason: error.to_string() },
         }
+    }
+}
+
+impl From<GroupChange> for GroupChangeEntry {
+    fn from(change: GroupChange) -> Self {
+        let GroupChange { at_ms, who, kind, replaced } = change;
+        let kind = match kind {
+            GroupChangeKind::Reset => "reset",
+            GroupChangeKind::Delete => "delete",
+        };
+        let replaced = replaced.into_iter().map(|one| {
+            let offset = one.before.map(|before| before.offset);
+            (format!("{}-{}", one.topic, one.partition), offset)
+        });
+        Self { at_ms, who, kind, replaced: replaced.collect() }
     }
 }
 

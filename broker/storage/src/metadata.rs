@@ -13,11 +13,13 @@
 //! * Only the last transaction can be torn, because none is written before the one ahead of it is synced. Anything
 //!   else that is wrong in the file is damage, and damage refuses to start.
 
+mod group_history;
 mod log;
 mod record;
 mod replay;
 mod state;
 
+pub use group_history::{GroupChange, GroupChangeKind, OldOffset, ReplacedOffset};
 pub(crate) use log::MetadataOpenError;
 pub use log::{CommitError, METADATA_LOG_NAME, MetadataLog};
 pub use record::{

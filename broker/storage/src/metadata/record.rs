@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::group_history::{GroupChange, GroupHistoryV1};
 use crate::layout::Fields;
 
 /// What a record is about.
@@ -31,6 +32,8 @@ pub enum Key {
     Broker(Option<u32>),
     /// Which ids producers were given; absent before the first.
     ProducerIds,
+    /// What administrators replaced in the consumer group of this name.
+    GroupHistory(String),
 }
 
 /// What a record says.
@@ -46,6 +49,8 @@ pub enum Value {
     Broker(Vec<(String, String)>),
     /// Of [`Key::ProducerIds`]: the first id that is in no block given away. None of those below is given again.
     ProducerIds(i64),
+    /// Of [`Key::GroupHistory`]: the last changes, oldest first.
+    GroupHistory(Vec<GroupChange>),
 }
 
 /// A topic as the log knows it.
@@ -135,6 +140,7 @@ impl Key {
             Self::Broker(None) => (KIND_BROKER, &[]),
             Self::Broker(Some(node)) => (KIND_BROKER, &node.to_be_bytes()),
             Self::ProducerIds => (KIND_PRODUCER_IDS, &[]),
+            Self::GroupHistory(group) => (KIND_GROUP_HISTORY, group.as_bytes()),
         };
         [&kind.to_be_bytes(), id].concat()
     }
@@ -158,6 +164,10 @@ impl Key {
                 Err(_) => Err(malformed),
             },
             KIND_PRODUCER_IDS if id.is_empty() => Ok(Self::ProducerIds),
+            KIND_GROUP_HISTORY => match std::str::from_utf8(id) {
+                Ok(group) => Ok(Self::GroupHistory(group.to_owned())),
+                Err(_) => Err(malformed),
+            },
             KIND_BUILD | KIND_PRODUCER_IDS => Err(malformed),
             _ => Err(RecordError::UnknownKind(kind)),
         }
@@ -170,6 +180,7 @@ impl Key {
             Self::Topic(_) => KIND_TOPIC,
             Self::Broker(_) => KIND_BROKER,
             Self::ProducerIds => KIND_PRODUCER_IDS,
+            Self::GroupHistory(_) => KIND_GROUP_HISTORY,
         }
     }
 }
@@ -183,6 +194,7 @@ impl Value {
             Self::Topic(topic) => (1, to_bytes(&TopicV1::from(topic))?),
             Self::Broker(settings) => (1, to_bytes(&BrokerV1 { settings: settings.clone() })?),
             Self::ProducerIds(next) => (1, to_bytes(&ProducerIdsV1 { next: *next })?),
+            Self::GroupHistory(changes) => (1, to_bytes(&GroupHistoryV1::from(&changes[..]))?),
         };
         Ok([&[edition], body.as_slice()].concat())
     }
@@ -207,6 +219,9 @@ impl Value {
             Key::ProducerIds => from_bytes::<ProducerIdsV1>(body)
                 .filter(|record| record.next >= 0)
                 .map(|record| Self::ProducerIds(record.next)),
+            Key::GroupHistory(_) => {
+                from_bytes::<GroupHistoryV1>(body).map(|record| Self::GroupHistory(record.into()))
+            }
         }
         .ok_or(malformed)
     }
@@ -220,6 +235,7 @@ impl Value {
                 | (Key::Topic(_), Self::Topic(_))
                 | (Key::Broker(_), Self::Broker(_))
                 | (Key::ProducerIds, Self::ProducerIds(_))
+                | (Key::GroupHistory(_), Self::GroupHistory(_))
         )
     }
 }
@@ -236,6 +252,7 @@ const KIND_TOPIC_NAME: u16 = 2;
 const KIND_TOPIC: u16 = 3;
 const KIND_BROKER: u16 = 4;
 const KIND_PRODUCER_IDS: u16 = 5;
+const KIND_GROUP_HISTORY: u16 = 6;
 
 #[derive(Serialize, Deserialize)]
 struct BuildV1 {
@@ -309,6 +326,23 @@ fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::{GroupChangeKind, OldOffset, ReplacedOffset};
+
+    fn change() -> GroupChange {
+        let before = OldOffset { offset: 42, leader_epoch: -1, metadata: "n".to_owned() };
+        let replaced = |partition, before| ReplacedOffset {
+            topic: "t".to_owned(),
+            topic_id: Uuid::from_u128(9),
+            partition,
+            before,
+        };
+        GroupChange {
+            at_ms: 77,
+            who: "me".to_owned(),
+            kind: GroupChangeKind::Reset,
+            replaced: vec![replaced(0, Some(before)), replaced(1, None)],
+        }
+    }
 
     fn topic() -> Topic {
         Topic {
@@ -321,7 +355,7 @@ mod tests {
         }
     }
 
-    fn examples() -> [(Key, Value); 7] {
+    fn examples() -> [(Key, Value); 9] {
         let uuid = Uuid::from_u128(9);
         let settings = vec![("retention.ms".to_owned(), "5".to_owned())];
         [
@@ -332,6 +366,8 @@ mod tests {
             (Key::Broker(None), Value::Broker(Vec::new())),
             (Key::Broker(Some(7)), Value::Broker(settings)),
             (Key::ProducerIds, Value::ProducerIds(5000)),
+            (Key::GroupHistory("g".to_owned()), Value::GroupHistory(vec![change()])),
+            (Key::GroupHistory(String::new()), Value::GroupHistory(Vec::new())),
         ]
     }
 
@@ -361,6 +397,18 @@ mod tests {
         assert_eq!(Value::Broker(settings).encode().unwrap(), expected);
         assert_eq!(Key::ProducerIds.encode(), b"\x00\x05");
         assert_eq!(Value::ProducerIds(5000).encode().unwrap(), b"\x01\x88\x13\0\0\0\0\0\0");
+        assert_eq!(Key::GroupHistory("g".to_owned()).encode(), b"\x00\x06g");
+        let mut expected = b"\x01\x01\0\0\0\0\0\0\0\x4d\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0me".to_vec();
+        expected.extend_from_slice(b"\0\0\0\0\x02\0\0\0\0\0\0\0");
+        for (partition, before) in [(0, true), (1, false)] {
+            expected.extend_from_slice(b"\x01\0\0\0\0\0\0\0t");
+            expected.extend_from_slice(Uuid::from_u128(9).as_bytes());
+            expected.extend_from_slice(&[partition, 0, 0, 0, u8::from(before)]);
+            if before {
+                expected.extend_from_slice(b"\x2a\0\0\0\0\0\0\0\xff\xff\xff\xff\x01\0\0\0\0\0\0\0n");
+            }
+        }
+        assert_eq!(Value::GroupHistory(vec![change()]).encode().unwrap(), expected);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The metadata log from the partitions: each `partition.meta` names a topic's uuid, its directory the topic's name. What
-//! can still be read of the damaged log gives the settings of topics and of the broker.
+//! can still be read of the damaged log gives the settings of topics and of the broker, and what was replaced in groups.
 //!
 //! Which producer ids were given away last cannot be known from a damaged log, and one that is given twice makes a new
 //! producer's records look like an old one's: duplicates, that are not stored again. So they go on far above any that was
@@ -54,11 +54,12 @@ pub(super) fn rebuild<F: Files>(
         operations.push(Operation::Put(Key::Topic(uuid), Value::Topic(topic)));
         commit(operations)?;
     }
-    let of_brokers = known.present().filter(|entry| matches!(entry.key, Key::Broker(_)));
-    let mut operations: Vec<_> = of_brokers.map(|entry| Operation::Put(entry.key, entry.value)).collect();
-    operations
-        .push(Operation::Put(Key::ProducerIds, Value::ProducerIds(fresh_producer_id(&known, options.now))));
-    commit(operations)?;
+    let kept = known.present().filter(|entry| matches!(entry.key, Key::Broker(_) | Key::GroupHistory(_)));
+    for entry in kept {
+        commit(vec![Operation::Put(entry.key, entry.value)])?;
+    }
+    let next = Value::ProducerIds(fresh_producer_id(&known, options.now));
+    commit(vec![Operation::Put(Key::ProducerIds, next)])?;
     Ok(())
 }
 

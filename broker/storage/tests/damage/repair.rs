@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use folio_record::Offset;
 use folio_storage::files::SimFiles;
-use folio_storage::metadata::{Key, Operation, Transaction, Value};
+use folio_storage::metadata::{GroupChange, GroupChangeKind, Key, Operation, Transaction, Value};
 use folio_storage::repair::{RepairError, RepairOptions, Repaired, Step, repair};
 use folio_storage::verify::Severity;
 use proptest::prelude::*;
@@ -129,9 +129,13 @@ fn a_rebuilt_metadata_log_gives_no_producer_id_again_and_keeps_what_brokers_were
     let files = restore(directory(End::Clean));
     let (dir, _) = open(&Arc::new(files.clone())).unwrap();
     let told = Value::Broker(vec![("topic.retention.ms".to_owned(), "5".to_owned())]);
+    let change =
+        GroupChange { at_ms: 7, who: "me".to_owned(), kind: GroupChangeKind::Delete, replaced: Vec::new() };
+    let replaced = Value::GroupHistory(vec![change]);
     let operations = vec![
         Operation::Put(Key::Broker(None), told.clone()),
         Operation::Put(Key::ProducerIds, Value::ProducerIds(5000)),
+        Operation::Put(Key::GroupHistory("g".to_owned()), replaced.clone()),
     ];
     dir.commit(Transaction { compares: Vec::new(), operations }, NOW).unwrap();
     // A topic that is deleted leaves something behind the rest that can be damaged.
@@ -145,6 +149,7 @@ fn a_rebuilt_metadata_log_gives_no_producer_id_again_and_keeps_what_brokers_were
     let (dir, _) = open(&Arc::new(files)).unwrap();
     let value = |key: Key| dir.with_metadata(|state| state.get(&key).map(|entry| entry.value));
     assert_eq!(value(Key::Broker(None)), Some(told));
+    assert_eq!(value(Key::GroupHistory("g".to_owned())), Some(replaced));
     let Some(Value::ProducerIds(next)) = value(Key::ProducerIds) else { panic!("ids begin at 0 again") };
     assert!(next > NOW.get() << 20, "{next}");
 }
