@@ -103,6 +103,8 @@ pub struct Config {
     pub group_max_session_timeout: Duration,
     /// `group.max.size`: members of one group.
     pub group_max_size: u32,
+    /// `group.history.max`: what administrators replaced in a group, and may take back.
+    pub group_history_max: u32,
     /// `offsets.retention.minutes`: how long the offsets of a group without members are kept.
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`: how often that is looked at.
@@ -161,6 +163,7 @@ impl Config {
             group_min_session_timeout: Duration::from_secs(6),
             group_max_session_timeout: Duration::from_secs(30 * 60),
             group_max_size: i32::MAX.unsigned_abs(),
+            group_history_max: 10,
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             offsets_retention_check_interval: Duration::from_secs(600),
             offset_metadata_max_bytes: 4096,

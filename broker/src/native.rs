@@ -3,6 +3,7 @@
 pub(crate) mod codec;
 mod configs;
 mod fetch;
+mod group_admin;
 mod groups;
 mod metadata;
 mod offsets;
@@ -93,6 +94,11 @@ impl Service<Shard> for NativeService {
             Kind::LeaveGroup => groups::leave(&self.engine, &request, reply),
             Kind::CommitOffsets => groups::commit(&self.engine, &request, reply),
             Kind::FetchOffsets => groups::fetch(&self.engine, &request, reply),
+            Kind::GroupList => group_admin::list(&self.engine, &request, reply),
+            Kind::GroupDescribe => group_admin::describe(&self.engine, &request, reply),
+            Kind::GroupReset => group_admin::reset(&self.engine, &self.host, &request, reply),
+            Kind::GroupUndo => group_admin::undo(&self.engine, &request, reply),
+            Kind::GroupDelete => group_admin::delete(&self.engine, &self.host, &request, reply),
             Kind::Status => status::call(&self.engine, &request, reply),
             Kind::Subscribe => subscribe::subscribe(shard, &mut self.streams, &request, reply),
             Kind::Credit => subscribe::credit(&mut self.streams, &request, reply),

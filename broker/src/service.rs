@@ -2,6 +2,7 @@
 
 pub(crate) mod configs;
 pub(crate) mod fetch;
+pub(crate) mod group_admin;
 pub(crate) mod groups;
 pub(crate) mod offsets;
 pub(crate) mod produce;

@@ -279,6 +279,11 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         |&members: &u32| (1..=i32::MAX.unsigned_abs()).contains(&members),
         "1 to 2147483647 members"
     ),
+    key!(
+        "group.history.max",
+        group_history_max,
+        "Resets and deletes of a group that can be taken back, the latest first; 0: none."
+    ),
     Key {
         name: "offsets.retention.minutes",
         reason: "Minutes that the offsets of a group without members are kept; 0: until they are looked at.",

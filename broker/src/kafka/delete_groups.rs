@@ -1,4 +1,4 @@
-//! DeleteGroups: groups away, with their offsets.
+//! DeleteGroups: groups away, with their offsets, which are kept so that `folio group undo` can bring them back.
 
 use std::borrow::Cow;
 
@@ -6,8 +6,8 @@ use folio_wire::kafka::delete_groups::{DeletableGroupResult, DeleteGroupsRequest
 
 use super::{KafkaResponder, KafkaService, Request, group_code};
 use crate::error::ServiceError;
-use crate::groups::event::Delete;
-use crate::service::groups::{self, Gather};
+use crate::service::group_admin;
+use crate::service::groups::Gather;
 use crate::shard::Shard;
 
 pub(super) fn call(
@@ -30,8 +30,9 @@ pub(super) fn call(
     });
     for (number, group) in message.groups_names.into_iter().enumerate() {
         let gather = gather.clone();
-        groups::delete(&kafka.engine, Delete { group: group.into() }, move |deleted| {
-            gather.put(number, deleted);
+        let who = group_admin::who(&kafka.client_id, &kafka.host);
+        group_admin::delete(&kafka.engine, group.into(), who, false, move |deleted| {
+            gather.put(number, deleted.map(drop));
         });
     }
 }

@@ -371,7 +371,15 @@ impl<'a> Connection<'a> {
             Kind::TopicDescribe => encode(head, &self.topic_describe(&frame.header().unwrap()), &[]),
             Kind::TopicDelete => encode(head, &self.topic_delete(&frame.header().unwrap()), &[]),
             Kind::Status => encode(head, &status(&frame.header().unwrap()), &[]),
-            Kind::PartitionsCreate | Kind::RecordsDelete | Kind::ConfigDescribe | Kind::ConfigAlter => {
+            Kind::PartitionsCreate
+            | Kind::RecordsDelete
+            | Kind::ConfigDescribe
+            | Kind::ConfigAlter
+            | Kind::GroupList
+            | Kind::GroupDescribe
+            | Kind::GroupReset
+            | Kind::GroupUndo
+            | Kind::GroupDelete => {
                 unreachable!("claims about these are made with a real broker")
             }
             Kind::InitProducer => encode(head, &self.init_producer(error), &[]),

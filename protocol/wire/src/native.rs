@@ -8,6 +8,7 @@ pub mod configs;
 pub mod error_code;
 pub mod fetch;
 pub mod frame;
+pub mod group_admin;
 pub mod groups;
 pub mod header;
 mod list;

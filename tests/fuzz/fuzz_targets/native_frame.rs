@@ -15,6 +15,10 @@ use folio_wire::native::groups::{
     HeartbeatAnswerV1, HeartbeatRequestV1, JoinGroupAnswerV1, JoinGroupRequestV1, LeaveGroupAnswerV1,
     LeaveGroupRequestV1, SyncGroupAnswerV1, SyncGroupRequestV1,
 };
+use folio_wire::native::group_admin::{
+    GroupDeleteAnswerV1, GroupDeleteRequestV1, GroupDescribeAnswerV1, GroupDescribeRequestV1, GroupListAnswerV1,
+    GroupListRequestV1, GroupResetAnswerV1, GroupResetRequestV1, GroupUndoAnswerV1, GroupUndoRequestV1,
+};
 use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1};
 use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1};
 use folio_wire::native::produce::{ProduceAnswerV1, ProduceRequestV1};
@@ -148,6 +152,26 @@ fn read(kind: Kind, frame: &Frame<'_>) {
         Kind::Status => {
             drop(frame.header::<StatusRequestV1>());
             drop(frame.header::<StatusAnswerV1>());
+        }
+        Kind::GroupList => {
+            drop(frame.header::<GroupListRequestV1<'_>>());
+            drop(frame.header::<GroupListAnswerV1>());
+        }
+        Kind::GroupDescribe => {
+            drop(frame.header::<GroupDescribeRequestV1<'_>>());
+            drop(frame.header::<GroupDescribeAnswerV1>());
+        }
+        Kind::GroupReset => {
+            drop(frame.header::<GroupResetRequestV1<'_>>());
+            drop(frame.header::<GroupResetAnswerV1>());
+        }
+        Kind::GroupUndo => {
+            drop(frame.header::<GroupUndoRequestV1<'_>>());
+            drop(frame.header::<GroupUndoAnswerV1>());
+        }
+        Kind::GroupDelete => {
+            drop(frame.header::<GroupDeleteRequestV1<'_>>());
+            drop(frame.header::<GroupDeleteAnswerV1>());
         }
         Kind::Subscribe => {
             drop(frame.header::<SubscribeRequestV1<'_>>());

@@ -72,8 +72,18 @@ pub enum Kind {
     CommitOffsets = 25,
     /// Tells where a group is.
     FetchOffsets = 26,
+    /// Names all consumer groups.
+    GroupList = 30,
+    /// Everything about one group.
+    GroupDescribe = 31,
     /// How the broker is.
     Status = 32,
+    /// Sends a group to other offsets.
+    GroupReset = 33,
+    /// Takes back what an administrator did to a group.
+    GroupUndo = 34,
+    /// Removes a group.
+    GroupDelete = 35,
     /// Begins a subscription.
     Subscribe = 40,
     /// Pushed: record batches of a subscription.
@@ -110,7 +120,12 @@ impl Kind {
         (Self::LeaveGroup, 1, 1),
         (Self::CommitOffsets, 1, 1),
         (Self::FetchOffsets, 1, 1),
+        (Self::GroupList, 1, 1),
+        (Self::GroupDescribe, 1, 1),
         (Self::Status, 1, 1),
+        (Self::GroupReset, 1, 1),
+        (Self::GroupUndo, 1, 1),
+        (Self::GroupDelete, 1, 1),
         (Self::Subscribe, 1, 1),
         (Self::Batches, 1, 1),
         (Self::Credit, 1, 1),
@@ -140,7 +155,14 @@ impl Kind {
     #[must_use]
     pub const fn request_header_max(self) -> u32 {
         match self {
-            Self::TopicCreate | Self::ConfigDescribe | Self::ConfigAlter | Self::LeaveGroup => 64 << 10,
+            Self::TopicCreate
+            | Self::ConfigDescribe
+            | Self::ConfigAlter
+            | Self::LeaveGroup
+            // Groups may have names of 32 KiB.
+            | Self::GroupDescribe
+            | Self::GroupUndo
+            | Self::GroupDelete => 64 << 10,
             Self::TopicList
             | Self::TopicDescribe
             | Self::TopicDelete
@@ -148,6 +170,7 @@ impl Kind {
             | Self::InitProducer
             | Self::DescribeProducers
             | Self::Heartbeat
+            | Self::GroupList
             | Self::Status
             | Self::Subscribe
             | Self::Batches
@@ -163,7 +186,8 @@ impl Kind {
             | Self::JoinGroup
             | Self::SyncGroup
             | Self::CommitOffsets
-            | Self::FetchOffsets => HEADER_MAX,
+            | Self::FetchOffsets
+            | Self::GroupReset => HEADER_MAX,
         }
     }
 

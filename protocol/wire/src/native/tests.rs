@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::configs::*;
 use super::fetch::*;
 use super::frame::{EncodeError, HEADER_AT};
+use super::group_admin::*;
 use super::groups::*;
 use super::metadata::*;
 use super::offsets::*;
@@ -254,6 +255,8 @@ fn every_message_is_as_drawn() {
         DescribeProducersAnswerV1 { error: ErrorCode::NONE, message: None, producers: vec![producer] };
     assert_eq!(golden(&answer), format!("000000{one}01000000000000000200030000000400000000000000"));
 
+    group_administration();
+
     assert_eq!(golden(&StatusRequestV1 { counters: false }), "00");
     let answer = StatusAnswerV1 {
         error: ErrorCode::NONE,
@@ -320,6 +323,63 @@ fn subscriptions_are_as_drawn() {
         log_start: 3,
     };
     assert_eq!(golden(&end), format!("07000000140001{}{three}", text("m")));
+}
+
+fn group_administration() {
+    let one = "0100000000000000";
+    assert_eq!(golden(&GroupListRequestV1 { states: vec!["s"] }), format!("{one}{}", text("s")));
+    let listed = ListedGroupV1 {
+        group: "g".to_owned(),
+        state: "s".to_owned(),
+        protocol_type: "p".to_owned(),
+        members: 1,
+        partitions: 2,
+        lag: 3,
+        above_end: 4,
+    };
+    let answer = GroupListAnswerV1 { error: ErrorCode::NONE, message: None, groups: vec![listed] };
+    let expected = format!("{}{}{}0100000002000000030000000000000004000000", text("g"), text("s"), text("p"));
+    assert_eq!(golden(&answer), format!("000000{one}{expected}"));
+
+    assert_eq!(golden(&GroupDescribeRequestV1 { group: "g" }), text("g"));
+    let empty = GroupDescribeAnswerV1 { generation: 1, ..GroupDescribeAnswerV1::default() };
+    let none = "0000000000000000";
+    let lists = format!("{none}{none}{none}{none}");
+    assert_eq!(golden(&empty), format!("000000{none}{none}{none}01000000{none}{lists}"));
+
+    for (to, expected) in [
+        (GroupTargetV1::Earliest, "00000000"),
+        (GroupTargetV1::Latest, "01000000"),
+        (GroupTargetV1::Offset(5), "020000000500000000000000"),
+        (GroupTargetV1::AtTime(-1), "03000000ffffffffffffffff"),
+        (GroupTargetV1::ShiftBy(-2), "04000000feffffffffffffff"),
+    ] {
+        let entries = vec![GroupResetEntryV1 { topic: "t", partition: 1, to }];
+        let request = GroupResetRequestV1 { group: "g", who: "w", is_dry_run: true, entries };
+        let expected = format!("{}{}01{one}{}01000000{expected}", text("g"), text("w"), text("t"));
+        assert_eq!(golden(&request), expected);
+    }
+    let moved = GroupMoveV1 {
+        topic: "t".to_owned(),
+        partition: 1,
+        error: ErrorCode::NONE,
+        message: None,
+        from: 2,
+        to: -1,
+    };
+    let entry = format!("{one}{}010000000000000200000000000000ffffffffffffffff", text("t"));
+    let entries = vec![moved];
+    let answer = GroupResetAnswerV1 { entries: entries.clone(), ..GroupResetAnswerV1::default() };
+    assert_eq!(golden(&answer), format!("000000{entry}"));
+    let answer = GroupDeleteAnswerV1 { entries: entries.clone(), ..GroupDeleteAnswerV1::default() };
+    assert_eq!(golden(&answer), format!("000000{entry}"));
+    let change = GroupChangeV1 { at: 1, who: "w".to_owned(), kind: "reset".to_owned(), partitions: 2 };
+    let answer = GroupUndoAnswerV1 { change: Some(change), entries, ..GroupUndoAnswerV1::default() };
+    let change = format!("01{one}{}{}02000000", text("w"), text("reset"));
+    assert_eq!(golden(&answer), format!("000000{change}{entry}"));
+    assert_eq!(golden(&GroupUndoRequestV1 { group: "g", is_dry_run: false }), format!("{}00", text("g")));
+    let request = GroupDeleteRequestV1 { group: "g", who: "w", is_dry_run: true };
+    assert_eq!(golden(&request), format!("{}{}01", text("g"), text("w")));
 }
 
 #[test]
@@ -649,6 +709,8 @@ proptest! {
         let _ = header::decode::<InitProducerRequestV1<'_>>(&bytes);
         let _ = header::decode::<DescribeProducersAnswerV1>(&bytes);
         let _ = header::decode::<StatusAnswerV1>(&bytes);
+        let _ = header::decode::<GroupDescribeAnswerV1>(&bytes);
+        let _ = header::decode::<GroupResetRequestV1<'_>>(&bytes);
     }
 
     #[test]
