@@ -1,5 +1,7 @@
 //! Topics, settings, offsets, status.
 
+pub(crate) mod groups;
+
 use std::fmt;
 use std::time::Duration;
 

@@ -21,6 +21,10 @@ pub use folio_record::{
 };
 pub use folio_wire::native::ErrorCode;
 
+pub use admin::groups::{
+    GroupChange, GroupCommit, GroupDescription, GroupListing, GroupLog, GroupMember, GroupOffset, OffsetMove,
+    Rebalance, ResetTo, Undone,
+};
 pub use admin::{
     ActiveProducer, Admin, BrokerStatus, ClusterMetadata, ListedOffset, NewTopic, OffsetSpec,
     PartitionDescription, TopicDescription, TopicId, TopicListing, TopicMetadata, TopicSetting,

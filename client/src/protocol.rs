@@ -6,6 +6,7 @@
 
 mod configs;
 mod fetch;
+mod group_admin;
 pub(crate) mod groups;
 mod offsets;
 mod produce;
@@ -32,6 +33,7 @@ use crate::{CallError, Refusal};
 
 pub(crate) use configs::{alter_configs, describe_configs};
 pub(crate) use fetch::{decode_fetch, encode_fetch};
+pub(crate) use group_admin::{delete_group, describe_group, list_groups, reset_group, undo_group};
 pub(crate) use offsets::{decode_lookup, encode_lookup, list_offsets};
 pub(crate) use produce::{decode_produce, encode_produce};
 pub(crate) use producers::{describe_producers, init_producer};

@@ -87,6 +87,7 @@ effects! {
     "group.initial.rebalance.delay.ms" a_new_group_waits_for_company
     "group.min.session.timeout.ms" a_shorter_session_is_refused
     "group.max.session.timeout.ms" a_longer_session_is_refused
+    "group.history.max" so_many_changes_of_a_group_are_taken_back
     "group.max.size" one_member_too_many_is_turned_away
     "offsets.retention.minutes" offsets_of_an_empty_group_are_kept_so_long
     "offsets.retention.check.interval.ms" old_offsets_are_looked_for_in_intervals

@@ -1,5 +1,7 @@
 //! The command line as it is typed.
 
+mod group;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -7,6 +9,7 @@ use folio_client::{Assignor, Codec};
 
 use crate::format::Format;
 use crate::place::{Start, Stop};
+pub(crate) use group::{GroupCommand, ResetOptions, TopicChoice};
 
 /// Topics and records of a Folio broker.
 #[derive(Debug, Parser)]
@@ -59,6 +62,11 @@ pub(crate) enum Command {
     Records {
         #[command(subcommand)]
         command: RecordsCommand,
+    },
+    /// Look at consumer groups, explain them, and send them elsewhere
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
     },
     /// Send lines as records
     #[command(after_help = PRODUCE_EXAMPLES)]

@@ -35,6 +35,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Topic { command } => command::topic::run(&broker, output, command),
         Command::Config { command } => command::config::run(&broker, output, command),
         Command::Records { command } => command::records::run(&broker, output, command),
+        Command::Group { command } => command::group::run(&broker, output, command),
         Command::Produce(options) => command::produce::run(&broker, output, &options),
         Command::Consume(options) => command::consume::run(&broker, output, &options),
         Command::Status => command::status::run(&broker, output),

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -90,9 +91,37 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// A time as people read it, in the unit that fits.
+pub(crate) fn human_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match duration.as_secs() {
+        0 => format!("{} ms", duration.as_millis()),
+        1..10 => format!("{seconds:.1} s"),
+        10..120 => format!("{seconds:.0} s"),
+        120..7200 => format!("{:.0} min", seconds / 60.0),
+        7200..172_800 => format!("{:.0} h", seconds / 3600.0),
+        _ => format!("{:.0} days", seconds / 86400.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_told_in_the_unit_that_fits() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (1500, "1.5 s"),
+            (60_000, "60 s"),
+            (180_000, "3 min"),
+            (7_200_000, "2 h"),
+            (604_800_000, "7 days"),
+        ] {
+            assert_eq!(human_duration(Duration::from_millis(ms)), text);
+        }
+    }
 
     #[test]
     fn bytes_are_told_in_the_unit_that_fits() {

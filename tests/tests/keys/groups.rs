@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use folio_client::{Client, ClientConfig, NewTopic, ResetTo, TopicPartition};
 use folio_tests::kafka::KafkaPeer;
 use folio_tests::kafka::groups::{Member, commit, commit_codes, stored};
 use folio_tests::rig::{Rig, until};
@@ -112,5 +113,20 @@ pub(super) fn groups_are_kept_in_so_many_partitions() {
         let answer = peer.metadata("__consumer_offsets");
         let message: MetadataResponse<'_> = answer.message();
         assert_eq!(message.topics[0].partitions.len(), count);
+    }
+}
+
+pub(super) fn so_many_changes_of_a_group_are_taken_back() {
+    for most in 0..3 {
+        let text = most.to_string();
+        let rig = Rig::new(&[("group.history.max", &text)]);
+        let admin = Client::connect(ClientConfig::new(rig.address())).unwrap().admin();
+        admin.create_topic(NewTopic::new("t", 1)).wait().unwrap();
+        for _ in 0..3 {
+            let to = [(TopicPartition::new("t", 0), ResetTo::Latest)];
+            admin.reset_group("g", "me", to, false).wait().unwrap();
+        }
+        let undone = std::iter::from_fn(|| admin.undo_group("g", false).wait().ok()).count();
+        assert_eq!(undone, most);
     }
 }
