@@ -5,7 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import administering, answers, groups, kills, scenarios, semantics, sessions, tools
+from . import administering, answers, coordinator, groups, kills, scenarios, semantics, sessions, tools
 from .brokers import BROKERS
 from .clients import CLIENTS
 from .places import HERE
@@ -80,6 +80,7 @@ def against(broker, clients, java, report):
                 on_the_wire = semantics.Semantics(broker, driver)
                 claims = [*on_the_wire.claims(report, semantics.ALL), *tools.Tools(broker, report).claims()]
                 list(pool.map(lambda claim: report.claim(*claim), claims))
+                list(pool.map(lambda claim: report.claim(*claim), coordinator.Coordinator(broker, driver).claims(report)))
                 for claim in on_the_wire.claims(report, sessions.ALONE):
                     report.claim(*claim)
     finally:

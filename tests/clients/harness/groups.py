@@ -42,16 +42,10 @@ def comes_and_goes(run):
         group.settles("a second joins")
         group.join(run.client)
         group.settles("a third joins")
-        places = group.write(5)
-        group.reads(places, "three members")
-        group.commits("three members")
-        group.each_once(places, "three members")
+        group.shares(5, "three members")
         group.leave(first)
         group.settles("the first leaves")
-        places = group.write(5)
-        group.reads(places, "two members")
-        group.commits("two members")
-        group.each_once(places, "two members")
+        group.shares(5, "two members")
 
 
 def is_missed(run):
@@ -112,10 +106,7 @@ def keeps_what_stays(run):
         group.settles("a second joins")
         given_up = {number for event in first.events("revoked") for _, number in event["parts"]}
         equal(given_up, second.owned(), "what the first gave up")
-        places = group.write(3)
-        group.reads(places, "both")
-        group.commits("both")
-        group.each_once(places, "both")
+        group.shares(3, "both")
 
 
 def claims(broker, clients, report):
@@ -151,10 +142,7 @@ def share(broker, clients, strategy):
         group.settles("one of each")
         group.join(clients[0], strategy=strategy)
         group.settles("three members")
-        places = group.write(5)
-        group.reads(places, "three members")
-        group.commits("three members")
-        group.each_once(places, "three members")
+        group.shares(5, "three members")
         group.leave(first)
         group.settles("two are left")
         group.leave(group.members[1])

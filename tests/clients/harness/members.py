@@ -147,6 +147,13 @@ class Group:
         wanted = set(places)
         equal(sorted(place for place in found if place in wanted), sorted(wanted), f"{what}: the records, as often as they were read")
 
+    def shares(self, count, what):
+        """What is written now is read by somebody, committed, and read by nobody else."""
+        places = self.write(count)
+        self.reads(places, what)
+        self.commits(what)
+        self.each_once(places, what)
+
     def commits(self, what):
         """Waits until what was read is committed."""
         ends = {partition: wire.end_of(self.broker.address, self.topic, partition) for partition in range(self.partitions)}

@@ -239,11 +239,11 @@ def end_of(address, topic, partition=0):
 
 def committed(address, group, topic, partitions):
     """The offset of each partition that OffsetFetch of version 1 tells; -1: none."""
-    body = _string(group) + struct.pack(">i", 1) + _string(topic) + struct.pack(f">i{partitions}i", partitions, *range(partitions))
+    body = string(group) + struct.pack(">i", 1) + string(topic) + struct.pack(f">i{partitions}i", partitions, *range(partitions))
     with Peer(address) as peer:
         peer.send(OFFSET_FETCH, 1, body)
         _, answer = peer.receive()
-    at = 4 + len(_string(topic)) + 4
+    at = 4 + len(string(topic)) + 4
     found = {}
     for _ in range(partitions):
         partition, offset, size = struct.unpack_from(">iqh", answer, at)
@@ -256,6 +256,26 @@ def committed(address, group, topic, partitions):
     return found
 
 
+def wait_for_groups(address, limit_s=60):
+    """Returns once the coordinator answers for groups of, as good as, every partition of theirs: it is made by the first question."""
+    deadline = time.monotonic() + limit_s
+    for number in range(300):
+        group = f"probe-{number}"
+        while True:
+            try:
+                with Peer(address) as peer:
+                    peer.send(FIND_COORDINATOR, 0, string(group))
+                    code, = struct.unpack_from(">h", peer.receive()[1])
+                if code:
+                    raise Refusal(code)
+                committed(address, group, "probed", 1)
+                break
+            except Refusal:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+
 def apis(address):
     """What ApiVersions of version 0 tells: the lowest and the highest version of each API."""
     with Peer(address) as peer:
@@ -264,15 +284,15 @@ def apis(address):
     return {key: (low, high) for key, low, high in struct.iter_unpack(">hhh", answer[6:])}
 
 
-def _string(text):
+def string(text):
     return struct.pack(">h", -1) if text is None else struct.pack(">h", len(text.encode())) + text.encode()
 
 
 def create_topic(address, topic, partitions=1, configs=None):
     """Makes a topic with CreateTopics of version 2."""
-    entries = b"".join(_string(name) + _string(value) for name, value in (configs or {}).items())
+    entries = b"".join(string(name) + string(value) for name, value in (configs or {}).items())
     with Peer(address) as peer:
-        peer.send(CREATE_TOPICS, 2, struct.pack(">i", 1) + _string(topic) + struct.pack(">ihii", partitions, 1, 0, len(configs or {}))
+        peer.send(CREATE_TOPICS, 2, struct.pack(">i", 1) + string(topic) + struct.pack(">ihii", partitions, 1, 0, len(configs or {}))
                   + entries + struct.pack(">ib", 10_000, 0))
         _, answer = peer.receive()
     code, = struct.unpack_from(">h", answer, 4 + 4 + 2 + len(topic.encode()))

@@ -10,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
-from driving import LIMIT_S, Diary, Refused, data, headers, serve, told
+from driving import LIMIT_S, Diary, Refused, data, headers, listener, serve, told
 
 BROKER = {"bootstrap_servers": sys.argv[1]}
 LOOP = asyncio.new_event_loop()
@@ -95,17 +95,6 @@ async def offsets(command):
         await reader.stop()
 
 
-class Listener(ConsumerRebalanceListener):
-    def __init__(self, diary):
-        self.diary = diary
-
-    def on_partitions_revoked(self, revoked):
-        self.diary.say("revoked", parts=[list(one) for one in revoked])
-
-    def on_partitions_assigned(self, assigned):
-        pass
-
-
 async def join(command):
     """A member of a group until it is told to stop."""
     diary = Diary(command)
@@ -113,7 +102,7 @@ async def join(command):
         **BROKER, group_id=command["group"], enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100,
         session_timeout_ms=command["session_ms"], heartbeat_interval_ms=command["session_ms"] // 6,
         partition_assignment_strategy=(RangePartitionAssignor,), group_instance_id=command.get("instance"))
-    reader.subscribe([command["topic"]], listener=Listener(diary))
+    reader.subscribe([command["topic"]], listener=listener(ConsumerRebalanceListener, diary))
     await reader.start()
     while not diary.is_over():
         found = await reader.getmany(timeout_ms=100, max_records=100)

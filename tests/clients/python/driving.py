@@ -41,6 +41,18 @@ class Diary:
         self.say("got", p=p, o=o, v=v.decode())
 
 
+def listener(base, diary):
+    """The library's listener to rebalances, of which the diary says what was revoked."""
+    class Listener(base):
+        def on_partitions_revoked(self, revoked):
+            diary.say("revoked", parts=[list(one) for one in revoked])
+
+        def on_partitions_assigned(self, assigned):
+            """It is told by what is owned."""
+
+    return Listener()
+
+
 def serve(commands, code_of):
     """Answers each line of the standard input: `commands` maps names to functions of the command.
 

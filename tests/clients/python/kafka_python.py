@@ -9,7 +9,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError
 
-from driving import LIMIT_S, Diary, Refused, data, headers, serve, told
+from driving import LIMIT_S, Diary, Refused, data, headers, listener, serve, told
 
 _admin = None
 
@@ -79,17 +79,6 @@ def offsets(command):
     return answer
 
 
-class Listener(ConsumerRebalanceListener):
-    def __init__(self, diary):
-        self.diary = diary
-
-    def on_partitions_revoked(self, revoked):
-        self.diary.say("revoked", parts=[list(one) for one in revoked])
-
-    def on_partitions_assigned(self, assigned):
-        pass
-
-
 def join(command):
     """A member of a group until it is told to stop."""
     diary = Diary(command)
@@ -99,7 +88,7 @@ def join(command):
         partition_assignment_strategy=[CooperativeStickyAssignor if command["strategy"] == "cooperative" else RangePartitionAssignor],
         group_instance_id=command.get("instance"),
     )
-    reader.subscribe([command["topic"]], listener=Listener(diary))
+    reader.subscribe([command["topic"]], listener=listener(ConsumerRebalanceListener, diary))
     while not diary.is_over():
         found = reader.poll(100, max_records=100)
         diary.owns(reader.assignment())

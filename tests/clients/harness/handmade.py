@@ -1,0 +1,129 @@
+"""A member of a consumer group by hand: the oldest versions of the requests, byte by byte."""
+
+import struct
+
+from . import wire
+from .wire import Refusal, string
+
+OFFSET_COMMIT, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 8, 11, 12, 13, 14
+CONSUMER = "consumer"
+REBALANCE_MS = 60_000
+
+
+def sized(data):
+    return struct.pack(">i", len(data)) + data
+
+
+def subscription(topic):
+    """What a consumer says when it joins: version 0 of ConsumerProtocolSubscription."""
+    return struct.pack(">hi", 0, 1) + string(topic) + struct.pack(">i", -1)
+
+
+def assignment(topic, partitions):
+    """What a consumer is told: version 0 of ConsumerProtocolAssignment."""
+    return struct.pack(">hi", 0, 1) + string(topic) + struct.pack(f">i{len(partitions)}i", len(partitions), *partitions) + struct.pack(">i", -1)
+
+
+class Answer:
+    """What is left of one, read from its front."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def number(self, form):
+        value, = struct.unpack_from(">" + form, self.data, self.at)
+        self.at += struct.calcsize(">" + form)
+        return value
+
+    def string(self):
+        return self._taken(self.number("h")).decode()
+
+    def bytes(self):
+        return self._taken(self.number("i"))
+
+    def _taken(self, size):
+        self.at += size
+        return self.data[self.at - size:self.at]
+
+    def check(self):
+        code = self.number("h")
+        if code:
+            raise Refusal(code)
+
+
+class HandMember:
+    """One connection, one member. What is sent is answered later, so that thousands fit into one thread."""
+
+    def __init__(self, address, group, session_ms=30_000, limit_s=60):
+        self.peer = wire.Peer(address, limit_s)
+        self.group, self.session_ms = group, session_ms
+        self.id, self.generation, self.leader, self.members = "", -1, "", []
+
+    def send_join(self, metadata, protocol_type=CONSUMER, protocols=("range",)):
+        body = string(self.group) + struct.pack(">ii", self.session_ms, REBALANCE_MS) + string(self.id) + string(protocol_type)
+        body += struct.pack(">i", len(protocols)) + b"".join(string(name) + sized(metadata) for name in protocols)
+        self.peer.send(JOIN_GROUP, 1, body)
+
+    def joined(self):
+        answer = self._answer()
+        answer.check()
+        self.generation, self.protocol = answer.number("i"), answer.string()
+        self.leader, self.id = answer.string(), answer.string()
+        self.members = [(answer.string(), answer.bytes()) for _ in range(answer.number("i"))]
+
+    def is_leader(self):
+        return self.id == self.leader
+
+    def send_sync(self, assignments=()):
+        body = string(self.group) + struct.pack(">i", self.generation) + string(self.id) + struct.pack(">i", len(assignments))
+        self.peer.send(SYNC_GROUP, 0, body + b"".join(string(member) + sized(data) for member, data in assignments))
+
+    def synced(self):
+        answer = self._answer()
+        answer.check()
+        return answer.bytes()
+
+    def send_heartbeat(self):
+        self.peer.send(HEARTBEAT, 0, string(self.group) + struct.pack(">i", self.generation) + string(self.id))
+
+    def done(self):
+        """The answer to a heartbeat, or to leaving."""
+        self._answer().check()
+
+    def leave(self):
+        self.peer.send(LEAVE_GROUP, 0, string(self.group) + string(self.id))
+        self.done()
+
+    def send_commit(self, topic, offsets):
+        """`offsets`: of each partition."""
+        body = string(self.group) + struct.pack(">i", self.generation) + string(self.id) + struct.pack(">qi", -1, 1) + string(topic)
+        self.peer.send(OFFSET_COMMIT, 2, body + struct.pack(">i", len(offsets)) + b"".join(
+            struct.pack(">iqh", partition, offset, -1) for partition, offset in offsets.items()))
+
+    def committed(self):
+        """The code of each partition."""
+        answer = self._answer()
+        answer.number("i")
+        answer.string()
+        return {answer.number("i"): answer.number("h") for _ in range(answer.number("i"))}
+
+    def close(self):
+        self.peer.socket.close()
+
+    def _answer(self):
+        found = self.peer.receive()
+        if found is None:
+            raise OSError("the connection has ended")
+        return Answer(found[1])
+
+
+def settle(members, share):
+    """Joins all of them into their one group; `share(ids)` gives what each is assigned."""
+    for member, metadata in members:
+        member.send_join(metadata)
+    for member, _ in members:
+        member.joined()
+    hands = [member for member, _ in members]
+    for member in hands:
+        member.send_sync(share([one for one, _ in member.members]) if member.is_leader() else ())
+    return [member.synced() for member in hands]
