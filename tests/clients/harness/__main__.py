@@ -5,7 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import administering, answers, coordinator, groups, kills, scenarios, semantics, sessions, tools
+from . import administering, answers, coordinator, group_kills, groups, kills, scenarios, semantics, sessions, tools
 from .brokers import BROKERS
 from .clients import CLIENTS
 from .places import HERE
@@ -63,6 +63,7 @@ def main():
             broker.close()
     for name in brokers:
         kills.claims(BROKERS[name], clients, report)
+        group_kills.claims(BROKERS[name], clients, report)
     return 0 if report.close() else 1
 
 

@@ -59,6 +59,12 @@ class HandMember:
         self.group, self.session_ms = group, session_ms
         self.id, self.generation, self.leader, self.members = "", -1, "", []
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def send_join(self, metadata, protocol_type=CONSUMER, protocols=("range",)):
         body = string(self.group) + struct.pack(">ii", self.session_ms, REBALANCE_MS) + string(self.id) + string(protocol_type)
         body += struct.pack(">i", len(protocols)) + b"".join(string(name) + sized(metadata) for name in protocols)
@@ -111,10 +117,7 @@ class HandMember:
         self.peer.socket.close()
 
     def _answer(self):
-        found = self.peer.receive()
-        if found is None:
-            raise OSError("the connection has ended")
-        return Answer(found[1])
+        return Answer(self.peer.answer()[1])
 
 
 def settle(members, share):

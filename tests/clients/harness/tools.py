@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import wire
 from .brokers import Folio
+from .handmade import HandMember, assignment, settle, subscription
 from .places import KAFKA_JARS, java, program
 from .report import check, equal
 
@@ -49,7 +50,7 @@ class Tools:
     def claims(self):
         """Name and function of each claim."""
         prefix = f"{self.broker.name}::tools::"
-        lacks = self.broker.lacks_idempotence()
+        lacks, lacks_groups = self.broker.lacks_idempotence(), self.broker.lacks_groups()
         for name, holds in (
             ("topic_command_creates_describes_alters_lists_and_deletes", self.topics),
             ("config_command_sets_shows_and_removes", self.configs),
@@ -60,10 +61,15 @@ class Tools:
             ("producer_performance_counts_what_it_sent", self.performance),
             ("client_compatibility_test_passes", self.compatibility),
             ("cluster_log_dirs_and_versions_are_told", self.cluster),
+            ("console_consumer_goes_on_where_its_group_was", self.console_group),
+            ("consumer_performance_reads_all_as_a_member", self.consumer_performance),
+            ("consumer_groups_command_tells_lag_and_members_resets_and_deletes", self.groups),
         ):
             # Kafka's own producer is idempotent unless it is told not to be.
             if lacks and holds in (self.console, self.performance, self.compatibility):
                 self.report.skip(prefix + name, lacks)
+            elif lacks_groups and holds in (self.console_group, self.consumer_performance, self.groups):
+                self.report.skip(prefix + name, lacks_groups)
             else:
                 yield prefix + name, holds
 
@@ -124,6 +130,58 @@ class Tools:
         told = self.ask("consumer.ConsoleConsumer", "--topic", topic, "--partition", 0, "--offset", "earliest", "--max-messages", 3,
                         "--timeout-ms", 30000, "--formatter-property", "print.key=true", "--formatter-property", "print.offset=true")
         equal(told.split("\n")[:3], ["Offset:0\ta\tone", "Offset:1\tb\ttwo", "Offset:2\tc\tthree"], "what it prints")
+
+    def console_group(self):
+        topic = self.topic("console-group", records=5)
+
+        def told(count):
+            said = self.ask("consumer.ConsoleConsumer", "--topic", topic, "--group", "tools-console", "--from-beginning", "--max-messages",
+                            count, "--timeout-ms", 30000)
+            return said.split("\n")[:count]
+
+        equal(told(3), ["v0", "v1", "v2"], "what it prints first")
+        equal(told(2), ["v3", "v4"], "and then")
+
+    def consumer_performance(self):
+        topic = self.topic("consumer-performance", records=2000)
+        told = self.ask("ConsumerPerformance", "--topic", topic, "--num-records", 2000, "--timeout", 30000, "--hide-header",
+                        "--group", "tools-performance")
+        # Start, end, MB, MB/s, records, ...
+        equal(told.strip().split("\n")[-1].split(", ")[4], "2000", "records")
+
+    def groups(self):
+        topic, group = self.topic("groups", records=10), "tools-groups"
+
+        def ask(*words, **options):
+            return self.ask("consumer.group.ConsumerGroupCommand", *words, **options)
+
+        def row():
+            """Current offset, end and lag."""
+            lines = [line.split() for line in ask("--describe", "--group", group).splitlines()]
+            found, = (line for line in lines if line[:3] == [group, topic, "0"])
+            return found[3:6]
+
+        self.ask("consumer.ConsoleConsumer", "--topic", topic, "--group", group, "--from-beginning", "--max-messages", 4, "--timeout-ms", 30000)
+        check(group in ask("--list").split(), "it is not listed")
+        equal(row(), ["4", "10", "6"], "offset, end and lag")
+        check("Empty" in ask("--describe", "--group", group, "--state"), "its state is not told")
+        reset = ("--reset-offsets", "--group", group, "--topic", topic)
+        check("10" in ask(*reset, "--to-latest", "--dry-run").split(), "the new offset is not told")
+        equal(row(), ["4", "10", "6"], "after a dry run")
+        ask(*reset, "--shift-by", -3, "--execute")
+        equal(row(), ["1", "10", "9"], "after a shift")
+        ask("--delete-offsets", "--group", group, "--topic", topic)
+        ask(*reset, "--to-earliest", "--execute")
+        equal(row(), ["0", "10", "10"], "after a reset to the beginning")
+        with HandMember(self.broker.address, group) as member:
+            settle([(member, subscription(topic))], lambda ids: [(ids[0], assignment(topic, [0]))])
+            told = ask("--describe", "--group", group, "--members", "--verbose")
+            check(member.id in told and f"{topic}:0" in told, "its member is not told:", told)
+            told = ask("--delete", "--group", group, code=None)
+            check("could not be deleted" in told or "not empty" in told, "it may be deleted while it has a member:", told)
+            member.leave()
+        ask("--delete", "--group", group)
+        check(group not in ask("--list").split(), "it is still listed")
 
     def performance(self):
         topic = self.topic("performance")

@@ -181,6 +181,13 @@ class Peer:
         frame = self._exactly(struct.unpack(">i", size)[0])
         return None if frame is None else (struct.unpack_from(">i", frame)[0], frame[4:])
 
+    def answer(self):
+        """The next answer, which there has to be."""
+        found = self.receive()
+        if found is None:
+            raise OSError("the connection has ended")
+        return found
+
     def _exactly(self, size):
         data = b""
         while len(data) < size:
@@ -204,7 +211,7 @@ class Peer:
                   + struct.pack(">iii", 1, partition, len(data)) + data)
 
     def produced(self, topic):
-        _, answer = self.receive()
+        _, answer = self.answer()
         code, offset = struct.unpack_from(">hq", answer, 4 + 2 + len(topic.encode()) + 4 + 4)
         if code:
             raise Refusal(code)
@@ -215,7 +222,7 @@ class Peer:
         name = topic.encode()
         self.send(FETCH, 4, struct.pack(">iiiibi", -1, wait_ms, 1, size_max, 0, 1) + struct.pack(">h", len(name)) + name
                   + struct.pack(">iiqi", 1, partition, offset, size_max))
-        _, answer = self.receive()
+        _, answer = self.answer()
         at = 4 + 4 + 2 + len(name) + 4 + 4
         code, high, _, aborted = struct.unpack_from(">hqqi", answer, at)
         if code:
@@ -230,7 +237,7 @@ def end_of(address, topic, partition=0):
     name = topic.encode()
     with Peer(address) as peer:
         peer.send(LIST_OFFSETS, 1, struct.pack(">ii", -1, 1) + struct.pack(">h", len(name)) + name + struct.pack(">iiq", 1, partition, -1))
-        _, answer = peer.receive()
+        _, answer = peer.answer()
     code, _, offset = struct.unpack_from(">hqq", answer, 4 + 2 + len(name) + 4 + 4)
     if code:
         raise Refusal(code)
@@ -242,7 +249,7 @@ def committed(address, group, topic, partitions):
     body = string(group) + struct.pack(">i", 1) + string(topic) + struct.pack(f">i{partitions}i", partitions, *range(partitions))
     with Peer(address) as peer:
         peer.send(OFFSET_FETCH, 1, body)
-        _, answer = peer.receive()
+        _, answer = peer.answer()
     at = 4 + len(string(topic)) + 4
     found = {}
     for _ in range(partitions):
@@ -280,7 +287,7 @@ def apis(address):
     """What ApiVersions of version 0 tells: the lowest and the highest version of each API."""
     with Peer(address) as peer:
         peer.send(API_VERSIONS, 0, b"")
-        _, answer = peer.receive()
+        _, answer = peer.answer()
     return {key: (low, high) for key, low, high in struct.iter_unpack(">hhh", answer[6:])}
 
 
@@ -294,7 +301,7 @@ def create_topic(address, topic, partitions=1, configs=None):
     with Peer(address) as peer:
         peer.send(CREATE_TOPICS, 2, struct.pack(">i", 1) + string(topic) + struct.pack(">ihii", partitions, 1, 0, len(configs or {}))
                   + entries + struct.pack(">ib", 10_000, 0))
-        _, answer = peer.receive()
+        _, answer = peer.answer()
     code, = struct.unpack_from(">h", answer, 4 + 4 + 2 + len(topic.encode()))
     if code:
         raise Refusal(code)

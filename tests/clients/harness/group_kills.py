@@ -1,0 +1,127 @@
+"""The broker dies while groups rebalance and commit, again and again: no offset that was acknowledged goes back, no group is
+lost, every record is read, and a group that did not rebalance reads none twice.
+"""
+
+import random
+import threading
+import time
+
+from . import wire
+from .handmade import HandMember, subscription
+from .kills import KILLS
+from .members import Group
+from .report import check, equal
+
+PARTITIONS = 6
+# What two members of different makers share, while others come and go; and what two others share in peace.
+RESTLESS = ("java-4.4", "confluent")
+STEADY = ("franz-go", "confluent")
+# Long enough that nobody is given up while the broker is away.
+SESSION_MS = 30_000
+
+
+def claims(kind, clients, report):
+    by_name = {client.name: client for client in clients}
+    if not all(name in by_name for name in (*RESTLESS, *STEADY)):
+        return
+    name = f"{kind.name}::kills"
+    for what, holds in (("the_broker_dies_while_groups_rebalance", _Rebalances), ("the_broker_dies_while_groups_commit", _Commits)):
+        report.claim(f"{name}::{what}_and_their_offsets_and_members_survive", survive, kind, by_name, holds)
+
+
+def survive(kind, by_name, disturbance):
+    broker = kind()
+    try:
+        lacks = broker.lacks_groups()
+        check(not lacks, lacks)
+        wire.wait_for_groups(broker.address)
+        for name in ("restless", "steady"):
+            wire.create_topic(broker.address, name, PARTITIONS)
+            wire.wait_for(broker.address, name, PARTITIONS)
+        with Group(broker, "restless", "restless", PARTITIONS) as restless, Group(broker, "steady", "steady", PARTITIONS) as steady:
+            for group, names in ((restless, RESTLESS), (steady, STEADY)):
+                for name in names:
+                    group.join(by_name[name], session_ms=SESSION_MS)
+                group.settles(f"{group.name}, before")
+            _die(broker, (restless, steady), disturbance)
+    finally:
+        broker.close()
+
+
+def _die(broker, groups, disturbance):
+    fate = random.Random(52)
+    written = {group.name: group.write(5) for group in groups}
+    rebalanced = len(list(_revoked(groups[1])))
+    for _ in range(KILLS[broker.name]):
+        acting = disturbance(broker, groups)
+        time.sleep(fate.uniform(0, 0.4))
+        broker.kill()
+        acknowledged = {group.name: _acknowledged(group) for group in groups}
+        acting.end()
+        broker.start()
+        wire.wait_for_groups(broker.address)
+        for group in groups:
+            wire.wait_for(broker.address, group.topic, PARTITIONS, 60)
+            now = wire.committed(broker.address, group.name, group.topic, PARTITIONS)
+            back = {number: (offset, now[number]) for number, offset in acknowledged[group.name].items() if now[number] < offset}
+            equal(back, {}, f"{group.name}: offsets that were committed, and are told after a death")
+            written[group.name] += acting.written[group.name] + group.write(2)
+    for group in groups:
+        group.until(lambda group=group: _is_up_to_date(group), f"{group.name}: all is committed", 120)
+        group.reads(written[group.name], group.name)
+        group.settles(f"{group.name}, after")
+    restless, steady = groups
+    if len(list(_revoked(steady))) == rebalanced:
+        steady.each_once(written["steady"], "the group that did not rebalance")
+
+
+def _acknowledged(group):
+    found = {}
+    for member in group.members + group.gone:
+        for number, offset in member.committed().items():
+            found[number] = max(offset, found.get(number, 0))
+    return found
+
+
+def _revoked(group):
+    for member in group.members + group.gone:
+        yield from member.events("revoked")
+
+
+def _is_up_to_date(group):
+    address = group.broker.address
+    ends = {number: wire.end_of(address, group.topic, number) for number in range(PARTITIONS)}
+    return wire.committed(address, group.name, group.topic, PARTITIONS) == ends
+
+
+class _Rebalances:
+    """Somebody joins the restless group, and never says another word."""
+
+    def __init__(self, broker, groups):
+        self.written = {group.name: [] for group in groups}
+        self.stranger = HandMember(broker.address, groups[0].name, session_ms=6_000)
+        self.stranger.send_join(subscription(groups[0].topic))
+
+    def end(self):
+        self.stranger.close()
+
+
+class _Commits:
+    """Both groups are written to all the time, and commit all the time."""
+
+    def __init__(self, broker, groups):
+        self.written = {group.name: [] for group in groups}
+        self._writing = threading.Thread(target=self._write, args=[groups])
+        self._writing.start()
+
+    def _write(self, groups):
+        try:
+            while True:
+                for group in groups:
+                    self.written[group.name] += group.write(1)
+        except OSError:
+            # The broker is dead: what was not acknowledged is nobody's.
+            return
+
+    def end(self):
+        self._writing.join()
