@@ -48,7 +48,6 @@ def _node(script):
     return [CACHE / "node/node", CACHE / "node" / script]
 
 
-NO_LZ4 = "librdkafka packs with lz4 only for a broker that has FindCoordinator, which comes with consumer groups"
 NO_STATIC = "has no static members"
 NO_COOPERATIVE = "has no cooperative assignor"
 NO_KEYS = "has no partitioner: the caller names the partition"
@@ -56,14 +55,13 @@ NO_KEYS = "has no partitioner: the caller names the partition"
 CLIENTS = [
     Client("kcat", "kcat", headers="text", admin=False, cannot={
         "time": "has no option for a record's timestamp",
-        "lz4 without groups": NO_LZ4,
         "zero bytes": "takes keys and headers as arguments, which end at a zero byte",
         "binary headers": "prints header values up to their first zero byte",
         "groups": "has a claim of its own",
         "static members": "has a claim of its own",
         "cooperative": "has a claim of its own",
     }),
-    Client("confluent", "python", _python("confluent.py"), cannot={"lz4 without groups": NO_LZ4}),
+    Client("confluent", "python", _python("confluent.py")),
     Client("kafka-python", "python", _python("kafka_python.py"), cannot={
         "null key and value": "refuses a record without key and value",
         "null header": "refuses a header without a value",
@@ -78,7 +76,10 @@ CLIENTS = [
         "null header": "refuses a header without a value",
         "no time": "turns the offset of a time after the last record into the end",
     }),
-    Client("platformatic", "node", _node("platformatic.mjs"), cannot={"cooperative": NO_COOPERATIVE}),
+    Client("platformatic", "node", _node("platformatic.mjs"), cannot={
+        "cooperative": NO_COOPERATIVE,
+        "handover": "may still give what a fetch brings of a partition that it has given up meanwhile",
+    }),
     Client("java-4.4", "java", [*java(f"{CACHE}/java/classes-4.4:{CACHE}/java/kafka-4.4/*"), "Driver"]),
     Client("java-3.9", "java", [*java(f"{CACHE}/java/classes-3.9:{CACHE}/java/kafka-3.9/*"), "Driver"]),
     Client("franz-go", "go", [CACHE / "go/bin/franz"], cannot={

@@ -83,7 +83,7 @@ def resumes(run):
 def comes_back(run):
     with group_of(run, "static") as group:
         # Long enough for a client to be started on a busy machine.
-        options = {"session_ms": 30_000}
+        options = {"session_ms": 120_000}
         first = group.join(run.client, instance="one", **options)
         other = group.join(run.client, instance="two", **options)
         group.settles("two static members")

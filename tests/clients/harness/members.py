@@ -152,7 +152,8 @@ class Group:
         places = self.write(count)
         self.reads(places, what)
         self.commits(what)
-        self.each_once(places, what)
+        if all(member.client.can("handover") for member in self.members):
+            self.each_once(places, what)
 
     def commits(self, what):
         """Waits until what was read is committed."""

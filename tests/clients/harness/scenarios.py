@@ -55,9 +55,6 @@ class Run:
 def alone(run):
     """Everything that needs no other client."""
     for codec in ALL_CODECS:
-        if (run.broker.name, codec) == ("folio", "lz4") and not run.client.can("lz4 without groups"):
-            run.report.skip(f"{run.prefix}::{codec}", run.client.cannot["lz4 without groups"])
-            continue
         run.claim(f"what_it_writes_with_{codec}_is_stored_with_{codec}_and_it_reads_it_back", writes_with, run, codec)
     for acks in ALL_ACKS:
         run.claim(f"with_acks_{acks}_every_record_arrives_once_and_in_order", acknowledges, run, acks, needs=f"acks {acks}")

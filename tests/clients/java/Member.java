@@ -40,7 +40,7 @@ class Member {
         config.put("enable.auto.commit", false);
         config.put("auto.offset.reset", "earliest");
         config.put("session.timeout.ms", session);
-        config.put("heartbeat.interval.ms", session / 6);
+        config.put("heartbeat.interval.ms", 1000);
         config.put("fetch.max.wait.ms", 100);
         config.put("partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor);
         if (command.hasNonNull("instance")) {

@@ -136,7 +136,7 @@ async function join (command) {
   const diary = new Diary(command)
   const session = command.session_ms
   const consumer = kafka.consumer({
-    groupId: command.group, sessionTimeout: session, heartbeatInterval: session / 6, rebalanceTimeout: session * 2, maxWaitTimeInMs: 100
+    groupId: command.group, sessionTimeout: session, heartbeatInterval: 1000, rebalanceTimeout: session * 2, maxWaitTimeInMs: 100
   })
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     diary.owns(Object.entries(payload.memberAssignment).flatMap(([topic, parts]) => parts.map(part => [topic, part])))

@@ -105,7 +105,7 @@ async function join (command) {
     ...(command.instance ? { groupInstanceId: command.instance } : {}),
     autocommit: false,
     sessionTimeout: session,
-    heartbeatInterval: session / 6,
+    heartbeatInterval: 1000,
     rebalanceTimeout: session * 2,
     maxWaitTime: 100,
     minBytes: 1

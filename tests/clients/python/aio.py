@@ -100,7 +100,7 @@ async def join(command):
     diary = Diary(command)
     reader = AIOKafkaConsumer(
         **BROKER, group_id=command["group"], enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100,
-        session_timeout_ms=command["session_ms"], heartbeat_interval_ms=command["session_ms"] // 6,
+        session_timeout_ms=command["session_ms"], heartbeat_interval_ms=1000,
         partition_assignment_strategy=(RangePartitionAssignor,), group_instance_id=command.get("instance"))
     reader.subscribe([command["topic"]], listener=listener(ConsumerRebalanceListener, diary))
     await reader.start()

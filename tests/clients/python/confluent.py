@@ -124,7 +124,7 @@ def join(command):
     diary = Diary(command)
     config = BROKER | {
         "group.id": command["group"], "enable.auto.commit": False, "auto.offset.reset": "earliest", "session.timeout.ms": command["session_ms"],
-        "heartbeat.interval.ms": command["session_ms"] // 6, "fetch.wait.max.ms": 100,
+        "heartbeat.interval.ms": 1000, "fetch.wait.max.ms": 100,
         "partition.assignment.strategy": "cooperative-sticky" if command["strategy"] == "cooperative" else "range",
     }
     if command.get("instance"):

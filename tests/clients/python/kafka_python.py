@@ -84,7 +84,7 @@ def join(command):
     diary = Diary(command)
     reader = KafkaConsumer(
         bootstrap_servers=sys.argv[1], group_id=command["group"], enable_auto_commit=False, auto_offset_reset="earliest",
-        session_timeout_ms=command["session_ms"], heartbeat_interval_ms=command["session_ms"] // 6, fetch_max_wait_ms=100,
+        session_timeout_ms=command["session_ms"], heartbeat_interval_ms=1000, fetch_max_wait_ms=100,
         partition_assignment_strategy=[CooperativeStickyAssignor if command["strategy"] == "cooperative" else RangePartitionAssignor],
         group_instance_id=command.get("instance"),
     )

@@ -57,7 +57,7 @@ func join(c *driving.Command) (driving.Answer, error) {
 		balancer = kgo.CooperativeStickyBalancer()
 	}
 	options := []kgo.Opt{broker, kgo.ConsumerGroup(c.Group), kgo.ConsumeTopics(c.Topic), kgo.DisableAutoCommit(), kgo.Balancers(balancer),
-		kgo.SessionTimeout(session), kgo.HeartbeatInterval(session / 6), kgo.FetchMaxWait(100 * time.Millisecond),
+		kgo.SessionTimeout(session), kgo.HeartbeatInterval(time.Second), kgo.FetchMaxWait(100 * time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked),
 		kgo.OnPartitionsLost(m.revoked), kgo.BlockRebalanceOnPoll()}
 	if c.Instance != "" {

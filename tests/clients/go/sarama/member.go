@@ -53,7 +53,7 @@ func join(c *driving.Command) (driving.Answer, error) {
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
 	config.Consumer.Offsets.AutoCommit.Enable = false
 	config.Consumer.Group.Session.Timeout = time.Duration(c.SessionMs) * time.Millisecond
-	config.Consumer.Group.Heartbeat.Interval = config.Consumer.Group.Session.Timeout / 6
+	config.Consumer.Group.Heartbeat.Interval = time.Second
 	config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
 	config.Consumer.Group.InstanceId = c.Instance
 	group, err := sarama.NewConsumerGroup(os.Args[1:2], c.Group, config)
