@@ -431,6 +431,8 @@ fn subscriptions_end_when_the_broker_does_and_keep_it_from_nothing() {
     idle.subscribe(8, "t", SubscribeFrom::Latest, PLENTY);
     peer.produce("t", 0, Acks::All, &batch(b"x"));
     assert_eq!(take(&mut idle, 8, 1)[0].0, 0);
+    let mut poor = rig.peer();
+    poor.subscribe(9, "t", SubscribeFrom::Earliest, 0);
     let asked = Instant::now();
     assert!(matches!(rig.stop(), Outcome::Clean));
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
@@ -440,6 +442,7 @@ fn subscriptions_end_when_the_broker_does_and_keep_it_from_nothing() {
     assert_eq!(ends.clone().map(|end| end.error), [ErrorCode::SHUTTING_DOWN; 2]);
     assert_eq!(ends.map(|end| end.next_offset), [0, 1]);
     assert!(idle.is_closed(LIMIT));
+    assert_eq!(poor.next_end().error, ErrorCode::SHUTTING_DOWN);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::service::subscribe::{Bounds, Pushed, Start, Streams, Subscription};
 use crate::shard::Shard;
 
 pub(super) fn subscribe(
-    shard: &Shard,
+    shard: &mut Shard,
     streams: &mut Streams<Head>,
     request: &NativeRequest,
     reply: Responder<'_, NativeResponse>,

@@ -37,7 +37,7 @@ use crate::standing::WatcherId;
 /// The subscriptions of one connection. With each its subscriber keeps a `T`, and gets it back with all that is pushed.
 pub(crate) struct Streams<T> {
     channel: Channel<Shard>,
-    /// Who is told of partitions that move; none before the first subscription waits.
+    /// Who is told of partitions that move, and of what concerns everybody; none before the first subscription.
     watcher: Option<WatcherId>,
     streams: HashMap<u32, Stream<T>>,
     ready: VecDeque<u32>,
@@ -138,7 +138,7 @@ impl<T: Copy> Streams<T> {
     /// Adds a subscription.
     pub(crate) fn subscribe(
         &mut self,
-        shard: &Shard,
+        shard: &mut Shard,
         subscription: &Subscription<'_>,
         subscriber: T,
     ) -> Subscribed {
@@ -178,6 +178,7 @@ impl<T: Copy> Streams<T> {
             stream.state = State::Ready;
             self.ready.push_back(number);
         }
+        self.watcher.get_or_insert_with(|| shard.standing.add_channel(self.channel.clone()));
         self.streams.insert(number, stream);
         shard.engine.counters.subscriptions.add(1);
         Ok((next, bounds))
@@ -329,8 +330,7 @@ impl<T: Copy> Streams<T> {
 
     /// A stream has come to the end of what is visible.
     fn wait(&mut self, shard: &mut Shard, number: u32) {
-        let Some(stream) = self.streams.get_mut(&number) else { return };
-        let watcher = *self.watcher.get_or_insert_with(|| shard.standing.add_channel(self.channel.clone()));
+        let (Some(stream), Some(watcher)) = (self.streams.get_mut(&number), self.watcher) else { return };
         let has_moved = stream.partition.as_ref().is_none_or(|partition| {
             shard.watch(watcher, partition, number);
             // Whoever moved it before our watch was seen told nobody.

@@ -121,8 +121,9 @@ pub struct UnsubscribeAnswerV1 {
     pub next_offset: i64,
 }
 
-/// Pushed: a subscription has ended, behind the last of its batches, and its number is free again. It comes when there
-/// would be something to send: a subscription without credit is told when it has some.
+/// Pushed: a subscription has ended, behind the last of its batches, and its number is free again. What concerns the
+/// partition is told when there would be something to send: a subscription without credit hears of it when it has some.
+/// What concerns the broker is told at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionEndV1 {
     /// Which.
