@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use folio_client::{Client, ClientConfig};
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::TinyDisk;
 use folio_tests::kafka::KafkaPeer;
@@ -107,6 +108,49 @@ fn ten_deaths_in_the_midst_of_commits_take_no_offset_back() {
     }
     assert!(acknowledged > 10, "{acknowledged}");
     daemon.stop();
+}
+
+#[test]
+fn a_log_of_groups_that_was_compacted_says_the_same() {
+    let soon = ["maintenance.interval.ms=20", "topic.min.cleanable.dirty.ratio=0", "topic.segment.ms=50"];
+    let soon = soon.iter().chain(&["topic.delete.retention.ms=0", "group.initial.rebalance.delay.ms=0"]);
+    let arguments: Vec<&str> = soon.flat_map(|setting| ["--set", setting]).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::on(dir.path(), &arguments);
+    let mut admin = peer(&first);
+    admin.metadata("t");
+    let mut member = Member::connect(first.address(), GROUP);
+    member.join_alone();
+    assert_eq!(commit_codes(&mut admin, 9, &commit("gone", "t", &[(0, 8)])), [KafkaError::NONE]);
+    assert_eq!(delete(&mut admin, "gone"), KafkaError::NONE);
+    let client = Client::connect(ClientConfig::new(first.address())).unwrap();
+    let compactions = || {
+        let counters = client.admin().status(true).wait().unwrap().counters;
+        counters.into_iter().find(|(name, _)| name == "compactions").unwrap().1
+    };
+    let mut offset = 0;
+    until("the log is compacted again and again", || {
+        for _ in 0..20 {
+            offset += 1;
+            assert_eq!(member.commit("t", 0, offset), KafkaError::NONE);
+        }
+        compactions() >= 3
+    });
+    drop(client);
+    signal(&first.pid().to_string(), "KILL");
+
+    let second = first.restart_after_death();
+    let mut admin = peer(&second);
+    loaded(&mut admin, GROUP);
+    loaded(&mut admin, "gone");
+    assert_eq!(stored(&mut admin, GROUP, "t", &[0]), [Stored::at(offset)]);
+    assert_eq!(state(&mut admin, GROUP).2, [member.id.clone()]);
+    assert_eq!(state(&mut admin, "gone").0, KafkaError::GROUP_ID_NOT_FOUND);
+    let said = second.said();
+    let line = said.lines().find(|line| line.contains("groups are loaded")).unwrap();
+    let records = line.split("records=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    assert!(records.parse::<i64>().unwrap() < offset, "{line}, of more than {offset}");
+    second.stop();
 }
 
 #[test]
