@@ -23,7 +23,7 @@ use crate::service::producers::ProducerIds;
 use crate::shard::{LoopMessage, Shard};
 use crate::space::DiskSpace;
 use crate::threads::flusher::FlushRequest;
-use crate::threads::groups::GroupJob;
+use crate::threads::groups::{GroupJob, Hosts};
 use crate::threads::inbox::Inbox;
 use crate::threads::jobs::Job;
 use crate::threads::lane::LaneJob;
@@ -55,6 +55,8 @@ pub(crate) struct Engine {
     pub(crate) lanes: Vec<Inbox<LaneJob>>,
     /// What is asked of groups, and what they wait for.
     pub(crate) groups: Inbox<GroupJob>,
+    /// The coordinators, once there are any. Only heartbeats look in there by themselves.
+    pub(crate) group_hosts: ArcSwap<Hosts>,
     /// Cold reads.
     pub(crate) readers: Inbox<Job>,
     /// Topics made and deleted, one after the other.

@@ -5,10 +5,11 @@
 use std::time::{Duration, Instant};
 
 use folio_tests::daemon::Daemon;
+use folio_tests::kafka::groups::Member;
 use folio_tests::kafka::{self, KafkaPeer};
 use folio_tests::native::Peer;
-use folio_wire::kafka::ApiKey;
 use folio_wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use folio_wire::kafka::{ApiKey, KafkaError};
 
 const START_MS_MAX: f64 = 10.0;
 const IDLE_BYTES_MAX: u64 = 8000 * 1024;
@@ -106,6 +107,31 @@ fn a_session_in_which_nothing_moves_costs_what_moves_and_not_what_it_holds() {
     println!("a thousand polls: {one:?} of one partition, {many:?} of {PARTITIONS}, {full:?} of all in full");
     assert!(many < 2 * one + Duration::from_millis(100));
     assert!(many < full);
+}
+
+#[test]
+fn a_heartbeat_wakes_no_thread_but_the_loop_that_it_comes_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &["--set", "group.initial.rebalance.delay.ms=0"]);
+    let mut member = Member::connect(daemon.address(), "g");
+    member.join_alone();
+    let before = wakes(&daemon, "folio-groups");
+    for _ in 0..200 {
+        assert_eq!(member.heartbeat(), KafkaError::NONE);
+    }
+    let woken = wakes(&daemon, "folio-groups") - before;
+    assert!(woken < 20, "{woken} times");
+}
+
+/// How often a thread of the daemon has gone to sleep.
+fn wakes(daemon: &Daemon, thread: &str) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let mut paths = tasks.map(|task| task.unwrap().path());
+    let path =
+        paths.find(|path| std::fs::read_to_string(path.join("comm")).unwrap().trim() == thread).unwrap();
+    let status = std::fs::read_to_string(path.join("status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// "foliod 0.1.0 started in 3.1 ms (7 syncs: 1.2 ms), ...": how long the start took, and the syncs in it.

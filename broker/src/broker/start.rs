@@ -105,6 +105,7 @@ pub(super) fn engine(
         flusher: Inbox::new(),
         lanes: (0..config.lane_threads.get()).map(|_| Inbox::new()).collect(),
         groups: Inbox::new(),
+        group_hosts: ArcSwap::default(),
         readers: Inbox::new(),
         admin: Inbox::new(),
         producer_ids: ProducerIds::new(),

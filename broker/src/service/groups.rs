@@ -56,10 +56,7 @@ verb!(
     /// Asks for a member's work; answered once the leader has divided it.
     sync, Sync, Result<Synced, ServiceError>, Err
 );
-verb!(
-    /// A member is still there.
-    heartbeat, Heartbeat, Result<(), ServiceError>, Err
-);
+verb!(ask_heartbeat, Heartbeat, Result<(), ServiceError>, Err);
 verb!(
     /// Members go.
     leave, Leave, Result<Vec<Left>, ServiceError>, Err
@@ -75,6 +72,19 @@ verb!(
 verb!(commit_known, Commit, OfEach, Err);
 verb!(delete_known, OffsetDelete, OfEach, Err);
 verb!(fetch_stored, Fetch, Result<Vec<FetchedOffset>, ServiceError>, Err);
+
+/// A member is still there. Where its coordinator is free that is told at once.
+pub(crate) fn heartbeat(
+    engine: &Engine,
+    asked: Heartbeat,
+    answer: impl FnOnce(Result<(), ServiceError>) + Send + 'static,
+) {
+    let at_once = if engine.health.has_failed() { None } else { engine.group_hosts.load().heartbeat(&asked) };
+    match at_once {
+        Some(outcome) => answer(outcome),
+        None => ask_heartbeat(engine, asked, answer),
+    }
+}
 
 /// Stores where a group is, in those partitions that there are.
 pub(crate) fn commit(engine: &Engine, mut asked: Commit, answer: impl FnOnce(OfEach) + Send + 'static) {

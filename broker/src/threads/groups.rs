@@ -1,4 +1,4 @@
-//! The thread of groups: it alone has the coordinators, one for each partition of `__consumer_offsets`.
+//! The thread of groups: it has the coordinators, one for each partition of `__consumer_offsets`.
 //!
 //! ```text
 //!  loops: questions --+                                  +--> answers, by the protocol that asked
@@ -7,6 +7,10 @@
 //!                     ^                                                                            |
 //!                     +-- what was placed, and what the flusher has made durable <-----------------+
 //! ```
+//!
+//! Heartbeats alone do not come here: they are most of what members ask, and change nothing but when a member is to be
+//! missed. To wake this thread for one, and the loop for its answer, costs more than twice what the rest of it does. So a
+//! loop looks into the coordinator itself, if nobody is in there ([`Hosts::heartbeat`]); it never waits.
 //!
 //! Invariants: every question is answered once, or its connection ends; what is answered after a write is below the
 //! high watermark; a partition's groups are asked nothing before its log is replayed to the end.
@@ -25,11 +29,10 @@ use crate::error::{Fault, ServiceError};
 use crate::groups::answer::{Answer, ListedGroup};
 use crate::groups::event::{Caller, Event, List, Now};
 use crate::partition::Partition;
-use crate::service::groups::partition_of;
 use crate::shard::Placed;
 use crate::threads::inbox::Taken;
 use crate::view::Topic;
-use host::Host;
+pub(crate) use host::Hosts;
 use loading::Census;
 
 /// What the thread is told.
@@ -92,9 +95,9 @@ pub(crate) fn run(engine: &Engine) {
         for job in jobs.drain(..) {
             groups.work(job, at);
         }
-        groups.hosts.iter_mut().for_each(|host| host.tick(at, &mut groups.waiting));
+        groups.hosts.each(|host| host.tick(at, &mut groups.waiting));
         groups.load(at);
-        groups.hosts.iter_mut().for_each(|host| host.write(engine, at, &mut groups.waiting));
+        groups.hosts.each(|host| host.write(engine, at, &mut groups.waiting));
     }
 }
 
@@ -127,8 +130,8 @@ impl Waiting {
 
 struct Groups<'a> {
     engine: &'a Engine,
-    /// By partition; none before the topic is there.
-    hosts: Vec<Host>,
+    /// None before the topic is there.
+    hosts: Arc<Hosts>,
     waiting: Waiting,
     /// What was loaded, until all of it is.
     census: Option<Census>,
@@ -138,7 +141,7 @@ struct Groups<'a> {
 impl<'a> Groups<'a> {
     fn new(engine: &'a Engine) -> Self {
         let waiting = Waiting { callers: HashMap::new() };
-        Self { engine, hosts: Vec::new(), waiting, census: None, is_draining: false }
+        Self { engine, hosts: Arc::default(), waiting, census: None, is_draining: false }
     }
 
     /// When there is something to do at the latest.
@@ -146,7 +149,9 @@ impl<'a> Groups<'a> {
         if self.census.is_some() {
             return Some(Instant::now());
         }
-        self.hosts.iter().filter_map(Host::next_deadline).min()
+        let mut deadlines = Vec::new();
+        self.hosts.each(|host| deadlines.extend(host.next_deadline()));
+        deadlines.into_iter().min()
     }
 
     fn work(&mut self, job: GroupJob, at: Now) {
@@ -155,18 +160,18 @@ impl<'a> Groups<'a> {
             GroupJob::Ask(question) => self.ask(question, at),
             GroupJob::List(list, answer) => (answer.0)(self.list(&list, at)),
             GroupJob::Placed(partition, placed) => {
-                if let Some(host) = self.host_of(&partition) {
+                if let Some(mut host) = self.hosts.of(&partition) {
                     host.placed(placed);
+                    host.settle(at, &mut self.waiting);
                 }
-                self.settle(&partition, at);
             }
             GroupJob::Advanced(partitions) => {
-                partitions.iter().for_each(|partition| self.settle(partition, at));
+                for mut host in partitions.iter().filter_map(|partition| self.hosts.of(partition)) {
+                    host.settle(at, &mut self.waiting);
+                }
             }
             GroupJob::TopicDeleted(topic) => {
-                for host in &mut self.hosts {
-                    host.topic_deleted(&topic, at, &mut self.waiting);
-                }
+                self.hosts.each(|host| host.topic_deleted(&topic, at, &mut self.waiting));
             }
             GroupJob::Failed => self.waiting.refuse(&ServiceError::storage_failed(), false),
             GroupJob::Drain => {
@@ -178,12 +183,14 @@ impl<'a> Groups<'a> {
 
     /// Begins to load what is kept in the topic. What was made a moment ago is empty: nobody needs to wait for it.
     fn host(&mut self, topic: &Topic<Disk>, at: Now) {
-        let served = topic.partitions.iter().zip(0..);
-        self.hosts = served.map(|(served, number)| Host::new(self.engine, topic, served, number)).collect();
+        self.hosts = Arc::new(Hosts::new(self.engine, topic));
         let mut census = Census::new();
-        for host in self.hosts.iter_mut().filter(|host| host.is_empty()) {
-            host.load(self.engine, at, &mut census, &mut self.waiting);
-        }
+        self.hosts.each(|host| {
+            if host.is_empty() {
+                host.load(self.engine, at, &mut census, &mut self.waiting);
+            }
+        });
+        self.engine.group_hosts.store(Arc::clone(&self.hosts));
         self.census = Some(census);
         self.report();
     }
@@ -201,8 +208,7 @@ impl<'a> Groups<'a> {
         if let Some(error) = refused {
             return answer(Err(error));
         }
-        let number = partition_of(&group, self.hosts.len());
-        let Some(host) = number.and_then(|number| self.hosts.get_mut(number)) else {
+        let Some(mut host) = self.hosts.of_group(&group) else {
             return answer(Err(not_available("groups have no topic yet")));
         };
         if let Some(error) = host.trouble() {
@@ -215,46 +221,38 @@ impl<'a> Groups<'a> {
     /// All groups, if all of them are known.
     fn list(&mut self, list: &List, at: Now) -> Result<Vec<ListedGroup>, ServiceError> {
         let mut all = Vec::new();
-        for host in &mut self.hosts {
-            match host.trouble() {
-                // What cannot be read is told to who asks for it by its name.
-                Some(_) => {}
-                None => all.append(&mut host.list(list.clone(), at)?),
+        let mut outcome = Ok(());
+        self.hosts.each(|host| {
+            // What cannot be read is told to who asks for it by its name.
+            if host.trouble().is_none() && outcome.is_ok() {
+                outcome = host.list(list.clone(), at).map(|mut listed| all.append(&mut listed));
             }
-        }
-        Ok(all)
-    }
-
-    fn host_of(&mut self, partition: &Partition<Disk>) -> Option<&mut Host> {
-        let host = self.hosts.get_mut(partition.number as usize)?;
-        host.is_of(partition).then_some(host)
-    }
-
-    /// Tells the coordinator of writes that are below the high watermark by now.
-    fn settle(&mut self, partition: &Partition<Disk>, at: Now) {
-        if let Some(host) = self.hosts.get_mut(partition.number as usize)
-            && host.is_of(partition)
-        {
-            host.settle(at, &mut self.waiting);
-        }
+        });
+        outcome.map(|()| all)
     }
 
     /// Replays a little more of what is not loaded yet: a slice of one log, and all that are at their end.
     fn load(&mut self, at: Now) {
         let Some(census) = &mut self.census else { return };
-        for host in self.hosts.iter_mut().filter(|host| host.is_loading()) {
-            if host.load(self.engine, at, census, &mut self.waiting) {
-                break;
+        let mut has_loaded = false;
+        self.hosts.each(|host| {
+            if host.is_loading() && !has_loaded {
+                has_loaded = host.load(self.engine, at, census, &mut self.waiting);
             }
-        }
+        });
         self.report();
     }
 
     /// Says what was loaded, once all of it is.
     fn report(&mut self) {
-        if let Some(census) = self.census.as_ref().filter(|_| !self.hosts.iter().any(Host::is_loading)) {
-            census.report(self.hosts.len(), self.hosts.iter().map(Host::group_count).sum());
-            self.census = None;
+        let (mut is_loading, mut partitions, mut groups) = (false, 0, 0);
+        self.hosts.each(|host| {
+            is_loading |= host.is_loading();
+            partitions += 1;
+            groups += host.group_count();
+        });
+        if let Some(census) = self.census.take_if(|_| !is_loading) {
+            census.report(partitions, groups);
         }
     }
 }

@@ -1,20 +1,60 @@
 //! One partition of `__consumer_offsets`, and the groups that are kept there.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::loading::{Census, Loading};
 use super::writes::Writes;
 use super::{Waiting, not_available};
-use crate::engine::{Disk, Engine};
+use crate::engine::{Disk, Engine, now};
 use crate::error::ServiceError;
 use crate::groups::Coordinator;
 use crate::groups::answer::{Answer, ListedGroup};
-use crate::groups::event::{Caller, Effect, Event, List, Now};
+use crate::groups::event::{Caller, Effect, Event, Heartbeat, List, Now};
 use crate::groups::settings::GroupSettings;
 use crate::partition::{Partition, Waiter};
+use crate::service::groups::partition_of;
 use crate::shard::Placed;
 use crate::view::{Served, Topic};
+
+/// The coordinators of all partitions. The thread of groups has them; a loop looks in for a heartbeat.
+#[derive(Default)]
+pub(crate) struct Hosts(Vec<Mutex<Host>>);
+
+impl Hosts {
+    pub(super) fn new(engine: &Engine, topic: &Topic<Disk>) -> Self {
+        let served = topic.partitions.iter().zip(0..);
+        Self(served.map(|(served, number)| Mutex::new(Host::new(engine, topic, served, number))).collect())
+    }
+
+    /// Does something with each, in their order.
+    pub(super) fn each(&self, mut act: impl FnMut(&mut Host)) {
+        self.0.iter().for_each(|host| act(&mut lock(host)));
+    }
+
+    /// The one with this log.
+    pub(super) fn of(&self, partition: &Partition<Disk>) -> Option<MutexGuard<'_, Host>> {
+        let host = lock(self.0.get(partition.number as usize)?);
+        host.is_of(partition).then_some(host)
+    }
+
+    /// The one of a group.
+    pub(super) fn of_group(&self, group: &str) -> Option<MutexGuard<'_, Host>> {
+        Some(lock(&self.0[partition_of(group, self.0.len())?]))
+    }
+
+    /// Tells the coordinator of a heartbeat, unless it is not to be had at the moment, or somebody else has it: then the
+    /// thread of groups has to be asked. Never waits.
+    pub(crate) fn heartbeat(&self, heartbeat: &Heartbeat) -> Option<Result<(), ServiceError>> {
+        let host = &self.0[partition_of(&heartbeat.group, self.0.len())?];
+        host.try_lock().ok()?.heartbeat(heartbeat)
+    }
+}
+
+// A panic in a storage thread fails the data directory: nobody is told anything by what it left half done.
+fn lock(host: &Mutex<Host>) -> MutexGuard<'_, Host> {
+    host.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A coordinator, its log, and what is on its way there.
 pub(super) struct Host {
@@ -103,6 +143,19 @@ impl Host {
             }
         }
         self.effects = effects;
+    }
+
+    /// Tells the coordinator of a heartbeat, which does nothing but answer; `None` where there is none to be told.
+    fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Option<Result<(), ServiceError>> {
+        let State::Serving(_) = self.state else { return None };
+        let at = Now { mono: Instant::now(), wall: now() };
+        self.coordinator.step(at, Event::Heartbeat(Caller(0), heartbeat.clone()), &mut self.effects);
+        let effect = self.effects.pop();
+        assert!(self.effects.is_empty(), "a heartbeat has more to it than its answer");
+        match effect? {
+            Effect::Answer(_, Answer::Heartbeat(outcome)) => Some(outcome),
+            effect => panic!("a heartbeat is answered with {effect:?}"),
+        }
     }
 
     /// Its groups, if they are known.
