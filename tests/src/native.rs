@@ -293,10 +293,19 @@ impl Peer {
     /// When it is not taken.
     pub fn send<T: Message + Serialize>(&mut self, message: &T) {
         let frame = self.frame(message, &[]);
-        self.stream.write_all(&frame).expect("the request is taken");
+        self.send_bytes(&frame);
     }
 
-    /// Sends bytes again and again, up to `most` of them, until nothing has been taken for `patience`; how many were.
+    /// Sends bytes as they are, once; unlike with [`push`](Self::push) their answer stays to be read.
+    ///
+    /// # Panics
+    /// When they are not taken.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the request is taken");
+    }
+
+    /// Sends bytes again and again, up to `most` of them, until nothing has been taken for `patience`; how many were. Answers
+    /// that come meanwhile are lost.
     pub fn push(&mut self, bytes: &[u8], most: usize, patience: Duration) -> usize {
         self.stream.set_nonblocking(true).expect("an option of every socket");
         let (mut taken, mut last) = (0, Instant::now());

@@ -244,7 +244,7 @@ fn a_group_with_members_is_shown_and_not_touched() {
         &["group", "undo", GROUP, "--yes"],
     ] {
         let (code, said) = refused(&terminal, arguments);
-        assert!(code == Some(1) && said.contains("has 1 members; stop them first"), "{said}");
+        assert!(code == Some(1) && said.contains("has a member; stop it first"), "{said}");
     }
     let explained = text(&terminal.done(&["group", "explain", GROUP]));
     for part in

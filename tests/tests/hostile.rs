@@ -148,7 +148,7 @@ fn a_header_that_is_not_of_its_kind_is_refused_by_name_and_the_connection_stays(
         let mut frame = BytesMut::new();
         let head = Head { kind: kind.number(), version: 1, flags: Flags::NONE, correlation: 7 };
         encode_frame(&mut frame, head, &[u64::MAX; 30], 0).unwrap();
-        peer.push(&frame, frame.len(), LIMIT);
+        peer.send_bytes(&frame);
         let answer = peer.answer(LIMIT).unwrap();
         let answer = decode_frame(&answer, 64 << 20).unwrap().unwrap();
         assert_eq!(answer.head, head.answer(), "{kind:?}");
@@ -160,7 +160,7 @@ fn a_header_that_is_not_of_its_kind_is_refused_by_name_and_the_connection_stays(
         let mut frame = BytesMut::new();
         let head = Head { kind, version: 1, flags: Flags::NONE, correlation: 8 };
         encode_frame(&mut frame, head, &0_u8, 0).unwrap();
-        peer.push(&frame, frame.len(), LIMIT);
+        peer.send_bytes(&frame);
         let answer = peer.answer(LIMIT).unwrap();
         let answer = decode_frame(&answer, 64 << 20).unwrap().unwrap();
         assert_eq!((answer.head.kind, answer.head.correlation), (Kind::Unsupported.number(), 8));

@@ -206,8 +206,11 @@ fn without_members(
         then(match described {
             Ok(described) if described.members.is_empty() => Ok(()),
             Ok(described) => {
-                let count = described.members.len();
-                let text = format!("the group {group:?} has {count} members; stop them first");
+                let members = match described.members.len() {
+                    1 => "a member; stop it".to_owned(),
+                    count => format!("{count} members; stop them"),
+                };
+                let text = format!("the group {group:?} has {members} first");
                 Err(ServiceError::new(Fault::GroupNotEmpty, text))
             }
             Err(error) if error.fault == Fault::UnknownGroup && !must_exist => Ok(()),

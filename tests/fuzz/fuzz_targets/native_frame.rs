@@ -10,14 +10,15 @@ use folio_wire::native::configs::{
     ConfigAlterAnswerV1, ConfigAlterRequestV1, ConfigDescribeAnswerV1, ConfigDescribeRequestV1,
 };
 use folio_wire::native::fetch::{FetchAnswerV1, FetchRequestV1};
+use folio_wire::native::group_admin::{
+    GroupDeleteAnswerV1, GroupDeleteRequestV1, GroupDescribeAnswerV1, GroupDescribeRequestV1,
+    GroupListAnswerV1, GroupListRequestV1, GroupResetAnswerV1, GroupResetRequestV1, GroupUndoAnswerV1,
+    GroupUndoRequestV1,
+};
 use folio_wire::native::groups::{
     CommitOffsetsAnswerV1, CommitOffsetsRequestV1, FetchOffsetsAnswerV1, FetchOffsetsRequestV1,
     HeartbeatAnswerV1, HeartbeatRequestV1, JoinGroupAnswerV1, JoinGroupRequestV1, LeaveGroupAnswerV1,
     LeaveGroupRequestV1, SyncGroupAnswerV1, SyncGroupRequestV1,
-};
-use folio_wire::native::group_admin::{
-    GroupDeleteAnswerV1, GroupDeleteRequestV1, GroupDescribeAnswerV1, GroupDescribeRequestV1, GroupListAnswerV1,
-    GroupListRequestV1, GroupResetAnswerV1, GroupResetRequestV1, GroupUndoAnswerV1, GroupUndoRequestV1,
 };
 use folio_wire::native::metadata::{MetadataAnswerV1, MetadataRequestV1};
 use folio_wire::native::offsets::{ListOffsetsAnswerV1, ListOffsetsRequestV1};
@@ -32,8 +33,9 @@ use folio_wire::native::subscribe::{
     UnsubscribeAnswerV1, UnsubscribeRequestV1,
 };
 use folio_wire::native::topics::{
-    PartitionsCreateAnswerV1, PartitionsCreateRequestV1, TopicCreateAnswerV1, TopicCreateRequestV1, TopicDeleteAnswerV1, TopicDeleteRequestV1, TopicDescribeAnswerV1,
-    TopicDescribeRequestV1, TopicListAnswerV1, TopicListRequestV1,
+    PartitionsCreateAnswerV1, PartitionsCreateRequestV1, TopicCreateAnswerV1, TopicCreateRequestV1,
+    TopicDeleteAnswerV1, TopicDeleteRequestV1, TopicDescribeAnswerV1, TopicDescribeRequestV1,
+    TopicListAnswerV1, TopicListRequestV1,
 };
 use folio_wire::native::{Frame, Kind, Preface, UnsupportedV1, decode_frame};
 use libfuzzer_sys::fuzz_target;
