@@ -12,6 +12,7 @@ use folio_record::{BatchBuilder, NewRecord};
 use folio_wire::native::Kind;
 
 use crate::fake_broker::{Deed, FakeBroker};
+use crate::hostile::SPOILED;
 use crate::{SOON, block_on, connect, eventually};
 
 /// A broker with a topic, and so many batches of one record in each partition.
@@ -421,4 +422,27 @@ fn one_that_assigns_by_hand_can_commit_while_the_group_has_no_members() {
     poll_until("it is a member", &mut [&mut other], |all, _| have(all) == [1]);
     let refused = consumer.commit().wait().unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::UNKNOWN_MEMBER));
+}
+
+#[test]
+fn answers_that_make_no_sense_cost_a_connection_and_not_the_membership() {
+    for kind in [Kind::JoinGroup, Kind::SyncGroup, Kind::Heartbeat, Kind::CommitOffsets, Kind::FetchOffsets] {
+        for (how, spoil) in SPOILED {
+            let broker = broker(1, 1);
+            let spoil = *spoil;
+            broker.plan(move |asked| match asked.kind {
+                this if this == kind && asked.before == 0 => Deed::Spoil(spoil),
+                _ => Deed::Serve,
+            });
+            let mut consumer = member(&broker, group().auto_commit(None));
+            let what = format!("it reads in spite of {how} of {kind:?}");
+            poll_until(&what, &mut [&mut consumer], |_, values| !values[0].is_empty());
+            let what = format!("it commits in spite of {how} of {kind:?}");
+            let mut done = false;
+            poll_until(&what, &mut [&mut consumer], |all, _| {
+                done = done || all[0].commit().wait().is_ok();
+                done && broker.group().committed("t", 0) == Some(1)
+            });
+        }
+    }
 }

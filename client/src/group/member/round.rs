@@ -65,8 +65,7 @@ impl Member {
         if is_disowned(&error) {
             return self.disowned(error, asks);
         }
-        // A connection that broke comes back, and a broker that is starting is there soon.
-        if error.is_retriable() {
+        if is_for_now(&error) {
             tracing::debug!(group = %self.who.group, %error, "joining again soon");
             return self.try_again(now);
         }
@@ -102,7 +101,7 @@ impl Member {
         let State::Dividing { assignor, members, skip } = &self.state else { return };
         let sizes = match result {
             Ok(metadata) => sizes(metadata),
-            Err(error) if error.is_retriable() => return self.try_again(now),
+            Err(error) if is_for_now(&error) => return self.try_again(now),
             Err(error) => return self.put(Errand::Failed, Event::Failed(error)),
         };
         let division = if *skip { Vec::new() } else { assignor.divide(&sizes, members) };
@@ -130,7 +129,7 @@ impl Member {
             }
             Err(error) if is_disowned(&error) => return self.disowned(error, asks),
             // Something has come between; the others are told the same.
-            Err(error) if error.is_retriable() => {
+            Err(error) if is_for_now(&error) => {
                 self.round += 1;
                 self.rejoin = Some("its sync failed");
                 self.state = State::Joining;
@@ -157,7 +156,7 @@ impl Member {
         let State::Locating { partitions, new } = &self.state else { return };
         let mut places = match result {
             Ok(places) => new.iter().zip(places),
-            Err(error) if error.is_retriable() => return self.try_again(now),
+            Err(error) if is_for_now(&error) => return self.try_again(now),
             Err(error) => return self.put(Errand::Failed, Event::Failed(error)),
         };
         let mut next = places.next();
@@ -219,6 +218,12 @@ impl Member {
             self.advance(asks);
         }
     }
+}
+
+/// Whether it may be better soon: a connection that broke, or was given up for what came of it, comes back, and a broker that
+/// is starting will be there.
+fn is_for_now(error: &CallError) -> bool {
+    error.is_retriable() || matches!(error, CallError::Protocol { .. })
 }
 
 /// The topics that the members want, each once.

@@ -487,3 +487,53 @@ fn an_id_that_comes_too_late_is_given_back_or_the_group_would_wait_for_it() {
         assert_eq!(rig.member.is_over(), input == 2);
     }
 }
+
+#[test]
+fn a_leader_that_makes_no_sense_is_told_to_the_application_and_tried_again() {
+    let mut rig = Rig::new(config());
+    rig.enter();
+    rig.joined(1, None);
+    let Ask::Sync { round, .. } = rig.next() else { panic!("no sync") };
+    rig.step(Input::Synced(round, Ok(b"nonsense".to_vec())));
+    let Some(Event::Failed(error)) = rig.event() else { panic!("it is not told") };
+    assert!(error.to_string().contains("the leader's assignment makes no sense"), "{error}");
+    rig.step(Input::Seen { owned: Vec::new() });
+    rig.pass(Duration::from_millis(200));
+    let (round, _) = rig.join();
+    let joined = Joined {
+        member: "m".into(),
+        generation: 2,
+        protocol: "by lot".to_owned(),
+        is_leader: false,
+        skip_assignment: false,
+        members: Vec::new(),
+    };
+    rig.step(Input::Joined(round, Ok(JoinOutcome::Joined(joined))));
+    let Some(Event::Failed(error)) = rig.event() else { panic!("it is not told") };
+    assert_eq!(error.code(), Some(ErrorCode::INCONSISTENT_PROTOCOL));
+}
+
+#[test]
+fn a_leader_that_is_told_not_to_divide_sends_nothing_and_watches_the_topics_all_the_same() {
+    let mut rig = Rig::new(config().instance("i"));
+    let (round, _) = rig.join();
+    let says = Assignor::Range.metadata(&["t".into()], &[], &[], -1).to_vec();
+    let joined = Joined {
+        member: "m".into(),
+        generation: 4,
+        protocol: "range".to_owned(),
+        is_leader: true,
+        skip_assignment: true,
+        members: vec![JoinedMember { id: "m".into(), instance: Some("i".into()), metadata: says }],
+    };
+    rig.step(Input::Joined(round, Ok(JoinOutcome::Joined(joined))));
+    let Ask::Topics(round, _) = rig.next() else { panic!("topics are not asked for") };
+    rig.step(Input::Topics(round, Ok(metadata(3))));
+    let Ask::Sync { round, assignments, .. } = rig.next() else { panic!("no sync") };
+    assert!(assignments.is_empty());
+    rig.step(Input::Synced(round, Ok(assignment(&parts([0, 1, 2])).to_vec())));
+    rig.located();
+    assert_eq!(rig.takes(), parts([0, 1, 2]));
+    rig.pass(Duration::from_secs(30));
+    assert!(rig.asks.iter().any(|ask| matches!(ask, Ask::Watch(..))));
+}
