@@ -82,8 +82,9 @@ impl Stored {
 }
 
 /// The newest versions, in which members speak if nobody says otherwise.
-const JOIN: i16 = 9;
-const SYNC: i16 = 5;
+pub const JOIN: i16 = 9;
+/// As [`JOIN`].
+pub const SYNC: i16 = 5;
 const HEARTBEAT: i16 = 4;
 const LEAVE: i16 = 5;
 const COMMIT: i16 = 9;
@@ -143,6 +144,14 @@ impl Member {
     /// When it does not come.
     pub fn joined(&mut self, version: i16) -> Joined {
         let answer = self.peer.answer(ApiKey::JoinGroup, version);
+        self.read_joined(&answer)
+    }
+
+    /// Takes over what an answer to a join says.
+    ///
+    /// # Panics
+    /// When the answer is to something else.
+    pub fn read_joined(&mut self, answer: &Answer) -> Joined {
         let message: JoinGroupResponse<'_> = answer.message();
         let members = message.members.into_iter().map(|member| {
             let instance = member.group_instance_id.map(Cow::into_owned);
@@ -220,12 +229,7 @@ impl Member {
     /// # Panics
     /// When it does not come.
     pub fn synced(&mut self) -> Result<Vec<u8>, KafkaError> {
-        let answer = self.peer.answer(ApiKey::SyncGroup, SYNC);
-        let message: SyncGroupResponse<'_> = answer.message();
-        match message.error_code {
-            KafkaError::NONE => Ok(message.assignment.into_owned()),
-            error => Err(error),
-        }
+        read_synced(&self.peer.answer(ApiKey::SyncGroup, SYNC))
     }
 
     /// Asks for its work, as a leader with what everybody gets.
@@ -299,6 +303,21 @@ impl Member {
         assert_eq!((joined.error, &joined.leader), (KafkaError::NONE, &joined.member));
         let id = self.id.clone();
         assert_eq!(self.sync(&[(&id, b"all")]), Ok(b"all".to_vec()));
+    }
+}
+
+/// What an answer to a sync gives its member.
+///
+/// # Errors
+/// Nothing, and why.
+///
+/// # Panics
+/// When the answer is to something else.
+pub fn read_synced(answer: &Answer) -> Result<Vec<u8>, KafkaError> {
+    let message: SyncGroupResponse<'_> = answer.message();
+    match message.error_code {
+        KafkaError::NONE => Ok(message.assignment.into_owned()),
+        error => Err(error),
     }
 }
 
