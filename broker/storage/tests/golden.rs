@@ -1,7 +1,7 @@
 //! Claims about a data directory that was written once and has to open for ever.
 //!
 //! `tests/data/golden/v1` is such a directory, and `v1.txt` beside it says what is in it; `sealed` is the same with sealed
-//! segments. A state of the project that changes a format writes another one (`FOLIO_WRITE_GOLDEN=1` writes what is not
+//! segments, `compacted` has a log that was compacted. A state of the project that changes a format writes another one (`FOLIO_WRITE_GOLDEN=1` writes what is not
 //! there yet), and keeps these.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
@@ -23,7 +23,8 @@ use folio_storage::files::{OsFiles, SimFiles};
 use folio_storage::metadata::{Key, Value};
 use folio_storage::verify::{Event, Severity, VerifyOptions, verify};
 use folio_storage::{
-    ActiveProducer, Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, Read, Sealed, Touch,
+    ActiveProducer, Compacting, CompactionOptions, Cursor, DataDir, DataDirOptions, DirtyRatio, Files, Log,
+    LogOptions, Mode, Read, Sealed, Touch,
 };
 use uuid::Uuid;
 
@@ -38,6 +39,7 @@ fn the_golden_directories_open_and_hold_what_the_text_beside_them_says() {
         opens_and_holds(name, "v1");
     }
     opens_and_holds("v2", "v2");
+    opens_and_holds("compacted", "compacted");
 }
 
 fn opens_and_holds(name: &str, text_of: &str) {
@@ -54,6 +56,39 @@ fn opens_and_holds(name: &str, text_of: &str) {
         text += &describe(&partition.topic, partition.id.partition, log);
     }
     assert_eq!(text, fs::read_to_string(golden(text_of).with_extension("txt")).unwrap(), "{name}");
+}
+
+#[test]
+fn the_golden_directory_with_a_compacted_log_can_still_be_written_and_nothing_is_wrong_with_it() {
+    let (written, text) = write_compacted();
+    if env::var_os("FOLIO_WRITE_GOLDEN").is_some() && !golden("compacted").exists() {
+        fs::write(golden("compacted").with_extension("txt"), &text).unwrap();
+        put_golden("compacted", &written);
+    }
+    assert_eq!(text, fs::read_to_string(golden("compacted").with_extension("txt")).unwrap());
+    for (path, bytes) in &written {
+        assert_eq!(fs::read(golden("compacted").join(path)).unwrap(), *bytes, "{}", path.display());
+    }
+    let files = OsFiles::open(golden("compacted")).unwrap();
+    let summary = verify(&files, &VerifyOptions::default(), &mut |event| {
+        if let Event::Found(finding) = event {
+            assert_eq!(finding.severity, Severity::Harmless, "{finding}");
+        }
+    });
+    let summary = summary.unwrap();
+    assert_eq!((summary.partitions, summary.segments), (1, 3), "compacted, closed since, and appended to");
+    let mut shown = BTreeMap::new();
+    dump(&files, &DumpOptions { records: false, partition: Some("keyed-0".to_owned()) }, &mut |item| {
+        assert!(!matches!(item, Item::Broken { .. }), "{item:?}");
+        let json = serde_json::to_value(&item).unwrap();
+        if json["item"] == "batch" && json["records"] == 0 {
+            *shown.entry("a header without records".to_owned()).or_insert(0) += 1;
+        }
+        *shown.entry(json["item"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+    })
+    .unwrap();
+    assert_eq!((shown["compacted"], shown["footer"]), (1, 2));
+    assert!(shown["a header without records"] > 0);
 }
 
 #[test]
@@ -100,11 +135,7 @@ fn the_golden_directories_can_still_be_written_byte_for_byte() {
 fn can_be_written(name: &str, is_sealed: bool) {
     let (written, text) = write(is_sealed);
     if env::var_os("FOLIO_WRITE_GOLDEN").is_some() && !golden(name).exists() {
-        for (path, bytes) in &written {
-            let path = golden(name).join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
+        put_golden(name, &written);
     }
     assert_eq!(text, fs::read_to_string(golden("v1").with_extension("txt")).unwrap());
     let mut compared = 0;
@@ -223,6 +254,76 @@ fn write(is_sealed: bool) -> (BTreeMap<PathBuf, Vec<u8>>, String) {
     // It names whoever holds it.
     written.remove(Path::new("LOCK"));
     (written, text)
+}
+
+/// A topic of keys that are written again and deleted, by nobody and by a producer; compacted, and appended to since.
+fn write_compacted() -> (BTreeMap<PathBuf, Vec<u8>>, String) {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    let topic = NewTopic {
+        name: "keyed".to_owned(),
+        uuid: Uuid::from_u128(0xF011_0004),
+        partitions: 1,
+        settings: vec![("cleanup.policy".to_owned(), "compact".to_owned())],
+    };
+    let log = dir.create_topic(topic, &options(), NOW).unwrap().remove(0);
+    let compaction = CompactionOptions {
+        min_lag_ms: 0,
+        max_lag_ms: None,
+        dirty_ratio_min: DirtyRatio::new(0.5),
+        delete_retention_ms: 86_400_000,
+    };
+    log.set_options(LogOptions { compaction: Some(compaction), segment_ms: Some(5), ..options() });
+    let append = |number: i64| {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
+        if number % 3 == 0 {
+            builder.producer(ProducerId::new(1000), 2, i32::try_from(number).unwrap());
+        }
+        for part in 0..3 {
+            let (key, value) = (
+                format!("key-{}", (number * 5 + part) % 17),
+                format!("{number}.{part} {}", "abc".repeat(40)),
+            );
+            let record = NewRecord {
+                timestamp: Timestamp::new(NOW.get() + 1000 * number + part),
+                key: Some(key.as_bytes()),
+                value: (number % 13 != 7).then_some(value.as_bytes()),
+                headers: &[],
+            };
+            builder.append(&record).unwrap();
+        }
+        let batch = BytesMut::from(builder.build().unwrap().as_slice());
+        log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap().outcomes.remove(0).unwrap();
+    };
+    let close = || {
+        log.roll_if_expired(Timestamp::new(NOW.get() + 10)).unwrap();
+        log.take_snapshot().unwrap();
+        dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
+        while log.seal_next(NOW).unwrap() != Sealed::Nothing {}
+    };
+    (0..60).for_each(append);
+    close();
+    let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
+    while pass.step(&dir, 1 << 20).unwrap().state == Compacting::Working {}
+    (60..63).for_each(append);
+    close();
+    (63..65).for_each(append);
+    dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
+    let text = describe("keyed", 0, &log);
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    let mut written = files.snapshot();
+    written.remove(Path::new("LOCK"));
+    // What was replaced lies in the trash of a directory that is not started again.
+    written.retain(|path, _| !path.starts_with("trash"));
+    (written, text)
+}
+
+fn put_golden(name: &str, written: &BTreeMap<PathBuf, Vec<u8>>) {
+    for (path, bytes) in written {
+        let path = golden(name).join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
 }
 
 fn options() -> LogOptions {
