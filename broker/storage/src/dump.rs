@@ -313,13 +313,18 @@ impl<F: Files> Dump<'_, F> {
     }
 
     fn metadata(&mut self) {
-        self.batches(Path::new(METADATA_LOG_NAME), Offset::ZERO, true, |dump, _, batch| {
-            let Ok(records) = batch.records(DecompressLimit::new(DECOMPRESSED_MAX)) else { return };
-            for record in records.iter().flatten() {
-                let entry = MetadataEntry::decode(record.key.unwrap_or_default(), record.value);
-                (dump.show)(Item::Metadata { offset: record.offset.get(), entry });
-            }
-        });
+        self.batches(
+            Path::new(METADATA_LOG_NAME),
+            Offset::ZERO,
+            Some(Offset::new(i64::MAX)),
+            |dump, _, batch| {
+                let Ok(records) = batch.records(DecompressLimit::new(DECOMPRESSED_MAX)) else { return };
+                for record in records.iter().flatten() {
+                    let entry = MetadataEntry::decode(record.key.unwrap_or_default(), record.value);
+                    (dump.show)(Item::Metadata { offset: record.offset.get(), entry });
+                }
+            },
+        );
     }
 
     fn partition(&mut self, dir: &Path) {
@@ -368,8 +373,9 @@ impl<F: Files> Dump<'_, F> {
                 Some(PartitionFile::Segment(base, SegmentFile::Log)) => {
                     (self.show)(Item::Segment { file: path.clone(), base: base.get(), bytes: entry.len });
                     let footer = Footer::of_segment(self.files, dir, base);
-                    let may_have_gaps = base < gaps_below || footer.is_some_and(|footer| footer.has_gaps);
-                    self.batches(&path, base, may_have_gaps, Self::batch);
+                    let ends_at = footer.filter(|footer| footer.has_gaps).map(|footer| footer.next_offset);
+                    let is_told = (base < gaps_below).then_some(Offset::new(i64::MAX));
+                    self.batches(&path, base, ends_at.or(is_told), Self::batch);
                 }
                 Some(PartitionFile::Segment(base, file)) => {
                     if let Some(id) = id {
@@ -412,11 +418,11 @@ impl<F: Files> Dump<'_, F> {
         &mut self,
         path: &Path,
         base: Offset,
-        may_have_gaps: bool,
+        gaps_upto: Option<Offset>,
         each: impl Fn(&mut Self, (&Path, u64), &Batch<'_>),
     ) {
         let rules =
-            Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps, epoch_max: LeaderEpoch::new(i32::MAX) };
+            Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto, epoch_max: LeaderEpoch::new(i32::MAX) };
         let file = match self.files.open(path, OpenMode::Read) {
             Ok(file) => file,
             Err(error) => return self.broken(path, 0, error),

@@ -22,8 +22,9 @@ pub(crate) struct Rules {
     /// The largest batch that is written here today, in bytes: a length above it is implausible unless the batch
     /// proves itself.
     pub(crate) batch_size_max: u64,
-    /// Whether offsets may be left out between batches, as compaction does.
-    pub(crate) may_have_gaps: bool,
+    /// Offsets may be left out between batches, as compaction does, and every batch ends at this one or before. `None`:
+    /// each batch follows on the one before it.
+    pub(crate) gaps_upto: Option<Offset>,
     /// The latest epoch that was ever reached.
     pub(crate) epoch_max: LeaderEpoch,
 }
@@ -67,6 +68,9 @@ struct Window<'f, H> {
     read: u64,
 }
 
+/// No epoch is earlier, also none that a flipped bit makes.
+pub(crate) const ANY_EPOCH: LeaderEpoch = LeaderEpoch::new(i32::MIN);
+
 /// No batch is larger than this, whatever the settings: what a frame of either protocol can carry, with room.
 pub(crate) const BATCH_SIZE_LIMIT: u64 = 128 * 1024 * 1024;
 
@@ -89,7 +93,7 @@ impl<'f, H: FileHandle> Scan<'f, H> {
 
     /// The next batch may have any epoch: it is held against something better than the one before it.
     pub(crate) fn forget_epoch(&mut self) {
-        self.epoch_min = LeaderEpoch::NONE;
+        self.epoch_min = ANY_EPOCH;
     }
 
     /// Where the next batch begins, or the fault lies.
@@ -164,7 +168,9 @@ impl Rules {
     ) -> Option<Fault> {
         let header = batch.header();
         let found = header.base_offset;
-        if found < expected || (found > expected && !self.may_have_gaps) {
+        let is_behind_gap =
+            || self.gaps_upto.is_some_and(|upto| found > expected && header.next_offset() <= upto);
+        if found != expected && !is_behind_gap() {
             let zero_chunk = has_zero_chunk(&batch.bytes()[..size_of::<i64>()], at, expected);
             return Some(Fault::Discontinuous { expected, found, zero_chunk });
         }

@@ -174,7 +174,7 @@ fn done(engine: &Engine, partition: &Partition<Disk>, report: &CompactionReport,
 }
 
 /// About what one step reads.
-const STEP: u64 = 1024 * 1024;
+const STEP: u64 = 4 * 1024 * 1024;
 /// The next segments of busy partitions want to be made ready meanwhile.
 const MOMENT: Duration = Duration::from_millis(50);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);

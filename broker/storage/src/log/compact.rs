@@ -44,7 +44,7 @@ use folio_record::{Offset, Timestamp};
 use super::Log;
 use super::append::AppendError;
 use super::lookup::Window;
-use super::read::{ReadError, Touch};
+use super::read::ReadError;
 use super::seal::Rotten;
 use super::segment::Segment;
 use crate::data_dir::DataDir;
@@ -270,9 +270,7 @@ impl<F: Files> Log<F> {
             return Ok(None);
         }
         let map = self.log_of(segment)?;
-        let may_have_gaps = segment.may_have_gaps();
-        let window =
-            Window { map, end: segment.end(), warm_from: u64::MAX, touch: Touch::Any, may_have_gaps };
+        let window = Window::of(segment, map);
         let header = window.header(0).map_err(|source| self.unreadable(source))?;
         Ok(Some(header.max_timestamp))
     }

@@ -16,6 +16,7 @@ use folio_mapped::SegmentMap;
 use folio_record::{BatchHeader, HEADER_SIZE, Offset};
 
 use super::Touch;
+use super::segment::Segment;
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
@@ -30,8 +31,8 @@ pub(super) struct Window<'a> {
     /// Bytes from here on were written a moment ago: they are in memory.
     pub(super) warm_from: u64,
     pub(super) touch: Touch,
-    /// Offsets may be missing between batches, and behind the last.
-    pub(super) may_have_gaps: bool,
+    /// Offsets may be missing between batches, and behind the last, up to this one.
+    pub(super) gaps_upto: Option<Offset>,
 }
 
 /// What a search came to.
@@ -49,6 +50,14 @@ pub(super) struct Index {
     map: Arc<SegmentMap>,
     uid: SegmentUid,
     interval: u32,
+}
+
+impl<'a> Window<'a> {
+    /// All of a closed segment, whose log `map` is.
+    pub(super) fn of(segment: &Segment, map: &'a Arc<SegmentMap>) -> Self {
+        let (end, gaps_upto) = (segment.end(), segment.gaps_upto());
+        Self { map, end, warm_from: u64::MAX, touch: Touch::Any, gaps_upto }
+    }
 }
 
 impl Window<'_> {
@@ -79,7 +88,8 @@ impl Window<'_> {
 
     /// Whether the batch of this header may stand where `due` is due.
     pub(super) fn may_follow(&self, header: &BatchHeader, due: Offset) -> bool {
-        header.base_offset == due || self.may_have_gaps && header.base_offset > due
+        let is_behind_gap = |upto: Offset| header.base_offset > due && header.next_offset() <= upto;
+        header.base_offset == due || self.gaps_upto.is_some_and(is_behind_gap)
     }
 
     /// Where the batch begins that holds `offset` or, if that is missing, the next one; or else the end; from the batch at `pos` on, which begins with
@@ -117,7 +127,7 @@ impl Window<'_> {
     pub(super) fn whole_batches(&self, pos: u64, upto: u64, offset: Offset) -> io::Result<(u64, Offset)> {
         let first = self.header(pos)?;
         let (mut to, mut next) = (pos + first.total_size() as u64, first.next_offset());
-        let is_it = next > offset && (self.may_have_gaps || first.base_offset <= offset);
+        let is_it = next > offset && (first.base_offset <= offset || self.may_follow(&first, offset));
         if !is_it {
             return Err(broken(pos, &format!("the batch does not hold offset {offset}")));
         }

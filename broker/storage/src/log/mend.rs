@@ -8,7 +8,6 @@ use std::io;
 use super::Log;
 use super::append::{AppendError, failed};
 use super::lookup::{Index, Window};
-use super::read::Touch;
 use super::segment::Segment;
 use crate::envelope::replace;
 use crate::files::{Files, OpenMode};
@@ -48,9 +47,7 @@ impl<F: Files> Log<F> {
     /// Both indexes as they should be.
     fn build(&self, segment: &Segment) -> io::Result<Built> {
         let map = self.log_of(segment).map_err(io::Error::other)?;
-        let may_have_gaps = segment.may_have_gaps();
-        let window =
-            Window { map, end: segment.end(), warm_from: u64::MAX, touch: Touch::Any, may_have_gaps };
+        let window = Window::of(segment, map);
         let interval = self.interval_of(segment);
         let (base, uid) = (segment.base(), segment.uid());
         let header = |kind| (kind, IndexHeader { kind, base, uid, interval }.encode().to_vec());

@@ -176,7 +176,7 @@ impl<F: Files> Log<F> {
         let map = self.log_of(segment)?;
         let end = visible_end(segment, visible);
         let warm_from = if is_active { self.warm_from(segment, end) } else { u64::MAX };
-        let window = Window { map, end, warm_from, touch, may_have_gaps: segment.may_have_gaps() };
+        let window = Window { map, end, warm_from, touch, gaps_upto: segment.gaps_upto() };
         let pos = match known {
             Some(pos) => pos,
             None => match self.position(segment, &window, offset, is_active)? {

@@ -90,7 +90,7 @@ impl<F: Files> Log<F> {
         let mut seal = Sealing::new(segment.base(), segment.uid(), interval);
         let epoch_max = LeaderEpoch::new(i32::MAX);
         let may_have_gaps = segment.may_have_gaps();
-        let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps, epoch_max };
+        let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto: segment.gaps_upto(), epoch_max };
         let mut scan = Scan::new(&file, 0, segment.base(), LeaderEpoch::NONE, rules)?;
         loop {
             let (position, offset) = (scan.at(), scan.expected());

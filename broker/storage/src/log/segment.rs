@@ -23,8 +23,8 @@ pub(super) struct Segment {
     base: Offset,
     /// Tells it from others of this base: 0, or how often segments had been replaced when it took its place.
     generation: u64,
-    /// Offsets may be missing in it: it was compacted.
-    may_have_gaps: bool,
+    /// Offsets may be missing in it, up to here: it was compacted.
+    gaps_upto: Option<Offset>,
     uid: SegmentUid,
     len: AtomicU64,
     max_timestamp: AtomicI64,
@@ -45,7 +45,7 @@ impl Segment {
         Self {
             base: recovered.base,
             generation,
-            may_have_gaps: recovered.may_have_gaps,
+            gaps_upto: recovered.may_have_gaps.then_some(recovered.next_offset),
             uid: SegmentUid::new(id, recovered.base, 0),
             len: AtomicU64::new(recovered.len),
             max_timestamp: AtomicI64::new(recovered.max_timestamp.map_or(UNKNOWN, Timestamp::get)),
@@ -65,7 +65,7 @@ impl Segment {
         Self {
             base,
             generation: 0,
-            may_have_gaps: false,
+            gaps_upto: None,
             uid,
             len: AtomicU64::new(log.end()),
             max_timestamp: AtomicI64::new(UNKNOWN),
@@ -89,7 +89,12 @@ impl Segment {
 
     /// Offsets may be missing in it, also at its end.
     pub(super) fn may_have_gaps(&self) -> bool {
-        self.may_have_gaps
+        self.gaps_upto.is_some()
+    }
+
+    /// Up to where.
+    pub(super) fn gaps_upto(&self) -> Option<Offset> {
+        self.gaps_upto
     }
 
     pub(super) fn uid(&self) -> SegmentUid {

@@ -13,7 +13,7 @@ use folio_record::{
 };
 
 use super::lookup::Window;
-use super::read::{ReadError, Touch, visible_end};
+use super::read::{ReadError, visible_end};
 use super::segment::Segment;
 use super::{Log, Tail};
 use crate::files::Files;
@@ -95,8 +95,7 @@ impl<F: Files> Log<F> {
     fn window<'a>(&self, sight: &Sight, segment: &'a Segment) -> Result<Window<'a>, ReadError> {
         let map = self.log_of(segment)?;
         let end = visible_end(segment, &sight.visible);
-        let may_have_gaps = segment.may_have_gaps();
-        Ok(Window { map, end, warm_from: u64::MAX, touch: Touch::Any, may_have_gaps })
+        Ok(Window { end, ..Window::of(segment, map) })
     }
 
     fn first_in(
@@ -176,9 +175,7 @@ impl<F: Files> Log<F> {
     /// rest. There is no rest where timestamps grow, for the index has its last word when the segment is full.
     pub(super) fn last_timestamp(&self, segment: &Segment) -> Result<Option<Timestamp>, ReadError> {
         let map = self.log_of(segment)?;
-        let may_have_gaps = segment.may_have_gaps();
-        let window =
-            Window { map, end: segment.end(), warm_from: u64::MAX, touch: Touch::Any, may_have_gaps };
+        let window = Window::of(segment, map);
         let indexes = self.indexes_of(segment);
         let last = indexes[1].as_ref().map(|times| times.last_time());
         let known = last.and_then(|last| last.what).map(|entry| entry.max_timestamp);

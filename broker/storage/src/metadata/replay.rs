@@ -81,8 +81,11 @@ pub(super) const TRANSACTION_SIZE_MAX: usize = 4 * 1024 * 1024;
 pub(super) const EPOCH: LeaderEpoch = LeaderEpoch::new(0);
 
 /// Rewriting leaves gaps between transactions.
-const RULES: Rules =
-    Rules { batch_size_max: TRANSACTION_SIZE_MAX as u64, may_have_gaps: true, epoch_max: EPOCH };
+const RULES: Rules = Rules {
+    batch_size_max: TRANSACTION_SIZE_MAX as u64,
+    gaps_upto: Some(Offset::new(i64::MAX)),
+    epoch_max: EPOCH,
+};
 
 /// Adds a log up.
 pub(super) fn replay(file: &impl FileHandle) -> Result<Replayed, ReplayError> {

@@ -30,7 +30,8 @@ pub(crate) fn below<F: Files>(
     };
     let upto = if damaged.is_some() { *position } else { u64::MAX };
     let gaps = |number| survey.may_have_gaps(files, task.id, number);
-    let (len, log_end) = intact(files, survey, last, upto, gaps(last))?;
+    let gaps_upto = survey.next_base(last).filter(|_| gaps(last));
+    let (len, log_end) = intact(files, survey, last, upto, gaps_upto)?;
     if first > log_start || log_end <= log_start {
         return None;
     }
@@ -61,11 +62,11 @@ fn intact<F: Files>(
     survey: &Survey,
     number: usize,
     upto: u64,
-    may_have_gaps: bool,
+    gaps_upto: Option<Offset>,
 ) -> Option<(u64, Offset)> {
     let file = files.open(&survey.log_path(number), OpenMode::Read).ok()?;
     let epoch_max = LeaderEpoch::new(i32::MAX);
-    let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps, epoch_max };
+    let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto, epoch_max };
     let mut scan = Scan::new(&file, 0, survey.segments[number].base, LeaderEpoch::NONE, rules).ok()?;
     while scan.at() < upto && matches!(scan.next().ok()?, Step::Batch { .. }) {}
     Some((scan.at(), scan.expected()))

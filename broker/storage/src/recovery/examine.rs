@@ -258,8 +258,10 @@ impl<F: Files> Examiner<'_, F> {
         let path = self.survey.log_path(number);
         let log = self.open(&path)?;
         let (from, mut end) = plan.start();
-        let gaps = self.gaps(number);
-        let is_next = |found: Offset, due: Offset| found == due || gaps && found > due;
+        let gaps_upto = self.survey.next_base(number).filter(|_| self.gaps(number));
+        let is_next = |found: Offset, due: Offset| {
+            found == due || gaps_upto.is_some_and(|upto| found > due && found <= upto)
+        };
         let unreadable = |error| Damage::unreadable(&path, &error);
         let mut walk = HeaderWalk::new(&log, from).map_err(unreadable)?;
         while walk.at() < upto {
@@ -303,8 +305,8 @@ impl<F: Files> Examiner<'_, F> {
         let unreadable = |error| Damage::unreadable(&path, &error);
         let log = self.open(&path)?;
         log.drop_cache().map_err(unreadable)?;
-        let may_have_gaps = self.gaps(number);
-        let rules = Rules { batch_size_max: self.task.batch_size_max, may_have_gaps, epoch_max };
+        let gaps_upto = self.survey.next_base(number).filter(|_| self.gaps(number));
+        let rules = Rules { batch_size_max: self.task.batch_size_max, gaps_upto, epoch_max };
         let mut scan = Scan::new(&log, from, due, *epoch_min, rules).map_err(unreadable)?;
         let fault = loop {
             match scan.next().map_err(unreadable)? {

@@ -191,10 +191,12 @@ impl Survey {
         {
             return Ok(Some(Durable { segment: 0, pos: 0, next_offset: first.base }));
         }
-        if let Some(durable) = self.behind_compacted(files, id, slot) {
+        let found = segments.iter().position(|segment| segment.base == base);
+        // The beginning of a segment is where it was, whatever became of the rest.
+        let may_be_gone = found.is_none() || slot.durable_pos > 0;
+        if may_be_gone && let Some(durable) = self.behind_compacted(files, id, slot) {
             return Ok(Some(durable));
         }
-        let found = segments.iter().position(|segment| segment.base == base);
         let segment = found.ok_or_else(|| self.missing(base, slot.durable_next_offset.min(base)))?;
         if segments[0].base > slot.log_start {
             return Err(self.missing(slot.log_start, slot.log_start));

@@ -11,6 +11,8 @@ use crate::envelope::replace;
 use crate::epochs::EPOCHS_NAME;
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::log::LogOptions;
+use crate::partition::PartitionId;
+use crate::partition_files::SegmentFile;
 use crate::quarantine::{Note, keep_tail};
 use crate::recovery::{RecoveryError, Survey, Task, move_segments, recover, survey};
 use crate::scan::intact_batches_behind;
@@ -34,7 +36,7 @@ pub(super) fn mend<F: Files>(
     let before = look(files, dir)?;
     if let Some(place) = plan.cut {
         let log_start = known.slot.map_or(Offset::ZERO, |slot| slot.log_start);
-        cut(files, &before, place, log_start, now)?;
+        cut(files, &before, known.meta.id, place, log_start, now)?;
     }
     let after = look(files, dir)?;
     for number in 0..after.segments.len() {
@@ -70,9 +72,12 @@ pub(super) fn mend<F: Files>(
 
 /// Cuts the log, after all that goes is in quarantine. Later segments go first, newest first: whatever interrupts it, the
 /// damage is still where it was.
+///
+/// Nothing is appended to a segment in which offsets are missing. Where one becomes the last, an empty one follows it.
 fn cut<F: Files>(
     files: &F,
     survey: &Survey,
+    id: PartitionId,
     place: Place,
     log_start: Offset,
     now: Timestamp,
@@ -88,10 +93,17 @@ fn cut<F: Files>(
         // Nothing of what is left may be read.
         return move_segments(files, survey, 0, &reason, now).map(drop).map_err(io);
     }
-    if place.at == 0 {
+    let is_last_of_all = number == 0 || !survey.may_have_gaps(files, id, number - 1);
+    if place.at == 0 && is_last_of_all {
         return move_segments(files, survey, number, &reason, now).map(drop).map_err(io);
     }
+    let has_gaps = place.at > 0 && survey.may_have_gaps(files, id, number);
     move_segments(files, survey, number + 1, &reason, now).map_err(&io)?;
+    if has_gaps {
+        let next = SegmentFile::Log.path(&survey.dir, place.offset);
+        files.open(&next, OpenMode::Create).and_then(|file| file.sync()).map_err(at(files, &next))?;
+        files.sync_dir(&survey.dir).map_err(at(files, &survey.dir))?;
+    }
     let file = files.open(&path, OpenMode::Write).map_err(&io)?;
     if file.len().map_err(&io)? > place.at {
         let mut note = Note::new(&path, place.at, reason, now).starting_at(place.offset);

@@ -19,7 +19,7 @@ use crate::partition_files::{PartitionFile, snapshot_path};
 use crate::producers::{Producers, SNAPSHOT_PRODUCERS_MAX, SNAPSHOT_SIZE_MAX};
 use crate::recovery::{Damage, Survey, is_same_boot, read_compacted, sealed_upto, survey_all};
 use crate::replacement::{intent_path, read_intent};
-use crate::scan::Rules;
+use crate::scan::{ANY_EPOCH, Rules};
 use crate::slots::Slot;
 
 /// A directory that is a partition's.
@@ -228,7 +228,7 @@ fn log<F: Files>(
     let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
     let rules = Rules {
         batch_size_max: partition.batch_size_max.unwrap_or(u64::from(LogOptions::default().batch_size_max)),
-        may_have_gaps: false,
+        gaps_upto: None,
         epoch_max: match (epochs, slot) {
             // Each batch is held against these by itself.
             (Some(_), _) | (None, None) => LeaderEpoch::new(i32::MAX),
@@ -246,7 +246,7 @@ fn log<F: Files>(
             continue;
         }
         if epochs.is_some() {
-            epoch_min = LeaderEpoch::NONE;
+            epoch_min = ANY_EPOCH;
         }
         end = match segment::look(files, &expected, number, &mut epoch_min, findings) {
             Ok(Ended::At(end)) => Some(end),

@@ -70,7 +70,7 @@ pub(super) fn look<F: Files>(
     let mut indexes = Indexes::open(files, dir, segment.base, uid, may_be_torn, findings);
     // The last one is never compacted.
     let may_have_gaps = next_base.is_some() && expected.survey.may_have_gaps(files, expected.id, number);
-    let rules = Rules { may_have_gaps, ..expected.rules };
+    let rules = Rules { gaps_upto: next_base.filter(|_| may_have_gaps), ..expected.rules };
     let mut scan = Scan::new(&file, 0, segment.base, *epoch_min, rules)?;
     let mut walk =
         Walk { expected, findings, number, path, durable_seen: false, has_gap: false, may_have_gaps };

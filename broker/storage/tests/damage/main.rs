@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
 
+mod compacted;
 mod crashes;
 mod repair;
 mod rig;

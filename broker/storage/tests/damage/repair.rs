@@ -63,6 +63,18 @@ proptest! {
 }
 
 #[test]
+fn an_epoch_that_a_bit_has_made_negative_is_put_right() {
+    let good = directory(End::Clean);
+    let path = good.keys().filter(|path| is_log(path)).nth(1).unwrap();
+    let files = restore(good);
+    let (at, _) = batches(&good[path])[2];
+    Change::Flip((at + 12) * 8 + 7).make(&files, path);
+    let (repaired, _) = run(&files, &options()).unwrap();
+    assert_eq!(repaired.left.damage, 0);
+    assert_eq!(files.snapshot()[path], good[path]);
+}
+
+#[test]
 fn without_leave_a_repair_shows_what_would_go_and_writes_nothing() {
     let (files, path) = damaged();
     let before = files.snapshot();
@@ -191,14 +203,14 @@ fn damaged() -> (SimFiles, PathBuf) {
     (files, path)
 }
 
-fn run(files: &SimFiles, options: &RepairOptions) -> Result<(Repaired, Vec<Step>), RepairError> {
+pub(crate) fn run(files: &SimFiles, options: &RepairOptions) -> Result<(Repaired, Vec<Step>), RepairError> {
     let mut steps = Vec::new();
     let repaired =
         repair(&Arc::new(files.clone()), options, &mut |_, _, _| {}, &mut |step| steps.push(step.clone()))?;
     Ok((repaired, steps))
 }
 
-fn options() -> RepairOptions {
+pub(crate) fn options() -> RepairOptions {
     RepairOptions {
         partition: None,
         metadata: true,

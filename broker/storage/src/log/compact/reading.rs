@@ -130,9 +130,9 @@ impl<F: Files> Reading<F> {
         see: &mut impl FnMut(u64, &Batch<'_>) -> Seen,
     ) -> io::Result<Result<bool, ((u64, Offset), Fault)>> {
         let Some(file) = &self.file else { return Ok(Ok(false)) };
-        let may_have_gaps = source.segment.may_have_gaps();
+        let gaps_upto = source.segment.gaps_upto();
         let rules =
-            Rules { batch_size_max: BATCH_SIZE_LIMIT, may_have_gaps, epoch_max: LeaderEpoch::new(i32::MAX) };
+            Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto, epoch_max: LeaderEpoch::new(i32::MAX) };
         let mut scan = Scan::new(file, self.at, self.due, self.epoch, rules)?;
         let begun = self.at;
         let outcome = loop {
