@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::data_dir::TOPICS_NAME;
 use crate::files::{EntryKind, Files};
 
 /// Gives what comes here names that nothing else has.
@@ -34,6 +35,11 @@ impl Trash {
 /// Removes everything in the trash; returns how many things there were.
 pub fn purge<F: Files>(files: &F) -> io::Result<u64> {
     let entries = files.list(Path::new(TRASH_NAME))?;
+    if entries.iter().any(|entry| entry.kind == EntryKind::Directory) {
+        // A crash shall not bring a directory back without what says whose it is.
+        files.sync_dir(Path::new(TRASH_NAME))?;
+        files.sync_dir(Path::new(TOPICS_NAME))?;
+    }
     for entry in &entries {
         remove(files, &Path::new(TRASH_NAME).join(&entry.name), entry.kind)?;
     }
@@ -62,7 +68,9 @@ mod tests {
     #[test]
     fn what_was_thrown_away_twice_lies_there_twice_until_it_is_purged() {
         let files = SimFiles::new();
-        files.create_dir(Path::new(TRASH_NAME)).unwrap();
+        for name in [TRASH_NAME, TOPICS_NAME] {
+            files.create_dir(Path::new(name)).unwrap();
+        }
         let trash = Trash::new(7);
         for _ in 0..2 {
             files.create_dir(Path::new("t-0")).unwrap();

@@ -7,7 +7,7 @@
 //!
 //! The header carries nothing that the slots need: a damaged one is reported and written anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
@@ -28,6 +28,8 @@ pub struct SlotsFile<F: Files> {
     extents: u32,
     /// What the newest valid copy of each slot says, whoever wrote it.
     newest: HashMap<u32, Slot>,
+    /// Slots of which the first copy was torn in page B: the next one goes there, so that never both are damaged.
+    begin_in_b: HashSet<u32>,
     owners: HashMap<u32, PartitionId>,
     /// No slot below this one is free.
     search_from: u32,
@@ -134,8 +136,14 @@ impl<F: Files> SlotsFile<F> {
             file.write_at(&vec![0; (u64::from(extents) * EXTENT_SIZE - body) as usize], HEADER_SIZE + body)?;
             file.sync()?;
         }
-        let mut slots =
-            Self { file, extents, newest: HashMap::new(), owners: HashMap::new(), search_from: 0 };
+        let mut slots = Self {
+            file,
+            extents,
+            newest: HashMap::new(),
+            begin_in_b: HashSet::new(),
+            owners: HashMap::new(),
+            search_from: 0,
+        };
         for extent in 0..extents {
             slots.read_extent(extent, &mut report)?;
         }
@@ -185,7 +193,8 @@ impl<F: Files> SlotsFile<F> {
     /// If the slot is nobody's: a partition without a slot has no business here.
     pub fn write(&mut self, number: u32, update: &SlotUpdate) -> io::Result<()> {
         let partition = *self.owners.get(&number).expect("only slots with an owner are written");
-        let seq = self.newest.get(&number).map_or(0, |slot| slot.seq + 1);
+        let first = u64::from(self.begin_in_b.contains(&number));
+        let seq = self.newest.get(&number).map_or(first, |slot| slot.seq + 1);
         let slot = update.into_slot(partition, seq);
         self.file.write_at(&slot.encode(), slot_position(number, seq))?;
         self.newest.insert(number, slot);
@@ -232,6 +241,8 @@ impl<F: Files> SlotsFile<F> {
             }
             if let Some(slot) = newest(copies[0], copies[1]) {
                 self.newest.insert(number, slot);
+            } else if copies[1] == SlotCopy::Damaged {
+                self.begin_in_b.insert(number);
             }
         }
         Ok(())
@@ -355,6 +366,21 @@ mod tests {
         assert_eq!(durable_pos(&files, 33), Some(500));
         assert_eq!(durable_pos(&files, 3), None);
         assert_eq!(files.snapshot()[Path::new(SLOTS_NAME)].len() as u64, HEADER_SIZE + 2 * EXTENT_SIZE);
+    }
+
+    #[test]
+    fn a_first_copy_that_was_torn_is_the_one_that_is_written_next() {
+        for page in [0, 1] {
+            let files = SimFiles::new();
+            open(&files).claim(id(0)).unwrap();
+            let at = slot_position(0, page) as usize;
+            files.tamper(Path::new(SLOTS_NAME), |bytes| bytes[at..at + 50].fill(7));
+            let mut slots = open(&files);
+            slots.adopt(0, id(0)).unwrap();
+            slots.write(0, &update(5)).unwrap();
+            let (_, report) = SlotsFile::open(&files, DIR).unwrap();
+            assert_eq!(report.damaged_copies, 0, "page {page}");
+        }
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) number: u64,
     started: Instant,
     run: u64,
+    /// A sync has failed at some time: indexes, which are believed as the cache shows them, may have holes on the disk.
+    pub(crate) has_ever_lied: bool,
     /// The directory was opened once: it can be opened again, however full the disk is.
     is_set_up: bool,
 }
@@ -153,6 +155,7 @@ impl World {
             number: 0,
             started: Instant::now(),
             run: 0,
+            has_ever_lied: false,
             is_set_up: false,
         }
     }
@@ -362,6 +365,7 @@ impl World {
         if let Some(fault) = self.fired() {
             self.stats.faults += 1;
             self.life.has_lied |= fault == Fault::SyncLies;
+            self.has_ever_lied |= self.life.has_lied;
             self.life.armed = None;
         }
     }

@@ -116,6 +116,21 @@ fn a_topic_takes_nothing_over_from_a_deleted_one_whose_directories_found_no_room
 }
 
 #[test]
+fn a_directory_does_not_come_back_from_the_trash_without_what_says_whose_it_is() {
+    for seed in 0..40 {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        create(&dir, 1).unwrap();
+        // Behind the transaction and two renames: the sync of the trash.
+        files.fail_at(files.operations() + 4, Fault::Full);
+        assert!(matches!(dir.delete_topic("t1", NOW), Err(TopicError::Full { .. })));
+        assert_eq!(dir.purge_trash().unwrap(), 2);
+        files.crash(seed);
+        assert!(ends(&open(&files).1).is_empty());
+    }
+}
+
+#[test]
 fn a_stop_is_clean_after_a_deletion_that_found_no_room() {
     let files = Arc::new(SimFiles::new());
     let (dir, _) = open(&files);
