@@ -42,6 +42,10 @@ pub(crate) struct Counters {
     pub(crate) compaction_bytes_written: Counter,
     /// Records that compaction removed.
     pub(crate) compaction_records_removed: Counter,
+    /// What coordinators of groups had written: commits, generations, groups that were deleted.
+    pub(crate) group_writes: Counter,
+    /// Batches that those made together.
+    pub(crate) group_batches: Counter,
     /// Subscriptions that there are now.
     pub(crate) subscriptions: Counter,
 }
@@ -60,6 +64,8 @@ impl Counters {
             ("compaction.bytes.read", &self.compaction_bytes_read),
             ("compaction.bytes.written", &self.compaction_bytes_written),
             ("compaction.records.removed", &self.compaction_records_removed),
+            ("group.writes", &self.group_writes),
+            ("group.batches", &self.group_batches),
             ("subscriptions", &self.subscriptions),
         ]
         .into_iter()

@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 
 use folio_tests::kafka::KafkaPeer;
-use folio_tests::kafka::groups::{Member, Stored, commit, commit_codes, state, stored};
+use folio_tests::kafka::groups::{Member, Stored, codes, commit, commit_codes, state, stored};
 use folio_tests::rig::{Rig, until};
-use folio_wire::kafka::KafkaError;
 use folio_wire::kafka::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use folio_wire::kafka::metadata::MetadataResponse;
 use folio_wire::kafka::offset_commit::{
@@ -20,6 +19,7 @@ use folio_wire::kafka::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
     OffsetFetchResponse,
 };
+use folio_wire::kafka::{ApiKey, KafkaError};
 use uuid::Uuid;
 
 const GROUP: &str = "readers";
@@ -112,6 +112,24 @@ fn a_note_that_is_too_long_is_refused_and_the_others_are_stored() {
     let codes = commit_codes(&mut peer, 9, &request);
     assert_eq!(codes, [KafkaError::OFFSET_METADATA_TOO_LARGE, KafkaError::NONE]);
     assert_eq!(stored(&mut peer, GROUP, "t", &[0])[0].offset, -1);
+}
+
+#[test]
+fn offsets_that_come_together_are_stored_together() {
+    let rig = Rig::new(&[("offsets.topic.num.partitions", "1")]);
+    let mut peers: Vec<_> = (0..200).map(|_| KafkaPeer::connect(rig.address())).collect();
+    peers[0].metadata("t");
+    assert_eq!(stored(&mut peers[0], GROUP, "t", &[0])[0].offset, -1);
+    let names: Vec<String> = (0..peers.len()).map(|number| format!("group-{number}")).collect();
+    for (peer, name) in peers.iter_mut().zip(&names) {
+        peer.submit(9, &commit(name, "t", &[(0, 7)]));
+    }
+    for peer in &mut peers {
+        assert_eq!(codes(&peer.answer(ApiKey::OffsetCommit, 9)), [KafkaError::NONE]);
+    }
+    let mut peer = rig.peer();
+    let (writes, batches) = (peer.counter("group.writes"), peer.counter("group.batches"));
+    assert!(writes == 200 && batches < 200, "{writes} in {batches}");
 }
 
 #[test]

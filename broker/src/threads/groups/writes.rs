@@ -50,6 +50,8 @@ impl Writes {
         let writes = writes.map(|(id, records)| (id, batches.add(&records, at))).collect();
         let batches = batches.finish();
         let mut sent = Sent { writes, outcome: None };
+        engine.counters.group_writes.add(sent.writes.len() as u64);
+        engine.counters.group_batches.add(batches.len() as u64);
         if batches.is_empty() {
             // None of them fits into a batch, or there is nothing in them: they are as visible as can be.
             sent.outcome = Some(Ok(Offset::new(-1)));
