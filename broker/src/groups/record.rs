@@ -92,6 +92,9 @@ pub(crate) enum RecordFault {
     /// A value in a newer form.
     #[error("its value is of version {0}, which this build does not know")]
     UnknownVersion(i16),
+    /// A name that could not be written again: newer forms of a group have room for longer ones.
+    #[error("a name in it has {0} bytes")]
+    LongName(usize),
     /// Damaged.
     #[error("it is damaged: {0}")]
     Damaged(#[from] DecodeError),
@@ -232,10 +235,10 @@ fn read_group(value: &[u8]) -> Result<GroupValue, RecordFault> {
     let mut reader = Reader::new(value);
     let version = read_version(&mut reader)?;
     let is_flexible = version >= 4;
-    let protocol_type = read_text(&mut reader, is_flexible)?;
+    let protocol_type = read_name(&mut reader, is_flexible)?.unwrap_or_default();
     let generation = reader.i32()?;
-    let protocol = reader.text(is_flexible)?.map(Arc::from);
-    let leader = reader.text(is_flexible)?.map(Arc::from);
+    let protocol = read_name(&mut reader, is_flexible)?;
+    let leader = read_name(&mut reader, is_flexible)?;
     let state_since = if version >= 2 { Timestamp::new(reader.i64()?) } else { Timestamp::NONE };
     let count = reader.count(is_flexible, MEMBER_SIZE_MIN)?.unwrap_or(0);
     let mut members = Vec::new();
@@ -250,9 +253,9 @@ fn read_group(value: &[u8]) -> Result<GroupValue, RecordFault> {
 
 fn read_member(reader: &mut Reader<'_>, version: i16, is_flexible: bool) -> Result<MemberValue, RecordFault> {
     let member = MemberValue {
-        member: read_text(reader, is_flexible)?,
-        instance: if version >= 3 { reader.text(is_flexible)?.map(Arc::from) } else { None },
-        client_id: read_text(reader, is_flexible)?,
+        member: read_name(reader, is_flexible)?.unwrap_or_default(),
+        instance: if version >= 3 { read_name(reader, is_flexible)? } else { None },
+        client_id: read_name(reader, is_flexible)?.unwrap_or_default(),
         client_host: read_host(reader, is_flexible)?,
         rebalance_timeout_ms: if version >= 1 { reader.i32()? } else { -1 },
         session_timeout_ms: reader.i32()?,
@@ -275,10 +278,19 @@ fn read_text(reader: &mut Reader<'_>, is_flexible: bool) -> Result<Arc<str>, Dec
     Ok(Arc::from(reader.text(is_flexible)?.unwrap_or("")))
 }
 
+/// A text that can be written again, and may be null.
+fn read_name(reader: &mut Reader<'_>, is_flexible: bool) -> Result<Option<Arc<str>>, RecordFault> {
+    match reader.text(is_flexible)? {
+        // A host is written with a slash more.
+        Some(name) if name.len() >= TEXT_MAX => Err(RecordFault::LongName(name.len())),
+        name => Ok(name.map(Arc::from)),
+    }
+}
+
 /// An address as Java writes it, with a slash before it.
-fn read_host(reader: &mut Reader<'_>, is_flexible: bool) -> Result<Arc<str>, DecodeError> {
-    let host = reader.text(is_flexible)?.unwrap_or("");
-    Ok(Arc::from(host.strip_prefix('/').unwrap_or(host)))
+fn read_host(reader: &mut Reader<'_>, is_flexible: bool) -> Result<Arc<str>, RecordFault> {
+    let host = read_name(reader, is_flexible)?.unwrap_or_default();
+    Ok(host.strip_prefix('/').map_or_else(|| host.clone(), Arc::from))
 }
 
 fn read_bytes(reader: &mut Reader<'_>, is_flexible: bool) -> Result<Bytes, DecodeError> {

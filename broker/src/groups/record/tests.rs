@@ -180,6 +180,22 @@ fn a_record_that_is_cut_off_anywhere_is_damaged() {
 }
 
 #[test]
+fn a_name_that_could_not_be_written_again_is_refused() {
+    let mut bytes = unhex("0004");
+    put_uvarint(&mut bytes, 40_001);
+    bytes.extend_from_slice(&[b'x'; 40_000]);
+    bytes.extend_from_slice(&unhex("000000010000ffffffffffffffff0100"));
+    let read = GroupRecord::read(&unhex(GROUP_KEY), Some(&bytes));
+    assert_eq!(read, Err(RecordFault::LongName(40_000)));
+    // A note is not: it is never written again.
+    let mut bytes = unhex("0004000000000000002affffffff");
+    put_uvarint(&mut bytes, 40_001);
+    bytes.extend_from_slice(&[b'x'; 40_000]);
+    bytes.extend_from_slice(&unhex("00000000000003e800"));
+    assert!(GroupRecord::read(&unhex(OFFSET_KEY), Some(&bytes)).is_ok());
+}
+
+#[test]
 fn a_count_of_members_allocates_nothing_by_itself() {
     let mut bytes = unhex(GROUP_WITHOUT_MEMBERS);
     let count_at = bytes.len() - 4;
