@@ -91,6 +91,8 @@ pub enum Range {
     TopicNames,
     /// The settings of brokers.
     Brokers,
+    /// What was replaced in groups.
+    GroupHistories,
 }
 
 /// The map.
@@ -132,6 +134,7 @@ impl Range {
             Self::Topics => matches!(key, Key::Topic(_)),
             Self::TopicNames => matches!(key, Key::TopicName(_)),
             Self::Brokers => matches!(key, Key::Broker(_)),
+            Self::GroupHistories => matches!(key, Key::GroupHistory(_)),
         }
     }
 }
