@@ -223,9 +223,12 @@ fn with_topic(engine: &Engine, then: impl FnOnce(&Engine, Result<(), ServiceErro
     engine.admin.run(move |engine| {
         let made = create_offsets(engine).map_err(|error| match error.fault {
             Fault::StorageFailed => error,
-            // Whoever comes again later may be lucky.
+            // Whoever comes again later may be lucky. Kafka's clients do not hear why.
             _ => not_available(&format!("topic {OFFSETS} cannot be made: {}", error.text)),
         });
+        if let Err(error) = &made {
+            tracing::warn!(error = error.text, "groups are asked for in vain");
+        }
         then(engine, made);
     });
 }
