@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import wire
+from . import group_bench, wire
 from .brokers import Folio, Kafka
 from .places import CACHE, HERE, KAFKA_JARS, PROJECT, TARGET, java
 
@@ -30,6 +30,8 @@ class ReleaseFolio(Folio):
 
 class WarmKafka(Kafka):
     memory = "1g"
+    # Its default, and Folio's.
+    initial_rebalance_delay_ms = 3000
 
 
 class Cpu:
@@ -51,12 +53,6 @@ class Cpu:
 
     def spent(self):
         return sum(now - self.before.get(thread, 0) for thread, now in self._threads().items()) / 1e9
-
-
-def memory_mb(pid):
-    """What is resident, and what of it is no file."""
-    told = dict(re.findall(r"^(VmRSS|RssAnon):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M))
-    return int(told["VmRSS"]) / 1000, int(told["RssAnon"]) / 1000
 
 
 class Side:
@@ -85,6 +81,19 @@ class Side:
     def pid(self):
         return self.broker.process.pid
 
+    def cpu(self):
+        return Cpu(self.pid)
+
+    def memory(self):
+        """What is resident, and what of it is no file, in MB."""
+        told = dict(re.findall(r"^(VmRSS|RssAnon):\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(), re.M))
+        return int(told["VmRSS"]) / 1000, int(told["RssAnon"]) / 1000
+
+    def put_memory(self, when):
+        resident, private = self.memory()
+        self.put(f"{when}: resident, MB", resident)
+        self.put(f"{when}: resident and no file, MB", private)
+
     def put(self, what, value):
         self.figures.setdefault(what, []).append(value)
 
@@ -97,7 +106,7 @@ class Side:
 
     def load(self, verb, topic, partitions, size, count):
         """Seconds of the server's processor for `count` records of `size` bytes, and of the clock; answers and their bytes."""
-        cpu = Cpu(self.pid)
+        cpu = self.cpu()
         done = subprocess.run([CACHE / "python/bin/python", "-B", HERE / "python/load.py", verb, self.broker.address, topic,
                                str(partitions), str(size), str(count)], capture_output=True, text=True)
         if done.returncode:
@@ -124,14 +133,14 @@ class Side:
     def with_java(self, topic, partitions, size, count):
         """The same load by Kafka's own tools: into a topic of its own, and out of the one that librdkafka filled."""
         what = of(size, partitions)
-        cpu, began = Cpu(self.pid), time.monotonic()
+        cpu, began = self.cpu(), time.monotonic()
         self.java("ProducerPerformance", "--topic", self.topic(partitions), "--num-records", count, "--record-size", size,
                   "--throughput", -1, "--command-property", "acks=1")
         self.tell_load(f"produce {what} (Java)", cpu.spent(), count, size, time.monotonic() - began)
         # It reads as a member of a group only.
         if wire.FIND_COORDINATOR not in wire.apis(self.broker.address):
             return
-        cpu, began = Cpu(self.pid), time.monotonic()
+        cpu, began = self.cpu(), time.monotonic()
         self.java("ConsumerPerformance", "--topic", topic, "--num-records", count, "--timeout", 60_000, "--hide-header")
         self.tell_load(f"consume {what} (Java)", cpu.spent(), count, size, time.monotonic() - began)
 
@@ -162,7 +171,7 @@ class Side:
                 peer.send(wire.FETCH, 4, body)
                 ready.register(peer.socket, selectors.EVENT_READ, peer)
             answers = 0
-            cpu, began = Cpu(self.pid), time.monotonic()
+            cpu, began = self.cpu(), time.monotonic()
             while time.monotonic() - began < WATCH_S:
                 for key, _ in ready.select(0.1):
                     key.data.receive()
@@ -195,6 +204,7 @@ def hold_against_the_floor(side):
 def main():
     parser = argparse.ArgumentParser(prog="tests/clients/bench", description="Folio (durability = os) and Apache Kafka 4.4 (warm) side by side.")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median is told (default: 3)")
+    parser.add_argument("--groups", action="store_true", help="what consumer groups cost, and nothing else")
     parser.add_argument("--megabytes", type=int, default=300, help="payload of each measurement (default: 300)")
     asked = parser.parse_args()
     if subprocess.run([HERE / "setup", *(word for part in ("kcat", "node", "go", "rust") for word in ("--without", part))]).returncode:
@@ -207,34 +217,40 @@ def main():
         for kind in (ReleaseFolio, WarmKafka):
             sides.append(Side(kind))
             time.sleep(2)
-            resident, private = memory_mb(sides[-1].pid)
-            sides[-1].put("idle: resident, MB", resident)
-            sides[-1].put("idle: resident and no file, MB", private)
-        payload = asked.megabytes * 1_000_000
-        for side in sides:
-            # Kafka's compiler learns while it works.
-            for partitions, size in ((1, 100), (100, 1024)):
-                side.measure(partitions, size, payload // size)
-            side.figures = {what: values for what, values in side.figures.items() if what.startswith(("start", "idle"))}
-        for _ in range(asked.rounds):
-            for partitions in (1, 100):
-                for size in (100, 1024):
-                    for side in sides:
-                        side.measure(partitions, size, payload // size)
+            sides[-1].put_memory("idle")
+        if asked.groups:
             for side in sides:
-                for size in (100, 1024):
-                    side.latency(size)
-                side.waiting()
-        for side in sides:
-            resident, private = memory_mb(side.pid)
-            side.put("after the load: resident, MB", resident)
-            side.put("after the load: resident and no file, MB", private)
+                group_bench.measure(side)
+        else:
+            records(asked, sides)
     finally:
         for side in sides:
             side.broker.close()
-    hold_against_the_floor(sides[0])
+    if not asked.groups:
+        hold_against_the_floor(sides[0])
     tell(*sides)
     return 0
+
+
+def records(asked, sides):
+    """Records in and out, by turns."""
+    payload = asked.megabytes * 1_000_000
+    for side in sides:
+        # Kafka's compiler learns while it works.
+        for partitions, size in ((1, 100), (100, 1024)):
+            side.measure(partitions, size, payload // size)
+        side.figures = {what: values for what, values in side.figures.items() if what.startswith(("start", "idle"))}
+    for _ in range(asked.rounds):
+        for partitions in (1, 100):
+            for size in (100, 1024):
+                for side in sides:
+                    side.measure(partitions, size, payload // size)
+        for side in sides:
+            for size in (100, 1024):
+                side.latency(size)
+            side.waiting()
+    for side in sides:
+        side.put_memory("after the load")
 
 
 def tell(folio, kafka):

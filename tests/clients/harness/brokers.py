@@ -108,6 +108,7 @@ class Kafka(Broker):
 
     name = "kafka"
     memory = "512m"
+    initial_rebalance_delay_ms = 0
     cluster = "MkU3OEVBNTcwNTJENDM2Qg"
 
     def prepare(self):
@@ -121,7 +122,7 @@ class Kafka(Broker):
             f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}",
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             f"log.dirs={self.dir}/data",
-            "group.initial.rebalance.delay.ms=0",
+            f"group.initial.rebalance.delay.ms={self.initial_rebalance_delay_ms}",
             "offsets.topic.replication.factor=1",
             "transaction.state.log.replication.factor=1",
             "transaction.state.log.min.isr=1",

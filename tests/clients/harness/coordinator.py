@@ -4,7 +4,7 @@ import threading
 import time
 
 from . import wire
-from .handmade import HandMember, assignment, settle, subscription
+from .handmade import HandMember, assignment, settle, settle_again, subscription
 from .report import check, equal
 
 TOPIC = "coordinated"
@@ -97,30 +97,15 @@ def a_commit_of_another_generation_or_member_is_refused(at):
 def a_second_member_makes_the_first_join_again_and_both_are_told_what_the_leader_says(at):
     first, second = at.member("two"), at.member("two")
     metadata = subscription(TOPIC)
-    equal(settle([(first, metadata)], lambda ids: [(ids[0], assignment(TOPIC, range(PARTITIONS)))]), [assignment(TOPIC, range(PARTITIONS))],
-          "what the first is told")
-    second.send_join(metadata)
-    deadline = time.monotonic() + 10
-    while True:
-        first.send_heartbeat()
-        try:
-            first.done()
-        except wire.Refusal as refusal:
-            equal(refusal.code, 27, "the code of a heartbeat")
-            break
-        check(time.monotonic() < deadline, "its heartbeats are answered as if nothing had happened")
-        time.sleep(0.05)
-    first.send_join(metadata)
-    first.joined()
-    second.joined()
+    settle([(first, metadata)], lambda ids: [(ids[0], assignment(TOPIC, range(PARTITIONS)))])
+    equal(first.assigned, assignment(TOPIC, range(PARTITIONS)), "what the first is told")
+    settle_again((second, metadata), [(first, metadata)],
+                 lambda ids: [(one, assignment(TOPIC, [0, 1] if one == first.id else [2, 3])) for one in ids])
     equal((first.generation, second.generation), (2, 2), "generations")
     equal(first.is_leader(), True, "whether the first leads")
     equal({one for one, _ in first.members}, {first.id, second.id}, "members that the leader knows")
     equal(second.members, [], "members that the other knows")
-    shares = {first.id: assignment(TOPIC, [0, 1]), second.id: assignment(TOPIC, [2, 3])}
-    second.send_sync()
-    first.send_sync(list(shares.items()))
-    equal({first.id: first.synced(), second.id: second.synced()}, shares, "what both are told")
+    equal((first.assigned, second.assigned), (assignment(TOPIC, [0, 1]), assignment(TOPIC, [2, 3])), "what both are told")
     second.leave()
     first.leave()
     first.close()

@@ -1,8 +1,10 @@
 """A member of a consumer group by hand: the oldest versions of the requests, byte by byte."""
 
 import struct
+import time
 
 from . import wire
+from .report import check, equal
 from .wire import Refusal, string
 
 OFFSET_COMMIT, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 8, 11, 12, 13, 14
@@ -58,6 +60,7 @@ class HandMember:
         self.peer = wire.Peer(address, limit_s)
         self.group, self.session_ms = group, session_ms
         self.id, self.generation, self.leader, self.members = "", -1, "", []
+        self.assigned = None
 
     def __enter__(self):
         return self
@@ -96,6 +99,19 @@ class HandMember:
         """The answer to a heartbeat, or to leaving."""
         self._answer().check()
 
+    def hears_of_rebalance(self, limit_s=10):
+        """Returns once a heartbeat is answered with REBALANCE_IN_PROGRESS."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            self.send_heartbeat()
+            try:
+                self.done()
+            except Refusal as refusal:
+                equal(refusal.code, 27, "the code of a heartbeat")
+                return
+            time.sleep(0.01)
+        check(False, "its heartbeats are answered as if nothing had happened")
+
     def leave(self):
         self.peer.send(LEAVE_GROUP, 0, string(self.group) + string(self.id))
         self.done()
@@ -124,9 +140,24 @@ def settle(members, share):
     """Joins all of them into their one group; `share(ids)` gives what each is assigned."""
     for member, metadata in members:
         member.send_join(metadata)
+    settled(members, share)
+
+
+def settle_again(newcomer, members, share):
+    """The same for a member more: the others join again once they are told to, and not before."""
+    newcomer[0].send_join(newcomer[1])
+    members[0][0].hears_of_rebalance()
+    for member, metadata in members:
+        member.send_join(metadata)
+    settled([newcomer, *members], share)
+
+
+def settled(members, share):
+    """All of them have asked to join."""
     for member, _ in members:
         member.joined()
     hands = [member for member, _ in members]
     for member in hands:
         member.send_sync(share([one for one, _ in member.members]) if member.is_leader() else ())
-    return [member.synced() for member in hands]
+    for member in hands:
+        member.assigned = member.synced()
