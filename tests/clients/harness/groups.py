@@ -1,4 +1,4 @@
-"""Consumer groups: what each client does as a member, clients of different makers in one group, kcat and Kafka's tools."""
+"""Consumer groups: what each client does as a member, clients of different makers (and of both protocols) in one group, kcat."""
 
 import signal
 import subprocess
@@ -6,10 +6,13 @@ import time
 
 from . import wire
 from .members import SESSION_MS, Group
+from .native import NATIVE
 from .report import check, equal
 
 PARTITIONS = 6
 MIXED = (("java-4.4", "confluent"), ("kafka-python", "franz-go"))
+# Beside these the native client is a member: once it comes first, once it comes to others.
+MIXED_NATIVE = (("java-4.4", "folio"), ("folio", "confluent"))
 
 
 def alone(run):
@@ -112,6 +115,9 @@ def keeps_what_stays(run):
 def claims(broker, clients, report):
     """Clients of two makers in one group, and kcat."""
     by_name = {client.name: client for client in clients}
+    native = broker.name == "folio"
+    if native:
+        by_name[NATIVE.name] = NATIVE
     lacks = broker.lacks_groups()
     if "kcat" in by_name:
         name = f"{broker.name}::kcat::groups::two_of_them_share_a_topic_and_a_third_goes_on_where_they_were"
@@ -119,7 +125,7 @@ def claims(broker, clients, report):
             report.skip(name, lacks)
         else:
             yield name, kcats, broker
-    for names in MIXED:
+    for names in MIXED + MIXED_NATIVE * native:
         pair = [by_name.get(name) for name in names]
         if not all(pair):
             continue
