@@ -3,6 +3,7 @@
 //! Invariant: writes are told in the order in which they were asked for, each once.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -27,10 +28,37 @@ pub(super) struct Writes {
 /// The writes of one turn.
 #[derive(Debug)]
 struct Sent {
-    /// With how each failed before it was sent.
-    writes: VecDeque<(WriteId, Result<(), ServiceError>)>,
-    /// What became of its batches: the offset of the last record, or why they are not in the log.
-    outcome: Option<Result<Offset, ServiceError>>,
+    writes: VecDeque<Write>,
+    /// What became of each of its batches: the offset of the last record, or why it is not in the log.
+    batches: Option<Vec<Result<Offset, ServiceError>>>,
+}
+
+/// One write, and the batches that its records are in.
+#[derive(Debug)]
+struct Write {
+    id: WriteId,
+    batches: Range<usize>,
+    /// How it failed before it was sent, if it did.
+    before: Result<(), ServiceError>,
+}
+
+impl Write {
+    /// What became of it, given what became of the batches of its turn; `None` while it is not below the high watermark.
+    /// Those before the one at which the log stopped are in it.
+    fn outcome(
+        &self,
+        batches: &[Result<Offset, ServiceError>],
+        visible: Offset,
+    ) -> Option<Result<(), ServiceError>> {
+        for batch in batches.iter().take(self.batches.end).skip(self.batches.start) {
+            match batch {
+                Ok(last) if *last < visible => {}
+                Ok(_) => return None,
+                Err(error) => return Some(Err(error.clone())),
+            }
+        }
+        Some(self.before.clone())
+    }
 }
 
 impl Writes {
@@ -47,14 +75,14 @@ impl Writes {
         let size_max = partition.settings.load().max_message_bytes as usize;
         let mut batches = Batches::new(size_max);
         let writes = std::mem::take(&mut self.collected).into_iter();
-        let writes = writes.map(|(id, records)| (id, batches.add(&records, at))).collect();
+        let writes = writes.map(|(id, records)| batches.add(id, &records, at)).collect();
         let batches = batches.finish();
-        let mut sent = Sent { writes, outcome: None };
+        let mut sent = Sent { writes, batches: None };
         engine.counters.group_writes.add(sent.writes.len() as u64);
         engine.counters.group_batches.add(batches.len() as u64);
         if batches.is_empty() {
             // None of them fits into a batch, or there is nothing in them: they are as visible as can be.
-            sent.outcome = Some(Ok(Offset::new(-1)));
+            sent.batches = Some(Vec::new());
             return self.sent.push_back(sent);
         }
         self.sent.push_back(sent);
@@ -67,25 +95,24 @@ impl Writes {
 
     /// What became of the batches that were sent first of those whose fate is not known.
     pub(super) fn placed(&mut self, placed: Vec<Placed>) {
-        let Some(sent) = self.sent.iter_mut().find(|sent| sent.outcome.is_none()) else { return };
-        let ranges: Result<Vec<Offset>, ServiceError> =
-            placed.into_iter().map(|one| one.outcome.map(|range| range.last_offset)).collect();
-        sent.outcome = Some(ranges.map(|last| last.last().copied().unwrap_or(Offset::new(-1))));
+        if let Some(sent) = self.sent.iter_mut().find(|sent| sent.batches.is_none()) {
+            let last = placed.into_iter().map(|one| one.outcome.map(|range| range.last_offset));
+            sent.batches = Some(last.collect());
+        }
     }
 
     /// The next write that is done, one way or the other: below the high watermark, which is `visible`, or not to be.
     pub(super) fn settled(&mut self, visible: Offset) -> Option<(WriteId, Result<(), ServiceError>)> {
         loop {
             let sent = self.sent.front_mut()?;
-            let outcome = match sent.outcome.as_ref()? {
-                Ok(last) if *last < visible => Ok(()),
-                Ok(_) => return None,
-                Err(error) => Err(error.clone()),
+            let batches = sent.batches.as_ref()?;
+            let Some(write) = sent.writes.front() else {
+                self.sent.pop_front();
+                continue;
             };
-            match sent.writes.pop_front() {
-                Some((id, before)) => return Some((id, before.and(outcome))),
-                None => self.sent.pop_front(),
-            };
+            let done = (write.id, write.outcome(batches, visible)?);
+            sent.writes.pop_front();
+            return Some(done);
         }
     }
 }
@@ -105,10 +132,17 @@ impl Batches {
     }
 
     /// Adds the records of one write.
+    fn add(&mut self, id: WriteId, records: &[GroupRecord], at: Now) -> Write {
+        let first = self.full.len();
+        let before = self.append(records, at);
+        Write { id, batches: first..self.full.len() + 1, before }
+    }
+
+    /// Adds records.
     ///
     /// # Errors
     /// One of them is larger than a batch may be.
-    fn add(&mut self, records: &[GroupRecord], at: Now) -> Result<(), ServiceError> {
+    fn append(&mut self, records: &[GroupRecord], at: Now) -> Result<(), ServiceError> {
         for record in records {
             self.key.clear();
             self.value.clear();
@@ -140,4 +174,40 @@ fn built(builder: &mut BatchBuilder) -> Option<BytesMut> {
 
 fn too_large(error: &DoesNotFit) -> ServiceError {
     ServiceError::new(Fault::MessageTooLarge, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use folio_storage::AppendedRange;
+
+    use super::*;
+
+    fn writes(of: impl IntoIterator<Item = (u64, Range<usize>)>) -> Writes {
+        let write = |(id, batches)| Write { id: WriteId(id), batches, before: Ok(()) };
+        let sent = Sent { writes: of.into_iter().map(write).collect(), batches: None };
+        Writes { collected: Vec::new(), sent: [sent].into() }
+    }
+
+    fn placed(outcome: Result<i64, ServiceError>) -> Placed {
+        let range = outcome.map(Offset::new).map(|last_offset| AppendedRange {
+            base_offset: Offset::new(0),
+            last_offset,
+            is_duplicate: false,
+        });
+        Placed { ticket: None, outcome: range }
+    }
+
+    #[test]
+    fn where_the_log_stops_amid_a_turn_the_writes_before_are_in_it() {
+        let mut writes = writes([(0, 0..1), (1, 0..2), (2, 1..2)]);
+        assert!(writes.settled(Offset::new(9)).is_none(), "nothing is known yet");
+        let full = ServiceError::new(Fault::StorageFull, "the disk is full");
+        writes.placed(vec![placed(Ok(4)), placed(Err(full.clone()))]);
+        assert!(writes.settled(Offset::new(4)).is_none(), "it is not below the high watermark");
+        assert_eq!(writes.settled(Offset::new(5)), Some((WriteId(0), Ok(()))));
+        assert_eq!(writes.settled(Offset::new(5)), Some((WriteId(1), Err(full.clone()))));
+        assert_eq!(writes.settled(Offset::new(5)), Some((WriteId(2), Err(full))));
+        assert_eq!(writes.settled(Offset::new(5)), None);
+        assert!(writes.sent.is_empty());
+    }
 }
