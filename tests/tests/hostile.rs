@@ -14,6 +14,7 @@ use folio_tests::daemon::Daemon;
 use folio_tests::native::{Peer, batch};
 use folio_tests::rig::{Rig, until};
 use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
+use folio_wire::native::group_admin::{GroupResetEntryV1, GroupResetRequestV1, GroupTargetV1};
 use folio_wire::native::metadata::MetadataRequestV1;
 use folio_wire::native::offsets::{ListOffsetsEntryV1, ListOffsetsRequestV1, OffsetSpec};
 use folio_wire::native::preface::PREFACE_SIZE;
@@ -188,6 +189,10 @@ fn a_request_about_too_many_things_is_refused_before_they_are_looked_at() {
         assert_eq!(refused(peer.answer(LIMIT).unwrap()), ErrorCode::INVALID_REQUEST);
         let entry = ProduceEntryV1 { topic: "", partition: 0, record_bytes: 0 };
         peer.send(&ProduceRequestV1 { acks: Acks::One, timeout_ms: 1, entries: vec![entry; 100_000] });
+        assert_eq!(refused(peer.answer(LIMIT).unwrap()), ErrorCode::INVALID_REQUEST);
+        let entry = GroupResetEntryV1 { topic: "", partition: 0, to: GroupTargetV1::Latest };
+        let entries = vec![entry; 100_000];
+        peer.send(&GroupResetRequestV1 { group: "g", who: "", is_dry_run: false, entries });
         assert_eq!(refused(peer.answer(LIMIT).unwrap()), ErrorCode::INVALID_REQUEST);
     }
     let grown = daemon.anonymous_bytes().saturating_sub(before);
