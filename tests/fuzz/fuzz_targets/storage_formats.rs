@@ -7,6 +7,7 @@
 
 use folio_record::{LeaderEpoch, Offset, Timestamp};
 use folio_storage::clean::CleanMarker;
+use folio_storage::compacted::Compacted;
 use folio_storage::envelope::EnvelopeKind;
 use folio_storage::epochs::Epochs;
 use folio_storage::footer::{FOOTER_SIZE, Footer};
@@ -17,6 +18,7 @@ use folio_storage::node::NodeMeta;
 use folio_storage::partition::{PartitionId, PartitionMeta};
 use folio_storage::partition_files::PartitionFile;
 use folio_storage::producers::{Producers, SNAPSHOT_PRODUCERS_MAX};
+use folio_storage::replacement::{Replacement, Sum};
 use folio_storage::slots::{SLOT_SIZE, Slot, SlotCopy};
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
@@ -24,7 +26,7 @@ use uuid::Uuid;
 fuzz_target!(|input: &[u8]| {
     let Some((&mode, bytes)) = input.split_first() else { return };
     let is_mended = mode & 1 == 1;
-    match (mode >> 1) % 11 {
+    match (mode >> 1) % 13 {
         0 => {
             let node =
                 NodeMeta { dir: Uuid::nil(), cluster: Uuid::nil(), format: 1, created: Timestamp::NONE };
@@ -88,6 +90,16 @@ fuzz_target!(|input: &[u8]| {
             let bytes = mended(bytes, FOOTER_SIZE - 4, is_mended);
             let Some(footer) = bytes.first_chunk() else { return };
             same(Footer::decode(footer).map(|footer| footer.encode().to_vec()), &bytes);
+        }
+        10 => {
+            let bytes = envelope(&Compacted::default().encode(), bytes, is_mended);
+            same(Compacted::decode(&bytes).ok().map(|compacted| compacted.encode()), &bytes);
+        }
+        11 => {
+            let (base, next_base) = (Offset::ZERO, Offset::new(1));
+            let like = Replacement { base, next_base, files: [Sum { len: 0, crc: 0 }; 3], old: vec![base] };
+            let bytes = envelope(&like.encode(), bytes, is_mended);
+            same(Replacement::decode(&bytes).ok().map(|replacement| replacement.encode()), &bytes);
         }
         _ => {
             let text = String::from_utf8_lossy(bytes);

@@ -1,6 +1,7 @@
 //! Claims about one log: appending, reading, rolling, retaining, and what crashes leave of it.
 
 mod compact;
+mod compact_beside;
 mod compact_model;
 mod lookups;
 mod model;

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use super::seal::seal_all;
 use super::*;
-use crate::compacted::{COMPACTED_NAME, Compacted};
-use crate::files::{FileHandle, OpenMode};
 use crate::log::compact::{Compacting, CompactionOptions, CompactionReport, DirtyRatio};
 use crate::partition_files::SegmentFile;
 use crate::producers::Producers;
@@ -74,7 +72,7 @@ pub(super) fn compact_at<F: Files>(
     }
 }
 
-fn compact<F: Files>(dir: &DataDir<F>, log: &Arc<Log<F>>) -> CompactionReport {
+pub(super) fn compact<F: Files>(dir: &DataDir<F>, log: &Arc<Log<F>>) -> CompactionReport {
     compact_at(dir, log, NOW.get(), 1 << 20).expect("something to compact")
 }
 
@@ -155,7 +153,7 @@ pub(super) fn found(files: &SimFiles) -> Vec<String> {
     found
 }
 
-fn restart(
+pub(super) fn restart(
     files: &SimFiles,
     (dir, log): (DataDir<SimFiles>, Arc<Log<SimFiles>>),
 ) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
@@ -166,7 +164,7 @@ fn restart(
 }
 
 /// Keys `k0` to `k9` over several segments, each written again and again; gives the directory and the log.
-fn filled(files: &SimFiles, batches: usize) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+pub(super) fn filled(files: &SimFiles, batches: usize) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
     let (dir, log) = open(&Arc::new(files.clone()), &compacting());
     for number in 0..batches {
         let key = |of: usize| format!("k{}", (number * 7 + of * 3) % 10);
@@ -178,7 +176,7 @@ fn filled(files: &SimFiles, batches: usize) -> (DataDir<SimFiles>, Arc<Log<SimFi
 }
 
 /// Of each key the last record, by what was read before.
-fn last_of_each(all: &[Row], upto: i64) -> Vec<Row> {
+pub(super) fn last_of_each(all: &[Row], upto: i64) -> Vec<Row> {
     let last: BTreeMap<&str, i64> =
         all.iter().filter(|row| row.0 < upto).map(|row| (row.1.as_str(), row.0)).collect();
     all.iter().filter(|row| row.0 >= upto || last[row.1.as_str()] == row.0).cloned().collect()
@@ -415,238 +413,4 @@ fn what_a_log_remembers_of_its_producers_is_in_it_also_when_all_their_records_an
     let outcome = log.writer().append(&mut [again], Mode::MayBlock, NOW).unwrap().outcomes.remove(0).unwrap();
     assert!(outcome.is_duplicate);
     assert_eq!(outcome.base_offset, Offset::new((37 * 3 + 1) * 2));
-}
-
-#[test]
-fn who_reads_while_segments_are_replaced_reads_what_was_there_or_what_is() {
-    let files = SimFiles::new();
-    let (dir, log) = filled(&files, 60);
-    // One in the middle of each segment, with a cursor, and one that holds bytes.
-    let mut readers = Vec::new();
-    for offset in (0..log.log_end().get()).step_by(5) {
-        let mut cursor = Cursor::default();
-        let Read::Ready(fetched) = log.read(Offset::new(offset), 1, &mut cursor, Touch::Any).unwrap() else {
-            panic!("cold")
-        };
-        readers.push((fetched.next_offset, cursor, fetched.slice.unwrap(), offset));
-    }
-    let held: Vec<Vec<u8>> = readers.iter().map(|reader| bytes(&reader.2)).collect();
-    // A view that somebody took before it came to any file.
-    let (old_view, before) = (log.view.load_full(), rows(&log, 0, 1 << 20));
-    compact(&dir, &log);
-    let expected = last_of_each(&before, log.log_end().get());
-    for ((next, mut cursor, slice, _), held) in readers.into_iter().zip(held) {
-        assert_eq!(bytes(&slice), held, "what is held does not change");
-        let Read::Ready(fetched) = log.read(next, 1, &mut cursor, Touch::Any).unwrap() else {
-            panic!("cold")
-        };
-        let first = fetched.slice.map(|slice| {
-            let bytes = bytes(&slice);
-            UnverifiedBatch::split_first(&bytes).unwrap().0.verify().unwrap().header().last_offset().get()
-        });
-        let due = expected.iter().find(|row| row.0 >= next.get()).map(|row| row.0);
-        assert!(due.is_none() || first >= due, "{next}");
-    }
-    for segment in old_view.iter().filter(|segment| segment.end() > 0) {
-        let map = log.log_of(segment).unwrap();
-        assert_eq!(map.end(), segment.end());
-    }
-}
-
-fn bytes(slice: &folio_mapped::MapSlice) -> Vec<u8> {
-    let mut bytes = vec![0; slice.len()];
-    slice.copy_to(0, &mut bytes).unwrap();
-    bytes
-}
-
-#[test]
-fn a_pass_that_finds_nothing_to_remove_writes_nothing_but_how_far_it_came() {
-    let files = SimFiles::new();
-    let (dir, log) = open(&Arc::new(files.clone()), &compacting());
-    for number in 0..60 {
-        put(&log, &[(&format!("k{number}"), Some(&"x".repeat(300)))]);
-    }
-    settle(&dir, &log);
-    let (before, segments) = (files.snapshot(), log.segment_count());
-    let report = compact(&dir, &log);
-    assert_eq!((report.bytes_written, report.records_after, log.segment_count()), (0, 60, segments));
-    let mut after = files.snapshot();
-    let name = log.dir().join(COMPACTED_NAME);
-    let compacted = Compacted::decode(&after.remove(&name).unwrap()).unwrap();
-    assert_eq!(compacted.upto, log.log_end());
-    assert_eq!(after, before);
-}
-
-#[test]
-fn retention_and_compaction_work_side_by_side() {
-    let files = SimFiles::new();
-    let options = LogOptions { retention_bytes: Some(6000), ..compacting() };
-    let (dir, log) = open(&Arc::new(files.clone()), &options);
-    for round in 0..6 {
-        for number in 0..50 {
-            let key = format!("k{}", (number * 7 + round) % 60);
-            put(&log, &[(&key, Some(&"x".repeat(150)))]);
-        }
-        settle(&dir, &log);
-        compact_at(&dir, &log, NOW.get() + i64::from(round), 1 << 20);
-        if let Some(start) = log.expired(NOW) {
-            dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap();
-            log.drop_below_start(dir.trash()).unwrap();
-        }
-        check_lookups(&log);
-    }
-    assert!(log.log_start() > Offset::ZERO);
-    let expected = rows(&log, log.log_start().get(), 1 << 20);
-    let (_dir, log) = restart(&files, (dir, log));
-    assert_eq!(rows(&log, log.log_start().get(), 1 << 20), expected);
-}
-
-#[test]
-fn a_pass_over_what_retention_took_meanwhile_comes_to_nothing() {
-    let files = SimFiles::new();
-    let (dir, log) = filled(&files, 60);
-    let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
-    assert!(matches!(pass.step(&dir, 1000).unwrap().state, Compacting::Working));
-    let second = log.view.load()[1].base();
-    dir.raise_log_start(&log, second, NOW, Instant::now()).unwrap();
-    log.drop_below_start(dir.trash()).unwrap();
-    let state = loop {
-        match pass.step(&dir, 1000).unwrap().state {
-            Compacting::Working => {}
-            state => break state,
-        }
-    };
-    assert_eq!(state, Compacting::Abandoned);
-    assert!(!files.snapshot().keys().any(|path| path.extension() == Some("cleaned".as_ref())));
-    compact(&dir, &log);
-    check_lookups(&log);
-    restart(&files, (dir, log));
-}
-
-#[test]
-fn a_damaged_segment_is_named_and_not_made_into_one_that_looks_whole() {
-    // A record's byte, and the epoch that no checksum of a batch covers.
-    for (at, flip) in [(700, 1), (14, 1)] {
-        let files = SimFiles::new();
-        let (dir, log) = filled(&files, 60);
-        let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
-        files.tamper(&path, |bytes| bytes[at] ^= flip);
-        let before = files.snapshot();
-        let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
-        let rotten = loop {
-            match pass.step(&dir, 100_000).unwrap().state {
-                Compacting::Working => {}
-                Compacting::Rotten(rotten) => break rotten,
-                other => panic!("{other:?}"),
-            }
-        };
-        assert_eq!(rotten.file, path);
-        assert_eq!(files.snapshot(), before);
-    }
-}
-
-#[test]
-fn a_full_disk_leaves_the_log_as_it_is_and_later_it_is_compacted() {
-    let whole = SimFiles::new();
-    let (dir, log) = filled(&whole, 60);
-    let (begun, before) = (whole.operations(), rows(&log, 0, 1 << 20));
-    compact(&dir, &log);
-    let operations = whole.operations() - begun;
-    let mut refused = 0;
-    for at in 0..operations {
-        let files = SimFiles::new();
-        let (dir, log) = filled(&files, 60);
-        let mut pass = log.compact([7, 9], 1 << 20, NOW).unwrap();
-        files.fail_at(files.operations() + at, crate::files::sim::Fault::Full);
-        let outcome = loop {
-            match pass.step(&dir, 700) {
-                Ok(progress) if progress.state == Compacting::Working => {}
-                Ok(progress) => break Ok(progress.state),
-                Err(error) => break Err(error),
-            }
-        };
-        let is_later = matches!(outcome, Err(AppendError::Full { .. }));
-        refused += u32::from(is_later);
-        if is_later || outcome.is_ok() {
-            let left = files.snapshot();
-            let mut left = left.keys().filter_map(|path| path.extension()?.to_str());
-            assert!(!left.any(|name| name == "cleaned" || name == "tmp"), "operation {at}");
-            compact_at(&dir, &log, NOW.get(), 1 << 20);
-            assert_eq!(rows(&log, 0, 1 << 20), last_of_each(&before, log.log_end().get()), "operation {at}");
-        }
-    }
-    assert!(refused > 5, "{refused} of {operations}");
-}
-
-#[test]
-fn a_lost_index_of_a_compacted_segment_comes_back_and_a_lost_word_of_gaps_is_told_by_the_footer() {
-    for harm in 0..4 {
-        let files = SimFiles::new();
-        let (dir, log) = filled(&files, 100);
-        compact(&dir, &log);
-        let expected = rows(&log, 0, 1 << 20);
-        let index = SegmentFile::OffsetIndex.path(log.dir(), Offset::ZERO);
-        let (times, told) =
-            (SegmentFile::TimeIndex.path(log.dir(), Offset::ZERO), log.dir().join(COMPACTED_NAME));
-        let good = files.snapshot();
-        drop(log);
-        dir.close_clean(NOW, Instant::now()).unwrap();
-        match harm {
-            0 => files.remove_file(&index).unwrap(),
-            1 => files.tamper(&index, |bytes| bytes[10] ^= 1),
-            2 => files.remove_file(&times).unwrap(),
-            _ => files.tamper(&told, |bytes| bytes[14] ^= 1),
-        }
-        if harm == 1 {
-            // Another time nobody closed it.
-            files.remove_file(Path::new(crate::clean::CLEAN_NAME)).unwrap();
-        }
-        let (dir, log) = open(&Arc::new(files.clone()), &compacting());
-        assert_eq!(rows(&log, 0, 1 << 20), expected, "harm {harm}");
-        check_lookups(&log);
-        log.mend_indexes().unwrap();
-        seal_all(&log);
-        check_lookups(&log);
-        if harm < 3 {
-            assert_eq!(files.snapshot()[&index], good[&index], "harm {harm}");
-            assert_eq!(files.snapshot()[&times], good[&times], "harm {harm}");
-        }
-        restart(&files, (dir, log));
-    }
-}
-
-#[test]
-fn positions_seen_before_a_compaction_bound_nothing_after_it() {
-    // Seen by its records as they come, rolled without a word, and flushed: its end is known as a place in a segment
-    // that is compacted then.
-    let files = SimFiles::new();
-    let options = LogOptions { visibility: Visibility::Appended, ..compacting() };
-    let (dir, log) = open(&Arc::new(files.clone()), &options);
-    for number in 0..10 {
-        put(&log, &[("a", Some(&number.to_string())), ("b", Some("2"))]);
-    }
-    settle(&dir, &log);
-    assert_ne!(log.visible.load().segment_base, log.durable_tail().segment_base);
-    compact(&dir, &log);
-    assert_eq!(offsets(&log), [18, 19]);
-    put(&log, &[("c", Some("3"))]);
-    assert_eq!(offsets(&log), [18, 19, 20]);
-    assert_eq!(log.unflushed_bytes(), log.tail().pos);
-}
-
-#[test]
-fn a_file_that_is_rewritten_is_synced_before_its_time_comes() {
-    let files = SimFiles::new();
-    let (dir, log) = filled(&files, 60);
-    compact(&dir, &log);
-    let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
-    let len = files.open(&path, OpenMode::Read).unwrap().len().unwrap();
-    let expected = rows(&log, 0, 1 << 20);
-    drop((dir, log));
-    for seed in 0..20 {
-        files.crash(seed);
-        assert_eq!(files.open(&path, OpenMode::Read).unwrap().len().unwrap(), len);
-        let (_dir, log) = open(&Arc::new(files.clone()), &compacting());
-        assert_eq!(rows(&log, 0, 1 << 20), expected);
-    }
 }
