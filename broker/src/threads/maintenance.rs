@@ -1,6 +1,7 @@
 //! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, compacts, mends
 //! indexes, writes down and forgets producers, and watches the space that is left.
 
+mod clock;
 mod compaction;
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use folio_storage::{AppendError, Sealed};
 
+use self::clock::{Clock, since_boot};
 use self::compaction::Compactor;
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine, now};
@@ -24,6 +26,7 @@ pub(crate) fn run(engine: &Engine) {
     let mut looked = Instant::now();
     let mut compactor = Compactor::new(engine.config.cleaner_bytes_per_second);
     let mut quick_look = Instant::now();
+    let mut clock = Clock::new(engine.dir.written_before(), now(), since_boot());
     loop {
         let pause = QUICK_LOOK.min(engine.config.maintenance_interval);
         let next = (quick_look + pause).min(Instant::now() + compactor.pause().unwrap_or(pause));
@@ -44,14 +47,15 @@ pub(crate) fn run(engine: &Engine) {
         if is_due {
             looked = Instant::now();
         }
+        let is_believed = clock.is_believed(now(), since_boot());
         let topics: Vec<_> = engine.view.load().topics().cloned().collect();
         for partition in topics.iter().flat_map(|topic| topic.online()) {
             make_ready(engine, partition);
             if is_due {
-                maintain(engine, partition);
+                maintain(engine, partition, is_believed);
             }
         }
-        if is_due {
+        if is_due && is_believed {
             compactor.look(engine, topics.iter().flat_map(|topic| topic.online()));
         }
     }
@@ -73,7 +77,7 @@ fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
     }
 }
 
-fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>) {
+fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believes_clock: bool) {
     let log = &partition.log;
     let fail = |path: &Path, source: &io::Error| fail(engine, partition, path, source);
     log.expire_producers(now());
@@ -99,7 +103,8 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>) {
     settle(engine, partition);
     seal(engine, partition);
     // The slot says so before a file goes.
-    if let Some(start) = log.expired(now()) {
+    let start = if believes_clock { log.expired(now()) } else { log.expired_by_size() };
+    if let Some(start) = start {
         if let Err(error) = engine.dir.raise_log_start(log, start, now(), Instant::now()) {
             return fail(&error.path, &error.source);
         }

@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use folio_record::Timestamp;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -63,6 +64,7 @@ pub struct DataDir<F: Files> {
     run_id: u64,
     boot: Boot,
     has_syncfs: bool,
+    written_before: Option<Timestamp>,
     trash: Trash,
     metadata: Mutex<MetadataLog<F>>,
     durable: Mutex<DurablePoints<F>>,
@@ -240,6 +242,11 @@ impl<F: Files> DataDir<F> {
     /// This run.
     pub fn run_id(&self) -> u64 {
         self.run_id
+    }
+
+    /// When the run before has last written down how far a log is durable.
+    pub fn written_before(&self) -> Option<Timestamp> {
+        self.written_before
     }
 
     /// Its files.

@@ -42,6 +42,7 @@ impl<F: Files> DataDir<F> {
         let clean = opening.take_clean_marker(&node)?;
         let (mut slots, slots_report) = SlotsFile::open(&*files, node.dir)
             .map_err(|source| OpenError::Slots { file: opening.path(SLOTS_NAME), source })?;
+        let written_before = slots.last_written();
         let (mut metadata, torn_transaction) =
             MetadataLog::open(Arc::clone(&files), options.build.clone(), now)
                 .map_err(|error| opening.metadata_error(error))?;
@@ -89,6 +90,7 @@ impl<F: Files> DataDir<F> {
             node,
             run_id: options.run_id,
             has_syncfs,
+            written_before,
             trash,
             metadata: Mutex::new(metadata),
             durable: Mutex::new(durable),

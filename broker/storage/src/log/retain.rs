@@ -41,6 +41,15 @@ impl<F: Files> Log<F> {
     /// Where the log should begin by size and age, if that is later than it does. Never within the last segment,
     /// and never above what is durable.
     pub fn expired(&self, now: Timestamp) -> Option<Offset> {
+        self.start_due(Some(now))
+    }
+
+    /// The same by size alone, for who does not believe the clock.
+    pub fn expired_by_size(&self) -> Option<Offset> {
+        self.start_due(None)
+    }
+
+    fn start_due(&self, now: Option<Timestamp>) -> Option<Offset> {
         let options = self.options();
         let view = self.view.load();
         let mut size: u64 = view.iter().map(|segment| segment.end()).sum();
@@ -48,7 +57,8 @@ impl<F: Files> Log<F> {
         for pair in view.windows(2) {
             let (segment, next) = (&pair[0], &pair[1]);
             let is_over = options.retention_bytes.is_some_and(|limit| size - segment.end() >= limit);
-            let is_old = options.retention_ms.zip(segment.max_timestamp()).is_some_and(|(limit, last)| {
+            let last = now.zip(segment.max_timestamp());
+            let is_old = options.retention_ms.zip(last).is_some_and(|(limit, (now, last))| {
                 now.get().saturating_sub(last.get()) > i64::try_from(limit).unwrap_or(i64::MAX)
             });
             if !(is_over || is_old) || next.base() > self.durable() {

@@ -402,6 +402,7 @@ fn retention_by_size_raises_the_start_durably_before_a_file_goes() {
     assert_eq!(log.expired(NOW), None, "nothing is durable yet");
     flush(&dir, &log);
     let start = log.expired(NOW).unwrap();
+    assert_eq!(log.expired_by_size(), Some(start));
     let before = log.view.load().len();
     assert_eq!(dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap(), start);
     assert_eq!(log.log_start(), start);
@@ -433,6 +434,7 @@ fn retention_by_time_rolls_what_has_expired_and_lets_it_go() {
     append(&log, &["of now"]).unwrap();
     flush(&dir, &log);
     assert_eq!(log.expired(NOW), Some(Offset::new(1)));
+    assert_eq!(log.expired_by_size(), None, "without a clock nothing is old");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
+use folio_record::Timestamp;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -185,6 +186,11 @@ impl<F: Files> SlotsFile<F> {
     pub fn last(&self, number: u32) -> Option<&Slot> {
         let slot = self.newest.get(&number)?;
         (self.owners.get(&number) == Some(&slot.partition)).then_some(slot)
+    }
+
+    /// When the latest of all copies was written.
+    pub fn last_written(&self) -> Option<Timestamp> {
+        self.newest.values().map(|slot| slot.written_at).max()
     }
 
     /// Writes the next copy of a slot. The caller's last flush covers all that `update` says.
