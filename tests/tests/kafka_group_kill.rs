@@ -34,7 +34,7 @@ const GROUP: &str = "workers";
 const TOPIC: &str = "t";
 const PARTITIONS: u8 = 4;
 /// Records that each partition gets before each kill.
-const RECORDS: i64 = 30;
+const RECORDS: i64 = 20;
 /// Rebalances take no longer than that, dead members are found after it.
 const REBALANCE_MS: i32 = 3_000;
 const SESSION_MS: i32 = 2_000;
@@ -357,16 +357,19 @@ impl Worker {
     /// Commits where it is.
     fn commit(&mut self) -> Result<(), Trouble> {
         let (id, generation) = (self.id.clone(), self.generation);
-        for (partition, offset) in self.positions.clone().unwrap_or_default() {
-            let request = OffsetCommitRequest {
-                generation_id_or_member_epoch: generation,
-                member_id: &id,
-                ..commit(GROUP, TOPIC, &[(i32::from(partition), offset)])
-            };
-            let world = Arc::clone(&self.world);
-            let answer = self.peer().try_call(9, &request).ok_or(Trouble::Lost)?;
-            told(codes(&answer)[0])?;
-            world.checker.lock().unwrap().commit(partition, offset);
+        let positions = self.positions.clone().unwrap_or_default();
+        let offsets: Vec<_> =
+            positions.iter().map(|(partition, offset)| (i32::from(*partition), *offset)).collect();
+        let request = OffsetCommitRequest {
+            generation_id_or_member_epoch: generation,
+            member_id: &id,
+            ..commit(GROUP, TOPIC, &offsets)
+        };
+        let answer = self.peer().try_call(9, &request).ok_or(Trouble::Lost)?;
+        let mut checker = self.world.checker.lock().unwrap();
+        for ((partition, offset), error) in positions.into_iter().zip(codes(&answer)) {
+            told(error)?;
+            checker.commit(partition, offset);
         }
         Ok(())
     }
