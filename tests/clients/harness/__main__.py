@@ -5,7 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import administering, answers, coordinator, group_kills, groups, kills, scenarios, semantics, sessions, tools
+from . import administering, answers, compaction, coordinator, group_kills, groups, kills, scenarios, semantics, sessions, tools
 from .brokers import BROKERS
 from .clients import CLIENTS
 from .places import HERE
@@ -71,11 +71,13 @@ def against(broker, clients, java, report):
     runs = []
     try:
         runs = [scenarios.Run(client, broker, report) for client in clients]
+        compaction.write(broker)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(one_client, runs))
             written = dict(zip((run.client.name for run in runs), pool.map(attempt(scenarios.write_matrix), runs)))
             list(pool.map(lambda reader: one_reader(reader, runs, written), runs))
             list(pool.map(lambda claim: report.claim(*claim), groups.claims(broker, clients, report)))
+            list(pool.map(lambda claim: report.claim(*claim), compaction.claims(broker, runs, report)))
             if java:
                 driver, = (run.driver for run in runs if run.client is java)
                 on_the_wire = semantics.Semantics(broker, driver)

@@ -123,6 +123,7 @@ class Kafka(Broker):
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             f"log.dirs={self.dir}/data",
             f"group.initial.rebalance.delay.ms={self.initial_rebalance_delay_ms}",
+            "log.cleaner.backoff.ms=500",
             "offsets.topic.replication.factor=1",
             "transaction.state.log.replication.factor=1",
             "transaction.state.log.min.isr=1",
