@@ -265,6 +265,9 @@ impl Shard {
             let pending = if is_inline && !partition.is_in_lane() {
                 match lane::append(&self.engine, &partition, pending, Mode::Inline) {
                     Ok(placed) => {
+                        // Channels are written in the order in which they are woken: a record is on its way to its
+                        // subscribers before its producer hears of it.
+                        self.standing.wake_channels_of(key);
                         self.place(&partition, placed);
                         moved.push(partition);
                         continue;

@@ -96,6 +96,20 @@ impl Standing {
         self.watching(key).next().is_some()
     }
 
+    /// A partition has moved: wakes the channels that watch it, and ends their watches.
+    pub(crate) fn wake_channels_of(&mut self, key: PartitionKey) {
+        let watching: Vec<(WatcherId, u32)> = self.watching(key).collect();
+        for (id, number) in watching {
+            let Some(watcher) = self.watcher(id).filter(|watcher| watcher.channel.is_some()) else {
+                continue;
+            };
+            watcher.watches.remove(&number);
+            watcher.moved.push(number);
+            watcher.channel.iter().for_each(Channel::wake);
+            self.end(key, id, number);
+        }
+    }
+
     /// A partition has moved: ends the watches on it. Of watchers with a request that waits, returns which, and by what
     /// number it knows the partition; the others keep the number.
     pub(crate) fn moved(&mut self, key: PartitionKey) -> Vec<(WatcherId, Ticket, u32)> {

@@ -1,4 +1,4 @@
-//! The floor: a process that is nothing but an epoll loop.
+//! The floor: a process that is nothing but an epoll loop. As the broker it passes on first, and acknowledges then.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -92,6 +92,7 @@ fn pair(producer: TcpStream, subscriber: TcpStream, file: &File, mut end: u64) -
     poll.registry().register(&mut producer, Token(0), Interest::READABLE)?;
     poll.registry().register(&mut subscriber, Token(1), Interest::READABLE)?;
     let mut events = Events::with_capacity(8);
+    let mut acknowledged = 0;
     let (mut buffer, mut held, mut out) = (vec![0; 256 << 10], BytesMut::new(), BytesMut::new());
     loop {
         poll.poll(&mut events, None)?;
@@ -116,7 +117,7 @@ fn pair(producer: TcpStream, subscriber: TcpStream, file: &File, mut end: u64) -
             std::hint::black_box(crc32c(batch));
             file.write_all_at(batch, end)?;
             end += batch.len() as u64;
-            producer.write_all(&ACKNOWLEDGEMENT)?;
+            acknowledged += 1;
             let head = Head { flags: Flags::PUSHED, ..Head::request::<BatchesV1>(1) };
             let batches = BatchesV1 { subscription: 1, high_watermark: 0, log_start: 0, leader_epoch: 0 };
             encode_frame(&mut out, head, &batches, batch.len())?;
@@ -124,6 +125,7 @@ fn pair(producer: TcpStream, subscriber: TcpStream, file: &File, mut end: u64) -
         }
         subscriber.write_all(&out)?;
         out.clear();
+        producer.write_all(&ACKNOWLEDGEMENT.repeat(std::mem::take(&mut acknowledged)))?;
     }
 }
 
