@@ -33,6 +33,7 @@ class Broker:
     """A running broker: `address`, `log_dir(topic, partition)`, `kill` and `start` again over the same data."""
 
     name = ""
+    has_transactions = True
 
     def __init__(self):
         self.dir = Path(tempfile.mkdtemp(prefix=f"folio-clients-{self.name}-"))
@@ -93,6 +94,7 @@ class Broker:
 
 class Folio(Broker):
     name = "folio"
+    has_transactions = False
     settings = ()
 
     def command(self):

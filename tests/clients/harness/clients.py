@@ -57,6 +57,7 @@ CLIENTS = [
         "time": "has no option for a record's timestamp",
         "zero bytes": "takes keys and headers as arguments, which end at a zero byte",
         "binary headers": "prints header values up to their first zero byte",
+        "transactions": "has no transactions",
         "groups": "has a claim of its own",
         "static members": "has a claim of its own",
         "cooperative": "has a claim of its own",
@@ -71,6 +72,7 @@ CLIENTS = [
         "null key and value": "refuses a record without key and value",
     }),
     Client("kafkajs", "node", _node("kafkajs.mjs"), headers="grouped", cannot={
+        "tell why there is no coordinator": "says that it found none, and not with which code",
         "static members": NO_STATIC,
         "cooperative": NO_COOPERATIVE,
         "null header": "refuses a header without a value",
@@ -98,6 +100,7 @@ CLIENTS = [
         "read null header": "has no header without a value, and cannot read a batch that holds one",
         "configs": "has no configuration requests",
         "grow": "cannot add partitions",
+        "transactions": "has no transactions",
         "groups": "has no consumer groups",
         "static members": "has no consumer groups",
         "cooperative": "has no consumer groups",

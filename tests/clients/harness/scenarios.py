@@ -12,6 +12,9 @@ PARTITIONS = 8
 # Between two records of a series, so that a time says which one is meant.
 STEP_MS = 1_000
 SERIES = 20
+TRANSACTIONAL_ID_REFUSED = 53
+# No client waits as long as that for an answer, or tries again for so long, and gives up by itself.
+AT_ONCE_S = 10
 
 
 class Run:
@@ -59,6 +62,7 @@ def alone(run):
     for acks in ALL_ACKS:
         run.claim(f"with_acks_{acks}_every_record_arrives_once_and_in_order", acknowledges, run, acks, needs=f"acks {acks}")
     run.claim("an_idempotent_producer_numbers_its_batches", is_idempotent, run, needs="idempotence")
+    run.claim("a_transaction_is_committed_or_refused_at_once", transacts, run, needs="transactions")
     run.claim("its_timestamps_are_kept", keeps_times, run, needs="time")
     run.claim("a_header_without_a_value_goes_out_and_in", null_header, run, needs="null header")
     run.claim("a_record_of_900_kb_goes_out_and_in", large_record, run)
@@ -117,6 +121,22 @@ def is_idempotent(run):
     equal(sum(expected.values()), 50, "records in the log")
     if run.client.name == "sarama":
         check(len(run.log(topic)) >= 5, "it sent all in", len(run.log(topic)), "batches")
+
+
+def transacts(run):
+    """A broker without transactions says so; nobody waits for one."""
+    topic = run.topic("transaction")
+    began = time.monotonic()
+    try:
+        run.ask("transact", topic=topic, id=topic)
+    except Refused as refused:
+        check(not run.broker.has_transactions, "it is refused:", refused)
+        if run.client.can("tell why there is no coordinator"):
+            equal(refused.code, TRANSACTIONAL_ID_REFUSED, f"the code of {refused}")
+        check(time.monotonic() - began < AT_ONCE_S, "it took", time.monotonic() - began, "s")
+    else:
+        check(run.broker.has_transactions, "it was taken")
+        equal([record[3] for record in run.log(topic)[0].records], [b"in a transaction"], "values in the log")
 
 
 def keeps_times(run):

@@ -88,6 +88,7 @@ public class Driver {
             case "consume" -> consume(command, topic, answer);
             case "offsets" -> offsets(command, topic, answer);
             case "stream" -> stream(command, topic, answer);
+            case "transact" -> transact(command, topic);
             case "join" -> Member.run(common(), command);
             case "raw" -> Class.forName("Raw").getMethod("run", String.class, JsonNode.class, ObjectNode.class)
                 .invoke(null, broker, command, answer);
@@ -137,6 +138,21 @@ public class Driver {
                 RecordMetadata where = one.get();
                 offsets.addArray().add(where.partition()).add(where.offset());
             }
+        }
+    }
+
+    /** One record in a transaction. */
+    private void transact(JsonNode command, String topic) {
+        Map<String, Object> config = common();
+        config.remove("default.api.timeout.ms");
+        config.put("transactional.id", command.get("id").asText());
+        config.put("max.block.ms", LIMIT_MS);
+        config.put("delivery.timeout.ms", LIMIT_MS);
+        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer())) {
+            producer.initTransactions();
+            producer.beginTransaction();
+            producer.send(new ProducerRecord<>(topic, "in a transaction".getBytes(StandardCharsets.US_ASCII)));
+            producer.commitTransaction();
         }
     }
 

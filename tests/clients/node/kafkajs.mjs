@@ -79,6 +79,19 @@ async function produce (command) {
   }
 }
 
+// One record in a transaction.
+async function transact ({ topic, id }) {
+  const producer = kafka.producer({ transactionalId: id, idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: false })
+  await producer.connect()
+  try {
+    const transaction = await producer.transaction()
+    await transaction.send({ topic, messages: [{ value: 'in a transaction' }] })
+    await transaction.commit()
+  } finally {
+    await producer.disconnect()
+  }
+}
+
 async function startOf (command) {
   if (typeof command.from === 'number') return command.from
   if (command.from === 'earliest') return (await offsets(command)).earliest
@@ -213,6 +226,7 @@ await serve({
   produce,
   consume,
   offsets,
+  transact,
   join,
   create,
   describe,

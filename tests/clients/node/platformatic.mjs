@@ -31,6 +31,18 @@ async function produce (command) {
   }
 }
 
+// One record in a transaction.
+async function transact ({ topic, id }) {
+  const producer = new Producer({ ...BROKER, transactionalId: id, idempotent: true, autocreateTopics: false })
+  try {
+    const transaction = await producer.beginTransaction()
+    await transaction.send({ messages: [{ topic, value: Buffer.from('in a transaction') }] })
+    await transaction.commit()
+  } finally {
+    await producer.close()
+  }
+}
+
 const consumer = () => new Consumer({ ...BROKER, groupId: 'unused', autocommit: false })
 
 async function offsetAt (reader, { topic, p }, timestamp) {
@@ -162,6 +174,7 @@ await serve({
   produce,
   consume,
   offsets,
+  transact,
   join,
   create: async ({ topic, partitions, configs }) => {
     const entries = Object.entries(configs ?? {}).map(([name, value]) => ({ name, value }))

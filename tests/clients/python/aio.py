@@ -50,6 +50,17 @@ async def produce(command):
     return {"offsets": [(one.partition, one.offset) if one else (-1, -1) for one in where]}
 
 
+async def transact(command):
+    """One record in a transaction."""
+    made = AIOKafkaProducer(**BROKER, transactional_id=command["id"])
+    try:
+        await asyncio.wait_for(made.start(), LIMIT_S)
+        async with made.transaction():
+            await made.send(command["topic"], b"in a transaction")
+    finally:
+        await made.stop()
+
+
 async def consumer(partition):
     reader = AIOKafkaConsumer(**BROKER, auto_offset_reset="none", enable_auto_commit=False)
     await reader.start()
@@ -176,5 +187,5 @@ def run(verb):
 
 
 serve({verb.__name__: run(verb) for verb in
-       (produce, consume, offsets, join, create, describe, topics, configs, alter, grow, truncate, delete)},
+       (produce, transact, consume, offsets, join, create, describe, topics, configs, alter, grow, truncate, delete)},
       lambda error: getattr(error, "errno", None))

@@ -58,6 +58,15 @@ def produce(command):
     return {"offsets": where}
 
 
+def transact(command):
+    """One record in a transaction."""
+    made = Producer(BROKER | {"transactional.id": command["id"]})
+    made.init_transactions(LIMIT_S)
+    made.begin_transaction()
+    made.produce(command["topic"], b"in a transaction")
+    made.commit_transaction(LIMIT_S)
+
+
 def consumer():
     return Consumer(BROKER | {"group.id": "unused", "enable.auto.commit": False, "auto.offset.reset": "error"})
 
@@ -183,6 +192,7 @@ serve({
     "consume": consume,
     "offsets": offsets,
     "stream": stream,
+    "transact": transact,
     "join": join,
     "create": create,
     "describe": describe,

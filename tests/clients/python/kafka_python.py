@@ -41,6 +41,16 @@ def produce(command):
     return {"offsets": [(one.partition, one.offset) for one in where]}
 
 
+def transact(command):
+    """One record in a transaction."""
+    made = KafkaProducer(bootstrap_servers=sys.argv[1], transactional_id=command["id"], max_block_ms=LIMIT_S * 1000)
+    made.init_transactions()
+    made.begin_transaction()
+    made.send(command["topic"], b"in a transaction")
+    made.commit_transaction()
+    made.close()
+
+
 def consumer():
     return KafkaConsumer(bootstrap_servers=sys.argv[1], auto_offset_reset="none", enable_auto_commit=False)
 
@@ -148,6 +158,7 @@ serve({
     "produce": produce,
     "consume": consume,
     "offsets": offsets,
+    "transact": transact,
     "join": join,
     "create": create,
     "describe": describe,

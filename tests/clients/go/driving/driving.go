@@ -78,6 +78,7 @@ type Command struct {
 	Configs    map[string]string `json:"configs"`
 	Before     int64             `json:"before"`
 	Stop       string            `json:"stop"`
+	ID         string            `json:"id"`
 	Group      string            `json:"group"`
 	Instance   string            `json:"instance"`
 	Strategy   string            `json:"strategy"`

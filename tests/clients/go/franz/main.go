@@ -36,6 +36,8 @@ func main() {
 			return offsets(context, admin, c)
 		case "stream":
 			return stream(c)
+		case "transact":
+			return nil, transact(context, c)
 		case "join":
 			return join(c)
 		}
@@ -185,6 +187,22 @@ func offsets(context context.Context, admin *kadm.Client, c *driving.Command) (d
 		}
 	}
 	return answer, nil
+}
+
+// transact writes one record in a transaction.
+func transact(context context.Context, c *driving.Command) error {
+	client, err := kgo.NewClient(broker, kgo.TransactionalID(c.ID))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := client.BeginTransaction(); err != nil {
+		return err
+	}
+	if err := client.ProduceSync(context, &kgo.Record{Topic: c.Topic, Value: []byte("in a transaction")}).FirstErr(); err != nil {
+		return err
+	}
+	return client.EndTransaction(context, kgo.TryCommit)
 }
 
 // stream sends numbered records until a file appears, through whatever happens to the broker.

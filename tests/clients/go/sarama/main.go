@@ -18,6 +18,8 @@ func main() {
 			return produce(c)
 		case "consume":
 			return consume(c)
+		case "transact":
+			return nil, transact(c)
 		case "join":
 			return join(c)
 		}
@@ -135,6 +137,29 @@ func produce(c *driving.Command) (driving.Answer, error) {
 		where = append(where, [2]int64{int64(message.Partition), message.Offset})
 	}
 	return driving.Answer{"offsets": where}, nil
+}
+
+// transact writes one record in a transaction.
+func transact(c *driving.Command) error {
+	config := config()
+	config.Producer.Return.Successes = true
+	config.Producer.Transaction.ID = c.ID
+	config.Producer.Idempotent = true
+	config.Producer.RequiredAcks = sarama.WaitForAll
+	config.Net.MaxOpenRequests = 1
+	producer, err := sarama.NewSyncProducer(os.Args[1:2], config)
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	if err := producer.BeginTxn(); err != nil {
+		return err
+	}
+	message := &sarama.ProducerMessage{Topic: c.Topic, Value: sarama.StringEncoder("in a transaction")}
+	if _, _, err := producer.SendMessage(message); err != nil {
+		return err
+	}
+	return producer.CommitTxn()
 }
 
 func consume(c *driving.Command) (driving.Answer, error) {
