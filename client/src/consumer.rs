@@ -132,7 +132,8 @@ impl Consumer {
     /// # Errors
     ///
     /// One of the partitions cannot go on; the others can. Or no broker could be reached for
-    /// [`request_timeout`](crate::ClientConfig::request_timeout); the consumer goes on trying.
+    /// [`request_timeout`](crate::ClientConfig::request_timeout), or the group does not take it
+    /// ([`PollError::Group`]); the consumer goes on trying.
     pub fn poll(&mut self, timeout: Duration) -> Result<Option<Records>, PollError> {
         let deadline = Instant::now().checked_add(timeout);
         self.commit_if_due();
