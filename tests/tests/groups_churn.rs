@@ -11,12 +11,14 @@ use folio_client::{
     Assignor, Client, ClientConfig, Consumer, ConsumerConfig, GroupConfig, NewTopic, ProducerConfig,
     ProducerRecord, RebalanceListener, TopicPartition,
 };
+use folio_tests::daemon::{Daemon, signal};
 use folio_tests::rig::Rig;
 
 const PARTITIONS: u32 = 7;
 const MEMBERS: usize = 4;
 const LASTS: Duration = Duration::from_secs(6);
 const LIMIT: Duration = Duration::from_secs(60);
+const KILLS: usize = 10;
 
 /// What all members have together, by what they are told.
 #[derive(Default)]
@@ -168,4 +170,52 @@ fn sticky_members_come_and_go_and_nothing_is_lost_nor_two_members_at_once() {
 #[test]
 fn cooperative_members_come_and_go_and_nothing_is_lost_nor_two_members_at_once() {
     churn(&[Assignor::CooperativeSticky]);
+}
+
+/// A broker that dies again and again, at one address.
+#[test]
+fn members_outlive_ten_deaths_of_the_daemon_and_nothing_is_lost_nor_two_members_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let mut daemon =
+        Daemon::on(dir.path(), &["--listen", &address, "--set", "group.initial.rebalance.delay.ms=0"]);
+    client(&address).admin().create_topic(NewTopic::new("t", PARTITIONS)).wait().unwrap();
+    let world = Arc::new(World::default());
+    let (sent, daemon) = std::thread::scope(|scope| {
+        for number in 0..2 {
+            let (share, address) = (Share { world: Arc::clone(&world), member: number }, &address);
+            scope.spawn(move || {
+                let mut consumer = member(address, &[Assignor::CooperativeSticky], &share);
+                while !share.world.over.load(Ordering::Relaxed) {
+                    read(&mut consumer, &share.world, Duration::from_millis(100));
+                }
+                consumer.close().unwrap();
+            });
+        }
+        let producer = client(&address).producer(ProducerConfig::new()).unwrap();
+        let mut sent = BTreeSet::new();
+        for _ in 0..KILLS {
+            for _ in 0..20 {
+                for partition in 0..PARTITIONS {
+                    let value = format!("{partition}:{}", sent.len());
+                    let record = ProducerRecord::to("t").partition(partition).value(&value);
+                    producer.send(record).unwrap().wait().unwrap();
+                    sent.insert(value);
+                }
+            }
+            signal(&daemon.pid().to_string(), "KILL");
+            daemon = daemon.restart_after_death();
+        }
+        let deadline = Instant::now() + LIMIT;
+        while !sent.is_subset(&world.read.lock().unwrap()) {
+            assert!(Instant::now() < deadline, "lost: {:?}", sent.difference(&world.read.lock().unwrap()));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        world.over.store(true, Ordering::Relaxed);
+        (sent, daemon)
+    });
+    assert!(daemon.stop().success());
+    assert_eq!(sent.len(), KILLS * 20 * PARTITIONS as usize);
+    assert!(world.owners.lock().unwrap().is_empty());
 }
