@@ -68,7 +68,19 @@ impl<F: Files> DataDir<F> {
         let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked under the lock: what a failed round took counts as synced, and is not.
         self.check()?;
-        self.flush_all(logs, now, at).map_err(|error| self.failed(error))
+        let advanced = self.flush_all(logs, now).map_err(|error| self.failed(error))?;
+        if !advanced.is_empty() {
+            self.durable().deadline.wrote(at);
+        }
+        Ok(advanced)
+    }
+
+    /// A round over one log, and its slot on stable storage, too: for who is about to do what a crash may not undo.
+    pub(crate) fn flush_with_slot(&self, log: &Arc<Log<F>>, now: Timestamp) -> Result<(), FlushError> {
+        let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        self.flush_all(std::slice::from_ref(log), now).map_err(|error| self.failed(error))?;
+        self.sync_slots()
     }
 
     /// Whether the slots have to be synced now; `is_idle` says that there is nothing else to do.
@@ -145,12 +157,7 @@ impl<F: Files> DataDir<F> {
         }
     }
 
-    fn flush_all(
-        &self,
-        logs: &[Arc<Log<F>>],
-        now: Timestamp,
-        at: Instant,
-    ) -> Result<Vec<Advanced>, FlushError> {
+    fn flush_all(&self, logs: &[Arc<Log<F>>], now: Timestamp) -> Result<Vec<Advanced>, FlushError> {
         let captured: Vec<(&Arc<Log<F>>, ToFlush<F>)> =
             logs.iter().map(|log| (log, log.to_flush())).collect();
         let count: usize = captured.iter().map(|(_, flush)| flush.files.len()).sum();
@@ -179,7 +186,6 @@ impl<F: Files> DataDir<F> {
         let mut advanced = Vec::with_capacity(captured.len());
         for (log, flush) in captured {
             self.write_slot(&mut durable, log, &flush.tail, log.log_start(), now)?;
-            durable.deadline.wrote(at);
             log.flushed(&flush.tail);
             let visible = log.high_watermark();
             advanced.push(Advanced { partition: log.id(), durable: flush.tail.next_offset, visible });

@@ -47,7 +47,7 @@ use super::lookup::Window;
 use super::read::ReadError;
 use super::seal::Rotten;
 use super::segment::Segment;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, FlushError};
 use crate::files::Files;
 
 use map::OffsetMap;
@@ -95,6 +95,8 @@ pub struct Compaction<F: Files> {
     map: OffsetMap,
     /// Base offsets of batches that producers are remembered by.
     remembered: HashSet<Offset>,
+    /// The end of the log that this is about.
+    remembered_at: Offset,
     begun: Timestamp,
     stage: Stage<F>,
     report: CompactionReport,
@@ -215,10 +217,11 @@ impl<F: Files> Log<F> {
         let (sources, dirty_from) = (self.compactable(&options, now), self.dirty_from());
         let first_dirty = sources.iter().position(|source| source.next_base > dirty_from)?;
         let upto = sources.last()?.next_base;
-        let remembered = {
+        let (remembered, remembered_at) = {
             let writer = self.lock();
             let batches = writer.producers.all().into_iter().flat_map(|(_, batches)| batches);
-            batches.map(|batch| batch.base_offset).filter(|base| *base < upto).collect()
+            let bases = batches.map(|batch| batch.base_offset).filter(|base| *base < upto).collect();
+            (bases, self.log_end())
         };
         // There are no more keys than offsets.
         let keys = (upto.get() - dirty_from.max(sources[first_dirty].segment.base()).get()).unsigned_abs();
@@ -234,6 +237,7 @@ impl<F: Files> Log<F> {
             upto,
             map: OffsetMap::new(key, map_bytes, keys),
             remembered,
+            remembered_at,
             begun: now,
             stage: Stage::Mapping(first_dirty, Reading::new(&sources[first_dirty])),
             sources,
@@ -299,7 +303,10 @@ impl<F: Files> Compaction<F> {
         }
         let stepped = match &mut self.stage {
             Stage::Mapping(..) => self.map(budget, &mut progress),
-            Stage::Rewriting(_) => self.rewrite(dir, budget, &mut progress),
+            Stage::Rewriting(_) => match self.secure_producers(dir) {
+                Ok(()) => self.rewrite(dir, budget, &mut progress),
+                Err(error) => Err(error),
+            },
             Stage::Over => Ok(Compacting::Abandoned),
         };
         self.report.bytes_read += progress.read;
@@ -318,6 +325,16 @@ impl<F: Files> Compaction<F> {
             self.give_up();
         }
         Ok(progress)
+    }
+
+    /// Before anything is replaced, the log is durable up to where its producers were asked for: a crash that took some of
+    /// that back would have the log remember older batches, and those may go now.
+    fn secure_producers(&self, dir: &DataDir<F>) -> Result<(), AppendError> {
+        if self.log.durable() >= self.remembered_at {
+            return Ok(());
+        }
+        let flushed = dir.flush_with_slot(&self.log, self.begun);
+        flushed.map_err(|FlushError { path, source }| AppendError::Io { path, source })
     }
 
     /// Removes what was not finished. Nothing is left of the pass but what it has replaced so far.
