@@ -140,7 +140,11 @@ pub fn replace_many<F: Files>(
     for (path, bytes) in replacements {
         match write_tmp(files, &tmp_path(path), bytes) {
             Ok(file) => written.push((path, file)),
-            Err(error) if is_full(&error) => break,
+            Err(error) if is_full(&error) => {
+                // What there is of it gives its room back, if that can be.
+                let _ = files.remove_file(&tmp_path(path));
+                break;
+            }
             Err(error) => return Err(error),
         }
     }

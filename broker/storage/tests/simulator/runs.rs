@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use folio_storage::files::sim::Fault;
+
 use crate::seam::Weakness;
-use crate::world::{Stats, World};
+use crate::world::{Stats, Trouble, World};
 
 /// What a seed has found.
 pub(crate) struct Found {
@@ -108,6 +110,36 @@ fn whatever_is_promised_survives_power_cuts_kills_and_failing_disks() {
     assert!(stats.deaths_in_recovery > 100 && stats.tails_cut > 50 && stats.sealed > 100, "{stats:?}");
     assert!(stats.compacted > 10, "{stats:?}");
     assert!(stats.faults > 50 && stats.promised > 5000, "{stats:?}");
+}
+
+/// The same life again and again: each of its operations is the one that fails, in each way, or the last.
+/// `FOLIO_SIM_EACH=1` takes every operation of every seed, and not some of one.
+#[test]
+fn no_operation_is_one_that_may_not_fail() {
+    let is_whole = env::var_os("FOLIO_SIM_EACH").is_some();
+    let (seeds, stride) = if is_whole { (0..5, 1) } else { (0..1, 61) };
+    let troubles = [Fault::Broken, Fault::Full, Fault::Short, Fault::SyncLies].map(Trouble::Fault);
+    let (mut runs, mut met) = (0, 0);
+    for seed in seeds {
+        for (number, trouble) in troubles.into_iter().chain([Trouble::Death]).enumerate() {
+            // Each way begins at another operation, so that all are met by some.
+            for operation in (number as u64..).step_by(stride) {
+                let mut world = World::with(seed, Some((operation, trouble)));
+                let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+                let what = format!("seed {seed}, {trouble:?} at operation {operation}");
+                ended.unwrap_or_else(|_| panic!("{what}")).unwrap_or_else(|error| panic!("{what}: {error}"));
+                runs += 1;
+                met += world.stats.faults;
+                if world.seam.machine.operations() <= operation {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(runs > 60 && met > 40, "{runs} runs, {met} faults");
+    if is_whole {
+        println!("{runs} runs, {met} faults");
+    }
 }
 
 /// As many seeds as `FOLIO_SIM_RUNS` says, from `FOLIO_SIM_FROM` on.

@@ -41,6 +41,9 @@ pub(crate) struct World {
     pub(crate) chances: Chances,
     pub(crate) clock: i64,
     pub(crate) number: u64,
+    /// What goes wrong at one operation of a run in which nothing else does.
+    pub(crate) preset: Option<(u64, Trouble)>,
+    pub(crate) lives: usize,
     started: Instant,
     run: u64,
     /// A sync has failed at some time: indexes, which are believed as the cache shows them, may have holes on the disk.
@@ -113,6 +116,15 @@ pub(crate) struct Stats {
     pub(crate) offline_until_reboot: u64,
 }
 
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The process dies, or the power goes: the operation is done in part, and none after it.
+    Death,
+    /// The operation fails.
+    Fault(Fault),
+}
+
 /// What an error means for the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -153,6 +165,8 @@ impl World {
             chances,
             clock: 1_700_000_000_000,
             number: 0,
+            preset: None,
+            lives: LIVES,
             started: Instant::now(),
             run: 0,
             has_ever_lied: false,
@@ -160,9 +174,33 @@ impl World {
         }
     }
 
+    /// The same life for every trouble that `preset` may bring: what chance adds to it is taken away.
+    pub(crate) fn with(seed: u64, preset: Option<(u64, Trouble)>) -> Self {
+        let mut world = Self::new(seed, Weakness::None, false);
+        (world.preset, world.lives) = (preset, 3);
+        let Chances { cut, fault, full, again, kill, .. } = &mut world.chances;
+        (*cut, *fault, *full, *again, *kill) = (0, 0, 0, 0, 50);
+        world.meet_preset();
+        world
+    }
+
+    /// The run is over that the trouble did not come in: it is still to come.
+    fn meet_preset(&mut self) {
+        let Some((at, trouble)) = self.preset.filter(|(at, _)| *at >= self.seam.machine.operations()) else {
+            return;
+        };
+        match trouble {
+            Trouble::Death => self.seam.machine.cut_power_at(at),
+            Trouble::Fault(fault) => {
+                self.seam.machine.fail_at(at, fault);
+                self.life.armed = Some((at, fault));
+            }
+        }
+    }
+
     /// Lives so many lives, and stops.
     pub(crate) fn run(&mut self) -> Outcome {
-        for _ in 0..LIVES {
+        for _ in 0..self.lives {
             self.recover()?;
             self.live()?;
             self.die()?;
@@ -171,7 +209,10 @@ impl World {
         self.chances.again = 0;
         self.recover()?;
         self.stop()?;
-        self.look_for_damage(true)
+        if self.seam.machine.is_down() {
+            self.end_process();
+        }
+        self.look_for_damage(self.life.stopped_cleanly)
     }
 
     /// Opens the directory, however often that fails or is interrupted.
@@ -335,6 +376,7 @@ impl World {
         }
         self.life.has_failed = false;
         self.life.armed = None;
+        self.meet_preset();
     }
 
     /// Lets something go wrong within the next operations.
