@@ -249,10 +249,13 @@ impl World {
         let machine = &self.seam.machine;
         let mut worst = Vec::new();
         let least = if was_stopped { Severity::Interrupted } else { Severity::Damage };
+        // For want of room, or of a disk, something was begun and not finished; that it lies there is no harm.
+        let may_be_unfinished = self.stats.faults > 0;
         let looked = verify(machine, &VerifyOptions::default(), &mut |event| {
             if let Event::Found(finding) = event
                 && finding.severity >= least
                 && !(self.has_ever_lied && is_index(&finding.file))
+                && !(may_be_unfinished && finding.file.extension().is_some_and(|found| found == "tmp"))
             {
                 worst.push(finding.to_string());
             }
