@@ -29,8 +29,12 @@ use serde::Serialize;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::data_dir::TOPICS_NAME;
 use crate::files::{Files, OpenMode};
 use crate::lock::{Holder, LOCK_NAME, hold, hold_if_there};
+use crate::quarantine::QUARANTINE_NAME;
+use crate::recovery::survey_all;
+use crate::replacement::force_replacements;
 use crate::verify::{Event, Offsets, Summary, VerifyError, VerifyOptions, examine};
 
 /// What may be done.
@@ -160,6 +164,9 @@ pub fn repair<F: Files>(
             }
         })
     };
+    if options.apply {
+        finish_damaged(&**files, options)?;
+    }
     let (summary, needs) = look(progress)?;
     let plan = plan::Plan::new(&**files, needs, options)?;
     let steps = plan.steps(&**files, options);
@@ -170,6 +177,25 @@ pub fn repair<F: Files>(
         repaired.left = look(progress)?.0;
     }
     Ok(repaired)
+}
+
+/// Replacements of segments that no start can finish: only then does it show what is lost.
+fn finish_damaged<F: Files>(files: &F, options: &RepairOptions) -> Result<(), RepairError> {
+    let topics = Path::new(TOPICS_NAME);
+    for entry in files.list(topics).unwrap_or_default() {
+        let dir = topics.join(&entry.name);
+        if options.partition.as_ref().is_none_or(|only| *only == entry.name)
+            && let Ok(survey) = survey_all(files, &dir)
+            && !survey.replacements.is_empty()
+        {
+            let quarantine = Path::new(QUARANTINE_NAME);
+            if files.entry(quarantine).map_err(at(files, quarantine))?.is_none() {
+                files.create_dir(quarantine).map_err(at(files, quarantine))?;
+            }
+            force_replacements(files, &dir, &survey.replacements, options.now).map_err(at(files, &dir))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whoever only looks makes no `LOCK`.

@@ -21,12 +21,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use folio_record::Offset;
+use folio_record::{Offset, Timestamp};
 
 use crate::envelope::{ENVELOPE_SIZE_MAX, EnvelopeError, EnvelopeKind};
 use crate::files::{FileHandle, Files, OpenMode, read_file};
 use crate::layout::Fields;
 use crate::partition_files::SegmentFile;
+use crate::quarantine::{Note, move_here};
 use crate::recovery::{Damage, RecoveryError};
 use crate::trash::TRASH_NAME;
 
@@ -215,6 +216,44 @@ pub(crate) fn finish_replacements<F: Files>(
         replacement.finish(files, dir).map_err(io)?;
         files.remove_file(&path).map_err(io)?;
         files.sync_dir(dir).map_err(io)?;
+    }
+    Ok(())
+}
+
+/// Finishes replacements whose new files are not what was written, so that a repair has one log to look at: what was to go
+/// is in quarantine afterwards, and so is the intent. Those that a start can finish are left to it.
+pub(crate) fn force_replacements<F: Files>(
+    files: &F,
+    dir: &Path,
+    numbers: &BTreeSet<u64>,
+    now: Timestamp,
+) -> io::Result<()> {
+    let aside = |path: &Path, base: Offset| -> io::Result<()> {
+        if files.entry(path)?.is_some() {
+            let reason = "a segment was to take its place, and is damaged".to_owned();
+            move_here(files, path, Note::new(path, 0, reason, now).starting_at(base))?;
+        }
+        Ok(())
+    };
+    for number in numbers {
+        let path = intent_path(dir, *number);
+        let Ok(replacement) = read_intent(files, &path) else { continue };
+        if replacement.find(files, dir)?.is_ok() {
+            continue;
+        }
+        for file in SegmentFile::ALL {
+            let cleaned = cleaned_path(dir, replacement.base, file);
+            if files.entry(&cleaned)?.is_some() {
+                files.rename(&cleaned, &file.path(dir, replacement.base))?;
+            }
+        }
+        for base in &replacement.old[1..] {
+            for file in SegmentFile::ALL {
+                aside(&file.path(dir, *base), *base)?;
+            }
+        }
+        files.sync_dir(dir)?;
+        aside(&path, replacement.base)?;
     }
     Ok(())
 }
