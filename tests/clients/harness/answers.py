@@ -7,7 +7,7 @@ What cannot be equal is normalised: ids, addresses, sessions, throttling. What d
 import re
 import time
 
-from . import questions, wire
+from . import group_questions, questions, wire
 from .report import check
 
 # Where a request or an expected answer means something that each broker calls differently.
@@ -57,6 +57,7 @@ class Sides:
             self.ids[name] = {topic["name"]: topic["topicId"] for topic in told["topics"]}
 
     def _prepare(self, broker):
+        wire.wait_for_groups(broker.address)
         for topic, partitions, configs in questions.TOPICS:
             wire.create_topic(broker.address, topic, partitions, configs)
             wire.wait_for(broker.address, topic, partitions)
@@ -115,7 +116,7 @@ class Sides:
 
 def _name(entry):
     """What a list of Kafka's answers is ordered by, since it has no order of its own."""
-    return [str(entry.get(key, "")) for key in ("name", "topicName", "topic", "resourceName", "apiKey", "partitionIndex", "index", "partition")]
+    return [str(entry.get(key, "")) for key in ("name", "topicName", "topic", "resourceName", "groupId", "apiKey", "partitionIndex", "index", "partition")]
 
 
 def differences(one, other, path=""):
@@ -132,7 +133,7 @@ def differences(one, other, path=""):
 
 
 def _label(entry, at):
-    for key in ("name", "topicName", "topic", "resourceName", "apiKey"):
+    for key in ("name", "topicName", "topic", "resourceName", "groupId", "apiKey"):
         if entry.get(key) not in (None, ""):
             return str(entry[key])
     for key in ("partitionIndex", "index", "partition"):
@@ -162,13 +163,13 @@ def claims(client, folio, kafka, report):
     sides = Sides(client, folio, kafka)
     try:
         lacks = folio.lacks_idempotence()
-        for api, name, versions, request in questions.ALL:
+        for api, name, versions, request in [*questions.ALL, *group_questions.ALL]:
             if lacks and api in ("INIT_PRODUCER_ID", "DESCRIBE_PRODUCERS"):
                 report.skip(f"answers::{api.lower()}::{name}", lacks)
                 continue
             report.claim(f"answers::{api.lower()}::{name}", compare, sides, api, name, versions, request)
         # A part of the questions shows only a part of the differences.
-        if sides.asked == len(questions.ALL):
+        if sides.asked == len(questions.ALL) + len(group_questions.ALL):
             report.claim("answers::what_is_listed_as_different_differs", still_needed, sides)
     finally:
         sides.close()
