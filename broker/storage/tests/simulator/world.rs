@@ -335,6 +335,7 @@ impl World {
                         partition.promised = partition.end();
                     }
                 }
+                self.note_fired();
                 Ok(())
             }
             Err(error) => {
