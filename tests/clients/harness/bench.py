@@ -22,6 +22,8 @@ WAITING = 100
 WAIT_MS = 500
 WATCH_S = 10
 GB = 1e9
+# What Folio's figures should be at most, and how many times more Kafka should spend for what is produced.
+TIMES_THE_FLOOR, TIMES_LESS, WAITING_PERCENT = 1.5, 5, 1
 
 
 class ReleaseFolio(Folio):
@@ -63,7 +65,7 @@ class Side:
         self.broker = kind()
         self.name = self.broker.name
         self.topics = 0
-        self.figures = {}
+        self.figures, self.goals = {}, {}
         self.broker.stop()
         began = time.monotonic()
         self.broker.start()
@@ -94,8 +96,11 @@ class Side:
         self.put(f"{when}: resident, MB", resident)
         self.put(f"{when}: resident and no file, MB", private)
 
-    def put(self, what, value):
+    def put(self, what, value, goal=None):
+        """`goal`: what it should be at most."""
         self.figures.setdefault(what, []).append(value)
+        if goal is not None:
+            self.goals[what] = goal
 
     def topic(self, partitions):
         self.topics += 1
@@ -182,7 +187,7 @@ class Side:
             peer.socket.close()
         if answers < WAITING:
             sys.exit(f"bench: {answers} answers to {WAITING} waiting consumers of {self.name}")
-        self.put(f"{WAITING} waiting consumers: % of a core", spent / WATCH_S * 100)
+        self.put(f"{WAITING} waiting consumers: % of a core", spent / WATCH_S * 100, goal=WAITING_PERCENT)
 
 
 def of(size, partitions):
@@ -198,7 +203,7 @@ def hold_against_the_floor(side):
         load = what.removesuffix("bytes of an answer")
         spent = statistics.median(side.figures[load + "server s per GB sent"])
         side.put(load + "floor, s per GB sent", float(done.stdout))
-        side.put(load + "times the floor", spent / float(done.stdout))
+        side.put(load + "times the floor", spent / float(done.stdout), goal=TIMES_THE_FLOOR)
 
 
 def main():
@@ -254,15 +259,23 @@ def records(asked, sides):
 
 
 def tell(folio, kafka):
-    print(f"{'':58} {'Folio':>10} {'Kafka':>10} {'Kafka/Folio':>12}")
+    print(f"{'':58} {'Folio':>10} {'Kafka':>10} {'Kafka/Folio':>12}  goal")
     for what, values in folio.figures.items():
         ours, theirs = statistics.median(values), kafka.figures.get(what)
-        if theirs is None:
-            print(f"{what:58} {ours:10.2f}")
-            continue
-        theirs = statistics.median(theirs)
-        ratio = f"{theirs / ours:12.1f}" if ours else f"{'-':>12}"
-        print(f"{what:58} {ours:10.2f} {theirs:10.2f} {ratio}")
+        theirs = None if theirs is None else statistics.median(theirs)
+        ratio = theirs / ours if theirs is not None and ours else None
+        columns = (ours, ".2f", 10), (theirs, ".2f", 10), (ratio, ".1f", 12)
+        shown = [f"{'' if one is None else format(one, form):>{width}}" for one, form, width in columns]
+        print(f"{what:58} {' '.join(shown)}  {goal_of(what, ours, ratio, folio.goals)}".rstrip())
+
+
+def goal_of(what, ours, ratio, goals):
+    """What the figure should be, and whether it is."""
+    if what in goals:
+        return f"at most {goals[what]:g}: {'met' if ours <= goals[what] else 'MISSED'}"
+    if what.startswith("produce ") and "server us per record" in what and ratio is not None:
+        return f"Kafka at least {TIMES_LESS} times: {'met' if ratio >= TIMES_LESS else 'MISSED'}"
+    return ""
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ WATCH_S = 15
 CROWD, PARTITIONS = 300, 3_000
 COMMITTERS, COMMITS_PER_S, COMMIT_S = 100, 10_000, 8
 TICKS_PER_S = 10
+# What Folio's figures should be at most.
+MANY_PERCENT, MANY_MB, SETTLE_S = 5, 20, 10
 SESSION_MS = 120_000
 
 
@@ -51,12 +53,12 @@ def many(side):
             time.sleep(0.002)
         took = time.monotonic() - began
         what = f"{GROUPS} groups of {MEMBERS}"
-        side.put(f"{what}: % of a core", cpu.spent() / took * 100)
+        side.put(f"{what}: % of a core", cpu.spent() / took * 100, goal=MANY_PERCENT)
         side.put(f"{what}: heartbeats a second", beaten / took)
         now = side.memory()
         side.put(f"{what}: resident, MB", now[0])
         side.put(f"{what}: resident and no file, MB", now[1])
-        side.put(f"{what}: no file, MB more than before", now[1] - before[1])
+        side.put(f"{what}: no file, MB more than before", now[1] - before[1], goal=MANY_MB)
     finally:
         for member in members:
             member.close()
@@ -89,12 +91,12 @@ def crowd(side):
     try:
         began = time.monotonic()
         settle([(member, metadata) for member in members], shares)
-        side.put(f"{CROWD} members over {PARTITIONS} partitions settle, s", time.monotonic() - began)
+        side.put(f"{CROWD} members over {PARTITIONS} partitions settle, s", time.monotonic() - began, goal=SETTLE_S)
         newcomer = _member(side, "crowd")
         began = time.monotonic()
         settle_again((newcomer, metadata), [(member, metadata) for member in members], shares)
         members.append(newcomer)
-        side.put("and once more, as another joins, s", time.monotonic() - began)
+        side.put("and once more, as another joins, s", time.monotonic() - began, goal=SETTLE_S)
     finally:
         for member in members:
             member.close()
