@@ -54,10 +54,11 @@ def main():
             against(running[-1], clients, java, report)
         if java and len(running) == 2:
             answers.claims(java, *running, report)
+        else:
+            report.skip("answers::all_of_them", f"needs {ORACLE}" if not java else "needs both brokers in one run")
         for broker in running:
             broker.stop()
-            if java:
-                segments(broker, report)
+            segments(broker, java, report)
     finally:
         for broker in running:
             broker.close()
@@ -78,25 +79,36 @@ def against(broker, clients, java, report):
             list(pool.map(lambda reader: one_reader(reader, runs, written), runs))
             list(pool.map(lambda claim: report.claim(*claim), groups.claims(broker, clients, report)))
             list(pool.map(lambda claim: report.claim(*claim), compaction.claims(broker, runs, report)))
-            if java:
-                driver, = (run.driver for run in runs if run.client is java)
-                on_the_wire = semantics.Semantics(broker, driver)
-                claims = [*on_the_wire.claims(report, semantics.ALL), *tools.Tools(broker, report).claims()]
-                list(pool.map(lambda claim: report.claim(*claim), claims))
-                list(pool.map(lambda claim: report.claim(*claim), coordinator.Coordinator(broker, driver).claims(report)))
-                for claim in on_the_wire.claims(report, sessions.ALONE):
-                    report.claim(*claim)
+            spelled_out(broker, next((run.driver for run in runs if run.client is java), None), pool, report)
     finally:
         for run in runs:
             run.driver.close()
 
 
-def segments(broker, report):
+def spelled_out(broker, driver, pool, report):
+    """What is asked in Kafka's own classes, or by its tools: without `driver` it is left out."""
+    on_the_wire, groups_by_hand = semantics.Semantics(broker, driver), coordinator.Coordinator(broker, driver)
+    at_once = [*on_the_wire.claims(semantics.ALL), *tools.Tools(broker).claims()]
+    of_groups, alone = list(groups_by_hand.claims()), list(on_the_wire.claims(sessions.ALONE))
+    if driver is None:
+        for name, *_ in (*at_once, *of_groups, *alone):
+            report.skip(name, f"needs {ORACLE}")
+        return
+    list(pool.map(lambda claim: report.claim(*claim), at_once))
+    groups_by_hand.prepare()
+    list(pool.map(lambda claim: report.claim(*claim), of_groups))
+    for claim in alone:
+        report.claim(*claim)
+
+
+def segments(broker, java, report):
     """Both readers over what a stopped broker left."""
-    if broker.name == "folio":
-        report.claim("folio::segments::kafkas_dump_reads_every_record_of_them", tools.dumped_by_kafka, broker)
+    reader, holds = ("kafkas_dump", tools.dumped_by_kafka) if broker.name == "folio" else ("folio_log_dump", tools.dumped_by_folio)
+    name = f"{broker.name}::segments::{reader}_reads_every_record_of_them"
+    if java:
+        report.claim(name, holds, broker)
     else:
-        report.claim("kafka::segments::folio_log_dump_reads_every_record_of_them", tools.dumped_by_folio, broker)
+        report.skip(name, f"needs {ORACLE}")
 
 
 def one_client(run):

@@ -9,7 +9,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import wire
 from .places import KAFKA_JARS, java, program
 
 START_LIMIT_S = 90
@@ -63,14 +62,6 @@ class Broker:
 
     def said(self):
         return (self.dir / "stderr").read_text(errors="replace")[-4000:]
-
-    def lacks_idempotence(self):
-        """Why what needs an idempotent producer is left out, if it is: the broker does not claim to have them."""
-        return None if wire.INIT_PRODUCER_ID in wire.apis(self.address) else "the broker has no idempotent producers yet"
-
-    def lacks_groups(self):
-        """Why what needs consumer groups is left out, if it is."""
-        return None if wire.FIND_COORDINATOR in wire.apis(self.address) else "the broker has no consumer groups yet"
 
     def kill(self):
         """As a machine that takes the process away would: it gets no say."""

@@ -22,6 +22,12 @@ class Refused(Exception):
         self.code = code
 
 
+def needs(names, clients):
+    """Why a claim about the clients `names` is left out, if it is: not all of them are among `clients`."""
+    missing = [name for name in names if name not in clients]
+    return f"needs {' and '.join(missing)}" if missing else None
+
+
 @dataclass
 class Client:
     name: str

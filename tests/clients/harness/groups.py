@@ -5,6 +5,7 @@ import subprocess
 import time
 
 from . import wire
+from .clients import needs
 from .members import SESSION_MS, Group
 from .native import NATIVE
 from .report import check, equal
@@ -13,22 +14,21 @@ PARTITIONS = 6
 MIXED = (("java-4.4", "confluent"), ("kafka-python", "franz-go"))
 # Beside these the native client is a member: once it comes first, once it comes to others.
 MIXED_NATIVE = (("java-4.4", "folio"), ("folio", "confluent"))
+COME_AND_GO = "members_come_and_go"
 
 
 def alone(run):
     """Every scenario of one client."""
-    lacks = run.broker.lacks_groups()
-    for name, holds, needs in (
-        ("members_come_and_go_and_every_partition_is_somebodys", comes_and_goes, "groups"),
+    if not run.client.can("handover"):
+        run.report.skip(f"{run.prefix}::groups::{COME_AND_GO}_and_no_record_is_read_twice", run.client.cannot["handover"])
+    for name, holds, wanted in (
+        (f"{COME_AND_GO}_and_every_partition_is_somebodys", comes_and_goes, "groups"),
         ("a_member_that_is_killed_is_missed_after_its_session", is_missed, "groups"),
         ("what_was_committed_is_where_the_next_member_goes_on", resumes, "groups"),
         ("a_static_member_comes_back_to_its_partitions_and_nobody_else_notices", comes_back, "static members"),
         ("with_the_cooperative_assignor_nobody_gives_up_what_stays", keeps_what_stays, "cooperative"),
     ):
-        if lacks:
-            run.report.skip(f"{run.prefix}::groups::{name}", lacks)
-        else:
-            run.claim(f"groups::{name}", holds, run, needs=needs)
+        run.claim(f"groups::{name}", holds, run, needs=wanted)
 
 
 def group_of(run, what):
@@ -37,6 +37,7 @@ def group_of(run, what):
 
 
 def comes_and_goes(run):
+    once = run.client.can("handover")
     with group_of(run, "members") as group:
         first = group.join(run.client)
         group.settles("alone")
@@ -45,10 +46,10 @@ def comes_and_goes(run):
         group.settles("a second joins")
         group.join(run.client)
         group.settles("a third joins")
-        group.shares(5, "three members")
+        group.shares(5, "three members", once)
         group.leave(first)
         group.settles("the first leaves")
-        group.shares(5, "two members")
+        group.shares(5, "two members", once)
 
 
 def is_missed(run):
@@ -118,23 +119,19 @@ def claims(broker, clients, report):
     native = broker.name == "folio"
     if native:
         by_name[NATIVE.name] = NATIVE
-    lacks = broker.lacks_groups()
+    name = f"{broker.name}::kcat::groups::two_of_them_share_a_topic_and_a_third_goes_on_where_they_were"
     if "kcat" in by_name:
-        name = f"{broker.name}::kcat::groups::two_of_them_share_a_topic_and_a_third_goes_on_where_they_were"
-        if lacks:
-            report.skip(name, lacks)
-        else:
-            yield name, kcats, broker
+        yield name, kcats, broker
+    else:
+        report.skip(name, needs(["kcat"], by_name))
     for names in MIXED + MIXED_NATIVE * native:
-        pair = [by_name.get(name) for name in names]
-        if not all(pair):
-            continue
+        lacks = needs(names, by_name)
         for strategy in ("range", "cooperative"):
             name = f"{broker.name}::groups::{'_and_'.join(names)}_share_a_group_by_{strategy}"
             if lacks:
                 report.skip(name, lacks)
             else:
-                yield name, share, broker, pair, strategy
+                yield name, share, broker, [by_name[one] for one in names], strategy
 
 
 def share(broker, clients, strategy):

@@ -27,7 +27,6 @@ class Run:
         self.driver = client.drive(broker)
         # Recent, or retention would take the records away under the test.
         self.now = int(time.time() * 1000) - 3_600_000
-        self.lacks = broker.lacks_idempotence()
 
     @property
     def prefix(self):
@@ -44,9 +43,7 @@ class Run:
 
     def claim(self, name, holds, *arguments, needs=None):
         name = f"{self.prefix}::{name}"
-        if needs == "idempotence" and self.lacks:
-            self.report.skip(name, self.lacks)
-        elif needs and not self.client.can(needs):
+        if needs and not self.client.can(needs):
             self.report.skip(name, self.client.cannot[needs])
         else:
             self.report.claim(name, holds, *arguments)

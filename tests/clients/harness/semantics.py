@@ -17,12 +17,8 @@ class Semantics:
         self.driver = driver
         self.now = int(time.time() * 1000) - 3_600_000
 
-    def claims(self, report, names):
-        lacks = self.broker.lacks_idempotence()
+    def claims(self, names):
         for name in names:
-            if name in NUMBERED and lacks:
-                report.skip(f"{self.broker.name}::semantics::{name.__name__}", lacks)
-                continue
             yield f"{self.broker.name}::semantics::{name.__name__}", name, self
 
     def peer(self):
@@ -459,13 +455,4 @@ ALL = [
     without_transactions_both_isolations_end_at_the_same_offset,
     altering_replaces_and_incrementally_it_adds,
     a_topic_is_made_for_who_asks_for_it_by_name_and_allows_it,
-]
-# What sends the batches of idempotent producers.
-NUMBERED = [
-    a_batch_that_comes_again_gets_its_first_offset_and_is_stored_once,
-    a_gap_in_the_sequence_is_refused_and_what_fits_is_taken,
-    an_older_epoch_is_refused,
-    a_sequence_wraps_to_0,
-    a_producer_that_nobody_remembers_may_go_on_where_it_was,
-    a_batch_whose_answer_did_not_come_in_time_may_come_again,
 ]

@@ -21,9 +21,8 @@ TOOLS = "org.apache.kafka.tools."
 class Tools:
     """The tools against one broker."""
 
-    def __init__(self, broker, report):
+    def __init__(self, broker):
         self.broker = broker
-        self.report = report
 
     def run(self, tool, *arguments, stdin="", code=0):
         """What the tool prints when it ends with `code`."""
@@ -50,7 +49,6 @@ class Tools:
     def claims(self):
         """Name and function of each claim."""
         prefix = f"{self.broker.name}::tools::"
-        lacks, lacks_groups = self.broker.lacks_idempotence(), self.broker.lacks_groups()
         for name, holds in (
             ("topic_command_creates_describes_alters_lists_and_deletes", self.topics),
             ("config_command_sets_shows_and_removes", self.configs),
@@ -65,13 +63,7 @@ class Tools:
             ("consumer_performance_reads_all_as_a_member", self.consumer_performance),
             ("consumer_groups_command_tells_lag_and_members_resets_and_deletes", self.groups),
         ):
-            # Kafka's own producer is idempotent unless it is told not to be.
-            if lacks and holds in (self.console, self.performance, self.compatibility):
-                self.report.skip(prefix + name, lacks)
-            elif lacks_groups and holds in (self.console_group, self.consumer_performance, self.groups):
-                self.report.skip(prefix + name, lacks_groups)
-            else:
-                yield prefix + name, holds
+            yield prefix + name, holds
 
     def topics(self):
         topic = "tools-topics"
