@@ -37,6 +37,13 @@ KNOWN = [
     ("PRODUCE::a_batch_that_comes_again", r".*\.logAppendTimeMs", "it is answered as it was the first time"),
     ("PRODUCE::a_batch_that_gives_itself_the_time_of_appending", r".*\.(baseOffset|errorCode|recordErrors\[\d\])",
      "Kafka takes it, and then gives its records their own times"),
+    ("FIND_COORDINATOR::of_a_transaction.*", r".*\.(errorCode|nodeId)", "transactions are not there yet"),
+    ("DESCRIBE_GROUPS::with_what_may_be_done", r".*\[same-unmade\]\.authorizedOperations",
+     "told beside the error that version 6 has, where Kafka tells none"),
+    ("LIST_GROUPS::.*", r".*\.groups\[same-joined\]", "nothing is left of a group whose only member was refused"),
+    ("OFFSET_DELETE::of_a_group_without_a_name", r".*\.(errorCode|topics\[same\])", "where one may commit one may delete"),
+    ("DELETE_GROUPS::one_whose_last_offset_was_deleted", r".*\[same-emptied\]\.errorCode",
+     "nothing is left of it already; Kafka forgets it when it next looks for what has expired"),
     (".*", r".*\.(errorMessage|batchIndexErrorMessage)", "the words are Folio's own, and stand also where Kafka leaves null"),
 ]
 
