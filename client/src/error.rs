@@ -36,6 +36,19 @@ pub enum CallError {
         /// Whom the client tried last, and why that failed.
         reason: Arc<str>,
     },
+    /// The broker's fault, or that of whoever named it: somebody listens there, but closed the connection at the first
+    /// bytes of the protocol and answered none. That is what Kafka's brokers do, which speak another one. Nothing was
+    /// sent.
+    #[error(
+        "{broker} closed the connection at the first bytes of Folio's protocol ({reason}): it speaks another one, as \
+         Kafka's brokers do, or takes no more connections"
+    )]
+    NotGreeted {
+        /// Whom the client tried last.
+        broker: Arc<str>,
+        /// How the connection ended.
+        reason: Arc<str>,
+    },
     /// The connection broke before the answer came. What was asked may have been done.
     #[error("the connection to {broker} broke before the answer came: {reason}")]
     Disconnected {
@@ -244,7 +257,10 @@ impl CallError {
     /// Whether the same call may succeed later.
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Disconnected { .. } | Self::TimedOut { .. } => true,
+            Self::Unreachable { .. }
+            | Self::NotGreeted { .. }
+            | Self::Disconnected { .. }
+            | Self::TimedOut { .. } => true,
             Self::Refused(refusal) => refusal.code.is_retriable(),
             Self::Protocol { .. } | Self::Usage(_) | Self::Closed => false,
         }

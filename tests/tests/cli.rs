@@ -315,6 +315,25 @@ fn whoever_listens_and_is_no_broker_counts_as_no_broker() {
 }
 
 #[test]
+fn whoever_closes_at_the_first_bytes_is_told_from_nobody_and_may_be_kafka() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        // As Kafka's brokers do: the first four bytes are a size that cannot be.
+        std::io::Read::read_exact(&mut peer, &mut [0; 4]).unwrap();
+    });
+    let mut folio = Command::new(folio_tests::binary("folio"));
+    let output = folio.args(["status", "--broker", &address]).output().unwrap();
+    server.join().unwrap();
+    let said = text(&output.stderr);
+    assert!(
+        output.status.code() == Some(3) && said.contains("a Kafka broker takes Kafka's own tools"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_broker_whose_disk_has_failed_is_told_from_one_that_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::on(dir.path(), &[]);

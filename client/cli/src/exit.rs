@@ -60,8 +60,13 @@ impl Failure {
     }
 
     fn unreachable(error: &CallError) -> Self {
-        let text = format!("{error}; is foliod running there? --broker or FOLIO_BROKER names another");
-        Self { code: UNREACHABLE, text }
+        let advice = match error {
+            CallError::NotGreeted { .. } => {
+                "a Kafka broker takes Kafka's own tools; --broker or FOLIO_BROKER names a foliod"
+            }
+            _ => "is foliod running there? --broker or FOLIO_BROKER names another",
+        };
+        Self { code: UNREACHABLE, text: format!("{error}; {advice}") }
     }
 
     pub(crate) fn no_such_topic(topic: &str) -> Self {
@@ -125,7 +130,7 @@ impl Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Unreachable { .. } => Self::unreachable(&error),
+            CallError::Unreachable { .. } | CallError::NotGreeted { .. } => Self::unreachable(&error),
             // It was there, and went away or fell silent.
             CallError::Disconnected { .. } | CallError::TimedOut { .. } => {
                 Self { code: UNREACHABLE, text: error.to_string() }

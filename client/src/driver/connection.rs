@@ -53,9 +53,10 @@ impl Driver {
         }
         self.turn_due = Some(now);
         let broker = Arc::clone(self.link.broker());
-        let trouble = match malformed {
-            Some(malformed) => malformed.error(&broker),
-            None => CallError::Disconnected { broker, reason: reason.into() },
+        let trouble = match (malformed, self.link.state()) {
+            (Some(malformed), _) => malformed.error(&broker),
+            (None, State::Greeting { .. }) => CallError::NotGreeted { broker, reason: reason.into() },
+            (None, _) => CallError::Disconnected { broker, reason: reason.into() },
         };
         if matches!(self.link.state(), State::Ready { .. }) {
             self.lose_connection(&trouble, now);

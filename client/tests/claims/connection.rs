@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use folio_client::{Backoff, CallError, Client, ClientConfig, ErrorCode, NewTopic, StartError};
 use folio_wire::native::Kind;
+use folio_wire::native::preface::PREFACE_SIZE;
 
 use crate::fake_broker::{Deed, FakeBroker};
 use crate::{SOON, config, connect, eventually};
@@ -53,6 +54,26 @@ fn what_does_not_speak_the_protocol_is_told_from_what_is_not_there() {
     let error = Client::connect(ClientConfig::new(&address)).unwrap_err();
     let StartError::Connect(CallError::Protocol { broker, .. }) = &error else { panic!("{error}") };
     assert_eq!(**broker, *address);
+}
+
+#[test]
+fn who_closes_at_the_first_bytes_is_told_from_who_is_not_there_and_from_who_goes_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            // With what was sent unread the peer's end is a reset, and without that an ordinary one.
+            let mut bytes = [0; PREFACE_SIZE];
+            let read = if number == 0 { 4 } else { PREFACE_SIZE };
+            let _ = std::io::Read::read_exact(&mut stream.unwrap(), &mut bytes[..read]);
+        }
+    });
+    for _ in 0..2 {
+        let error = Client::connect(ClientConfig::new(&address)).unwrap_err();
+        let StartError::Connect(CallError::NotGreeted { broker, .. }) = &error else { panic!("{error}") };
+        assert_eq!(**broker, *address);
+        assert!(error.to_string().contains("Kafka's brokers"), "{error}");
+    }
 }
 
 #[test]

@@ -412,7 +412,13 @@ fn what_cannot_be_delivered_in_time_is_given_up_with_the_reason() {
     let error = send(&producer, "y").wait().unwrap_err();
     assert!(begin.elapsed() < SOON / 4);
     let DeliveryError::Failed { source, .. } = error else { panic!("{error}") };
-    assert!(matches!(source, CallError::Unreachable { .. } | CallError::Disconnected { .. }), "{source}");
+    assert!(
+        matches!(
+            source,
+            CallError::Unreachable { .. } | CallError::NotGreeted { .. } | CallError::Disconnected { .. }
+        ),
+        "{source}"
+    );
     eventually("the buffer is empty", || producer.buffered_bytes() == 0);
 }
 
