@@ -104,6 +104,74 @@ fn nothing_stands_at_the_top_level_that_is_not_agreed() {
     }
 }
 
+#[test]
+fn the_tests_that_need_a_tool_are_those_that_go_without_it() {
+    let run = fs::read_to_string(root().join("tests/run")).expect("tests/run is text");
+    let tools = [
+        ("strace cannot be installed", "Strace"),
+        ("mounting a tmpfs needs root", "TinyDisk"),
+        ("network namespaces need root and iproute2", "Networks"),
+    ];
+    for (reason, tool) in tools {
+        let (_, list) = run.split_once(&format!("without \"{reason}\"")).expect(reason);
+        let mut listed = BTreeSet::new();
+        for line in list.lines() {
+            let (names, goes_on) = line.strip_suffix('\\').map_or((line, false), |names| (names, true));
+            listed.extend(names.split_whitespace().map(str::to_owned));
+            if !goes_on {
+                break;
+            }
+        }
+        let needing: BTreeSet<String> = rust_files(&root().join("tests/tests"))
+            .iter()
+            .flat_map(|file| tests_that_need(&fs::read_to_string(file).expect("a source file is text"), tool))
+            .collect();
+        assert_eq!(listed, needing, "{reason}: what tests/run leaves out, and what needs it");
+    }
+}
+
+/// The tests of a file that use a tool, themselves or through its other functions.
+fn tests_that_need(source: &str, tool: &str) -> BTreeSet<String> {
+    // Functions at the left margin, with what stands before them and what stands in them.
+    let mut functions: Vec<(&str, bool, String)> = Vec::new();
+    let (mut attribute, mut inside, mut in_effects) = ("", false, false);
+    let mut in_each = BTreeSet::new();
+    for line in source.lines() {
+        if let Some((name, _)) = line.strip_prefix("fn ").and_then(|head| head.split_once('(')) {
+            functions.push((name, attribute == "#[test]", String::new()));
+            inside = true;
+        } else if let (true, Some((_, _, body))) = (inside, functions.last_mut()) {
+            body.push_str(line);
+            inside = line != "}";
+        }
+        // The tests of keys are made of a list: "key" name.
+        in_effects = (in_effects || line == "effects! {") && line != "}";
+        if let (true, [_, name]) = (in_effects, &line.split_whitespace().collect::<Vec<_>>()[..]) {
+            in_each.insert(*name);
+        }
+        attribute = line;
+    }
+    let mut needing: BTreeSet<&str> = BTreeSet::new();
+    loop {
+        let more: Vec<&str> = functions
+            .iter()
+            .filter(|(_, _, body)| {
+                let mut words = body.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+                body.contains(&format!("{tool}::")) || words.any(|word| needing.contains(word))
+            })
+            .map(|(name, ..)| *name)
+            .filter(|name| !needing.contains(name))
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        needing.extend(more);
+    }
+    let tests = functions.iter().filter(|(name, is_test, _)| *is_test && needing.contains(name));
+    let tests = tests.map(|(name, ..)| (*name).to_owned());
+    tests.chain(in_each.intersection(&needing).map(|name| format!("each::{name}"))).collect()
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the house").to_owned()
 }
