@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
+use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -45,19 +46,51 @@ fn the_commands_about_groups_let_a_third_take_over() {
     let [commands] = &blocks_of("Groups")[..] else { panic!("one block is about groups") };
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::on(dir.path(), &[]);
-    let mut shell = Command::new("timeout");
-    shell.args(["120", "bash", "-euo", "pipefail", "-c", commands]).current_dir(dir.path());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let built = binary("folio").parent().unwrap().to_owned();
-    let paths = std::iter::once(built).chain(std::env::split_paths(&path));
-    shell.env("PATH", std::env::join_paths(paths).unwrap()).env("FOLIO_BROKER", daemon.address());
-    let output = shell.output().unwrap();
-    assert!(output.status.success(), "{commands}\n{}", said(&output));
+    let paths = std::env::join_paths(std::iter::once(built).chain(std::env::split_paths(&path))).unwrap();
+    let run = |commands: &str| {
+        // It takes some ten seconds; a loaded machine may take twelve times as long.
+        let mut shell = Command::new("timeout");
+        shell.args(["120", "bash", "-euo", "pipefail", "-c", commands]).current_dir(dir.path());
+        let output = shell.env("PATH", &paths).env("FOLIO_BROKER", daemon.address()).output().unwrap();
+        assert!(output.status.success(), "{commands}\n{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (first_killed, third) = (commands.find("kill %1").unwrap(), commands.find("> three.log").unwrap());
+    assert!(first_killed < third, "the third comes when the first has gone: {commands}");
+    run(commands);
+
+    let mut printed = String::new();
     for log in ["one.log", "two.log", "three.log"] {
-        let printed = std::fs::read_to_string(dir.path().join(log)).unwrap();
-        assert!(printed.lines().all(|line| line.starts_with("click ")) && !printed.is_empty(), "{log}");
+        let part = std::fs::read_to_string(dir.path().join(log)).unwrap();
+        assert!(part.lines().all(|line| line.starts_with("click ")) && !part.is_empty(), "{log}");
+        printed.push_str(&part);
+    }
+    // The last two were killed while clicks came: whoever comes next goes on behind what they printed.
+    let described: serde_json::Value =
+        serde_json::from_str(&run("folio group describe readers --output json")).unwrap();
+    let left: u64 =
+        described["offsets"].as_array().unwrap().iter().map(|one| one["lag"].as_u64().unwrap()).sum();
+    if left > 0 {
+        printed.push_str(&run(&format!("folio consume clicks --group readers --count {left}")));
+    }
+    let (printed, clicks) = (counted(&printed), counted(&run("folio consume clicks --until end")));
+    assert!(!clicks.is_empty());
+    for (click, times) in clicks {
+        let seen = printed.get(click.as_str()).copied().unwrap_or_default();
+        assert!(seen >= times, "{click} was sent {times} times and printed {seen} times");
     }
     assert!(daemon.stop().success());
+}
+
+/// How often each line is there.
+fn counted(lines: &str) -> BTreeMap<String, usize> {
+    let mut counted = BTreeMap::new();
+    for line in lines.lines() {
+        *counted.entry(line.to_owned()).or_default() += 1;
+    }
+    counted
 }
 
 #[test]
@@ -85,7 +118,6 @@ fn the_examples_of_the_client_run_against_a_daemon() {
     assert!(daemon.stop().success());
 }
 
-/// The `sh` blocks of one section of the README.
 #[test]
 fn the_clients_of_the_readme_are_those_that_the_tests_install() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
@@ -115,6 +147,7 @@ fn the_clients_of_the_readme_are_those_that_the_tests_install() {
     assert_eq!(rows, 10);
 }
 
+/// The `sh` blocks of one section of the README.
 fn blocks_of(section: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let heading = format!("## {section}\n");
