@@ -75,6 +75,7 @@ pub(crate) enum Command {
     #[command(after_help = CONSUME_EXAMPLES)]
     Consume(ConsumeOptions),
     /// How the broker is
+    #[command(after_help = "Example: folio status --output json | jq .version")]
     Status,
     /// Measure a broker
     Bench {
@@ -111,6 +112,7 @@ pub(crate) enum TopicCommand {
         config: Vec<(String, String)>,
     },
     /// Name all topics
+    #[command(after_help = "Example: folio topic list --internal")]
     List {
         /// Also those that the broker keeps for itself
         #[arg(long)]
@@ -140,6 +142,7 @@ pub(crate) enum TopicCommand {
         topic: String,
     },
     /// Delete a topic with its records
+    #[command(after_help = "Example: folio topic delete access\n\nIt cannot be taken back.")]
     Delete {
         /// Its name
         topic: String,
@@ -359,10 +362,13 @@ impl Way {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// Send records as fast as it goes
+    #[command(after_help = "Example: folio bench produce --size 100 --compression lz4")]
     Produce(BenchOptions),
     /// Send records, then read them as fast as it goes
+    #[command(after_help = "Example: folio bench consume --records 5000000 --output json")]
     Consume(BenchOptions),
     /// Send one record at a time and wait for it
+    #[command(after_help = "Example: folio bench latency --records 2000 --durability fsync")]
     Latency(BenchOptions),
 }
 
@@ -461,6 +467,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        let mut commands = vec![Arguments::command()];
+        while let Some(command) = commands.pop() {
+            let of_its_own: Vec<_> = command.get_subcommands().cloned().collect();
+            if of_its_own.is_empty() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.starts_with("Example"), "{}: {help}", command.get_name());
+            }
+            commands.extend(of_its_own);
+        }
     }
 
     #[test]

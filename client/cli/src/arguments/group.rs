@@ -23,6 +23,7 @@ pub(crate) enum GroupCommand {
         group: String,
     },
     /// Who is in a group, and what each has
+    #[command(after_help = "Example: folio group members shop")]
     Members {
         /// Its name
         group: String,
@@ -37,7 +38,7 @@ pub(crate) enum GroupCommand {
     #[command(after_help = RESET_EXAMPLES)]
     Reset(ResetOptions),
     /// Take back the latest reset or delete of a group; shows what comes back, and with --yes does it
-    #[command(after_help = UNDO_HELP)]
+    #[command(after_help = format!("Example: folio group undo shop --yes\n\n{HISTORY}"))]
     Undo {
         /// Its name
         group: String,
@@ -46,7 +47,7 @@ pub(crate) enum GroupCommand {
         yes: bool,
     },
     /// Remove a group without members, with its offsets; shows what goes, and with --yes does it
-    #[command(after_help = UNDO_HELP)]
+    #[command(after_help = format!("Example: folio group delete shop --yes\n\n{HISTORY}"))]
     Delete {
         /// Its name
         group: String,
@@ -121,7 +122,7 @@ const RESET_EXAMPLES: &str = "Examples:
 
 What lies outside of a log becomes its nearest end. folio group undo takes it back.";
 
-const UNDO_HELP: &str = "The broker keeps the last group.history.max (10) resets and deletes of each group; undo takes back the latest, and \
+const HISTORY: &str = "The broker keeps the last group.history.max (10) resets and deletes of each group; undo takes back the latest, and \
                          then the one before it. folio group explain shows who made them.";
 
 #[cfg(test)]
