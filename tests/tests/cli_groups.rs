@@ -116,6 +116,12 @@ fn an_offset_above_the_end_is_marked_and_one_below_the_start_is_explained() {
     terminal.done(&["records", "delete", "t", "-p", "1", "--before", "7"]);
     let listed = text(&terminal.done(&["group", "list"]));
     assert!(listed.contains("offset above the end in 1 partition"), "{listed}");
+    // The five that are gone unread are not to be read any more, wherever that is told.
+    let counts = |one: &Value| one["lag"].as_u64().unwrap();
+    let described = told(&terminal, &["group", "describe", GROUP]).remove(0);
+    let of_partitions: Vec<u64> = described["offsets"].as_array().unwrap().iter().map(counts).collect();
+    assert_eq!(of_partitions, [0, 3]);
+    assert_eq!(counts(&told(&terminal, &["group", "list"])[0]), 3);
     let described = text(&terminal.done(&["group", "describe", GROUP]));
     assert!(described.contains("above the end") && described.contains("below the start"), "{described}");
     let explained = text(&terminal.done(&["group", "explain", GROUP]));

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use folio_storage::metadata::GroupChange;
 use folio_wire::consumer_protocol::{Assignment, Subscription};
+use folio_wire::native::group_admin::lag;
 
 use super::groups::{self, Gather};
 use super::topics;
@@ -96,9 +97,10 @@ fn listed(engine: &Arc<Engine>, group: ListedGroup, answer: impl FnOnce(Option<L
                 let Ok(partition) = topics::readable(&seen, &offset.topic, offset.partition) else {
                     continue;
                 };
-                let ahead = partition.log.high_watermark().get().saturating_sub(committed.offset);
-                listed.lag = listed.lag.saturating_add(u64::try_from(ahead).unwrap_or(0));
-                listed.above_end += usize::from(committed.offset > partition.log.log_end().get());
+                let (start, end) = place::ends(&partition);
+                let lag = lag(Some(committed.offset), start.get(), end.get());
+                listed.lag = listed.lag.saturating_add(lag);
+                listed.above_end += usize::from(committed.offset > end.get());
             }
             answer(Some(listed));
         });

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use folio_record::{Offset, Timestamp};
+use folio_wire::native::group_admin::lag;
 
 use super::Admin;
 use crate::{Call, Refusal, TopicPartition, protocol};
@@ -188,8 +189,8 @@ impl GroupOffset {
     /// Records that are still to be read: from the committed offset on, or all, if nothing was committed.
     pub fn lag(&self) -> Option<u64> {
         let log = self.log.as_ref().ok()?;
-        let next = self.committed.as_ref().map_or(log.start, |committed| committed.offset.max(log.start));
-        Some(u64::try_from(log.end.get().saturating_sub(next.get())).unwrap_or(0))
+        let committed = self.committed.as_ref().map(|committed| committed.offset.get());
+        Some(lag(committed, log.start.get(), log.end.get()))
     }
 
     /// How far the next record to be read is behind the newest one; zero if there is none. `None`: nobody knows.

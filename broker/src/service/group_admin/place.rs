@@ -34,7 +34,7 @@ impl Place {
         next: Option<i64>,
     ) -> Result<Self, ServiceError> {
         let partition = topics::readable(engine, topic, number)?;
-        let (log_start, log_end) = (partition.log.log_start(), partition.log.high_watermark());
+        let (log_start, log_end) = ends(&partition);
         let settings = partition.settings.load();
         let retention = settings.retention.filter(|_| settings.cleanup.deletes);
         let unpacked_max = engine.config.decompress_max_bytes;
@@ -50,6 +50,11 @@ impl Place {
             retention_ms: retention.map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)),
         })
     }
+}
+
+/// What can be read of a partition: from the first of these on, to before the second.
+pub(super) fn ends(partition: &Partition<Disk>) -> (Offset, Offset) {
+    (partition.log.log_start(), partition.log.high_watermark())
 }
 
 /// The time of the first record from `offset` on.
