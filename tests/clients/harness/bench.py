@@ -142,9 +142,6 @@ class Side:
         self.java("ProducerPerformance", "--topic", self.topic(partitions), "--num-records", count, "--record-size", size,
                   "--throughput", -1, "--command-property", "acks=1")
         self.tell_load(f"produce {what} (Java)", cpu.spent(), count, size, time.monotonic() - began)
-        # It reads as a member of a group only.
-        if wire.FIND_COORDINATOR not in wire.apis(self.broker.address):
-            return
         cpu, began = self.cpu(), time.monotonic()
         self.java("ConsumerPerformance", "--topic", topic, "--num-records", count, "--timeout", 60_000, "--hide-header")
         self.tell_load(f"consume {what} (Java)", cpu.spent(), count, size, time.monotonic() - began)

@@ -10,7 +10,7 @@ BATCH = struct.Struct(">qiibIhiqqqhii")
 # What the checksum covers begins here.
 CHECKED_AT = 21
 PRODUCE, FETCH, LIST_OFFSETS, OFFSET_FETCH, FIND_COORDINATOR = 0, 1, 2, 9, 10
-API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 18, 19, 22
+CREATE_TOPICS = 19
 
 
 def crc32c(data):
@@ -281,14 +281,6 @@ def wait_for_groups(address, limit_s=60):
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
-
-
-def apis(address):
-    """What ApiVersions of version 0 tells: the lowest and the highest version of each API."""
-    with Peer(address) as peer:
-        peer.send(API_VERSIONS, 0, b"")
-        _, answer = peer.answer()
-    return {key: (low, high) for key, low, high in struct.iter_unpack(">hhh", answer[6:])}
 
 
 def string(text):
