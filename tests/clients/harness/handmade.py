@@ -7,7 +7,7 @@ from . import wire
 from .report import check, equal
 from .wire import Refusal, string
 
-OFFSET_COMMIT, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 8, 11, 12, 13, 14
+OFFSET_COMMIT, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP, DESCRIBE_GROUPS = 8, 11, 12, 13, 14, 15
 CONSUMER = "consumer"
 REBALANCE_MS = 60_000
 
@@ -134,6 +134,25 @@ class HandMember:
 
     def _answer(self):
         return Answer(self.peer.answer()[1])
+
+
+def members_of(address, group):
+    """The ids that DescribeGroups of version 0 tells."""
+    with wire.Peer(address) as peer:
+        peer.send(DESCRIBE_GROUPS, 0, struct.pack(">i", 1) + string(group))
+        answer = Answer(peer.answer()[1])
+    answer.number("i")
+    answer.check()
+    for _ in ("its name", "its state", "the type of its protocol", "its protocol"):
+        answer.string()
+    found = set()
+    for _ in range(answer.number("i")):
+        found.add(answer.string())
+        for _ in ("its client", "its host"):
+            answer.string()
+        for _ in ("its metadata", "what it was assigned"):
+            answer.bytes()
+    return found
 
 
 def settle(members, share):
