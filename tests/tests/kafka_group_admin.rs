@@ -106,6 +106,8 @@ fn a_group_is_described_with_its_members_and_their_work() {
         assert_eq!(group.authorized_operations == i32::MIN, version < 3);
         let error = if version >= 6 { KafkaError::GROUP_ID_NOT_FOUND } else { KafkaError::NONE };
         assert_eq!((nobody.error_code, &*nobody.group_state), (error, "Dead"), "version {version}");
+        let told = nobody.authorized_operations != i32::MIN;
+        assert_eq!(told, (3..6).contains(&version), "nothing may be done beside an error");
     }
 }
 

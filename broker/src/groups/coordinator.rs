@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use super::answer::{Answer, DescribedGroup, Left, ListedGroup, NotJoined};
 use super::commit::fetch_of_none;
-use super::event::{Caller, Commit, Effect, Event, Heartbeat, Join, Leave, List, Now, Sync, WriteId};
+use super::event::{
+    Caller, Commit, Effect, Event, Heartbeat, Join, Leave, List, Now, OffsetDelete, Sync, WriteId,
+};
 use super::group::Group;
 use super::inspect::unknown_group;
 use super::join;
@@ -91,15 +93,7 @@ impl Coordinator {
                     effects.push(Effect::Answer(caller, Answer::Delete(Err(unknown_group(&delete.group)))));
                 }
             }
-            Event::OffsetDelete(caller, delete) => {
-                let act = |group: &mut Group, context: &mut Context<'_>| {
-                    group.delete_offsets(context, caller, &delete);
-                };
-                if self.with(&delete.group, now, effects, act).is_none() {
-                    let error = unknown_group(&delete.group);
-                    effects.push(Effect::Answer(caller, Answer::OffsetDelete(Err(error))));
-                }
-            }
+            Event::OffsetDelete(caller, delete) => self.delete_offsets(now, caller, &delete, effects),
             Event::TopicDeleted(topic) => self.topic_deleted(now, &topic, effects),
             Event::Replay(record) => self.replay(now, record, effects),
             Event::Loaded => self.loaded(now, effects),
@@ -197,6 +191,23 @@ impl Coordinator {
             return;
         }
         self.with(&id, now, effects, |group, context| group.commit(context, caller, commit));
+    }
+
+    /// Whoever commits needs no name of a group, whoever deletes does: so it is in Kafka.
+    fn delete_offsets(&mut self, now: Now, caller: Caller, delete: &OffsetDelete, effects: &mut Vec<Effect>) {
+        let error = match delete.group.is_empty() {
+            true => nameless(),
+            false => {
+                let act = |group: &mut Group, context: &mut Context<'_>| {
+                    group.delete_offsets(context, caller, delete);
+                };
+                match self.with(&delete.group, now, effects, act) {
+                    Some(()) => return,
+                    None => unknown_group(&delete.group),
+                }
+            }
+        };
+        effects.push(Effect::Answer(caller, Answer::OffsetDelete(Err(error))));
     }
 
     fn describe(&self, now: Now, id: &str) -> Result<DescribedGroup, ServiceError> {
@@ -319,9 +330,9 @@ impl Coordinator {
     }
 }
 
-/// Members have to be of a group that has a name; offsets need not.
+/// Members have to be of a group that has a name; offsets that are committed need not.
 fn nameless() -> ServiceError {
-    ServiceError::new(Fault::InvalidGroup, "a group of members has a name")
+    ServiceError::new(Fault::InvalidGroup, "the group has no name")
 }
 
 /// There is no such group, and so no such member of it.

@@ -31,7 +31,12 @@ pub(super) fn call(
                 Ok(group) => found(group),
                 Err(error) => refused(error, name, asked.version),
             };
-            DescribedGroup { group_id: Cow::Borrowed(name), authorized_operations: operations, ..group }
+            // Nothing is told of what may be done with a group beside an error.
+            let authorized_operations = match group.error_code {
+                KafkaError::NONE => operations,
+                _ => group.authorized_operations,
+            };
+            DescribedGroup { group_id: Cow::Borrowed(name), authorized_operations, ..group }
         });
         let groups = groups.collect();
         asked.respond_later(reply, &DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() });

@@ -12,8 +12,16 @@ use super::inspect::find;
 use crate::error::Fault;
 
 fn delete(bench: &mut Bench, partitions: &[(&str, i32)]) -> Result<Vec<Result<(), Fault>>, Fault> {
+    delete_of(bench, GROUP, partitions)
+}
+
+fn delete_of(
+    bench: &mut Bench,
+    group: &str,
+    partitions: &[(&str, i32)],
+) -> Result<Vec<Result<(), Fault>>, Fault> {
     let partitions = partitions.iter().map(|(topic, partition)| (Arc::from(*topic), *partition)).collect();
-    let delete = OffsetDelete { group: Arc::from(GROUP), partitions };
+    let delete = OffsetDelete { group: Arc::from(group), partitions };
     let caller = bench.ask(|caller| Event::OffsetDelete(caller, delete));
     match bench.answer(caller) {
         Some(Answer::OffsetDelete(answer)) => faults(answer),
@@ -32,6 +40,14 @@ fn what_is_committed_is_fetched_with_all_that_was_said() {
     let committed = bench.offset("orders", 3).unwrap();
     assert_eq!((committed.offset, committed.leader_epoch, &*committed.metadata), (42, 2, "note"));
     assert_eq!((committed.topic_id, committed.committed_at), (topic_id, bench.now.wall));
+}
+
+#[test]
+fn offsets_of_a_group_without_a_name_are_committed_and_not_deleted() {
+    let mut bench = Bench::new();
+    let caller = bench.commit(Commit { group: Arc::from(""), ..simple_commit(&[("orders", 0, 1)]) });
+    assert_eq!(bench.committed(caller), Ok(vec![Ok(())]));
+    assert_eq!(delete_of(&mut bench, "", &[("orders", 0)]), Err(Fault::InvalidGroup));
 }
 
 #[test]
