@@ -126,7 +126,6 @@ impl GroupState {
 
 /// A group, as people ask for it.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "who explains groups to people reads all of it")]
 pub(crate) struct DescribedGroup {
     pub(crate) state: GroupState,
     /// "consumer", "connect" and so on; empty while nobody said.
@@ -144,7 +143,6 @@ pub(crate) struct DescribedGroup {
 
 /// A member, as people ask for it.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "who explains groups to people reads all of it")]
 pub(crate) struct DescribedMember {
     pub(crate) member: Arc<str>,
     pub(crate) instance: Option<Arc<str>>,
