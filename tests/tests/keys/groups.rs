@@ -11,6 +11,18 @@ use folio_wire::kafka::metadata::MetadataResponse;
 
 use super::WHILE;
 
+effects! {
+    "group.initial.rebalance.delay.ms" a_new_group_waits_for_company
+    "group.min.session.timeout.ms" a_shorter_session_is_refused
+    "group.max.session.timeout.ms" a_longer_session_is_refused
+    "group.history.max" so_many_changes_of_a_group_are_taken_back
+    "group.max.size" one_member_too_many_is_turned_away
+    "offsets.retention.minutes" offsets_of_an_empty_group_are_kept_so_long
+    "offsets.retention.check.interval.ms" old_offsets_are_looked_for_in_intervals
+    "offset.metadata.max.bytes" a_longer_note_is_refused
+    "offsets.topic.num.partitions" groups_are_kept_in_so_many_partitions
+}
+
 /// What comes of a member's first join, and how long it takes.
 fn joined(settings: &[(&str, &str)], session: Duration) -> (KafkaError, Duration) {
     let rig = Rig::new(settings);
@@ -20,7 +32,7 @@ fn joined(settings: &[(&str, &str)], session: Duration) -> (KafkaError, Duration
     (member.joined(3).error, began.elapsed())
 }
 
-pub(super) fn a_new_group_waits_for_company() {
+fn a_new_group_waits_for_company() {
     let session = Duration::from_secs(30);
     let (error, took) = joined(&[("group.initial.rebalance.delay.ms", "700")], session);
     assert!(error == KafkaError::NONE && took >= Duration::from_millis(700), "{error:?} {took:?}");
@@ -36,17 +48,17 @@ fn is_taken(key: &str, value: &str) -> bool {
     error == KafkaError::NONE
 }
 
-pub(super) fn a_shorter_session_is_refused() {
+fn a_shorter_session_is_refused() {
     assert!(is_taken("group.min.session.timeout.ms", "10000"));
     assert!(!is_taken("group.min.session.timeout.ms", "10001"));
 }
 
-pub(super) fn a_longer_session_is_refused() {
+fn a_longer_session_is_refused() {
     assert!(is_taken("group.max.session.timeout.ms", "10000"));
     assert!(!is_taken("group.max.session.timeout.ms", "9999"));
 }
 
-pub(super) fn one_member_too_many_is_turned_away() {
+fn one_member_too_many_is_turned_away() {
     for (most, error) in [("1", Some(KafkaError::GROUP_MAX_SIZE_REACHED)), ("2", None)] {
         let rig = Rig::new(&[("group.max.size", most), ("group.initial.rebalance.delay.ms", "0")]);
         let mut first = Member::connect(rig.address(), "g");
@@ -74,7 +86,7 @@ fn offset(peer: &mut KafkaPeer) -> i64 {
     stored(peer, "g", "t", &[0])[0].offset
 }
 
-pub(super) fn offsets_of_an_empty_group_are_kept_so_long() {
+fn offsets_of_an_empty_group_are_kept_so_long() {
     let settings =
         |minutes| [("offsets.retention.minutes", minutes), ("offsets.retention.check.interval.ms", "10")];
     let (_rig, mut peer) = with_an_offset(&settings("1"));
@@ -84,7 +96,7 @@ pub(super) fn offsets_of_an_empty_group_are_kept_so_long() {
     until("it is too old", || offset(&mut peer) == -1);
 }
 
-pub(super) fn old_offsets_are_looked_for_in_intervals() {
+fn old_offsets_are_looked_for_in_intervals() {
     let settings = |ms| [("offsets.retention.minutes", "0"), ("offsets.retention.check.interval.ms", ms)];
     let (_rig, mut peer) = with_an_offset(&settings("600000"));
     std::thread::sleep(WHILE);
@@ -93,7 +105,7 @@ pub(super) fn old_offsets_are_looked_for_in_intervals() {
     until("it is looked at", || offset(&mut peer) == -1);
 }
 
-pub(super) fn a_longer_note_is_refused() {
+fn a_longer_note_is_refused() {
     for (most, error) in [("3", KafkaError::NONE), ("2", KafkaError::OFFSET_METADATA_TOO_LARGE)] {
         let rig = Rig::new(&[("offset.metadata.max.bytes", most)]);
         let mut peer = KafkaPeer::connect(rig.address());
@@ -104,7 +116,7 @@ pub(super) fn a_longer_note_is_refused() {
     }
 }
 
-pub(super) fn groups_are_kept_in_so_many_partitions() {
+fn groups_are_kept_in_so_many_partitions() {
     for count in [1, 3] {
         let text = count.to_string();
         let rig = Rig::new(&[("offsets.topic.num.partitions", &text)]);
@@ -116,7 +128,7 @@ pub(super) fn groups_are_kept_in_so_many_partitions() {
     }
 }
 
-pub(super) fn so_many_changes_of_a_group_are_taken_back() {
+fn so_many_changes_of_a_group_are_taken_back() {
     for most in 0..3 {
         let text = most.to_string();
         let rig = Rig::new(&[("group.history.max", &text)]);
