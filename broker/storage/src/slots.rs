@@ -23,6 +23,7 @@
 
 mod deadline;
 mod file;
+mod header;
 
 use folio_record::{LeaderEpoch, Offset, Timestamp};
 use uuid::Uuid;
@@ -32,8 +33,8 @@ use crate::layout::{field, put};
 use crate::partition::PartitionId;
 
 pub use deadline::SlotsDeadline;
-pub(crate) use file::check_header_bytes;
 pub use file::{AdoptError, SLOTS_NAME, SlotsError, SlotsFile, SlotsReport};
+pub(crate) use header::check_header_bytes;
 
 /// One copy of a slot: the state of a partition right after one and the same batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
