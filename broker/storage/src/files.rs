@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use folio_mapped::SegmentMap;
+use folio_mapped::{MapBudget, SegmentMap};
 
 pub use os::{OsFile, OsFiles};
 pub use sim::SimFiles;
@@ -38,11 +38,14 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Self::File>;
 
     /// Maps `file` (opened to be written) read-only up to `capacity` bytes, publishes its first `end` bytes, and
-    /// gives its appender. Bytes at and after `end` are shown to nobody.
-    fn appender(&self, file: Self::File, capacity: u64, end: u64) -> io::Result<Self::Appender>;
+    /// gives its appender, which holds the file open too. Bytes at and after `end` are shown to nobody.
+    fn appender(&self, file: &Self::File, capacity: u64, end: u64) -> io::Result<Self::Appender>;
 
-    /// Maps `file` read-only and publishes its first `end` bytes.
-    fn map(&self, file: Self::File, end: u64) -> io::Result<Arc<SegmentMap>>;
+    /// Maps `file` read-only and publishes its first `end` bytes. The map holds the file open.
+    fn map(&self, file: &Self::File, end: u64) -> io::Result<Arc<SegmentMap>>;
+
+    /// How many files may be mapped at once, and how many are.
+    fn budget(&self) -> &Arc<MapBudget>;
 
     /// Makes a directory that is not there yet.
     fn create_dir(&self, path: &Path) -> io::Result<()>;

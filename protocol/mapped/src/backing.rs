@@ -9,14 +9,13 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 
-use crate::budget::{MapBudget, MapTicket};
 use crate::claims::FileId;
-use crate::segment::MapError;
 use crate::slice::CopyError;
 use crate::writeback;
 use heap::HeapMemory;
@@ -27,20 +26,18 @@ pub(crate) enum Backing {
     Heap(HeapMemory),
 }
 
-/// A mapping and the descriptor that it was made of; the ticket goes back after both are gone.
+/// A mapping and the descriptor that it was made of.
 pub(crate) struct MappedFile {
     map: MmapRaw,
-    file: File,
-    _ticket: MapTicket,
+    file: Arc<File>,
 }
 
 impl Backing {
     /// Maps `capacity` bytes of `file`, which may be shorter.
-    pub(crate) fn map(budget: &'static MapBudget, file: File, capacity: usize) -> Result<Self, MapError> {
-        let ticket = budget.take().ok_or(MapError::BudgetSpent { limit: budget.limit() })?;
+    pub(crate) fn map(file: Arc<File>, capacity: usize) -> io::Result<Self> {
         // PROT_READ and MAP_SHARED (invariant 7). No probe for huge pages, no populating: the file is empty yet.
-        let map = MmapOptions::new().len(capacity).map_raw_read_only(&file)?;
-        Ok(Self::File(MappedFile { map, file, _ticket: ticket }))
+        let map = MmapOptions::new().len(capacity).map_raw_read_only(&*file)?;
+        Ok(Self::File(MappedFile { map, file }))
     }
 
     /// `capacity` bytes of zeroed memory.
@@ -250,7 +247,7 @@ mod tests {
     fn reading_away_reaches_the_last_byte_and_says_when_it_is_gone() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(SCRATCH_SIZE as u64 + 10).unwrap();
-        let backing = Backing::map(MapBudget::process(), file, 1 << 20).unwrap();
+        let backing = Backing::map(Arc::new(file), 1 << 20).unwrap();
         let Backing::File(mapped) = &backing else { unreachable!() };
         mapped.read_away(3, SCRATCH_SIZE + 7).unwrap();
         let error = mapped.read_away(3, SCRATCH_SIZE + 8).unwrap_err();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::appender::{Appender, AppenderError};
 use crate::backing::Backing;
-use crate::budget::MapBudget;
+use crate::budget::{MapBudget, MapTicket, map_budget};
 use crate::slice::MapSlice;
 
 /// A file, mapped read-only over its whole capacity, and how far it is published.
@@ -39,13 +39,15 @@ pub struct SegmentMap {
     end: AtomicU64,
     /// Whether an appender exists (invariant 2).
     appended: AtomicBool,
+    /// Given back when mapping and descriptor are gone: the fields before it go first.
+    _ticket: Option<MapTicket>,
 }
 
 /// Why a file could not be mapped.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
-    /// The process holds as many maps as it may (half of `vm.max_map_count`): drop some and try again.
-    #[error("all {limit} mappings that this process may hold are in use (half of vm.max_map_count)")]
+    /// As many maps are held as may be (of the process: half of `vm.max_map_count`): drop some and try again.
+    #[error("all {limit} mappings that may be held are in use")]
     BudgetSpent {
         /// How many it may hold.
         limit: usize,
@@ -85,22 +87,28 @@ impl From<MapError> for io::Error {
 impl SegmentMap {
     /// Maps `file` from 0 to `capacity`, however short it is, and publishes its first `end` bytes.
     ///
-    /// `file` must be open for reading, and for writing if it is to be appended to. Bytes at and after `end`, if
-    /// the file has any, are not shown to anyone.
+    /// `file` must be open for reading, and for writing if it is to be appended to; it may be shared with others.
+    /// Bytes at and after `end`, if the file has any, are not shown to anyone.
     ///
     /// # Errors
     ///
     /// See [`MapError`]. Nothing was mapped then.
-    pub fn open(file: File, capacity: u64, end: u64) -> Result<Arc<Self>, MapError> {
-        Self::open_within(MapBudget::process(), file, capacity, end)
+    pub fn open(file: impl Into<Arc<File>>, capacity: u64, end: u64) -> Result<Arc<Self>, MapError> {
+        Self::open_within(map_budget(), file, capacity, end)
     }
 
-    pub(crate) fn open_within(
-        budget: &'static MapBudget,
-        file: File,
+    /// As [`open`](Self::open), counted in a budget of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// See [`MapError`]. Nothing was mapped then.
+    pub fn open_within(
+        budget: &Arc<MapBudget>,
+        file: impl Into<Arc<File>>,
         capacity: u64,
         end: u64,
     ) -> Result<Arc<Self>, MapError> {
+        let file = file.into();
         let bytes = usize::try_from(capacity).ok().filter(|&bytes| bytes > 0 && bytes <= isize::MAX as usize);
         let Some(bytes) = bytes.filter(|_| end <= capacity) else {
             return Err(MapError::Capacity { capacity, end });
@@ -109,7 +117,8 @@ impl SegmentMap {
         if len < end {
             return Err(MapError::ShortFile { len, end });
         }
-        Ok(Self::over(Backing::map(budget, file, bytes)?, end))
+        let ticket = budget.take().ok_or(MapError::BudgetSpent { limit: budget.limit() })?;
+        Ok(Self::over(Backing::map(file, bytes)?, end, Some(ticket)))
     }
 
     /// The same type over `capacity` bytes of memory, for simulations and for checkers that cannot map files:
@@ -119,11 +128,26 @@ impl SegmentMap {
     ///
     /// If there is not that much memory. Memory is committed as it is written.
     pub fn heap(capacity: usize) -> Arc<Self> {
-        Self::over(Backing::heap(capacity), 0)
+        Self::over(Backing::heap(capacity), 0, None)
     }
 
-    fn over(backing: Backing, end: u64) -> Arc<Self> {
-        Arc::new(Self { backing, end: AtomicU64::new(end), appended: AtomicBool::new(false) })
+    /// As [`heap`](Self::heap), but counted as a map of a file would be.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::BudgetSpent`].
+    pub fn heap_within(budget: &Arc<MapBudget>, capacity: usize) -> Result<Arc<Self>, MapError> {
+        let ticket = budget.take().ok_or(MapError::BudgetSpent { limit: budget.limit() })?;
+        Ok(Self::over(Backing::heap(capacity), 0, Some(ticket)))
+    }
+
+    fn over(backing: Backing, end: u64, ticket: Option<MapTicket>) -> Arc<Self> {
+        Arc::new(Self {
+            backing,
+            end: AtomicU64::new(end),
+            appended: AtomicBool::new(false),
+            _ticket: ticket,
+        })
     }
 
     /// The one appender of this map.

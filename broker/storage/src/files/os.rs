@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use folio_mapped::{Appender, SegmentMap};
+use folio_mapped::{Appender, MapBudget, SegmentMap, map_budget};
 use rustix::fs::{Advice, AtFlags, OFlags, StatxFlags};
 
 use super::syncs::{SyncTotals, Syncs};
@@ -23,12 +23,14 @@ pub struct OsFiles {
     root_dir: File,
     boot: Boot,
     syncs: Arc<Syncs>,
+    budget: Arc<MapBudget>,
 }
 
 /// An open file of [`OsFiles`].
 #[derive(Debug)]
 pub struct OsFile {
-    file: File,
+    /// Shared with the maps made of it.
+    file: Arc<File>,
     syncs: Arc<Syncs>,
 }
 
@@ -45,7 +47,14 @@ impl OsFiles {
         let root = root.into();
         let root_dir = open_dir(&root)?;
         let boot = Boot { id: boot_id().unwrap_or_default(), mount: mount_id(&root_dir).unwrap_or_default() };
-        Ok(Self { root, root_dir, boot, syncs: Arc::default() })
+        let budget = Arc::clone(map_budget());
+        Ok(Self { root, root_dir, boot, syncs: Arc::default(), budget })
+    }
+
+    /// Lets no more than `maps` files be mapped at once; without this, as many as the process may.
+    #[must_use]
+    pub fn with_maps(self, maps: usize) -> Self {
+        Self { budget: MapBudget::of_process(maps), ..self }
     }
 
     /// How often the disk was waited for so far.
@@ -75,18 +84,23 @@ impl Files for OsFiles {
             OpenMode::Create => options.write(true).create(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
         };
-        Ok(OsFile { file: options.open(self.at(path))?, syncs: Arc::clone(&self.syncs) })
+        Ok(OsFile { file: Arc::new(options.open(self.at(path))?), syncs: Arc::clone(&self.syncs) })
     }
 
-    fn appender(&self, file: OsFile, capacity: u64, end: u64) -> io::Result<Appender> {
-        SegmentMap::open(file.file, capacity, end)
+    fn appender(&self, file: &OsFile, capacity: u64, end: u64) -> io::Result<Appender> {
+        SegmentMap::open_within(&self.budget, Arc::clone(&file.file), capacity, end)
             .map_err(io::Error::from)?
             .appender()
             .map_err(io::Error::from)
     }
 
-    fn map(&self, file: OsFile, end: u64) -> io::Result<Arc<SegmentMap>> {
-        SegmentMap::open(file.file, end.max(1), end).map_err(io::Error::from)
+    fn map(&self, file: &OsFile, end: u64) -> io::Result<Arc<SegmentMap>> {
+        SegmentMap::open_within(&self.budget, Arc::clone(&file.file), end.max(1), end)
+            .map_err(io::Error::from)
+    }
+
+    fn budget(&self) -> &Arc<MapBudget> {
+        &self.budget
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -307,7 +321,7 @@ mod tests {
         let (_dir, files) = fresh();
         let file = files.open(Path::new("log"), OpenMode::CreateNew).unwrap();
         // More than any process can address.
-        let error = files.appender(file, 1 << 56, 0).unwrap_err();
+        let error = files.appender(&file, 1 << 56, 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory, "{error}");
     }
 

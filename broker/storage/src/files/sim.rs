@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use folio_mapped::{Appender, SegmentMap};
+use folio_mapped::{Appender, MapBudget, SegmentMap};
 
 use super::{Boot, DirEntry, FileAppender, FileHandle, Files, OpenMode, Space};
 use machine::{InodeId, Machine};
@@ -33,6 +33,7 @@ pub use random::Random;
 #[derive(Debug, Clone)]
 pub struct SimFiles {
     machine: Arc<Mutex<Machine>>,
+    budget: Arc<MapBudget>,
 }
 
 /// An open file of a [`SimFiles`].
@@ -72,7 +73,13 @@ pub enum Fault {
 impl SimFiles {
     /// A machine with an empty data directory.
     pub fn new() -> Self {
-        Self { machine: Arc::new(Mutex::new(Machine::new())) }
+        Self::with_maps(usize::MAX)
+    }
+
+    /// As [`new`](Self::new); no more than `maps` files can be mapped at once.
+    pub fn with_maps(maps: usize) -> Self {
+        let budget = MapBudget::new(maps);
+        Self { machine: Arc::new(Mutex::new(Machine::new(Arc::clone(&budget)))), budget }
     }
 
     /// Cuts the power and starts the machine again: open files are dead, locks are free, and of what was not
@@ -159,14 +166,19 @@ impl Files for SimFiles {
         Ok(SimFile { machine: Arc::clone(&self.machine), incarnation, handle, inode, path: path.to_owned() })
     }
 
-    fn appender(&self, file: SimFile, capacity: u64, end: u64) -> io::Result<SimAppender> {
+    fn appender(&self, file: &SimFile, capacity: u64, end: u64) -> io::Result<SimAppender> {
+        let file = file.again();
         let map = file.lock()?.map_for_append(file.inode, capacity, end)?;
         let is_uncut = file.len()? > end;
         Ok(SimAppender { inner: map.appender().map_err(io::Error::other)?, file, is_uncut })
     }
 
-    fn map(&self, file: SimFile, end: u64) -> io::Result<Arc<SegmentMap>> {
+    fn map(&self, file: &SimFile, end: u64) -> io::Result<Arc<SegmentMap>> {
         file.lock()?.map(file.inode, end)
+    }
+
+    fn budget(&self) -> &Arc<MapBudget> {
+        &self.budget
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -215,6 +227,11 @@ impl Files for SimFiles {
 }
 
 impl SimFile {
+    /// The same open file, for whoever holds it open besides.
+    fn again(&self) -> Self {
+        Self { machine: Arc::clone(&self.machine), path: self.path.clone(), handle: NO_LOCK, ..*self }
+    }
+
     fn lock(&self) -> io::Result<MutexGuard<'_, Machine>> {
         let machine = lock(&self.machine);
         machine.check_alive(self.incarnation)?;
@@ -307,6 +324,9 @@ impl Drop for SimAppender {
         }
     }
 }
+
+/// A handle that no lock is held by.
+const NO_LOCK: u64 = 0;
 
 fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
     // A panicking test leaves the machine as it is; others may look at it.

@@ -93,10 +93,9 @@ impl<F: Files> Prepared<F> {
         let shape = Shape::of(options);
         let paths = SegmentFile::ALL.map(|file| tmp_path(&dir.join(stem).with_extension(file.extension())));
         let make = |number: usize| -> io::Result<(F::Appender, Arc<F::File>)> {
-            let handle = files.open(&paths[number], OpenMode::Create)?;
+            let handle = Arc::new(files.open(&paths[number], OpenMode::Create)?);
             handle.set_len(0)?;
-            let sync = Arc::new(files.open(&paths[number], OpenMode::Write)?);
-            Ok((files.appender(handle, shape.capacity(SegmentFile::ALL[number]), 0)?, sync))
+            Ok((files.appender(&handle, shape.capacity(SegmentFile::ALL[number]), 0)?, handle))
         };
         let ((log, log_sync), (offsets, offsets_sync), (times, times_sync)) = (make(0)?, make(1)?, make(2)?);
         let sync = [log_sync, offsets_sync, times_sync];
@@ -149,9 +148,8 @@ impl<F: Files> Active<F> {
     ) -> io::Result<Self> {
         let shape = Shape::of(options);
         let open = |file: SegmentFile, end: u64| -> io::Result<(F::Appender, Arc<F::File>)> {
-            let sync = Arc::new(files.open(&file.path(dir, last.base), OpenMode::Write)?);
-            let handle = files.open(&file.path(dir, last.base), OpenMode::Write)?;
-            Ok((files.appender(handle, shape.capacity(file).max(end), end)?, sync))
+            let handle = Arc::new(files.open(&file.path(dir, last.base), OpenMode::Write)?);
+            Ok((files.appender(&handle, shape.capacity(file).max(end), end)?, handle))
         };
         let (log, log_sync) = open(SegmentFile::Log, last.len)?;
         let (offsets, offsets_sync) =

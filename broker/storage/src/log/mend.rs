@@ -99,7 +99,7 @@ impl<F: Files> Log<F> {
             let map = || -> io::Result<_> {
                 replace(&*self.files, &path, &bytes)?;
                 let file = self.files.open(&path, OpenMode::Read)?;
-                self.files.map(file, entries_end)
+                self.files.map(&file, entries_end)
             };
             let map = map().map_err(|source| failed(&self.dir, segment.base(), source))?;
             segment.replace(kind, Index::new(map, segment.uid(), built.interval));

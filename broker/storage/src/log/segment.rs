@@ -136,7 +136,7 @@ impl Segment {
         if handle.len()? < end {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let map = files.map(handle, end)?;
+        let map = files.map(&handle, end)?;
         Ok(self.log.get_or_init(|| map))
     }
 
@@ -154,7 +154,7 @@ impl Segment {
             let len = handle.len()?;
             let footer = if kind == IndexKind::Offset { Footer::read(&handle, len)? } else { None };
             // Lookups see entries, and nothing else.
-            files.map(handle, footer.map_or(len, |footer| footer.lies_at()))
+            files.map(&handle, footer.map_or(len, |footer| footer.lies_at()))
         });
         match opened.map(|map| Index::open(map, kind, self.uid)) {
             Ok(Some(index)) => {

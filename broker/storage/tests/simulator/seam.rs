@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use folio_mapped::SegmentMap;
+use folio_mapped::{MapBudget, SegmentMap};
 use folio_storage::Files;
 use folio_storage::files::sim::{SimAppender, SimFile};
 use folio_storage::files::{Boot, DirEntry, FileAppender, FileHandle, OpenMode, SimFiles, Space};
@@ -186,24 +186,19 @@ impl Files for Seam {
         Ok(self.file(opened, path))
     }
 
-    fn appender(&self, file: SeamFile, capacity: u64, end: u64) -> io::Result<SeamAppender> {
-        let SeamFile { file, path, shared } = file;
-        let file = match Arc::try_unwrap(file) {
-            Ok(file) => file,
-            Err(_) => return Err(io::Error::other("a file that is synced late is not appended to")),
-        };
-        let mapped = self.machine.appender(file, capacity, end);
+    fn appender(&self, file: &SeamFile, capacity: u64, end: u64) -> io::Result<SeamAppender> {
+        let mapped = self.machine.appender(&file.file, capacity, end);
+        let (path, shared) = (file.path.clone(), Arc::clone(&self.shared));
         let appender = shared.call(format_args!("append to {} at {end}", path.display()), mapped)?;
         Ok(SeamAppender { appender, path, shared })
     }
 
-    fn map(&self, file: SeamFile, end: u64) -> io::Result<Arc<SegmentMap>> {
-        let SeamFile { file, path, shared } = file;
-        let file = match Arc::try_unwrap(file) {
-            Ok(file) => file,
-            Err(_) => self.machine.open(&path, OpenMode::Read)?,
-        };
-        shared.call(format_args!("map {} {end}", path.display()), self.machine.map(file, end))
+    fn map(&self, file: &SeamFile, end: u64) -> io::Result<Arc<SegmentMap>> {
+        self.shared.call(format_args!("map {} {end}", file.path.display()), self.machine.map(&file.file, end))
+    }
+
+    fn budget(&self) -> &Arc<MapBudget> {
+        self.machine.budget()
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use folio_mapped::SegmentMap;
+use folio_mapped::{MapBudget, SegmentMap};
 
 use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space};
 use super::Fault;
@@ -32,6 +32,7 @@ pub(super) struct Machine {
     is_full: bool,
     faults: HashMap<u64, Fault>,
     reads: BTreeMap<PathBuf, u64>,
+    budget: Arc<MapBudget>,
 }
 
 /// How an operation may go on.
@@ -43,7 +44,7 @@ enum Go {
 }
 
 impl Machine {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(budget: Arc<MapBudget>) -> Self {
         Self {
             names: Names::new(),
             inodes: BTreeMap::new(),
@@ -57,6 +58,7 @@ impl Machine {
             is_full: false,
             faults: HashMap::new(),
             reads: BTreeMap::new(),
+            budget,
         }
     }
 
@@ -372,7 +374,7 @@ impl Machine {
     fn map_up_to(&mut self, id: InodeId, capacity: u64, end: u64) -> io::Result<Arc<SegmentMap>> {
         let bytes = self.inode(id)?.bytes();
         let published = bytes.get(..end as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
-        let map = SegmentMap::heap(capacity as usize);
+        let map = SegmentMap::heap_within(&self.budget, capacity as usize)?;
         map.appender().map_err(io::Error::other)?.append(&[IoSlice::new(published)])?;
         Ok(map)
     }

@@ -108,7 +108,7 @@ fn an_appended_file_is_seen_through_its_map_and_loses_only_its_unsynced_end() {
     let file = write(&files, "log", b"abc");
     files.sync_dir(path("")).unwrap();
     let reader = files.open(path("log"), OpenMode::Read).unwrap();
-    let mut appender = files.appender(file, 4096, 3).unwrap();
+    let mut appender = files.appender(&file, 4096, 3).unwrap();
     appender.append(&[IoSlice::new(b"def")]).unwrap();
     reader.sync().unwrap();
     appender.append(&[IoSlice::new(b"ghi")]).unwrap();
