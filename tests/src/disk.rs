@@ -1,4 +1,8 @@
-//! A disk that is soon full.
+//! Disks that are soon full, lose power, or fail.
+
+pub mod crash;
+mod fuse;
+pub mod image;
 
 use std::path::Path;
 use std::process::Command;

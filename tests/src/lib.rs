@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod disk;
+pub mod isolated;
 pub mod kafka;
 pub mod native;
 pub mod rig;

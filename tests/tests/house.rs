@@ -111,6 +111,10 @@ fn the_tests_that_need_a_tool_are_those_that_go_without_it() {
         ("strace cannot be installed", "Strace"),
         ("mounting a tmpfs needs root", "TinyDisk"),
         ("network namespaces need root and iproute2", "Networks"),
+        ("mounts of their own need root, loop devices and ext4", "Isolated"),
+        ("a disk that loses power needs FUSE", "CrashDisk"),
+        ("xfsprogs cannot be installed, or the kernel has no XFS", "Xfs"),
+        ("btrfs-progs cannot be installed, or the kernel has no btrfs", "Btrfs"),
     ];
     for (reason, tool) in tools {
         let (_, list) = run.split_once(&format!("without \"{reason}\"")).expect(reason);

@@ -1,0 +1,102 @@
+//! Power cuts over real file systems, under the real daemon: what was promised is there, byte for byte; what was not is a
+//! prefix of what was sent, under a new leader epoch; no partition is given up.
+//!
+//! `FOLIO_POWER_CUTS=200 cargo test -p folio-tests --test power -- --nocapture` makes so many cuts in each test, and tries
+//! more file systems; `FOLIO_POWER_SEED` is the seed of the first cut, and `FOLIO_POWER_KEEP` where to leave a data
+//! directory that `folio log verify` does not like. No run is the same again: the kernel decides what it writes when.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+mod campaign;
+mod ledger;
+mod load;
+mod machine;
+
+use folio_tests::disk::crash::CrashDisk;
+use folio_tests::disk::image::{Btrfs, Ext4, FileSystem, Xfs};
+use folio_tests::isolated::Isolated;
+
+use campaign::Tally;
+use ledger::Trust;
+use machine::Machine;
+
+#[test]
+fn a_power_cut_on_ext4_takes_nothing_that_was_promised() {
+    Isolated::run("a_power_cut_on_ext4_takes_nothing_that_was_promised", || {
+        let tally = cut(Ext4::DEFAULT, 4);
+        assert!(tally.losing > 0, "nothing was lost by any of the cuts: {tally:?}");
+        assert!(tally.torn > 0 || tally.cuts < 20, "nothing was torn by any of the cuts: {tally:?}");
+        for file_system in long_run(&[Ext4::SMALL_BLOCKS, Ext4::WRITEBACK, Ext4::NODELALLOC]) {
+            cut(*file_system, 0);
+        }
+    });
+}
+
+#[test]
+fn a_power_cut_on_xfs_takes_nothing_that_was_promised() {
+    Isolated::run("a_power_cut_on_xfs_takes_nothing_that_was_promised", || {
+        let tally = cut(Xfs::DEFAULT, 3);
+        assert!(tally.losing > 0, "nothing was lost by any of the cuts: {tally:?}");
+    });
+}
+
+#[test]
+fn a_power_cut_on_btrfs_takes_nothing_that_was_promised() {
+    Isolated::run("a_power_cut_on_btrfs_takes_nothing_that_was_promised", || {
+        cut(Btrfs::DEFAULT, 1);
+    });
+}
+
+#[test]
+fn an_ext4_that_shuts_down_takes_nothing_that_was_promised() {
+    Isolated::run("an_ext4_that_shuts_down_takes_nothing_that_was_promised", || {
+        shut_down(Ext4::DEFAULT, 2, Trust::Promises);
+    });
+}
+
+#[test]
+fn an_xfs_that_shuts_down_takes_nothing_that_was_promised() {
+    Isolated::run("an_xfs_that_shuts_down_takes_nothing_that_was_promised", || {
+        shut_down(Xfs::DEFAULT, 2, Trust::Promises);
+    });
+}
+
+/// The negative control: the same run, where acks=1, `interval` and `os` count as promises.
+#[test]
+fn who_takes_every_acknowledgement_for_a_promise_finds_records_lost() {
+    Isolated::run("who_takes_every_acknowledgement_for_a_promise_finds_records_lost", || {
+        let tally = shut_down(Ext4::DEFAULT, 3, Trust::Anything);
+        assert!(tally.breaking * 2 > tally.cuts, "the check finds nothing: {tally:?}");
+    });
+}
+
+/// With a disk that loses, tears and reorders what no flush has made lasting.
+fn cut(file_system: FileSystem, cuts: u64) -> Tally {
+    let dir = tempfile::tempdir().unwrap();
+    let mut machine = Machine::with_disk(CrashDisk::serve(file_system, dir.path()), dir.path());
+    run(&mut machine, cuts, Trust::Promises, file_system.name)
+}
+
+/// With the file system's own way to lose what it has not written.
+fn shut_down(file_system: FileSystem, cuts: u64, trust: Trust) -> Tally {
+    let dir = tempfile::tempdir().unwrap();
+    let mut machine = Machine::with_shutdown(file_system, dir.path(), Xfs::shut_down);
+    run(&mut machine, cuts, trust, file_system.name)
+}
+
+fn run(machine: &mut Machine, cuts: u64, trust: Trust, name: &str) -> Tally {
+    let (cuts, seed) =
+        (setting("FOLIO_POWER_CUTS").unwrap_or(cuts), setting("FOLIO_POWER_SEED").unwrap_or(1));
+    let tally = campaign::run(machine, cuts, seed, trust);
+    println!("{name}: {tally:?}");
+    tally
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+/// These, where the number of cuts was given.
+fn long_run(file_systems: &[FileSystem]) -> &[FileSystem] {
+    setting("FOLIO_POWER_CUTS").map_or(&[], |_| file_systems)
+}
