@@ -5,6 +5,7 @@
 //! broker's; one that does not says why. What is set can always be taken into the field.
 
 mod table;
+mod values;
 
 use super::kind::{Kind, Parsed, Valid, invalid};
 use super::topic::TopicSettings;
