@@ -17,7 +17,8 @@ use folio_wire::native::subscribe::{
 use folio_wire::native::{Frame, Head, Kind, Message, encode_frame};
 use serde::Serialize;
 
-use super::{Deed, Shared, encode};
+use super::answers::encode;
+use super::{Deed, Shared};
 
 /// The subscriptions of one connection, with the credit of each.
 pub(super) type Streams = Arc<Mutex<BTreeMap<u32, u64>>>;
