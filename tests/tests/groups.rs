@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
+#[path = "../../client/tests/claims/members.rs"]
+mod members;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -10,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use folio_client::{
     Assignor, Client, ClientConfig, CommittedOffset, Consumer, ConsumerConfig, GroupConfig, NewTopic, Offset,
-    ProducerConfig, ProducerRecord, RebalanceListener, TopicPartition,
+    ProducerConfig, ProducerRecord, TopicPartition,
 };
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::kafka::groups::Member;
@@ -18,6 +21,8 @@ use folio_tests::rig::{Rig, until};
 use folio_tests::terminal::{Terminal, text};
 use folio_wire::consumer_protocol::{Assignment, Subscription, TopicPartitions};
 use folio_wire::kafka::KafkaError;
+
+use members::{Log, have, numbers, poll_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -57,62 +62,6 @@ fn member(address: &str, config: GroupConfig, log: &Log) -> Consumer {
     let mut consumer = client(address).consumer(settings).unwrap();
     consumer.subscribe_with(["t"], log.clone()).unwrap();
     consumer
-}
-
-/// Polls all in turn until `holds`; gives what each was handed out.
-fn poll_until(
-    what: &str,
-    consumers: &mut [&mut Consumer],
-    mut holds: impl FnMut(&[&mut Consumer], &[Vec<String>]) -> bool,
-) -> Vec<Vec<String>> {
-    let mut values = vec![Vec::new(); consumers.len()];
-    let deadline = Instant::now() + LIMIT;
-    while !holds(consumers, &values) {
-        assert!(Instant::now() < deadline, "{what}: {values:?}");
-        for (consumer, values) in consumers.iter_mut().zip(&mut values) {
-            if let Some(records) = consumer.poll(Duration::from_millis(10)).unwrap() {
-                values.extend(records.iter().map(|record| text(record.value.unwrap())));
-            }
-        }
-    }
-    values
-}
-
-fn numbers(partitions: &[TopicPartition]) -> BTreeSet<u32> {
-    partitions.iter().map(|partition| partition.partition).collect()
-}
-
-/// What each has, as counts.
-fn have(consumers: &[&mut Consumer]) -> Vec<usize> {
-    consumers.iter().map(|consumer| consumer.assignment().len()).collect()
-}
-
-/// Writes down what it is told.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn note(&self, what: &str, partitions: &[TopicPartition]) {
-        self.0.lock().unwrap().push(format!("{what} {:?}", numbers(partitions)));
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl RebalanceListener for Log {
-    fn assigned(&mut self, _: &mut Consumer, partitions: &[TopicPartition]) {
-        self.note("assigned", partitions);
-    }
-
-    fn revoked(&mut self, _: &mut Consumer, partitions: &[TopicPartition]) {
-        self.note("revoked", partitions);
-    }
-
-    fn lost(&mut self, _: &mut Consumer, partitions: &[TopicPartition]) {
-        self.note("lost", partitions);
-    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Claims about consumers that share a group.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use folio_client::{
@@ -13,6 +12,7 @@ use folio_wire::native::Kind;
 
 use crate::fake_broker::{Deed, FakeBroker};
 use crate::hostile::SPOILED;
+use crate::members::{Log, have, numbers, poll_until};
 use crate::{SOON, block_on, connect, eventually};
 
 /// A broker with a topic, and so many batches of one record in each partition.
@@ -53,64 +53,6 @@ fn settings(group: GroupConfig) -> ConsumerConfig {
     ConsumerConfig::new().wait_max(Duration::from_millis(20)).group(group)
 }
 
-/// Polls all of them in turn until `holds`; gives what they were handed out.
-fn poll_until(
-    what: &str,
-    consumers: &mut [&mut Consumer],
-    mut holds: impl FnMut(&[&mut Consumer], &[Vec<String>]) -> bool,
-) -> Vec<Vec<String>> {
-    let mut values = vec![Vec::new(); consumers.len()];
-    let deadline = Instant::now() + SOON;
-    while !holds(consumers, &values) {
-        assert!(Instant::now() < deadline, "it never came about: {what}; {values:?}");
-        for (consumer, values) in consumers.iter_mut().zip(&mut values) {
-            if let Some(records) = consumer.poll(Duration::from_millis(5)).unwrap() {
-                values.extend(
-                    records.iter().map(|one| String::from_utf8_lossy(one.value.unwrap()).into_owned()),
-                );
-            }
-        }
-    }
-    values
-}
-
-fn assigned(consumer: &Consumer) -> BTreeSet<u32> {
-    consumer.assignment().into_iter().map(|partition| partition.partition).collect()
-}
-
-fn have(consumers: &[&mut Consumer]) -> Vec<usize> {
-    consumers.iter().map(|consumer| consumer.assignment().len()).collect()
-}
-
-/// Writes down what it is told.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn note(&self, what: &str, partitions: &[TopicPartition]) {
-        let numbers: Vec<u32> = partitions.iter().map(|partition| partition.partition).collect();
-        self.0.lock().unwrap().push(format!("{what} {numbers:?}"));
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl RebalanceListener for Log {
-    fn assigned(&mut self, _: &mut Consumer, partitions: &[TopicPartition]) {
-        self.note("assigned", partitions);
-    }
-
-    fn revoked(&mut self, _: &mut Consumer, partitions: &[TopicPartition]) {
-        self.note("revoked", partitions);
-    }
-
-    fn lost(&mut self, _: &mut Consumer, partitions: &[TopicPartition]) {
-        self.note("lost", partitions);
-    }
-}
-
 #[test]
 fn two_members_share_a_topic_and_one_that_leaves_leaves_everything_to_the_other() {
     let broker = broker(4, 1);
@@ -121,7 +63,7 @@ fn two_members_share_a_topic_and_one_that_leaves_leaves_everything_to_the_other(
         poll_until("one has all", &mut [&mut first], |all, _| have(all) == [4]);
         let mut second = member(&broker, config);
         poll_until("each has two", &mut [&mut first, &mut second], |all, _| have(all) == [2, 2]);
-        assert!(assigned(&first).is_disjoint(&assigned(&second)));
+        assert!(numbers(&first.assignment()).is_disjoint(&numbers(&second.assignment())));
         second.close().unwrap();
         poll_until("one has all again", &mut [&mut first], |all, _| have(all) == [4]);
         first.close().unwrap();
@@ -185,13 +127,13 @@ fn an_eager_member_is_told_what_it_gives_up_before_what_it_gets() {
     poll_until("one has both", &mut [&mut first], |all, _| have(all) == [2]);
     let mut second = member(&broker, group());
     poll_until("each has one", &mut [&mut first, &mut second], |all, _| have(all) == [1, 1]);
-    let mine = *assigned(&first).first().unwrap();
+    let mine = *numbers(&first.assignment()).first().unwrap();
     first.unsubscribe();
     let expected = [
-        "assigned [0, 1]".into(),
-        "revoked [0, 1]".into(),
-        format!("assigned [{mine}]"),
-        format!("revoked [{mine}]"),
+        "assigned {0, 1}".into(),
+        "revoked {0, 1}".into(),
+        format!("assigned {{{mine}}}"),
+        format!("revoked {{{mine}}}"),
     ];
     assert_eq!(log.lines(), expected);
     assert!(matches!(first.poll(Duration::ZERO), Err(PollError::NothingAssigned)));
@@ -207,11 +149,11 @@ fn a_cooperative_member_goes_on_with_what_it_keeps_and_gives_up_only_the_rest() 
     poll_until("one has both", &mut [&mut first], |_, values| values[0].len() == 2);
     let mut second = member(&broker, cooperative);
     let values = poll_until("each has one", &mut [&mut first, &mut second], |all, _| have(all) == [1, 1]);
-    assert_eq!(assigned(&first), BTreeSet::from([0]));
+    assert_eq!(numbers(&first.assignment()), BTreeSet::from([0]));
     assert!(values[0].is_empty(), "what it keeps is not read again: {values:?}");
     let told = log.lines();
-    assert_eq!(told[..2], ["assigned [0, 1]", "revoked [1]"]);
-    assert!(told[2..].iter().all(|line| line == "assigned []"), "{told:?}");
+    assert_eq!(told[..2], ["assigned {0, 1}", "revoked {1}"]);
+    assert!(told[2..].iter().all(|line| line == "assigned {}"), "{told:?}");
     append(&broker, 0, 1);
     append(&broker, 1, 1);
     let values = poll_until("both go on", &mut [&mut first, &mut second], |_, values| {
@@ -243,7 +185,7 @@ fn an_application_that_does_not_poll_loses_what_it_has_and_is_back_when_it_does(
     assert_eq!(refused.code(), Some(ErrorCode::UNKNOWN_MEMBER));
     let values = poll_until("it is back", &mut [&mut consumer], |_, values| !values[0].is_empty());
     assert_eq!(values, [["0:0"]], "nothing was committed");
-    assert_eq!(log.lines(), ["assigned [0]", "lost [0]", "assigned [0]"]);
+    assert_eq!(log.lines(), ["assigned {0}", "lost {0}", "assigned {0}"]);
 
     // A poll that waits is no hang, however long.
     let members = broker.group().members();
@@ -262,7 +204,7 @@ fn a_member_that_was_forgotten_joins_again_and_is_told_what_it_lost() {
     poll_until("it is a member again", &mut [&mut consumer], |all, _| {
         log.lines().len() == 3 && have(all) == [1]
     });
-    assert_eq!(log.lines(), ["assigned [0]", "lost [0]", "assigned [0]"]);
+    assert_eq!(log.lines(), ["assigned {0}", "lost {0}", "assigned {0}"]);
 }
 
 #[test]

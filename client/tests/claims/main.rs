@@ -9,6 +9,7 @@ mod fake_broker;
 mod fake_groups;
 mod groups;
 mod hostile;
+mod members;
 mod producing;
 mod streaming;
 
