@@ -61,6 +61,10 @@ pub struct Config {
     pub cleaner_buffer_bytes: usize,
     /// `cleaner.io.max.bytes.per.second`: how much compaction reads and writes at most.
     pub cleaner_bytes_per_second: u64,
+    /// `scrub.bytes.per.second`: how much of sealed segments is read again and verified; 0 is nothing.
+    pub scrub_bytes_per_second: u64,
+    /// `scrub.interval.ms`: how long after one pass over them has begun the next one begins.
+    pub scrub_interval: Duration,
     /// `disk.min.free`: free bytes below which produce is refused; `None` is min(max(2 %, 64 MiB), 1 GiB).
     pub disk_min_free: Option<u64>,
     /// `shutdown.timeout.ms`: after that a shutdown ends without the clean mark.
@@ -142,6 +146,8 @@ impl Config {
             maintenance_interval: Duration::from_secs(1),
             cleaner_buffer_bytes: 128 * MIB,
             cleaner_bytes_per_second: 32 * MIB as u64,
+            scrub_bytes_per_second: 10_000_000,
+            scrub_interval: Duration::from_secs(7 * 24 * 3600),
             disk_min_free: None,
             shutdown_timeout: Duration::from_secs(5),
             frame_max_bytes: 100 * MIB,

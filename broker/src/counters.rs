@@ -42,6 +42,12 @@ pub(crate) struct Counters {
     pub(crate) compaction_bytes_written: Counter,
     /// Records that compaction removed.
     pub(crate) compaction_records_removed: Counter,
+    /// Bytes that were read again to see whether they have rotted.
+    pub(crate) scrub_bytes: Counter,
+    /// Ranges that were found damaged.
+    pub(crate) scrub_damaged: Counter,
+    /// Passes over all sealed segments that came to an end.
+    pub(crate) scrub_passes: Counter,
     /// What coordinators of groups had written: commits, generations, groups that were deleted.
     pub(crate) group_writes: Counter,
     /// Batches that those made together.
@@ -64,6 +70,9 @@ impl Counters {
             ("compaction.bytes.read", &self.compaction_bytes_read),
             ("compaction.bytes.written", &self.compaction_bytes_written),
             ("compaction.records.removed", &self.compaction_records_removed),
+            ("scrub.bytes", &self.scrub_bytes),
+            ("scrub.damaged", &self.scrub_damaged),
+            ("scrub.passes", &self.scrub_passes),
             ("group.writes", &self.group_writes),
             ("group.batches", &self.group_batches),
             ("subscriptions", &self.subscriptions),

@@ -63,6 +63,7 @@ pub(crate) enum Fault {
     StorageFull,
     StorageFailed,
     PartitionOffline,
+    Damaged,
     // The moment's.
     TooBusy,
     TimedOut,
@@ -101,6 +102,7 @@ impl ServiceError {
         let fault = match error {
             ReadError::OffsetOutOfRange { .. } => Fault::OffsetOutOfRange,
             ReadError::Retired => Fault::UnknownTopic,
+            ReadError::Damaged(_) => Fault::Damaged,
             ReadError::Io { .. } => Fault::StorageFailed,
         };
         Self::new(fault, error.to_string())
@@ -195,6 +197,8 @@ impl Fault {
             Self::StorageFull => (ErrorCode::STORAGE_FULL, KafkaError::KAFKA_STORAGE_ERROR),
             Self::StorageFailed => (ErrorCode::STORAGE_FAILED, KafkaError::KAFKA_STORAGE_ERROR),
             Self::PartitionOffline => (ErrorCode::PARTITION_OFFLINE, KafkaError::KAFKA_STORAGE_ERROR),
+            // To try again helps nobody.
+            Self::Damaged => (ErrorCode::CORRUPT_BATCH, KafkaError::CORRUPT_MESSAGE),
             Self::TooBusy => (ErrorCode::TOO_BUSY, KafkaError::REQUEST_TIMED_OUT),
             Self::TimedOut => (ErrorCode::TIMED_OUT, KafkaError::REQUEST_TIMED_OUT),
             Self::ShuttingDown => (ErrorCode::SHUTTING_DOWN, KafkaError::REQUEST_TIMED_OUT),

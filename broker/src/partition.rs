@@ -25,6 +25,9 @@ use folio_storage::{Files, Log};
 pub(crate) struct PartitionKey(u64);
 
 impl PartitionKey {
+    /// Before that of every partition.
+    pub(crate) const FIRST: Self = Self(0);
+
     #[cfg(test)]
     pub(crate) const fn new(key: u64) -> Self {
         Self(key)

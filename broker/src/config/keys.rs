@@ -169,6 +169,18 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "1 or more bytes"
     ),
     key!(
+        "scrub.bytes.per.second",
+        scrub_bytes_per_second,
+        "Bytes a second of full segments that are read again, beside the cache, to find what has rotted; 0: none."
+    ),
+    key!(
+        "scrub.interval.ms",
+        scrub_interval,
+        "Milliseconds from the beginning of one pass over all full segments to that of the next.",
+        |interval: &Duration| !interval.is_zero(),
+        "1 or more milliseconds"
+    ),
+    key!(
         "disk.min.free",
         disk_min_free,
         "Free bytes below which produce is refused; -1 is 2 % of the disk, at least 64 MiB, at most 1 GiB."

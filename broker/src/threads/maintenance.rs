@@ -1,8 +1,10 @@
 //! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, compacts, mends
-//! indexes, writes down and forgets producers, and watches the space that is left.
+//! indexes, scrubs, writes down and forgets producers, and watches the space that is left.
 
 mod clock;
 mod compaction;
+mod scrub;
+mod throttle;
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,6 +16,7 @@ use folio_storage::{AppendError, Sealed};
 
 use self::clock::{Clock, since_boot};
 use self::compaction::Compactor;
+use self::scrub::Scrubber;
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine, now};
 use crate::partition::Partition;
@@ -25,11 +28,13 @@ pub(crate) fn run(engine: &Engine) {
     let mut nothing = VecDeque::new();
     let mut looked = Instant::now();
     let mut compactor = Compactor::new(engine.config.cleaner_bytes_per_second);
+    let mut scrubber = Scrubber::new(engine.config.scrub_bytes_per_second, engine.config.scrub_interval);
     let mut quick_look = Instant::now();
     let mut clock = Clock::new(engine.dir.written_before(), now(), since_boot());
     loop {
         let pause = QUICK_LOOK.min(engine.config.maintenance_interval);
-        let next = (quick_look + pause).min(Instant::now() + compactor.pause().unwrap_or(pause));
+        let busy = [compactor.pause(), scrubber.pause()].into_iter().flatten().min().unwrap_or(pause);
+        let next = (quick_look + pause).min(Instant::now() + busy);
         let is_closed = engine.stop.take_all(&mut nothing, Some(next)) == Taken::Closed;
         if engine.health.has_failed() {
             return;
@@ -38,6 +43,7 @@ pub(crate) fn run(engine: &Engine) {
             return compactor.give_up();
         }
         compactor.work(engine);
+        scrubber.work(engine);
         if quick_look.elapsed() < pause {
             continue;
         }

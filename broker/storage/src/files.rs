@@ -137,6 +137,8 @@ pub enum OpenMode {
     Create,
     /// To be read and written; it must not be there.
     CreateNew,
+    /// To be read, from the disk and not from the page cache, in which nothing changes; it has to be there.
+    Around,
 }
 
 /// A name in a directory.

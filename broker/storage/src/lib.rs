@@ -32,7 +32,7 @@ pub use data_dir::{DataDir, DataDirOptions, OpenError, OpenReport};
 pub use files::Files;
 pub use log::{
     AppendError, Appended, AppendedRange, Compacting, Compaction, CompactionOptions, CompactionReport,
-    Cursor, Dirty, DirtyRatio, Fetched, Log, LogOptions, LogWriter, Mode, Progress, Read, ReadError, Rotten,
-    Sealed, Tail, TimeHit, Touch, Visibility,
+    Cursor, DamageKind, DamagedRange, Dirty, DirtyRatio, Fetched, Log, LogOptions, LogWriter, Mode, Progress,
+    Read, ReadError, Rotten, Scrub, Scrubbed, Sealed, Tail, TimeHit, Touch, Visibility,
 };
 pub use producers::{ActiveProducer, Producers, SequenceError};

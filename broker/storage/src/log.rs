@@ -10,12 +10,14 @@
 mod active;
 mod append;
 mod compact;
+mod damage;
 mod lookup;
 mod mend;
 mod producers;
 mod read;
 mod retain;
 mod roll;
+mod scrub;
 mod seal;
 mod segment;
 #[cfg(test)]
@@ -40,9 +42,11 @@ use active::Active;
 use append::Writer;
 pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
 pub use compact::{Compacting, Compaction, CompactionOptions, CompactionReport, Dirty, DirtyRatio, Progress};
+pub use damage::{DamageKind, DamagedRange};
 pub use producers::SNAPSHOTS_KEPT;
 use producers::Snapshots;
 pub use read::{Cursor, Fetched, Read, ReadError, Touch};
+pub use scrub::{Scrub, Scrubbed};
 pub use seal::{Rotten, Sealed};
 use segment::Segment;
 pub use times::TimeHit;

@@ -6,6 +6,8 @@ use folio_tests::rig::until;
 use super::{Served, WHILE};
 
 effects! {
+    "scrub.bytes.per.second" rot_is_looked_for_so_fast
+    "scrub.interval.ms" rot_is_looked_for_so_often
     "maintenance.interval.ms" retention_is_looked_at_in_intervals
     "topic.retention.ms" old_records_go
     "topic.retention.bytes" too_many_bytes_go
@@ -135,4 +137,32 @@ fn index_entries_are_so_far_apart() {
     };
     assert!(entries("500") > 15);
     assert!(entries("5000") < 6);
+}
+
+/// A broker with a few sealed segments.
+fn scrubbing(more: &[(&str, &str)]) -> Served {
+    let settings = [("maintenance.interval.ms", "20"), ("topic.segment.bytes", "4096")];
+    let rig = Served::with_topic(&[&settings, more].concat());
+    (0..10).for_each(|_| rig.send(&[7; 3000]).unwrap());
+    rig
+}
+
+fn rot_is_looked_for_so_fast() {
+    let rig = scrubbing(&[("scrub.interval.ms", "1"), ("scrub.bytes.per.second", "0")]);
+    std::thread::sleep(WHILE);
+    assert_eq!((rig.counter("scrub.passes"), rig.counter("scrub.bytes")), (0, 0));
+    let rig = scrubbing(&[("scrub.interval.ms", "1"), ("scrub.bytes.per.second", "1")]);
+    until("it begins", || rig.counter("scrub.bytes") > 0);
+    std::thread::sleep(WHILE);
+    assert!(rig.counter("scrub.bytes") < 8000, "the next segment has to wait");
+    let rig = scrubbing(&[("scrub.interval.ms", "1"), ("scrub.bytes.per.second", "10000000")]);
+    until("all is read", || rig.counter("scrub.bytes") > 30_000);
+}
+
+fn rot_is_looked_for_so_often() {
+    let rig = scrubbing(&[("scrub.interval.ms", "1")]);
+    until("one pass follows the other", || rig.counter("scrub.passes") > 5);
+    let rig = scrubbing(&[]);
+    std::thread::sleep(WHILE);
+    assert_eq!(rig.counter("scrub.passes"), 0);
 }

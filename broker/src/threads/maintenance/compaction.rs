@@ -9,6 +9,7 @@ use folio_storage::{AppendError, Compacting, Compaction, CompactionReport};
 use uuid::Uuid;
 
 use super::fail;
+use super::throttle::Throttle;
 use crate::engine::{Disk, Engine, now};
 use crate::partition::{Partition, PartitionKey};
 use crate::threads::reaper::Retired;
@@ -29,31 +30,6 @@ struct Running {
     begun: Instant,
 }
 
-/// So many bytes a second, one step ahead.
-#[derive(Debug)]
-struct Throttle {
-    bytes_per_second: u64,
-    /// Since when the next step is due.
-    next: Instant,
-}
-
-impl Throttle {
-    fn new(bytes_per_second: u64, now: Instant) -> Self {
-        Self { bytes_per_second, next: now }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        now >= self.next
-    }
-
-    /// `bytes` were read and written. What was not used before is not made up for.
-    fn spend(&mut self, bytes: u64, now: Instant) {
-        let micros = u128::from(bytes) * 1_000_000 / u128::from(self.bytes_per_second.max(1));
-        let spent = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX).min(LONGEST_MICROS));
-        self.next = self.next.max(now) + spent;
-    }
-}
-
 impl Compactor {
     pub(super) fn new(bytes_per_second: u64) -> Self {
         let throttle = Throttle::new(bytes_per_second, Instant::now());
@@ -62,8 +38,7 @@ impl Compactor {
 
     /// How long until there is something to do; `None` if nothing runs.
     pub(super) fn pause(&self) -> Option<Duration> {
-        let wait = || self.throttle.next.saturating_duration_since(Instant::now());
-        self.running.as_ref().map(|_| wait().clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
+        self.running.as_ref().map(|_| self.throttle.pause())
     }
 
     /// Begins with the dirtiest log of those that are due, if nothing runs.
@@ -102,7 +77,7 @@ impl Compactor {
         {
             // It goes on when there is room again.
             if engine.space.check().is_err() {
-                self.throttle.next = Instant::now() + LONGEST_PAUSE;
+                self.throttle.wait(LONGEST_PAUSE);
                 return;
             }
             let partition = &running.partition;
@@ -177,35 +152,7 @@ fn done(engine: &Engine, partition: &Partition<Disk>, report: &CompactionReport,
 const STEP: u64 = 4 * 1024 * 1024;
 /// The next segments of busy partitions want to be made ready meanwhile.
 const MOMENT: Duration = Duration::from_millis(50);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// How long it waits for room before it looks again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long nothing is begun after a failure.
 const BACKOFF: Duration = Duration::from_secs(15);
-/// No step is paid for longer than a year.
-const LONGEST_MICROS: u64 = 365 * 24 * 3600 * 1_000_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_bytes_a_second_and_no_burst_for_the_time_before() {
-        let start = Instant::now();
-        let mut throttle = Throttle::new(1000, start);
-        let after = |ms| start + Duration::from_millis(ms);
-        assert!(throttle.is_due(after(5000)));
-        throttle.spend(500, after(5000));
-        assert!(!throttle.is_due(after(5499)) && throttle.is_due(after(5500)));
-        throttle.spend(100, after(5500));
-        throttle.spend(100, after(5500));
-        assert!(!throttle.is_due(after(5699)) && throttle.is_due(after(5700)));
-    }
-
-    #[test]
-    fn a_byte_a_second_is_slow_and_nothing_overflows() {
-        let start = Instant::now();
-        let mut throttle = Throttle::new(1, start);
-        throttle.spend(u64::MAX, start);
-        assert!(!throttle.is_due(start + Duration::from_secs(3600)));
-    }
-}

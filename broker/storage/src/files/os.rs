@@ -1,5 +1,7 @@
 //! The real file system.
 
+mod around;
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use folio_mapped::{Appender, MapBudget, SegmentMap, map_budget};
 use rustix::fs::{Advice, AtFlags, OFlags, StatxFlags};
 
+use self::around::Around;
 use super::syncs::{SyncTotals, Syncs};
 use super::{Boot, DirEntry, EntryKind, FileAppender, FileHandle, Files, OpenMode, Space};
 
@@ -31,6 +34,8 @@ pub struct OsFiles {
 pub struct OsFile {
     /// Shared with the maps made of it.
     file: Arc<File>,
+    /// It is read around the page cache.
+    around: Option<Around>,
     syncs: Arc<Syncs>,
 }
 
@@ -76,6 +81,7 @@ impl Files for OsFiles {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<OsFile> {
+        let syncs = Arc::clone(&self.syncs);
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).mode(FILE_MODE);
         let options = match mode {
@@ -83,8 +89,12 @@ impl Files for OsFiles {
             OpenMode::Write => options.write(true),
             OpenMode::Create => options.write(true).create(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
+            OpenMode::Around => {
+                let (file, around) = Around::open(&self.at(path))?;
+                return Ok(OsFile { file: Arc::new(file), around: Some(around), syncs });
+            }
         };
-        Ok(OsFile { file: Arc::new(options.open(self.at(path))?), syncs: Arc::clone(&self.syncs) })
+        Ok(OsFile { file: Arc::new(options.open(self.at(path))?), around: None, syncs })
     }
 
     fn appender(&self, file: &OsFile, capacity: u64, end: u64) -> io::Result<Appender> {
@@ -179,6 +189,9 @@ impl FileHandle for OsFile {
     }
 
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        if let Some(around) = &self.around {
+            return around.read_at(&self.file, buf, at);
+        }
         let mut filled = 0;
         while filled < buf.len() {
             match self.file.read_at(&mut buf[filled..], at + filled as u64) {

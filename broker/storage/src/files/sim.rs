@@ -142,6 +142,25 @@ impl SimFiles {
         self.lock().tamper(path, change);
     }
 
+    /// The disk does not give the sectors of a file that `range` touches any more: reads of them fail with `EIO`, and so
+    /// does a map of them. Whoever writes there again heals them.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn break_sectors(&self, path: &Path, range: Range<u64>) {
+        self.lock().break_sectors(path, range);
+    }
+
+    /// All sectors can be read again.
+    pub fn heal_sectors(&self) {
+        self.lock().heal_sectors();
+    }
+
+    /// The files that have sectors which cannot be read.
+    pub fn broken_files(&self) -> Vec<PathBuf> {
+        self.lock().broken_files()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Machine> {
         lock(&self.machine)
     }

@@ -36,6 +36,11 @@ impl<F: Files> Log<F> {
         let closed = view.len().saturating_sub(1);
         let mut mended = 0;
         for segment in view[..closed].iter().filter(|segment| segment.is_suspect()) {
+            // An index that is made of damage would vouch for it.
+            if !segment.damaged().is_empty() {
+                segment.trust();
+                continue;
+            }
             match self.build(segment) {
                 Ok(built) => mended += u64::from(self.put(segment, built)?),
                 Err(_) => segment.trust(),

@@ -8,6 +8,7 @@ use folio_mapped::{MapSlice, SegmentMap};
 use folio_record::{HEADER_SIZE, Offset};
 use thiserror::Error;
 
+use super::damage::DamagedRange;
 use super::lookup::{Index, Window};
 use super::segment::Segment;
 use super::{Log, Tail};
@@ -79,6 +80,9 @@ pub enum ReadError {
     /// The topic was deleted.
     #[error("the topic was deleted")]
     Retired,
+    /// What is to be read is known to be damaged. What lies beside it can be read.
+    #[error("{0}")]
+    Damaged(Box<DamagedRange>),
     /// The disk's fault, or that of whoever changed the file.
     #[error("{}: {source}", dir.display())]
     Io {
@@ -166,6 +170,7 @@ impl<F: Files> Log<F> {
         if segment.end() == 0 && segment.may_have_gaps() {
             return Ok(None);
         }
+        refuse(segment.damaged().at_offset(offset))?;
         let is_active = number == view.len();
         let is_known = |place: &Place| (place.segment, place.offset) == (segment.identity(), offset);
         let known = cursor.place.filter(is_known).map(|place| place.pos);
@@ -187,11 +192,15 @@ impl<F: Files> Log<F> {
         if pos == end && segment.may_have_gaps() {
             return Ok(None);
         }
-        let upto = end.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64));
+        // Where offsets are missing, the next batch may lie in another block than the offset would.
+        refuse(segment.damaged().at_position(pos))?;
+        let served = segment.damaged().next_position(pos).map_or(end, |damage| end.min(damage));
+        let upto = served.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64));
         if !window.may_touch(pos..upto) {
             return Ok(Some(InSegment::Cold));
         }
-        let (to, next) = window.whole_batches(pos, upto, offset).map_err(|source| self.unreadable(source))?;
+        let (to, next) =
+            window.whole_batches(pos, upto, offset).map_err(|source| self.unreadable_in(segment, source))?;
         // The first batch goes whole, however long it is.
         if to > upto && !window.may_touch(upto..to) {
             return Ok(Some(InSegment::Cold));
@@ -224,7 +233,9 @@ impl<F: Files> Log<F> {
             Touch::Any => self.index_of(segment, IndexKind::Offset),
         };
         let located = window.locate(index.as_deref(), segment.base(), offset);
-        let Some(located) = located.map_err(|source| self.unreadable(source))? else { return Ok(None) };
+        let Some(located) = located.map_err(|source| self.unreadable_in(segment, source))? else {
+            return Ok(None);
+        };
         // The index of the active segment comes a moment after its log.
         if !located.is_sound && !is_active {
             segment.suspect();
@@ -269,6 +280,14 @@ impl<F: Files> Log<F> {
         unflushed.min(end.saturating_sub(NEAR_TAIL))
     }
 
+    /// What went wrong with a look into a segment.
+    pub(super) fn unreadable_in(&self, segment: &Segment, source: io::Error) -> ReadError {
+        match segment.damaged().first() {
+            Some(range) => ReadError::Damaged(Box::new(range)),
+            None => self.unreadable(source),
+        }
+    }
+
     pub(super) fn unreadable(&self, source: io::Error) -> ReadError {
         ReadError::Io { dir: self.dir.clone(), source }
     }
@@ -280,6 +299,10 @@ enum InSegment {
     Cold,
     /// Batches, and the offset behind them.
     Found { slice: MapSlice, next_offset: Offset, is_near_tail: bool },
+}
+
+fn refuse(damaged: Option<DamagedRange>) -> Result<(), ReadError> {
+    damaged.map_or(Ok(()), |range| Err(ReadError::Damaged(Box::new(range))))
 }
 
 /// The last MiB of a log was written a moment ago.

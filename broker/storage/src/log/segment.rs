@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use folio_mapped::SegmentMap;
 use folio_record::{Offset, Timestamp};
 
+use super::damage::DamagedRanges;
 use super::lookup::Index;
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::footer::Footer;
@@ -37,6 +38,8 @@ pub(super) struct Segment {
     is_sealed: AtomicBool,
     /// or shall have none: it cannot be read from end to end.
     is_rotten: AtomicBool,
+    /// What of it is not to be served.
+    damaged: DamagedRanges,
 }
 
 impl Segment {
@@ -55,6 +58,7 @@ impl Segment {
             is_suspect: AtomicBool::new(false),
             is_sealed: AtomicBool::new(recovered.is_sealed),
             is_rotten: AtomicBool::new(false),
+            damaged: DamagedRanges::default(),
         }
     }
 
@@ -75,6 +79,7 @@ impl Segment {
             is_suspect: AtomicBool::new(false),
             is_sealed: AtomicBool::new(false),
             is_rotten: AtomicBool::new(false),
+            damaged: DamagedRanges::default(),
         }
     }
 
@@ -206,6 +211,11 @@ impl Segment {
     /// It is damaged, and is not tried again.
     pub(super) fn leave_unsealed(&self) {
         self.is_rotten.store(true, Ordering::Release);
+    }
+
+    /// What of it is not to be served.
+    pub(super) fn damaged(&self) -> &DamagedRanges {
+        &self.damaged
     }
 
     /// Puts a new index in the place of an old one.

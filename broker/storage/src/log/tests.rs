@@ -7,6 +7,7 @@ mod lookups;
 mod model;
 mod options;
 mod producers;
+mod scrub;
 mod seal;
 
 use std::time::{Duration, Instant};

@@ -108,7 +108,7 @@ impl<F: Files> Log<F> {
         let window = self.window(sight, segment)?;
         let is_active = number + 1 == sight.view.len();
         self.search(segment, &window, timestamp, sight.log_start, is_active)
-            .map_err(|source| self.unreadable(source))
+            .map_err(|source| self.unreadable_in(segment, source))
     }
 
     /// The latest time of a segment's records in sight, by going through all of its batches.
@@ -117,6 +117,7 @@ impl<F: Files> Log<F> {
         let latest = || -> io::Result<Option<Timestamp>> {
             let (mut pos, mut latest) = (0, None);
             while pos < window.end {
+                not_damaged(segment, pos)?;
                 let header = window.header(pos)?;
                 let size = header.total_size();
                 if header.count == 0 {
@@ -137,7 +138,7 @@ impl<F: Files> Log<F> {
             }
             Ok(latest)
         };
-        latest().map_err(|source| self.unreadable(source))
+        latest().map_err(|source| self.unreadable_in(segment, source))
     }
 
     fn search(
@@ -158,6 +159,7 @@ impl<F: Files> Log<F> {
         }
         let mut pos = located.map_or(0, |located| located.what);
         while pos < window.end {
+            not_damaged(segment, pos)?;
             let header = window.header(pos)?;
             let size = header.total_size();
             if header.count > 0 && header.max_timestamp >= timestamp && header.last_offset() >= log_start {
@@ -196,11 +198,19 @@ impl<F: Files> Log<F> {
             }
             Ok((latest, is_sound))
         };
-        let (latest, is_sound) = latest().map_err(|source| self.unreadable(source))?;
+        let (latest, is_sound) = latest().map_err(|source| self.unreadable_in(segment, source))?;
         if last.is_some_and(|last| !is_sound || !last.is_sound) {
             segment.suspect();
         }
         Ok(latest)
+    }
+}
+
+/// Headers of a damaged range say nothing.
+fn not_damaged(segment: &Segment, pos: u64) -> io::Result<()> {
+    match segment.damaged().at_position(pos) {
+        Some(range) => Err(io::Error::new(io::ErrorKind::InvalidData, range.to_string())),
+        None => Ok(()),
     }
 }
 

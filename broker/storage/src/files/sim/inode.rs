@@ -18,6 +18,8 @@ pub(super) struct Inode {
     /// Pages that a failed sync lost: they count as clean, and are seen as they should be until the cache is dropped.
     /// Whoever writes to one again makes it dirty, and it goes to the disk with the next sync.
     lost: BTreeSet<usize>,
+    /// Sectors that the disk does not give any more.
+    broken: BTreeSet<usize>,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ impl Inode {
             disk: Vec::new(),
             disk_is_prefix: true,
             lost: BTreeSet::new(),
+            broken: BTreeSet::new(),
         }
     }
 
@@ -46,6 +49,29 @@ impl Inode {
         self.seen = Content::Bytes(bytes);
         self.disk_is_prefix = true;
         self.lost.clear();
+    }
+
+    /// From now on the sectors that have any of these bytes cannot be read.
+    pub(super) fn break_sectors(&mut self, bytes: Range<u64>) {
+        self.broken.extend(sectors(bytes));
+    }
+
+    /// All of them can be read.
+    pub(super) fn heal_sectors(&mut self) {
+        self.broken.clear();
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
+    /// Whether these bytes can be read.
+    pub(super) fn check_sectors(&self, bytes: Range<u64>) -> io::Result<()> {
+        let bytes = bytes.start..bytes.end.min(self.len());
+        if self.broken.is_empty() || bytes.is_empty() || self.broken.range(sectors(bytes)).next().is_none() {
+            return Ok(());
+        }
+        Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()))
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -217,12 +243,21 @@ impl Inode {
     }
 
     fn dirty(&mut self, bytes: Range<usize>) {
+        if !self.broken.is_empty() && !bytes.is_empty() {
+            let written = sectors(bytes.start as u64..bytes.end as u64);
+            self.broken.retain(|sector| !written.contains(sector));
+        }
         if !self.lost.is_empty() && !bytes.is_empty() {
             for page in bytes.start / PAGE_SIZE..=(bytes.end - 1) / PAGE_SIZE {
                 self.lost.remove(&page);
             }
         }
     }
+}
+
+/// The sectors that have any of these bytes, which are not none.
+fn sectors(bytes: Range<u64>) -> Range<usize> {
+    bytes.start as usize / SECTOR_SIZE..(bytes.end as usize).div_ceil(SECTOR_SIZE)
 }
 
 const SECTOR_SIZE: usize = 512;

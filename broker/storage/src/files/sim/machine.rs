@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -133,18 +134,22 @@ impl Machine {
     }
 
     pub(super) fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        let mut dirs = vec![(PathBuf::new(), ROOT)];
+        self.files().map(|(path, inode)| (path, inode.bytes())).collect()
+    }
+
+    /// Every file that has a name, with it.
+    fn files(&self) -> impl Iterator<Item = (PathBuf, &Inode)> {
+        let (mut files, mut dirs) = (Vec::new(), vec![(PathBuf::new(), ROOT)]);
         while let Some((path, dir)) = dirs.pop() {
             for (name, id) in self.names.list(dir).into_iter().flatten() {
                 let path = path.join(name);
                 match self.inodes.get(id) {
-                    Some(inode) => drop(files.insert(path, inode.bytes())),
+                    Some(inode) => files.push((path, inode)),
                     None => dirs.push((path, *id)),
                 }
             }
         }
-        files
+        files.into_iter()
     }
 
     pub(super) fn tamper(&mut self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
@@ -155,6 +160,19 @@ impl Machine {
         inode.tamper(bytes);
     }
 
+    pub(super) fn break_sectors(&mut self, path: &Path, bytes: Range<u64>) {
+        let id = self.names.find(path).ok().flatten();
+        id.and_then(|id| self.inodes.get_mut(&id)).expect("a file to break").break_sectors(bytes);
+    }
+
+    pub(super) fn heal_sectors(&mut self) {
+        self.inodes.values_mut().for_each(Inode::heal_sectors);
+    }
+
+    pub(super) fn broken_files(&self) -> Vec<PathBuf> {
+        self.files().filter(|(_, inode)| inode.is_broken()).map(|(path, _)| path).collect()
+    }
+
     pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<(u64, u64, InodeId)> {
         self.check_alive(self.incarnation)?;
         let found = self.names.find(path)?;
@@ -162,7 +180,9 @@ impl Machine {
             (Some(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Some(id), _) if self.names.is_dir(id) => return Err(io::ErrorKind::IsADirectory.into()),
             (Some(id), _) => id,
-            (None, OpenMode::Read | OpenMode::Write) => return Err(io::ErrorKind::NotFound.into()),
+            (None, OpenMode::Read | OpenMode::Write | OpenMode::Around) => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             (None, OpenMode::Create | OpenMode::CreateNew) => {
                 let (dir, name) = self.names.place(path)?;
                 self.begin_atomic()?;
@@ -261,6 +281,7 @@ impl Machine {
 
     pub(super) fn read_at(&mut self, id: InodeId, path: &Path, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let inode = self.inodes.get(&id).ok_or(io::ErrorKind::NotFound)?;
+        inode.check_sectors(at..at.saturating_add(buf.len() as u64))?;
         let read = inode.read(buf, at);
         match self.reads.get_mut(path) {
             Some(bytes) => *bytes += read as u64,
@@ -372,7 +393,9 @@ impl Machine {
     }
 
     fn map_up_to(&mut self, id: InodeId, capacity: u64, end: u64) -> io::Result<Arc<SegmentMap>> {
-        let bytes = self.inode(id)?.bytes();
+        let inode = self.inode(id)?;
+        inode.check_sectors(0..end)?;
+        let bytes = inode.bytes();
         let published = bytes.get(..end as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
         let map = SegmentMap::heap_within(&self.budget, capacity as usize)?;
         map.appender().map_err(io::Error::other)?.append(&[IoSlice::new(published)])?;

@@ -1,0 +1,226 @@
+//! Scrubbing: what has changed on the disk behind everybody's back is found where it is, and only that is refused.
+
+use super::lookups::{filled, growing};
+use super::seal::seal_all;
+use super::*;
+use crate::partition_files::SegmentFile;
+
+/// A log with sealed segments, and the bases of those.
+fn sealed() -> (SimFiles, DataDir<SimFiles>, Arc<Log<SimFiles>>, Vec<i64>) {
+    let files = SimFiles::new();
+    let (dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+    let sealed = seal_all(&log);
+    assert!(sealed.len() >= 3);
+    (files, dir, log, sealed)
+}
+
+fn log_of(log: &Log<SimFiles>, base: i64) -> PathBuf {
+    SegmentFile::Log.path(log.dir(), Offset::new(base))
+}
+
+/// One pass, `budget` bytes a step, with everything that it found.
+fn pass(log: &Arc<Log<SimFiles>>, budget: usize) -> Scrubbed {
+    let mut all = Scrubbed::default();
+    let mut from = Offset::ZERO;
+    while let Some(mut scrub) = log.scrub(from) {
+        loop {
+            let step = scrub.step(budget).unwrap();
+            all.read += step.read;
+            all.found.extend(step.found);
+            all.healed.extend(step.healed);
+            all.surplus += step.surplus;
+            all.is_index_damaged |= step.is_index_damaged;
+            if step.is_done {
+                break;
+            }
+        }
+        from = scrub.next_base();
+    }
+    all
+}
+
+/// Which offsets a reader of one batch at a time gets, and which are refused for damage.
+fn readable(log: &Log<SimFiles>) -> (Vec<i64>, Vec<i64>) {
+    let mut offsets = (Vec::new(), Vec::new());
+    for offset in 0..log.high_watermark().get() {
+        match log.read(Offset::new(offset), 1, &mut Cursor::default(), Touch::Any) {
+            Ok(Read::Ready(Fetched { slice: Some(_), .. })) => offsets.0.push(offset),
+            Err(ReadError::Damaged(range)) => {
+                assert!(range.offsets.contains(&Offset::new(offset)), "{offset}: {range}");
+                offsets.1.push(offset);
+            }
+            other => panic!("{offset}: {other:?}"),
+        }
+    }
+    offsets
+}
+
+#[test]
+fn a_log_that_is_as_it_was_written_is_read_once_and_nothing_is_found() {
+    let (files, _dir, log, bases) = sealed();
+    let is_sealed = |path: &Path| bases.iter().any(|base| path == log_of(&log, *base));
+    let before = files.bytes_read(is_sealed);
+    let state = files.snapshot();
+    let done = pass(&log, 700);
+    let bytes: u64 = bases.iter().map(|base| state[&log_of(&log, *base)].len() as u64).sum();
+    assert_eq!(files.bytes_read(is_sealed) - before, bytes, "every byte once");
+    assert!(done.read >= bytes && done.found.is_empty() && done.healed.is_empty());
+    assert!(!done.is_index_damaged && done.surplus == 0);
+    assert_eq!(files.snapshot(), state, "nothing was written");
+    assert!(readable(&log).1.is_empty());
+}
+
+#[test]
+fn any_flipped_bit_of_a_sealed_segment_is_found_and_no_other_block_is_refused() {
+    let (files, _dir, log, bases) = sealed();
+    let path = log_of(&log, bases[1]);
+    let len = files.snapshot()[&path].len();
+    let (_, next) = (bases[1], bases[2]);
+    let mut kinds = [0; 2];
+    for position in (0..len).step_by(37).chain(0..61) {
+        for bit in [0, 7] {
+            files.tamper(&path, |bytes| bytes[position] ^= 1 << bit);
+            let done = pass(&log, [1, 512, 1 << 20][position % 3]);
+            let [range] = done.found.as_slice() else { panic!("{position}.{bit}: {:?}", done.found) };
+            assert_eq!(range.file, path);
+            assert!(range.positions.contains(&(position as u64)), "{position}.{bit}: {range}");
+            assert!(range.positions.end - range.positions.start < 1200, "one block: {range}");
+            match range.kind {
+                DamageKind::Header { .. } => kinds[0] += 1,
+                DamageKind::Payload { .. } => kinds[1] += 1,
+                other => panic!("{position}.{bit}: {other:?}"),
+            }
+            let (good, refused) = readable(&log);
+            let due: Vec<i64> = (range.offsets.start.get()..range.offsets.end.get()).collect();
+            assert_eq!(refused, due, "{position}.{bit}");
+            assert!(refused.iter().all(|offset| (bases[1]..next).contains(offset)) && !refused.is_empty());
+            assert_eq!(good.len() + refused.len(), log.high_watermark().get() as usize);
+            files.tamper(&path, |bytes| bytes[position] ^= 1 << bit);
+            assert_eq!(pass(&log, 4096).healed, done.found, "{position}.{bit}");
+            assert!(readable(&log).1.is_empty(), "{position}.{bit}: healed");
+        }
+    }
+    assert!(kinds.iter().all(|count| *count > 5), "{kinds:?}");
+}
+
+#[test]
+fn offset_length_and_epoch_which_no_batch_checksum_covers_count_as_header() {
+    let (files, _dir, log, bases) = sealed();
+    let path = log_of(&log, bases[0]);
+    for position in (0..16).filter(|position| !(8..12).contains(position)) {
+        files.tamper(&path, |bytes| bytes[position] ^= 1);
+        let done = pass(&log, 4096);
+        assert_eq!(done.found.len(), 1);
+        assert_eq!(done.found[0].kind, DamageKind::Header { at: 0 }, "byte {position}");
+        files.tamper(&path, |bytes| bytes[position] ^= 1);
+    }
+}
+
+#[test]
+fn a_reader_gets_what_lies_before_damage_then_the_refusal_and_goes_on_behind_it() {
+    let (files, _dir, log, bases) = sealed();
+    let path = log_of(&log, bases[1]);
+    let half = files.snapshot()[&path].len() / 2;
+    files.tamper(&path, |bytes| bytes[half] ^= 1);
+    let found = pass(&log, 4096).found;
+    let offsets = found[0].offsets.clone();
+    let mut cursor = Cursor::default();
+    let mut offset = Offset::ZERO;
+    // The cursor of a sequential reader leads to the damage, too.
+    let refused = loop {
+        match log.read(offset, 1 << 20, &mut cursor, Touch::Any) {
+            Ok(Read::Ready(fetched)) => offset = fetched.next_offset,
+            Err(error) => break error,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(offset, offsets.start);
+    assert!(matches!(&refused, ReadError::Damaged(range) if **range == found[0]), "{refused}");
+    let said = refused.to_string();
+    assert!(said.contains(&path.display().to_string()) && said.contains("fails its checksum"), "{said}");
+    let behind = values(&log, offsets.end, 1 << 20);
+    assert_eq!(behind.first().map(|(offset, _)| *offset), Some(offsets.end.get()));
+    assert_eq!(log.damaged(), found);
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_takes_its_block_and_no_more_and_comes_back_with_it() {
+    let (files, _dir, log, bases) = sealed();
+    let path = log_of(&log, bases[1]);
+    // What readers have mapped stays as it is.
+    assert!(readable(&log).1.is_empty());
+    files.break_sectors(&path, 1024..1025);
+    let done = pass(&log, 1 << 20);
+    let first = done.found.first().unwrap();
+    assert!(matches!(first.kind, DamageKind::Unreadable { at: 0 }), "the page: {first}");
+    assert!(done.found.iter().all(|range| range.positions.start < 4096), "{:?}", done.found);
+    let (good, refused) = readable(&log);
+    assert!(!refused.is_empty() && good.len() > refused.len());
+    files.heal_sectors();
+    assert_eq!(pass(&log, 1 << 20).healed, done.found);
+    assert!(readable(&log).1.is_empty());
+}
+
+#[test]
+fn a_file_that_was_cut_is_damaged_from_there_on_and_one_that_grew_is_told() {
+    let (files, _dir, log, bases) = sealed();
+    let path = log_of(&log, bases[1]);
+    let len = files.snapshot()[&path].len() as u64;
+    files.tamper(&path, |bytes| bytes.extend([0; 99]));
+    let done = pass(&log, 4096);
+    assert!(done.found.is_empty() && done.surplus == 99);
+    files.tamper(&path, |bytes| bytes.truncate(len as usize - 700));
+    let done = pass(&log, 4096);
+    let [range] = done.found.as_slice() else { panic!("{:?}", done.found) };
+    assert_eq!(range.kind, DamageKind::Missing { len: len - 700 });
+    assert!(range.positions.end == len && range.offsets.end.get() == bases[2]);
+}
+
+#[test]
+fn an_index_that_was_damaged_is_made_anew_and_the_next_pass_finds_nothing() {
+    for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+        let (files, _dir, log, bases) = sealed();
+        let path = file.path(log.dir(), Offset::new(bases[1]));
+        let good = files.snapshot()[&path].clone();
+        for position in (0..good.len()).step_by(5) {
+            files.tamper(&path, |bytes| bytes[position] ^= 4);
+            let done = pass(&log, 4096);
+            assert!(done.is_index_damaged && done.found.is_empty(), "{file:?}, byte {position}");
+            assert_eq!(log.mend_indexes().unwrap(), 1);
+            assert_eq!(seal_all(&log), [bases[1]]);
+            assert_eq!(files.snapshot()[&path], good, "{file:?}, byte {position}");
+            assert!(!pass(&log, 4096).is_index_damaged);
+        }
+    }
+}
+
+#[test]
+fn no_index_is_made_from_a_log_that_is_known_to_be_damaged() {
+    let (files, _dir, log, bases) = sealed();
+    // The epoch: nothing but the index's checksum knows better.
+    files.tamper(&log_of(&log, bases[1]), |bytes| bytes[15] ^= 1);
+    let index = SegmentFile::OffsetIndex.path(log.dir(), Offset::new(bases[1]));
+    assert_eq!(pass(&log, 4096).found.len(), 1);
+    files.tamper(&index, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    let before = files.snapshot()[&index].clone();
+    assert!(pass(&log, 4096).is_index_damaged);
+    assert_eq!(log.mend_indexes().unwrap(), 0);
+    assert_eq!(files.snapshot()[&index], before);
+    assert!(!readable(&log).1.is_empty(), "it stays refused");
+}
+
+#[test]
+fn retention_and_deletion_end_a_scrub_that_is_under_way() {
+    let (_files, dir, log, bases) = sealed();
+    let mut scrub = log.scrub(Offset::ZERO).unwrap();
+    assert!(!scrub.step(512).unwrap().is_done);
+    dir.raise_log_start(&log, Offset::new(bases[1]), NOW, Instant::now()).unwrap();
+    log.drop_below_start(dir.trash()).unwrap();
+    let step = scrub.step(512).unwrap();
+    assert!(step.is_done && step.found.is_empty());
+    let mut scrub = log.scrub(Offset::ZERO).unwrap();
+    assert_eq!(scrub.base().get(), bases[1]);
+    log.retire();
+    assert!(scrub.step(512).unwrap().is_done);
+    assert!(log.scrub(Offset::ZERO).is_none());
+}
