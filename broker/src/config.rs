@@ -107,6 +107,10 @@ pub struct Config {
     pub group_max_session_timeout: Duration,
     /// `group.max.size`: members of one group.
     pub group_max_size: u32,
+    /// `group.offsets.max`: partitions that one group may have offsets of.
+    pub group_offsets_max: usize,
+    /// `partition.groups.max`: groups that one partition of their topic keeps.
+    pub partition_groups_max: usize,
     /// `group.history.max`: what administrators replaced in a group, and may take back.
     pub group_history_max: u32,
     /// `offsets.retention.minutes`: how long the offsets of a group without members are kept.
@@ -169,6 +173,8 @@ impl Config {
             group_min_session_timeout: Duration::from_secs(6),
             group_max_session_timeout: Duration::from_secs(30 * 60),
             group_max_size: i32::MAX.unsigned_abs(),
+            group_offsets_max: 1 << 20,
+            partition_groups_max: 100_000,
             group_history_max: 10,
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             offsets_retention_check_interval: Duration::from_secs(600),

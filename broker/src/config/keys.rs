@@ -292,6 +292,20 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "1 to 2147483647 members"
     ),
     key!(
+        "group.offsets.max",
+        group_offsets_max,
+        "Partitions that one group may have offsets of, which are all in memory; one more is refused.",
+        |&offsets: &usize| offsets >= 1,
+        "1 or more"
+    ),
+    key!(
+        "partition.groups.max",
+        partition_groups_max,
+        "Groups in one partition of __consumer_offsets; one more is refused.",
+        |&groups: &usize| groups >= 1,
+        "1 or more"
+    ),
+    key!(
         "group.history.max",
         group_history_max,
         "Resets and deletes of a group that can be taken back, the latest first; 0: none."

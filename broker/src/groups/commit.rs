@@ -66,8 +66,9 @@ impl Group {
         }
         let is_more = || !self.offsets.knows(&offset.topic, offset.partition);
         if self.offsets.len() >= settings.group_offsets_max && is_more() {
+            let max = settings.group_offsets_max;
             let text =
-                format!("the group has offsets of {} partitions, and may not have more", self.offsets.len());
+                format!("the group has offsets of {max} partitions, as many as group.offsets.max allows");
             return Err(ServiceError::new(Fault::GroupFull, text));
         }
         Ok(())

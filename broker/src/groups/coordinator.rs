@@ -128,7 +128,8 @@ impl Coordinator {
             return Err(ServiceError::new(Fault::InvalidGroup, "the name of the group is too long"));
         }
         if self.groups.len() >= self.settings.groups_max {
-            let text = format!("there are {} groups, and may not be more", self.groups.len());
+            let max = self.settings.groups_max;
+            let text = format!("there are {max} groups beside it, as many as partition.groups.max allows");
             return Err(ServiceError::new(Fault::GroupFull, text));
         }
         self.groups.insert(id.clone(), Group::new(id.clone(), now.wall));

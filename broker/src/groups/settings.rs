@@ -13,13 +13,13 @@ pub(crate) struct GroupSettings {
     pub(crate) session_timeout_max: Duration,
     /// `group.max.size`: members of one group.
     pub(crate) members_max: usize,
-    /// Groups of one coordinator; whoever would make another is refused.
+    /// `partition.groups.max`: groups of one coordinator; whoever would make another is refused.
     pub(crate) groups_max: usize,
     /// Bytes of one group's metadata record: what all members say and have been given. It has to fit a batch.
     pub(crate) group_bytes_max: usize,
     /// `offset.metadata.max.bytes`: the note beside an offset.
     pub(crate) offset_metadata_max: usize,
-    /// Offsets of one group; whoever would store another is refused.
+    /// `group.offsets.max`: offsets of one group; whoever would store another is refused.
     pub(crate) group_offsets_max: usize,
     /// `offsets.retention.minutes`
     pub(crate) offsets_retention: Duration,

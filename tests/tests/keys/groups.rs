@@ -17,6 +17,8 @@ effects! {
     "group.max.session.timeout.ms" a_longer_session_is_refused
     "group.history.max" so_many_changes_of_a_group_are_taken_back
     "group.max.size" one_member_too_many_is_turned_away
+    "group.offsets.max" an_offset_of_one_partition_too_many_is_refused
+    "partition.groups.max" one_group_too_many_is_refused
     "offsets.retention.minutes" offsets_of_an_empty_group_are_kept_so_long
     "offsets.retention.check.interval.ms" old_offsets_are_looked_for_in_intervals
     "offset.metadata.max.bytes" a_longer_note_is_refused
@@ -70,6 +72,28 @@ fn one_member_too_many_is_turned_away() {
             answer.message::<folio_wire::kafka::join_group::JoinGroupResponse<'_>>().error_code
         });
         assert_eq!(told, error, "of {most}; who is taken waits for the first member");
+    }
+}
+
+fn an_offset_of_one_partition_too_many_is_refused() {
+    for (most, error) in [("2", KafkaError::NONE), ("1", KafkaError::GROUP_MAX_SIZE_REACHED)] {
+        let rig = Rig::new(&[("group.offsets.max", most), ("num.partitions", "2")]);
+        let mut peer = KafkaPeer::connect(rig.address());
+        peer.metadata("t");
+        let codes =
+            [0, 1].map(|partition| commit_codes(&mut peer, 9, &commit("g", "t", &[(partition, 5)]))[0]);
+        assert_eq!(codes, [KafkaError::NONE, error], "of {most}");
+        assert_eq!(commit_codes(&mut peer, 9, &commit("g", "t", &[(0, 6)])), [KafkaError::NONE]);
+    }
+}
+
+fn one_group_too_many_is_refused() {
+    for (most, error) in [("2", KafkaError::NONE), ("1", KafkaError::GROUP_MAX_SIZE_REACHED)] {
+        let rig = Rig::new(&[("partition.groups.max", most), ("offsets.topic.num.partitions", "1")]);
+        let mut peer = KafkaPeer::connect(rig.address());
+        peer.metadata("t");
+        let codes = ["g", "h"].map(|group| commit_codes(&mut peer, 9, &commit(group, "t", &[(0, 5)]))[0]);
+        assert_eq!(codes, [KafkaError::NONE, error], "of {most}");
     }
 }
 

@@ -248,11 +248,12 @@ fn settings(engine: &Engine, topic: &Topic<Disk>) -> GroupSettings {
         session_timeout_min: config.group_min_session_timeout,
         session_timeout_max: config.group_max_session_timeout,
         members_max: config.group_max_size as usize,
+        groups_max: config.partition_groups_max,
         group_bytes_max: batch_max.saturating_sub(BATCH_OVERHEAD),
         offset_metadata_max: config.offset_metadata_max_bytes,
+        group_offsets_max: config.group_offsets_max,
         offsets_retention: config.offsets_retention,
         retention_check_interval: config.offsets_retention_check_interval,
-        ..GroupSettings::default()
     }
 }
 
