@@ -1,6 +1,8 @@
 //! Claims about recovery: every row of the verdict's table over real files, crashes in the middle of it, and indexes that
 //! are harmed in any way.
 
+mod keeping;
+mod tails;
 mod written;
 
 use std::path::Path;
