@@ -164,6 +164,8 @@ pub(crate) fn recover<F: Files>(
 ) -> Result<(RecoveredLog, PartitionReport), RecoveryError> {
     let survey = &survey.without_expired(task.slot);
     let (mut examined, mut report) = examine::examine(files, survey, task).map_err(RecoveryError::Offline)?;
+    // Asked before anything is cut: it reads what nobody else has, and may find that the partition is to stay as it is.
+    let remembered = producers::remember(files, survey, &examined, task).map_err(RecoveryError::Offline)?;
     if let Some(found) = examined.fault {
         let durable = (examined.durable_segment, examined.durable_pos);
         let same_boot = is_same_boot(task.slot, files.boot());
@@ -176,7 +178,6 @@ pub(crate) fn recover<F: Files>(
             }
         }
     }
-    let remembered = producers::remember(files, survey, &examined, task).map_err(RecoveryError::Offline)?;
     report.bytes_walked += remembered.bytes_walked;
     report.snapshots_removed = remembered.useless.len() as u64;
     report.indexes_mended = repair::write_indexes(files, survey, &mut examined)?;

@@ -300,11 +300,12 @@ impl<F: Files> Examiner<'_, F> {
         epoch_min: &mut LeaderEpoch,
         epoch_max: LeaderEpoch,
     ) -> Result<(u64, Offset, IndexPlan, Option<Fault>), Damage> {
-        let mut plan = self.join(number, from, due, self.trust)?;
         let path = self.survey.log_path(number);
         let unreadable = |error| Damage::unreadable(&path, &error);
         let log = self.open(&path)?;
+        // Before the first byte of it is read: also below the durable point, what counts is what the disk has.
         log.drop_cache().map_err(unreadable)?;
+        let mut plan = self.join(number, from, due, self.trust)?;
         let gaps_upto = self.survey.next_base(number).filter(|_| self.gaps(number));
         let rules = Rules { batch_size_max: self.task.batch_size_max, gaps_upto, epoch_max };
         let mut scan = Scan::new(&log, from, due, *epoch_min, rules).map_err(unreadable)?;

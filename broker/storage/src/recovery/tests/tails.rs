@@ -159,3 +159,17 @@ fn without_a_boot_and_a_mount_that_are_known_and_equal_a_hole_may_be_of_a_power_
         assert_eq!(written.cut().position, at, "{what}");
     }
 }
+
+#[test]
+fn a_partition_that_goes_offline_for_what_nobody_had_read_is_not_cut_before() {
+    let mut written = Written::with_segments();
+    let (pos, next) = written.batch(0, 3);
+    written.slot = Some(written.slot_at(Offset::ZERO, pos, next));
+    written.power_was_lost();
+    // Durable, and where no index entry makes anybody look; only who has numbered the batches is asked of all of them.
+    written.tamper(0, |bytes| bytes[..12].fill(0));
+    let (torn, _) = written.batch(1, 5);
+    written.tamper(1, |bytes| bytes.truncate(torn as usize + 30));
+    let (_, reason, position, _) = written.reason();
+    assert_eq!((reason, position), (Reason::BelowDurable, 0));
+}
