@@ -32,7 +32,6 @@ mod topics;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +40,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::Log;
+use crate::failure::Failure;
 use crate::files::{Boot, Files, Space};
 use crate::filesystem::Filesystem;
 use crate::lock::Holder;
@@ -71,7 +71,7 @@ pub struct DataDir<F: Files> {
     /// Held through a whole flush round. A round takes from each log what is not synced, and a log counts as synced
     /// from then on: another round beside it would find nothing to sync, and publish what is still on its way.
     round: Mutex<()>,
-    has_failed: AtomicBool,
+    failure: Failure,
 }
 
 /// The slots, and which partition has which.
@@ -261,6 +261,7 @@ impl<F: Files> DataDir<F> {
 
     /// Unlinks what lies in the trash; returns how many things there were. May take long.
     pub fn purge_trash(&self) -> io::Result<u64> {
+        self.failure.check()?;
         crate::trash::purge(&*self.files)
     }
 
@@ -271,12 +272,12 @@ impl<F: Files> DataDir<F> {
 
     /// Whether an earlier write or sync has failed: nothing is written any more.
     pub fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Acquire)
+        self.failure.is_set()
     }
 
     /// Lets nothing be written any more, because a write elsewhere in the directory has failed.
     pub fn fail(&self) {
-        self.has_failed.store(true, Ordering::Release);
+        self.failure.set();
     }
 
     fn metadata(&self) -> MutexGuard<'_, MetadataLog<F>> {

@@ -6,6 +6,7 @@ pub mod data_dir;
 pub mod dump;
 pub mod envelope;
 pub mod epochs;
+mod failure;
 pub mod files;
 pub mod filesystem;
 pub mod footer;

@@ -34,6 +34,7 @@ use folio_record::{LeaderEpoch, Offset};
 
 use crate::compacted::Compacted;
 use crate::epochs::Epochs;
+use crate::failure::Failure;
 use crate::files::Files;
 use crate::partition::PartitionId;
 use crate::recovery::RecoveredLog;
@@ -141,6 +142,8 @@ pub struct Log<F: Files> {
     is_prepared: AtomicBool,
     /// So much was appended since the last snapshot that another is due.
     wants_snapshot: AtomicBool,
+    /// A write to its directory, or to another one of this run, has failed.
+    failure: Failure,
     writer: Mutex<Writer<F>>,
     /// Held by whoever opens, makes or moves files by their names without being the writer. Taken before the
     /// writer's lock.
@@ -212,9 +215,16 @@ impl<F: Files> Log<F> {
             replacements: AtomicU64::new(0),
             is_prepared: AtomicBool::new(false),
             wants_snapshot: AtomicBool::new(false),
+            failure: Failure::default(),
             writer: Mutex::new(writer),
             names: Mutex::new(()),
         })
+    }
+
+    /// Writes nothing any more once `failure` is set.
+    pub(crate) fn failing_with(mut self, failure: &Failure) -> Self {
+        self.failure = failure.clone();
+        self
     }
 
     /// Which partition.
@@ -368,6 +378,7 @@ impl<F: Files> Log<F> {
 
     /// Leaves a snapshot of the producers, and gives reserves back; nothing is appended after this.
     pub fn close(&self) -> io::Result<()> {
+        self.failure.check()?;
         let _names = self.names();
         let mut writer = self.lock();
         if let Some(prepared) = writer.prepared.take() {
@@ -375,6 +386,11 @@ impl<F: Files> Log<F> {
         }
         self.snapshot_end(&mut writer)?;
         writer.cut()
+    }
+
+    /// Whether anything may be written.
+    fn check(&self) -> Result<(), AppendError> {
+        self.failure.check().map_err(|source| AppendError::Io { path: self.dir.clone(), source })
     }
 
     fn names(&self) -> MutexGuard<'_, ()> {

@@ -8,7 +8,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -237,11 +236,7 @@ impl<F: Files> DataDir<F> {
     }
 
     fn check(&self) -> Result<(), FlushError> {
-        if self.has_failed.load(Ordering::Acquire) {
-            let source = io::Error::other("an earlier write failed; nothing is written any more");
-            return Err(self.error("", source));
-        }
-        Ok(())
+        self.failure.check().map_err(|source| self.error("", source))
     }
 
     fn failed(&self, error: FlushError) -> FlushError {

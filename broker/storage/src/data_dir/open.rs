@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use folio_record::Timestamp;
@@ -14,6 +13,7 @@ use super::{DataDir, DataDirOptions, DurablePoints, OpenError, OpenReport, Opene
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
 use crate::envelope::{ENVELOPE_SIZE_MAX, replace, replace_many};
 use crate::epochs::EPOCHS_NAME;
+use crate::failure::Failure;
 use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_full, read_file};
 use crate::filesystem::{Filesystem, Policy};
 use crate::lock::{Holder, LOCK_NAME, hold};
@@ -35,7 +35,7 @@ impl<F: Files> DataDir<F> {
         topic_options: impl Fn(&Topic) -> LogOptions,
         now: Timestamp,
     ) -> Result<(Self, OpenReport<F>), OpenError> {
-        let opening = Opening { files: &*files, options, now };
+        let opening = Opening { files: &*files, options, now, failure: Failure::default() };
         let (filesystem, warning) = opening.check_filesystem()?;
         let lock = opening.lock()?;
         let (node, created) = opening.node()?;
@@ -83,6 +83,7 @@ impl<F: Files> DataDir<F> {
             purged,
             epochs_unsaved,
         };
+        let failure = opening.failure;
         let dir = Self {
             boot: files.boot(),
             files,
@@ -95,7 +96,7 @@ impl<F: Files> DataDir<F> {
             metadata: Mutex::new(metadata),
             durable: Mutex::new(durable),
             round: Mutex::new(()),
-            has_failed: AtomicBool::new(false),
+            failure,
         };
         Ok((dir, report))
     }
@@ -105,6 +106,8 @@ pub(super) struct Opening<'a, F> {
     pub(super) files: &'a F,
     pub(super) options: &'a DataDirOptions,
     pub(super) now: Timestamp,
+    /// For the directory and all its logs.
+    failure: Failure,
 }
 
 impl<F: Files> Opening<'_, F> {
@@ -267,7 +270,8 @@ impl<F: Files> Opening<'_, F> {
         durable.numbers.extend(slot.map(|number| (id, number)));
         let open = |recovered| {
             let log = Log::open(Arc::clone(files), dir.clone(), id, options, recovered);
-            log.map(Arc::new).map_err(|source| self.io(&dir, source))
+            let log = log.map_err(|source| self.io(&dir, source))?;
+            Ok(Arc::new(log.failing_with(&self.failure)))
         };
         let (state, below) = match outcome {
             Ok((recovered, report)) => {

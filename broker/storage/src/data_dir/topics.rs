@@ -134,6 +134,9 @@ impl<F: Files> DataDir<F> {
     /// Makes any metadata transaction. Directories follow by [`make_partitions`](Self::make_partitions) and
     /// [`remove_partitions`](Self::remove_partitions).
     pub fn commit(&self, transaction: Transaction, now: Timestamp) -> Result<Revision, CommitError> {
+        if let Err(source) = self.failure.check() {
+            return Err(CommitError::Io { path: self.files.root().to_owned(), source });
+        }
         let committed = self.metadata().commit(transaction, now);
         if let Err(CommitError::Io { .. }) = &committed {
             self.fail();
@@ -213,6 +216,7 @@ impl<F: Files> DataDir<F> {
         let Some(topic) = self.topic(uuid) else {
             return Err(TopicError::Unknown { name: uuid.to_string() });
         };
+        self.failure.check().map_err(|source| self.topic_error(TOPICS_NAME, source))?;
         let mut metas = Vec::new();
         {
             let mut durable = self.durable();
@@ -242,7 +246,8 @@ impl<F: Files> DataDir<F> {
                 snapshots: Vec::new(),
             };
             let log = Log::open(Arc::clone(&self.files), dir, meta.id, options.clone(), recovered);
-            let log = Arc::new(log.map_err(|source| self.topic_error(TOPICS_NAME, source))?);
+            let log = log.map_err(|source| self.topic_error(TOPICS_NAME, source))?;
+            let log = Arc::new(log.failing_with(&self.failure));
             self.durable().logs.insert(meta.id, Arc::clone(&log));
             logs.push(log);
         }
@@ -278,6 +283,7 @@ impl<F: Files> DataDir<F> {
     /// Moves partitions into the trash, and frees their slots.
     pub(super) fn take_away(&self, uuid: Uuid, name: &str, partitions: Range<u32>) -> Result<(), TopicError> {
         let io = |source| self.topic_error(TOPICS_NAME, source);
+        self.failure.check().map_err(io)?;
         for partition in partitions.clone() {
             let id = PartitionId { topic: uuid, partition };
             for log in self.log(id).iter().chain(&self.log_below(id)) {

@@ -137,6 +137,7 @@ impl<'a, F: Files> LogWriter<'a, F> {
         if self.log.is_retired() {
             return Err(AppendError::Retired);
         }
+        self.log.check()?;
         assert!(!self.log.is_below_damage, "nothing is appended to a partition that is offline");
         let options = self.log.options.load_full();
         let size: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();

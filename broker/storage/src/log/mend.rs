@@ -89,6 +89,7 @@ impl<F: Files> Log<F> {
 
     /// Lets new indexes take the place of the old ones; `false` if the segment is gone.
     pub(super) fn put(&self, segment: &Segment, built: Built) -> Result<bool, AppendError> {
+        self.check()?;
         let _names = self.names();
         let is_there = self.view.load().iter().any(|other| std::ptr::eq(&**other, segment));
         if self.is_retired() || !is_there {

@@ -67,6 +67,7 @@ impl<F: Files> Log<F> {
         if self.is_retired() {
             return Ok(());
         }
+        self.check()?;
         let (end, bytes) = {
             let mut writer = self.lock();
             self.wants_snapshot.store(false, Ordering::Relaxed);

@@ -34,6 +34,7 @@ impl<F: Files> Log<F> {
         if !is_old && !is_expired {
             return Ok(false);
         }
+        self.check()?;
         self.roll(&mut writer)?;
         Ok(true)
     }
@@ -89,6 +90,7 @@ impl<F: Files> Log<F> {
         if gone == 0 {
             return Ok(Vec::new());
         }
+        self.failure.check()?;
         // Readers stop finding them before they go.
         self.view.store(Arc::new(view[gone..].to_vec()));
         let mut maps = Vec::new();

@@ -60,6 +60,7 @@ impl<F: Files> Log<F> {
         if self.is_retired() || !self.wants_next_segment() {
             return Ok(());
         }
+        self.check()?;
         let made = Prepared::make(&*self.files, &self.dir, "next", &self.options.load());
         let made = made.and_then(|mut prepared| prepared.reserve().map(|()| prepared));
         let prepared = made.map_err(|source| failed(&self.dir, self.log_end(), source))?;

@@ -5,16 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use folio_record::{LeaderEpoch, Offset, ProducerId, Timestamp, UnverifiedBatch};
-use folio_storage::metadata::{Key, METADATA_LOG_NAME};
+use folio_storage::files::sim::Random;
+use folio_storage::metadata::{Key, METADATA_LOG_NAME, Transaction};
 use folio_storage::partition::PartitionId;
-use folio_storage::recovery::Damage;
+use folio_storage::recovery::{Cut, Damage};
 use folio_storage::slots::{SLOT_SIZE, SLOTS_NAME, Slot, SlotCopy};
 use folio_storage::verdict::Reason;
 use folio_storage::verify::{Event, Severity, VerifyError, VerifyOptions, verify};
-use folio_storage::{Cursor, DataDir, Log, Mode, OpenReport, Read, Touch, Visibility};
+use folio_storage::{AppendError, Cursor, DataDir, Log, Mode, OpenReport, Read, Touch, Visibility};
 use uuid::Uuid;
 
-use crate::model::{Partition, Row, rows};
+use crate::model::{Draft, Partition, Row, rows};
 use crate::seam::Seam;
 use crate::world::{Outcome, Topic, World, ensure};
 
@@ -37,6 +38,7 @@ impl World {
         ensure!(!is_clean || self.life.tried_to_stop, "a crash is taken for a clean stop");
         ensure!(report.quarantined.is_empty(), "{:?} went to quarantine", report.quarantined);
         self.check_settings()?;
+        self.check_kept()?;
         let mut found = report.partitions;
         let mut topics = std::mem::take(&mut self.topics);
         // What nobody was told about may be there or not, or still be waiting for room.
@@ -60,7 +62,10 @@ impl World {
                 let place = place.ok_or_else(|| format!("{}-{number} is missing", topic.name))?;
                 let (log, report) =
                     found.swap_remove(place).state.map_err(|damage| format!("offline: {damage}"))?;
-                self.stats.tails_cut += u64::from(report.cut.is_some());
+                if let Some(cut) = report.cut {
+                    self.stats.tails_cut += 1;
+                    self.keep(cut)?;
+                }
                 let what = format!("{}-{number}", topic.name);
                 self.recovered(partition, &log, topic.options.visibility, is_clean)
                     .map_err(|error| format!("{what}: {error}"))?;
@@ -204,8 +209,36 @@ impl World {
         Ok(())
     }
 
+    /// What was cut off is in quarantine, unless there is no room for it.
+    fn keep(&mut self, cut: Cut) -> Outcome {
+        if let Some(path) = cut.kept {
+            let bytes = self.seam.machine.snapshot().remove(&path);
+            let bytes = bytes.ok_or_else(|| format!("{} is not there", path.display()))?;
+            ensure!(bytes.len() as u64 == cut.bytes, "of {} bytes {} are kept", cut.bytes, bytes.len());
+            self.kept.insert(path, bytes);
+        } else {
+            let is_excused = cut.bytes == 0 || self.life.is_full || self.stats.faults > 0;
+            ensure!(is_excused, "what was cut off {} is not kept", cut.file.display());
+        }
+        Ok(())
+    }
+
+    /// And stays there.
+    fn check_kept(&self) -> Outcome {
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        let files = self.seam.machine.snapshot();
+        for (path, bytes) in &self.kept {
+            ensure!(files.get(path) == Some(bytes), "{} is not kept any more", path.display());
+        }
+        Ok(())
+    }
+
     /// While the broker lives.
     pub(crate) fn check_live(&mut self) -> Outcome {
+        let violations = self.seam.violations();
+        ensure!(violations.is_empty(), "what readers may have: {violations:#?}");
         for (topic, place, log) in self.online() {
             let (durable, visible) = (log.durable().get(), log.high_watermark().get());
             let is_flushed = self.visibility(topic) == Visibility::Flushed;
@@ -232,14 +265,39 @@ impl World {
         Ok(())
     }
 
-    /// After a failed write nothing is acknowledged any more.
+    /// After a failed write nothing is acknowledged any more, and nothing is written, whoever tries.
     pub(crate) fn check_failed(&mut self) -> Outcome {
-        let Some(dir) = &self.dir else { return Ok(()) };
+        let Some(dir) = self.dir.take() else { return Ok(()) };
         let logs: Vec<_> = self.online().into_iter().map(|(.., log)| log).collect();
         let before: Vec<_> = logs.iter().map(|log| log.durable()).collect();
+        let operations = self.seam.machine.operations();
         ensure!(dir.flush(&logs, self.now(), self.instant()).is_err(), "flushed after a failure");
+        ensure!(dir.sync_slots().is_err(), "slots are synced after a failure");
+        ensure!(dir.commit(Transaction::default(), self.now()).is_err(), "committed after a failure");
+        ensure!(dir.purge_trash().is_err(), "the trash is emptied after a failure");
+        for (_, topic) in dir.topics() {
+            let deleted = dir.delete_topic(&topic.name, self.now());
+            ensure!(deleted.is_err(), "{} is deleted after a failure", topic.name);
+        }
+        for log in &logs {
+            let mut batch = [Draft::new(&mut Random::new(0), 0, None, self.clock, true).bytes];
+            let appended = log.writer().append(&mut batch, Mode::MayBlock, self.now());
+            ensure!(matches!(appended, Err(AppendError::Io { .. })), "{appended:?} after a failure");
+            let raised = dir.raise_log_start(log, log.log_end(), self.now(), self.instant());
+            ensure!(
+                raised.is_err() || log.log_start() == log.log_end(),
+                "a start was raised after a failure"
+            );
+            // What there is nothing to do for may say so.
+            let _ = (log.seal_next(self.now()), log.prepare_next(), log.mend_indexes());
+            let _ = (log.roll_if_expired(self.now()), log.drop_below_start(dir.trash()));
+            ensure!(log.take_snapshot().is_err(), "a snapshot after a failure");
+        }
         let after: Vec<_> = logs.iter().map(|log| log.durable()).collect();
         ensure!(before == after, "durable after a failure");
+        ensure!(dir.close_clean(self.now(), self.instant()).is_err(), "a clean stop after a failure");
+        let more = self.seam.machine.operations() - operations;
+        ensure!(more == 0, "{more} operations after a failure");
         Ok(())
     }
 

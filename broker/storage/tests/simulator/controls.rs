@@ -2,7 +2,7 @@
 //! to be found, or the checks prove nothing.
 
 use crate::runs::run;
-use crate::seam::Weakness;
+use crate::weakness::Weakness;
 
 /// Runs seeds without a protection until something is found that bears one of the `marks` of the loss.
 fn is_found(weakness: Weakness, marks: &[&str]) {
@@ -67,4 +67,54 @@ fn a_metadata_transaction_that_is_not_synced_is_found() {
 #[test]
 fn a_clean_marker_that_comes_back_is_found() {
     is_found(Weakness::KeepsTheMarker, &["taken for a clean stop", "epoch"]);
+}
+
+#[test]
+fn partitions_whose_names_are_not_synced_are_found() {
+    is_found(Weakness::ForgetsPartitions, &["offline", "is missing", "damage"]);
+}
+
+#[test]
+fn a_durable_point_that_mixes_two_moments_is_found() {
+    is_found(Weakness::MixesSlots, &["a slot of"]);
+}
+
+#[test]
+fn a_durable_point_that_is_written_over_the_one_before_it_is_found() {
+    is_found(Weakness::OverwritesSlots, &["it begins at", "offline", "damage"]);
+}
+
+#[test]
+fn what_is_left_of_a_short_write_and_not_cut_off_is_found() {
+    is_found(Weakness::LeavesShortWrites, &["offline", "damage", "for no reason"]);
+}
+
+#[test]
+fn a_start_that_takes_for_durable_what_it_finds_without_a_sync_is_found() {
+    is_found(Weakness::TakesFoundForDurable, &["was promised", "offline", "damage"]);
+}
+
+#[test]
+fn an_epoch_that_does_not_rise_after_a_crash_is_found() {
+    is_found(Weakness::KeepsTheEpoch, &["epoch"]);
+}
+
+#[test]
+fn a_compacted_segment_that_is_not_synced_before_its_intent_is_found() {
+    is_found(Weakness::ForgetsCompacted, &["offline", "damage", "is gone"]);
+}
+
+#[test]
+fn segments_that_are_replaced_without_an_intent_are_found() {
+    is_found(Weakness::SwapsWithoutIntent, &["offline", "damage", "is gone"]);
+}
+
+#[test]
+fn a_copy_of_what_is_cut_off_that_is_not_synced_is_found() {
+    is_found(Weakness::ForgetsCopies, &["is not kept any more"]);
+}
+
+#[test]
+fn a_snapshot_of_producers_that_outlives_what_it_tells_of_is_found() {
+    is_found(Weakness::KeepsSnapshots, &["producer", "a copy of", "damage"]);
 }

@@ -17,8 +17,11 @@
 
 mod check;
 mod controls;
+mod ledger;
 mod model;
+mod order;
 mod runs;
 mod seam;
 mod steps;
+mod weakness;
 mod world;

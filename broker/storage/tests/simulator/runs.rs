@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use folio_storage::files::sim::Fault;
 
-use crate::seam::Weakness;
+use crate::weakness::Weakness;
 use crate::world::{Stats, Trouble, World};
 
 /// What a seed has found.

@@ -1,10 +1,12 @@
 //! What stands between the engine and its simulated machine: it writes down every call, lets others come in between
-//! while a sync is under way, and for the negative controls leaves out one thing that the engine relies on.
+//! while a sync is under way, and for the negative controls leaves out one thing that the engine relies on. And it sees
+//! to it that nothing which readers may have is written a second time.
 
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use folio_mapped::{MapBudget, SegmentMap};
@@ -12,32 +14,8 @@ use folio_storage::Files;
 use folio_storage::files::sim::{SimAppender, SimFile};
 use folio_storage::files::{Boot, DirEntry, FileAppender, FileHandle, OpenMode, SimFiles, Space};
 
-/// What is taken away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Weakness {
-    /// Nothing: the engine as it is.
-    None,
-    /// Who appends is answered before the flush. (The world does this, as the broker would.)
-    AcknowledgesEarly,
-    /// The names in a partition's directory are never synced.
-    ForgetsNames,
-    /// Logs are synced only once the slots that speak of them are written.
-    SlotsFirst,
-    /// A torn tail is not cut off.
-    LeavesTornTails,
-    /// A sync that failed is tried again, and the second answer counts.
-    RetriesSyncs,
-    /// Slots are never synced: neither is the start of a log before files below it go.
-    ForgetsLogStarts,
-    /// What is read back at a start may come from the cache.
-    TrustsTheCache,
-    /// A file that is about to take the place of another is not synced before.
-    RenamesFirst,
-    /// The metadata log is never synced.
-    ForgetsTransactions,
-    /// That the clean marker is gone is not synced.
-    KeepsTheMarker,
-}
+use crate::ledger::{Appender, Ledger};
+use crate::weakness::Weakness;
 
 /// The machine with a seam before it.
 #[derive(Debug, Clone)]
@@ -54,6 +32,12 @@ struct Shared {
     interludes: Mutex<Vec<Interlude>>,
     /// Syncs that were put off.
     late: Mutex<Vec<Arc<SimFile>>>,
+    /// What readers may have.
+    ledger: Mutex<Ledger>,
+    /// The directory is being opened.
+    is_opening: AtomicBool,
+    /// Reads are written down, too.
+    shows_reads: AtomicBool,
 }
 
 /// Something that another thread does meanwhile: before the sync takes effect, or after.
@@ -73,6 +57,7 @@ pub(crate) struct SeamFile {
 pub(crate) struct SeamAppender {
     appender: SimAppender,
     path: PathBuf,
+    entry: Appender,
     shared: Arc<Shared>,
 }
 
@@ -84,6 +69,9 @@ impl Seam {
             trace: is_traced.then(|| Mutex::new(String::new())),
             interludes: Mutex::new(Vec::new()),
             late: Mutex::new(Vec::new()),
+            ledger: Mutex::new(Ledger::default()),
+            is_opening: AtomicBool::new(false),
+            shows_reads: AtomicBool::new(false),
         };
         Self { machine: SimFiles::new(), shared: Arc::new(shared) }
     }
@@ -102,6 +90,21 @@ impl Seam {
         self.shared.trace.as_ref().map(|trace| lock(trace).clone()).unwrap_or_default()
     }
 
+    /// Writes down what is read as well, from here on.
+    pub(crate) fn show_reads(&self) {
+        self.shared.shows_reads.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the directory is being opened.
+    pub(crate) fn opens(&self, is_opening: bool) {
+        self.shared.is_opening.store(is_opening, Ordering::Relaxed);
+    }
+
+    /// What was done to bytes that readers may have.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        lock(&self.shared.ledger).violations()
+    }
+
     /// Puts these between the next syncs.
     pub(crate) fn interpose(&self, interludes: Vec<Interlude>) {
         *lock(&self.shared.interludes) = interludes;
@@ -115,6 +118,7 @@ impl Seam {
     /// The process is dead, and what it put off is never done.
     pub(crate) fn died(&self) {
         lock(&self.shared.late).clear();
+        lock(&self.shared.ledger).forget();
         self.clear_interludes();
     }
 
@@ -140,6 +144,11 @@ impl Shared {
         done
     }
 
+    /// Whether a sync of this file is left out.
+    fn leaves_out(&self, path: &Path) -> bool {
+        self.weakness.leaves_out_sync(path, self.is_opening.load(Ordering::Relaxed))
+    }
+
     fn sync(&self, call: impl fmt::Display, mut sync: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         let interlude = lock(&self.interludes).pop();
         let after = match interlude {
@@ -158,17 +167,6 @@ impl Shared {
             run();
         }
         self.call(call, done)
-    }
-
-    /// Whether a sync of this file is left out.
-    fn leaves_out(&self, path: &Path) -> bool {
-        let is = |extension: &str| path.extension().is_some_and(|found| found == extension);
-        match self.weakness {
-            Weakness::ForgetsLogStarts => path == Path::new("slots"),
-            Weakness::RenamesFirst => is("tmp") || path.parent().is_some_and(is_tmp),
-            Weakness::ForgetsTransactions => path.starts_with("metadata"),
-            _ => false,
-        }
     }
 }
 
@@ -190,7 +188,8 @@ impl Files for Seam {
         let mapped = self.machine.appender(&file.file, capacity, end);
         let (path, shared) = (file.path.clone(), Arc::clone(&self.shared));
         let appender = shared.call(format_args!("append to {} at {end}", path.display()), mapped)?;
-        Ok(SeamAppender { appender, path, shared })
+        let entry = lock(&shared.ledger).begin(&path, end);
+        Ok(SeamAppender { appender, path, entry, shared })
     }
 
     fn map(&self, file: &SeamFile, end: u64) -> io::Result<Arc<SegmentMap>> {
@@ -206,11 +205,23 @@ impl Files for Seam {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.shared.weakness.loses(to) {
+            return self.remove_file(from);
+        }
         let renamed = self.machine.rename(from, to);
+        if renamed.is_ok() {
+            lock(&self.shared.ledger).rename(from, to);
+        }
         self.shared.call(format_args!("rename {} {}", from.display(), to.display()), renamed)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        if self.shared.weakness.keeps(path) || self.shared.weakness.loses(path) {
+            return Ok(());
+        }
+        if self.machine.entry(path)?.is_some() {
+            lock(&self.shared.ledger).remove(path);
+        }
         self.shared.call(format_args!("remove {}", path.display()), self.machine.remove_file(path))
     }
 
@@ -227,11 +238,8 @@ impl Files for Seam {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let is_forgotten = match self.shared.weakness {
-            Weakness::ForgetsNames => dir.starts_with("topics") && dir != Path::new("topics") && !is_tmp(dir),
-            Weakness::KeepsTheMarker => dir == Path::new(""),
-            _ => false,
-        };
+        let is_opening = self.shared.is_opening.load(Ordering::Relaxed);
+        let is_forgotten = self.shared.weakness.forgets_names_of(dir, is_opening);
         if is_forgotten {
             return Ok(());
         }
@@ -261,10 +269,17 @@ impl FileHandle for SeamFile {
     }
 
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        self.file.read_at(buf, at)
+        let read = self.file.read_at(buf, at)?;
+        if self.shared.shows_reads.load(Ordering::Relaxed) {
+            self.shared.note(|| format!("  read {} {at} +{read}", self.path.display()));
+        }
+        Ok(read)
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        lock(&self.shared.ledger).write(&self.path, at);
+        let (instead, at) = self.shared.weakness.writes(&self.path, bytes, at);
+        let bytes = instead.as_deref().unwrap_or(bytes);
         let written = self.file.write_at(bytes, at);
         let path = self.path.display();
         let sum = || folio_record::crc32c(bytes);
@@ -280,6 +295,7 @@ impl FileHandle for SeamFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        lock(&self.shared.ledger).cut(&self.path, len);
         let is_log = self.path.extension().is_some_and(|found| found == "log");
         if self.shared.weakness == Weakness::LeavesTornTails && is_log && self.path.starts_with("topics") {
             return Ok(());
@@ -322,6 +338,9 @@ impl FileAppender for SeamAppender {
 
     fn append(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<Range<u64>> {
         let appended = self.appender.append(bufs);
+        if let Ok(range) = &appended {
+            lock(&self.shared.ledger).publish(self.entry, range.end);
+        }
         let path = self.path.display();
         self.shared.note(|| {
             let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
@@ -337,6 +356,9 @@ impl FileAppender for SeamAppender {
     }
 
     fn cut(&mut self) -> io::Result<()> {
+        if self.shared.weakness == Weakness::LeavesShortWrites {
+            return Ok(());
+        }
         self.shared.call(format_args!("cut {}", self.path.display()), self.appender.cut())
     }
 
@@ -353,10 +375,6 @@ impl fmt::Debug for Shared {
 
 fn outcome<T>(done: Result<T, &io::Error>) -> String {
     done.map_or_else(ToString::to_string, |_| String::new())
-}
-
-fn is_tmp(path: &Path) -> bool {
-    path.extension().is_some_and(|found| found == "tmp")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

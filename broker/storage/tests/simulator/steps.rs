@@ -12,7 +12,8 @@ use folio_storage::{AppendError, Appended, Log, LogOptions, Mode, Sealed, Visibi
 use uuid::Uuid;
 
 use crate::model::{Draft, Partition};
-use crate::seam::{Interlude, Seam, Weakness};
+use crate::seam::{Interlude, Seam};
+use crate::weakness::Weakness;
 use crate::world::{Kind, Outcome, Topic, World, ensure};
 
 /// An append that another thread made meanwhile.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use folio_storage::{
 use uuid::Uuid;
 
 use crate::model::Partition;
-use crate::seam::{Seam, Weakness};
+use crate::seam::Seam;
+use crate::weakness::Weakness;
 
 /// What was found, in words.
 pub(crate) type Outcome<T = ()> = Result<T, String>;
@@ -46,6 +48,8 @@ pub(crate) struct World {
     pub(crate) lives: usize,
     started: Instant,
     run: u64,
+    /// What was cut off, and is in quarantine.
+    pub(crate) kept: BTreeMap<PathBuf, Vec<u8>>,
     /// A sync has failed at some time: indexes, which are believed as the cache shows them, may have holes on the disk.
     pub(crate) has_ever_lied: bool,
     /// The directory was opened once: it can be opened again, however full the disk is.
@@ -150,7 +154,9 @@ impl World {
         };
         match weakness {
             Weakness::None => {}
-            Weakness::RetriesSyncs | Weakness::TrustsTheCache => (chances.fault, chances.kill) = (20, 60),
+            Weakness::RetriesSyncs | Weakness::TrustsTheCache | Weakness::LeavesShortWrites => {
+                (chances.fault, chances.kill) = (20, 60);
+            }
             // Nothing but the weakness is to be found.
             _ => (chances.fault, chances.full) = (0, 0),
         }
@@ -169,6 +175,7 @@ impl World {
             lives: LIVES,
             started: Instant::now(),
             run: 0,
+            kept: BTreeMap::new(),
             has_ever_lied: false,
             is_set_up: false,
         }
@@ -262,23 +269,16 @@ impl World {
     }
 
     fn open(&self) -> Result<(DataDir<Seam>, OpenReport<Seam>), OpenError> {
-        let options = DataDirOptions {
-            build: "folio test".to_owned(),
-            run_id: self.run,
-            new_dir: Uuid::from_u128(1),
-            new_cluster: Uuid::from_u128(2),
-            pid: 1,
-            host: "box".to_owned(),
-            allow_incoherent_fs: false,
-            slots_sync: Duration::from_millis(100),
-            side_by_side: |_, work| work(),
-        };
+        let options = dir_options(self.run);
         let of_topic = |topic: &folio_storage::metadata::Topic| {
             // The last that has this name: one that was deleted needs no log.
             let known = self.topics.iter().rfind(|known| known.name == topic.name);
             known.map_or_else(LogOptions::default, |known| known.options.clone())
         };
-        DataDir::open(Arc::new(self.seam.clone()), &options, of_topic, self.now())
+        self.seam.opens(true);
+        let opened = DataDir::open(Arc::new(self.seam.clone()), &options, of_topic, self.now());
+        self.seam.opens(false);
+        opened
     }
 
     /// Does things until the run is over.
@@ -388,9 +388,14 @@ impl World {
             self.seam.note(|| format!("the power will go at operation {at}"));
             machine.cut_power_at(at);
         } else if self.chances.fault > 0 && self.life.armed.is_none() {
-            let is_about_syncs = self.seam.weakness() != Weakness::None;
-            let faults = [Fault::SyncLies, Fault::SyncLies, Fault::Broken, Fault::Full, Fault::Short];
-            let fault = faults[self.random.up_to(if is_about_syncs { 1 } else { 4 }) as usize];
+            let faults = match self.seam.weakness() {
+                Weakness::None => {
+                    [Fault::SyncLies, Fault::SyncLies, Fault::Broken, Fault::Full, Fault::Short].as_slice()
+                }
+                Weakness::LeavesShortWrites => &[Fault::Short],
+                _ => &[Fault::SyncLies],
+            };
+            let fault = faults[self.random.up_to(faults.len() as u64 - 1) as usize];
             self.seam.note(|| format!("operation {at} will fail: {fault:?}"));
             machine.fail_at(at, fault);
             self.life.armed = Some((at, fault));
@@ -497,6 +502,21 @@ impl World {
     pub(crate) fn instant(&self) -> Instant {
         let since = u64::try_from(self.clock - 1_700_000_000_000).unwrap_or(0);
         self.started + Duration::from_millis(since)
+    }
+}
+
+/// How a directory is opened.
+pub(crate) fn dir_options(run_id: u64) -> DataDirOptions {
+    DataDirOptions {
+        build: "folio test".to_owned(),
+        run_id,
+        new_dir: Uuid::from_u128(1),
+        new_cluster: Uuid::from_u128(2),
+        pid: 1,
+        host: "box".to_owned(),
+        allow_incoherent_fs: false,
+        slots_sync: Duration::from_millis(100),
+        side_by_side: |_, work| work(),
     }
 }
 
