@@ -153,14 +153,15 @@ impl Appender {
     }
 
     /// Cuts the file at its published end: what a failed append left behind goes, and the reserved space too.
-    /// Without a failed append this is how the reserve is given back. Published bytes and slices are untouched.
+    /// Without a failed append this is how the reserve is given back. Published bytes and slices are untouched. A file
+    /// that a foreign hand has made shorter than that stays as it is, and the map is poisoned.
     ///
     /// # Errors
     ///
     /// Those of `ftruncate`. The appender refuses appends until a cut succeeds; if none does, the directory has
     /// failed.
     pub fn cut(&mut self) -> io::Result<()> {
-        self.map.backing().set_len(self.end)?;
+        self.map.backing().cut(self.end)?;
         self.allocated = self.end;
         self.tail = Tail::Clean;
         Ok(())

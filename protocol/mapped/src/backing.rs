@@ -16,6 +16,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 
 use crate::claims::FileId;
+use crate::guard::Guarded;
 use crate::slice::CopyError;
 use crate::writeback;
 use heap::HeapMemory;
@@ -26,8 +27,9 @@ pub(crate) enum Backing {
     Heap(HeapMemory),
 }
 
-/// A mapping and the descriptor that it was made of.
+/// A mapping and the descriptor that it was made of. The guard's hold goes before the mapping.
 pub(crate) struct MappedFile {
+    guarded: Guarded,
     map: MmapRaw,
     file: Arc<File>,
 }
@@ -37,7 +39,9 @@ impl Backing {
     pub(crate) fn map(file: Arc<File>, capacity: usize) -> io::Result<Self> {
         // PROT_READ and MAP_SHARED (invariant 7). No probe for huge pages, no populating: the file is empty yet.
         let map = MmapOptions::new().len(capacity).map_raw_read_only(&*file)?;
-        Ok(Self::File(MappedFile { map, file }))
+        let start = map.as_ptr().addr();
+        let guarded = Guarded::new(start..start + map.len());
+        Ok(Self::File(MappedFile { guarded, map, file }))
     }
 
     /// `capacity` bytes of zeroed memory.
@@ -75,6 +79,25 @@ impl Backing {
         Ok(Some((FileId { device: metadata.dev(), inode: metadata.ino() }, metadata.len())))
     }
 
+    /// The first byte that is known to be lost, though it was published.
+    pub(crate) fn lost_from(&self) -> Option<u64> {
+        match self {
+            Self::File(mapped) => mapped.guarded.lost_from().map(|position| position as u64),
+            Self::Heap(_) => None,
+        }
+    }
+
+    /// The bytes below `upto` were published. If the file is shorter by now, they are lost from its end on; else
+    /// nothing is done.
+    pub(crate) fn poison_if_truncated(&self, upto: u64) {
+        if let Self::File(mapped) = self
+            && let Ok(metadata) = mapped.file.metadata()
+            && metadata.len() < upto
+        {
+            mapped.guarded.poison(metadata.len() as usize);
+        }
+    }
+
     /// Writes some of `bufs` at `at`; how many bytes, may be fewer than there are. The caller is the one
     /// appender, and `at` is not below `end` (invariants 2 and 4).
     pub(crate) fn write_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
@@ -100,11 +123,18 @@ impl Backing {
         }
     }
 
-    /// Sets the length of the file, which also frees what is reserved above it. The caller is the one appender,
-    /// and `len` is not below `end` (invariants 2 and 4).
-    pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
+    /// Cuts the file off at `len`, which also frees what is reserved above it. The caller is the one appender, and `len`
+    /// is not below `end` (invariants 2 and 4). A file that is shorter by a foreign hand stays so: zeros would only hide
+    /// that.
+    pub(crate) fn cut(&self, len: u64) -> io::Result<()> {
         match self {
-            Self::File(mapped) => mapped.file.set_len(len),
+            Self::File(mapped) => match mapped.file.metadata()?.len() {
+                is if is < len => {
+                    mapped.guarded.poison(is as usize);
+                    Ok(())
+                }
+                _ => mapped.file.set_len(len),
+            },
             Self::Heap(_) => Ok(()),
         }
     }
@@ -124,7 +154,7 @@ impl Backing {
     }
 
     /// Faults `len` bytes at `from` in, for reading.
-    pub(crate) fn populate(&self, from: usize, len: usize) -> io::Result<()> {
+    pub(crate) fn populate(&self, from: usize, len: usize) -> Result<(), CopyError> {
         let Self::File(mapped) = self else { return Ok(()) };
         if len == 0 {
             return Ok(());
@@ -132,12 +162,19 @@ impl Backing {
         loop {
             match mapped.map.advise_range(Advice::PopulateRead, from, len) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Linux before 5.14 does not know the advice. Reading the bytes away brings the same pages in.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                    return mapped.read_away(from, len);
-                }
-                done => return done,
+                Ok(()) => return Ok(()),
+                // Linux before 5.14 does not know the advice: reading the bytes away brings the same pages in. And it
+                // tells which page cannot be had, and why, where all that the advice has to say is EFAULT.
+                Err(_) => return mapped.read_away(from, len),
             }
+        }
+    }
+
+    /// Asks the kernel to begin reading `len` bytes at `from`, and does not wait for them.
+    pub(crate) fn read_ahead(&self, from: usize, len: usize) -> io::Result<()> {
+        match self {
+            Self::File(mapped) if len > 0 => mapped.map.advise_range(Advice::WillNeed, from, len),
+            Self::File(_) | Self::Heap(_) => Ok(()),
         }
     }
 
@@ -151,10 +188,10 @@ impl Backing {
         while done < out.len() {
             let position = (from + done) as u64;
             match mapped.file.read_at(&mut out[done..], position) {
-                Ok(0) => return Err(CopyError::Truncated { position }),
+                Ok(0) => return Err(mapped.truncated(position)),
                 Ok(read) => done += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(CopyError::Io(error)),
+                Err(source) => return Err(CopyError::Io { position, source }),
             }
         }
         Ok(())
@@ -175,20 +212,25 @@ impl Backing {
 }
 
 impl MappedFile {
-    fn read_away(&self, from: usize, len: usize) -> io::Result<()> {
+    fn read_away(&self, from: usize, len: usize) -> Result<(), CopyError> {
         let mut scratch = vec![0; len.min(SCRATCH_SIZE)];
         let (mut at, to) = (from as u64, (from + len) as u64);
         while at < to {
             let step = usize::try_from(to - at).map_or(scratch.len(), |left| left.min(scratch.len()));
             match self.file.read_at(&mut scratch[..step], at) {
-                // What the advice would have said of a page that does not exist.
-                Ok(0) => return Err(io::Error::from_raw_os_error(libc::EFAULT)),
+                Ok(0) => return Err(self.truncated(at)),
                 Ok(read) => at += read as u64,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(source) => return Err(CopyError::Io { position: at, source }),
             }
         }
         Ok(())
+    }
+
+    /// The file ends at `position`, below what was published.
+    fn truncated(&self, position: u64) -> CopyError {
+        self.guarded.poison(position as usize);
+        CopyError::Poisoned { position }
     }
 }
 
@@ -250,7 +292,12 @@ mod tests {
         let backing = Backing::map(Arc::new(file), 1 << 20).unwrap();
         let Backing::File(mapped) = &backing else { unreachable!() };
         mapped.read_away(3, SCRATCH_SIZE + 7).unwrap();
-        let error = mapped.read_away(3, SCRATCH_SIZE + 8).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
+        assert_eq!(backing.lost_from(), None);
+        let position = SCRATCH_SIZE as u64 + 10;
+        match mapped.read_away(3, SCRATCH_SIZE + 8) {
+            Err(CopyError::Poisoned { position: gone }) => assert_eq!(gone, position),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(backing.lost_from(), Some(position));
     }
 }

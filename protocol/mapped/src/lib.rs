@@ -17,6 +17,7 @@ mod appender;
 mod backing;
 mod budget;
 mod claims;
+mod guard;
 mod receive;
 mod residency;
 mod segment;
@@ -26,6 +27,7 @@ mod writev;
 
 pub use appender::{Appender, AppenderError};
 pub use budget::{MapBudget, map_budget};
+pub use guard::guard_against_sigbus;
 pub use receive::receive;
 pub use residency::{CacheStat, cachestat, mincore};
 pub use segment::{MapError, SegmentMap};

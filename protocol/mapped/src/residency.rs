@@ -84,7 +84,9 @@ pub(crate) fn resident(slice: &MapSlice) -> io::Result<bool> {
     }
     if !CACHESTAT_REFUSED.load(Ordering::Relaxed) {
         match cachestat(file, slice.range()) {
-            Ok(stat) => return Ok(stat.cached >= pages_of(slice) as u64),
+            Ok(stat) if stat.cached < pages_of(slice) as u64 => return Ok(false),
+            Ok(_) if !slice.map().is_in_doubt() => return Ok(true),
+            Ok(_) => {}
             Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
                 CACHESTAT_REFUSED.store(true, Ordering::Relaxed);
             }

@@ -36,23 +36,31 @@ pub enum CopyError {
         /// How many bytes the slice has.
         len: usize,
     },
-    /// The file is shorter than what was published: a foreign hand truncated it.
-    #[error("the file was truncated below its published end: bytes from {position} on are gone")]
-    Truncated {
-        /// The first missing place in the file, in bytes.
+    /// Bytes that were published are gone: a foreign hand has truncated the file, or a page of it could not be read when
+    /// it was touched. The map says so from then on: [`SegmentMap::poisoned`].
+    #[error("the file has lost bytes that it had, from byte {position} on")]
+    Poisoned {
+        /// The first place in the file that is known to be gone, in bytes.
         position: u64,
     },
     /// The disk's fault.
-    #[error("cannot read the file: {0}")]
-    Io(#[source] io::Error),
+    #[error("cannot read byte {position} of the file: {source}")]
+    Io {
+        /// Where in the file, in bytes.
+        position: u64,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl From<CopyError> for io::Error {
     /// The kernel's own error, if it was one, so that its kind stays.
     fn from(error: CopyError) -> Self {
         match error {
-            CopyError::Io(error) => error,
-            other @ CopyError::Truncated { .. } => Self::new(io::ErrorKind::UnexpectedEof, other),
+            CopyError::Io { source, .. } if source.raw_os_error().is_some() => source,
+            other @ CopyError::Io { .. } => Self::other(other),
+            other @ CopyError::Poisoned { .. } => Self::new(io::ErrorKind::UnexpectedEof, other),
             other @ CopyError::OutOfRange { .. } => Self::new(io::ErrorKind::InvalidInput, other),
         }
     }
@@ -119,16 +127,18 @@ impl MapSlice {
     /// Copies `out.len()` bytes, beginning at `at`, out of the mapping. Meant for what is small and known to be
     /// resident: headers, index entries.
     ///
-    /// If a foreign hand truncated the file, or the disk cannot read the page, the *touch* raises `SIGBUS`;
-    /// where that must be an error instead, use [`read_to`](Self::read_to).
+    /// If a foreign hand truncated the file, or the disk cannot read the page, the *touch* raises `SIGBUS`. A program
+    /// that has called [`guard_against_sigbus`](crate::guard_against_sigbus) gets an error instead; another one ends,
+    /// and has [`read_to`](Self::read_to).
     ///
     /// # Errors
     ///
-    /// [`CopyError::OutOfRange`].
+    /// [`CopyError::OutOfRange`]; [`CopyError::Poisoned`] if bytes are gone before the end of the slice. `out` is then
+    /// unspecified.
     pub fn copy_to(&self, at: usize, out: &mut [u8]) -> Result<(), CopyError> {
         self.check(at, out.len())?;
         self.map.backing().load(self.from + at, out);
-        Ok(())
+        self.check_poison()
     }
 
     /// Copies `out.len()` bytes, beginning at `at`, without touching the mapping: one `pread` of the file. It
@@ -145,8 +155,9 @@ impl MapSlice {
     /// Whether all its pages are in the page cache, so that using it waits for no disk: one `cachestat`, or
     /// `mincore` where the kernel lacks or forbids that. Does not touch the pages.
     ///
-    /// `cachestat` counts a page as cached while it is still being read: a range that is being populated has
-    /// to be remembered as cold by whoever populates it. A page may leave the cache right after the answer.
+    /// `cachestat` counts a page as cached while it is still being read. So while a range of the same map is being
+    /// [populated](Self::populate), and for some probes after that, `mincore` has the last word, which does not. A page
+    /// may leave the cache right after the answer.
     ///
     /// # Errors
     ///
@@ -160,9 +171,31 @@ impl MapSlice {
     ///
     /// # Errors
     ///
-    /// `EFAULT` if a page does not exist any more (foreign truncation) or cannot be read.
-    pub fn populate(&self) -> io::Result<()> {
-        self.map.backing().populate(self.from, self.len)
+    /// [`CopyError::Poisoned`] if a page does not exist any more, [`CopyError::Io`] if one cannot be read; each names
+    /// the first such byte of the slice.
+    pub fn populate(&self) -> Result<(), CopyError> {
+        self.map.populating(|| self.map.backing().populate(self.from, self.len))?;
+        self.check_poison()
+    }
+
+    /// Asks the kernel to begin reading all its pages into the page cache, and waits for none (`MADV_WILLNEED`).
+    ///
+    /// # Errors
+    ///
+    /// Those of the system call.
+    pub fn read_ahead(&self) -> io::Result<()> {
+        self.map.backing().read_ahead(self.from, self.len)
+    }
+
+    /// Whether what was taken from the mapping before this call is what the file had.
+    pub(crate) fn check_poison(&self) -> Result<(), CopyError> {
+        let is_whole = |position: &u64| *position >= self.range().end;
+        if self.map.poisoned().is_none_or(|position| is_whole(&position)) {
+            return Ok(());
+        }
+        // The page that was touched need not be the first that is gone.
+        self.backing().poison_if_truncated(self.map.end());
+        Err(CopyError::Poisoned { position: self.map.poisoned().unwrap_or(0) })
     }
 
     pub(crate) fn backing(&self) -> &Backing {

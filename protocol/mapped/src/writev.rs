@@ -4,6 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::guard;
 use crate::slice::MapSlice;
 
 /// Bytes to send: on the heap, or in a map.
@@ -41,10 +42,12 @@ pub const PARTS_MAX: usize = 1024; // IOV_MAX
 ///
 /// # Errors
 ///
-/// Those of the descriptor (`WouldBlock`, `BrokenPipe`, ..); and `EFAULT` if the file behind a mapped part was
-/// truncated by a foreign hand, or cannot be read: an error where a touch of the same page would be a signal. What
-/// was written before such a page is counted, and the next call, beginning there, fails. A truncation in the middle
-/// of a page leaves zeros up to the end of that page, without any error.
+/// Those of the descriptor (`WouldBlock`, `BrokenPipe`, ..). [`CopyError::Poisoned`](crate::CopyError::Poisoned), as
+/// the error's inner one, if the file behind a mapped part has lost bytes: an error where a touch of the same page would
+/// be a signal. What was written before such a page is counted, and the next call, beginning there, fails. If a map is
+/// poisoned by others during the call, some bytes may have gone, and some may have been zeros: whoever gets an error must
+/// not go on with what was begun. `EFAULT` if the disk cannot read a page. A truncation in the middle of a page leaves
+/// zeros up to the end of that page, without any error.
 ///
 /// # Example
 ///
@@ -66,6 +69,7 @@ pub const PARTS_MAX: usize = 1024; // IOV_MAX
 /// # }
 /// ```
 pub fn writev(to: BorrowedFd<'_>, parts: &[Part<'_>]) -> io::Result<usize> {
+    check_poison(parts)?;
     let mut room = [const { MaybeUninit::<libc::iovec>::uninit() }; PARTS_MAX];
     let mut count = 0;
     for part in parts.iter().filter(|part| !part.is_empty()).take(PARTS_MAX) {
@@ -82,11 +86,32 @@ pub fn writev(to: BorrowedFd<'_>, parts: &[Part<'_>]) -> io::Result<usize> {
         // keep (invariants 5, 6), and no reference to them is made (invariant 1). A page that is gone gives EFAULT.
         let written = unsafe { libc::writev(to.as_raw_fd(), room.as_ptr().cast(), count as libc::c_int) };
         match usize::try_from(written) {
-            Ok(written) => return Ok(written),
+            Ok(written) => return check_poison(parts).map(|()| written),
             Err(_) => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::Interrupted => {}
+                error if error.raw_os_error() == Some(libc::EFAULT) => {
+                    for slice in mapped(parts) {
+                        slice.backing().poison_if_truncated(slice.range().end);
+                    }
+                    return check_poison(parts).and(Err(error));
+                }
                 error => return Err(error),
             },
         }
     }
+}
+
+/// Whether all parts are what their files had. Nearly always one load.
+fn check_poison(parts: &[Part<'_>]) -> io::Result<()> {
+    if guard::is_any_poisoned() {
+        mapped(parts).try_for_each(MapSlice::check_poison)?;
+    }
+    Ok(())
+}
+
+fn mapped<'a>(parts: &'a [Part<'_>]) -> impl Iterator<Item = &'a MapSlice> {
+    parts.iter().filter_map(|part| match part {
+        Part::Map(slice) => Some(*slice),
+        Part::Heap(_) => None,
+    })
 }

@@ -7,6 +7,7 @@
 mod again;
 mod frames;
 mod full_disk;
+mod guard;
 mod living_files;
 mod model;
 mod publication;

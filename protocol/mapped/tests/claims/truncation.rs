@@ -1,7 +1,7 @@
 //! A foreign hand truncates a file under its map.
 
 use std::fs::File;
-use std::io::{IoSlice, Read};
+use std::io::{self, IoSlice, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -31,7 +31,8 @@ fn sending_a_truncated_file_is_an_error_and_not_a_signal() {
     let slice = truncated(&directory.path().join("log"), 4, 0);
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let error = writev(ours.as_fd(), &[Part::Map(&slice)]).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
+    assert_eq!(lost_from(&error), Some(0));
+    assert_eq!(slice.map().poisoned(), Some(0));
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn sending_goes_up_to_the_truncation_and_then_says_so() {
             Err(error) => break error,
         }
     };
-    assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
+    assert_eq!(lost_from(&error), Some(2 * PAGE as u64));
     drop(ours);
     let received = received.join().unwrap();
     assert_eq!(received.len(), before - slice.len(), "what was counted as sent arrived");
@@ -68,7 +69,10 @@ fn sending_goes_up_to_the_truncation_and_then_says_so() {
 fn populating_a_truncated_file_is_an_error_and_not_a_signal() {
     let directory = directory();
     let slice = truncated(&directory.path().join("log"), 4, 2 * PAGE as u64);
-    assert_eq!(slice.populate().unwrap_err().raw_os_error(), Some(libc::EFAULT));
+    match slice.populate() {
+        Err(CopyError::Poisoned { position }) => assert_eq!(position, 2 * PAGE as u64),
+        other => panic!("{other:?}"),
+    }
     let mut front = slice;
     front.truncate(2 * PAGE);
     front.populate().unwrap();
@@ -81,10 +85,43 @@ fn a_checked_copy_of_a_truncated_file_names_the_first_missing_byte() {
     let slice = truncated(&directory.path().join("log"), 4, PAGE as u64 + 100);
     let mut bytes = vec![0; 3 * PAGE];
     match slice.read_to(50, &mut bytes) {
-        Err(CopyError::Truncated { position }) => assert_eq!(position, PAGE as u64 + 100),
+        Err(CopyError::Poisoned { position }) => assert_eq!(position, PAGE as u64 + 100),
         other => panic!("{other:?}"),
     }
     slice.read_to(50, &mut bytes[..PAGE]).unwrap();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "maps a file")]
+fn what_lies_before_the_loss_is_sent_and_copied_as_before_also_once_it_is_known() {
+    let directory = directory();
+    let mut slice = truncated(&directory.path().join("log"), 4, PAGE as u64);
+    assert!(slice.read_to(PAGE, &mut [0]).is_err());
+    assert_eq!(slice.map().poisoned(), Some(PAGE as u64));
+    let front = slice.split_to(1000);
+    let mut bytes = [0; 1000];
+    front.copy_to(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [0x55; 1000]);
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    assert_eq!(writev(ours.as_fd(), &[Part::Map(&front)]).unwrap(), 1000);
+    theirs.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, [0x55; 1000]);
+    assert!(writev(ours.as_fd(), &[Part::Map(&slice)]).is_err(), "nothing is sent of the rest");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "maps a file")]
+fn a_cut_of_a_file_that_was_truncated_makes_up_no_bytes() {
+    let directory = directory();
+    let path = directory.path().join("log");
+    let map = new_map(&path, MIB);
+    let mut appender = map.appender().unwrap();
+    appender.append(&[IoSlice::new(&[0x55; 1000])]).unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(600).unwrap();
+    assert_eq!(map.poisoned(), None, "nobody has looked");
+    appender.cut().unwrap();
+    assert_eq!(path.metadata().unwrap().len(), 600);
+    assert_eq!(map.poisoned(), Some(600));
 }
 
 #[test]
@@ -110,6 +147,14 @@ fn a_touch_of_the_same_page_is_a_signal() {
     }
     let ended = again::run("truncation::a_touch_of_the_same_page_is_a_signal", "ulimit -c 0");
     assert_eq!(ended.signal(), Some(libc::SIGBUS));
+}
+
+/// What the error says is gone, if it is that.
+fn lost_from(error: &io::Error) -> Option<u64> {
+    match error.get_ref()?.downcast_ref()? {
+        CopyError::Poisoned { position } => Some(*position),
+        _ => None,
+    }
 }
 
 const PAGE: usize = 64 << 10; // a multiple of every page size
