@@ -45,6 +45,9 @@ pub struct Config {
     pub lane_threads: NonZeroUsize,
     /// `read.threads`: threads that read pages which are not in memory.
     pub read_threads: NonZeroUsize,
+    /// `sigbus.handler`: touching a page that is gone from its file is an error of that segment, instead of the
+    /// process's end. Up to the program: a handler is the whole process's.
+    pub sigbus_handler: bool,
     /// `lane.queue.bytes`: bytes waiting in lanes above which loops stop reading producers.
     pub lane_queue_bytes: usize,
     /// `flush.linger.us`: how long a flush waits for company.
@@ -142,6 +145,7 @@ impl Config {
                 const { NonZeroUsize::new(2).unwrap() }
             },
             read_threads: const { NonZeroUsize::new(2).unwrap() },
+            sigbus_handler: true,
             lane_queue_bytes: 64 * MIB,
             flush_linger: Duration::ZERO,
             writeback_step_bytes: 16 * MIB as u64,

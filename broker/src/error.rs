@@ -103,6 +103,7 @@ impl ServiceError {
             ReadError::OffsetOutOfRange { .. } => Fault::OffsetOutOfRange,
             ReadError::Retired => Fault::UnknownTopic,
             ReadError::Damaged(_) => Fault::Damaged,
+            ReadError::Lost { .. } => Fault::PartitionOffline,
             ReadError::Io { .. } => Fault::StorageFailed,
         };
         Self::new(fault, error.to_string())

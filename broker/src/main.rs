@@ -100,6 +100,12 @@ fn run(loaded: Loaded) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("cannot listen for signals: {error}")),
     };
+    // Before there are threads: they take the mask of signals from this one.
+    if loaded.config.sigbus_handler
+        && let Err(error) = folio_mapped::guard_against_sigbus()
+    {
+        return failed(&format!("cannot handle SIGBUS (sigbus.handler): {error}"));
+    }
     let broker = match Broker::start(loaded.config) {
         Ok(broker) => broker,
         Err(error) => return failed(&error.to_string()),

@@ -60,6 +60,8 @@ pub(crate) struct Partition<F: Files> {
     waiters: AtomicU64,
     is_dirty: AtomicBool,
     is_deleted: AtomicBool,
+    /// The byte of a segment that could not be read when somebody last tried.
+    unreadable: AtomicU64,
     appended_bytes: AtomicU64,
     flushed_bytes: AtomicU64,
 }
@@ -107,6 +109,7 @@ impl<F: Files> Partition<F> {
             waiters: AtomicU64::new(0),
             is_dirty: AtomicBool::new(false),
             is_deleted: AtomicBool::new(false),
+            unreadable: AtomicU64::new(u64::MAX),
             appended_bytes: AtomicU64::new(0),
             flushed_bytes: AtomicU64::new(0),
         }
@@ -128,6 +131,11 @@ impl<F: Files> Partition<F> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The byte at `position` of a segment cannot be read; whether it was another one before.
+    pub(crate) fn is_news(&self, position: u64) -> bool {
+        self.unreadable.swap(position, Ordering::Relaxed) != position
     }
 
     pub(crate) fn durability(&self) -> DurabilityClass {

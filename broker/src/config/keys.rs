@@ -124,6 +124,20 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
     ),
     key!("lane.threads", lane_threads, "Threads that append to fsync topics and open new segments."),
     key!("read.threads", read_threads, "Threads that read what is not in memory."),
+    Key {
+        name: "sigbus.handler",
+        reason: "on: a segment whose file was truncated, or has a page that the disk cannot read, is offline; off: touching it ends the daemon.",
+        kind: |_| Kind::String,
+        get: |config| if config.sigbus_handler { "on" } else { "off" }.to_owned(),
+        set: |config, text| {
+            config.sigbus_handler = match text {
+                "on" => true,
+                "off" => false,
+                _ => return Err("on or off".to_owned()),
+            };
+            Ok(())
+        },
+    },
     key!(
         "lane.queue.bytes",
         lane_queue_bytes,
@@ -443,6 +457,7 @@ mod tests {
             ("listen", _) => "[::1]:9093,127.0.0.2:0".to_owned(),
             ("advertise", _) => "folio.example:9092,[::1]:9093".to_owned(),
             ("data.dir", _) => "/elsewhere".to_owned(),
+            ("sigbus.handler", _) => "off".to_owned(),
             ("topic.durability", _) => "os".to_owned(),
             ("topic.cleanup.policy", _) => "compact".to_owned(),
             ("topic.min.cleanable.dirty.ratio", _) => "0.25".to_owned(),
@@ -479,6 +494,7 @@ mod tests {
                 "HOST:PORT that clients can connect to, one for each address in listen, separated by commas",
             ),
             ("loop.threads", "0", "a whole number, 1 or more"),
+            ("sigbus.handler", "true", "on or off"),
             ("topic.durability", "always", "fsync, interval or os"),
             ("topic.segment.bytes", "100", "a whole number from 4096 to 2147483647"),
             ("topic.retention.ms", "soon", "a whole number, -1 or more"),

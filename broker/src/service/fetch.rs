@@ -12,7 +12,7 @@ mod want;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use folio_mapped::MapSlice;
+use folio_mapped::{CopyError, MapSlice};
 use folio_storage::Touch;
 
 use crate::engine::{Disk, Engine};
@@ -239,17 +239,33 @@ impl Fetch {
     /// Reads what has not been read for not being in memory.
     fn read_cold(&mut self) {
         for index in 0..self.wants.len() {
-            if self.found[index].is_none()
-                && self.look_at(index, Touch::Any)
-                && let Some(Ok(found)) = &mut self.found[index]
-                && let Some(slice) = &found.slice
-                && let Err(source) = slice.populate()
-            {
-                let text = format!("cannot read the log: {source}");
-                self.bytes -= slice.len();
-                found.slice = None;
-                found.error = Some(ServiceError::new(Fault::StorageFailed, text));
+            if self.found[index].is_none() && self.look_at(index, Touch::Any) {
+                self.populate(index);
             }
+        }
+    }
+
+    /// Brings what was found of one partition into memory. Where a byte cannot be read, what lies before it goes, and who
+    /// reads on is told.
+    fn populate(&mut self, index: usize) {
+        let slice = |of: &Self| of.found[index].as_ref()?.as_ref().ok()?.slice.clone();
+        let Some(before) = slice(self) else { return };
+        let Err(error) = before.populate() else { return };
+        let first_bad = match &error {
+            CopyError::Poisoned { position } | CopyError::Io { position, .. } => *position,
+            CopyError::OutOfRange { .. } => 0,
+        };
+        let readable = first_bad.saturating_sub(before.range().start);
+        self.wants[index].max_bytes = usize::try_from(readable).unwrap_or(usize::MAX);
+        self.look_at(index, Touch::Any);
+        // The first batch goes whole, whatever the limit.
+        if let Some(Ok(found)) = &mut self.found[index]
+            && found.error.is_none()
+            && found.slice.as_ref().is_none_or(|slice| slice.len() as u64 > readable)
+        {
+            let size = found.slice.take().map_or(0, |slice| slice.len());
+            found.error = Some(self.wants[index].unreadable(first_bad, &error));
+            (self.bytes, self.is_settled) = (self.bytes - size, true);
         }
     }
 }

@@ -113,6 +113,9 @@ fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) 
         AppendError::TooLarge { .. } | AppendError::TooMany { .. } => Fault::MessageTooLarge,
         AppendError::Full { .. } => Fault::StorageFull,
         AppendError::Exhausted { .. } => Fault::TooBusy,
+        AppendError::Lost { .. } => {
+            return ServiceError::partition_offline(&partition.topic, partition.number, &error.to_string());
+        }
         // The directory was renamed away under the append.
         AppendError::Io { .. } if partition.is_deleted() => Fault::UnknownTopic,
         AppendError::Io { path, source } => {

@@ -7,11 +7,12 @@ use folio_broker::config::keys;
 use folio_client::{Client, ClientConfig, ErrorCode, NewTopic, ProducerConfig, ProducerRecord};
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::kafka::KafkaPeer;
-use folio_tests::native::Peer;
+use folio_tests::native::{Peer, batch};
 use folio_tests::rig::{Rig, until};
 use folio_tests::strace::Strace;
 use folio_wire::kafka::KafkaError;
 use folio_wire::kafka::metadata::MetadataResponse;
+use folio_wire::native::produce::Acks;
 
 use super::{LIMIT, Served, WHILE, code};
 
@@ -26,6 +27,7 @@ effects! {
     "loop.spin.us" a_spinning_loop_uses_its_core
     "lane.threads" so_many_lanes_run
     "read.threads" so_many_readers_run
+    "sigbus.handler" a_touch_of_a_page_that_is_gone_ends_the_daemon_or_not
     "disk.min.free" a_disk_below_its_bound_takes_no_records
     "shutdown.timeout.ms" a_shutdown_ends_in_time
 }
@@ -109,6 +111,29 @@ fn so_many_lanes_run() {
 fn so_many_readers_run() {
     has_threads("read.threads=5", "folio-read-", 5);
 }
+
+fn a_touch_of_a_page_that_is_gone_ends_the_daemon_or_not() {
+    use std::os::unix::process::ExitStatusExt;
+    let touched = |setting: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = Daemon::under(&["prlimit", "--core=0"], dir.path(), &["--set", setting]);
+        let mut peer = Peer::connect(daemon.address());
+        peer.create("t", 1, &[]);
+        peer.produce("t", 0, Acks::All, &batch(b"x"));
+        let log = dir.path().join("data/topics/t-0/00000000000000000000.log");
+        std::fs::File::options().write(true).open(log).unwrap().set_len(0).unwrap();
+        peer.send_fetch("t", 0, 1000, Duration::ZERO);
+        (daemon, peer)
+    };
+    let (mut daemon, _peer) = touched("sigbus.handler=off");
+    assert_eq!(daemon.wait().signal(), Some(SIGBUS), "{}", daemon.said());
+    let (daemon, _peer) = touched("sigbus.handler=on");
+    let refused = Peer::connect(daemon.address()).fetch_now("t", 0).0.error;
+    assert_eq!(refused, ErrorCode::PARTITION_OFFLINE, "{}", daemon.said());
+}
+
+/// What a process dies of.
+const SIGBUS: i32 = 7;
 
 fn a_spinning_loop_uses_its_core() {
     let uses_a_third = |spin: &str, within: Duration| {

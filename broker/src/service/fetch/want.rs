@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use folio_mapped::MapSlice;
+use folio_mapped::{CopyError, MapSlice};
 use folio_record::{LeaderEpoch, Offset};
-use folio_storage::{Cursor, Log, Read, Touch};
+use folio_storage::{Cursor, Log, Read, ReadError, Touch};
 
 use crate::engine::Disk;
 use crate::error::{Fault, ServiceError};
@@ -131,8 +131,26 @@ impl Want {
                 let found = Found { slice, cursor, next_offset, high_watermark, log_start, ..nothing() };
                 Some(Ok(self.fitted(found, room)))
             }
-            Err(error) => refused(ServiceError::of_read(&error)),
+            Err(error) => {
+                if matches!(error, ReadError::Lost { is_news: true, .. }) {
+                    let (topic, partition) = (&*partition.topic, partition.number);
+                    tracing::error!(topic, partition, why = %error, "a segment is offline");
+                }
+                refused(ServiceError::of_read(&error))
+            }
         }
+    }
+
+    /// The records from its offset on cannot be read, because of this byte of the log.
+    pub(super) fn unreadable(&self, position: u64, error: &CopyError) -> ServiceError {
+        let Ok(partition) = &self.partition else { return ServiceError::storage_failed() };
+        let (dir, offset) = (partition.log.dir().display(), self.offset);
+        let text = format!("{dir}: the batch at offset {offset} cannot be read: {error}");
+        if partition.is_news(position) {
+            let (topic, partition) = (&*partition.topic, partition.number);
+            tracing::error!(topic, partition, why = text, "records cannot be read");
+        }
+        ServiceError::new(Fault::StorageFailed, text)
     }
 
     /// A read gives one batch at the least; only the first of an answer may be larger than the limits.

@@ -92,6 +92,15 @@ pub enum AppendError {
         /// What the system said.
         source: io::Error,
     },
+    /// The segment that is appended to has lost bytes that it had: by a foreign hand, or by the disk. What came behind
+    /// them would go with them at the next start.
+    #[error("{} has lost bytes that it had, from byte {position} on", path.display())]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that is known to be gone.
+        position: u64,
+    },
     /// The disk's fault. The data directory takes no more writes in this run.
     #[error("{}: {source}", path.display())]
     Io {
@@ -138,6 +147,7 @@ impl<'a, F: Files> LogWriter<'a, F> {
             return Err(AppendError::Retired);
         }
         self.log.check()?;
+        self.writer.check_lost(&self.log.dir)?;
         assert!(!self.log.is_below_damage, "nothing is appended to a partition that is offline");
         let options = self.log.options.load_full();
         let size: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
@@ -266,6 +276,18 @@ impl<'a, F: Files> LogWriter<'a, F> {
 impl<F: Files> Writer<F> {
     pub(super) fn new(producers: Producers, snapshots: Snapshots) -> Self {
         Self { producers, snapshots, active: None, prepared: None, unsynced: Vec::new(), new_names: false }
+    }
+
+    /// Whether nobody has found that the active segment has lost bytes.
+    pub(super) fn check_lost(&self, dir: &Path) -> Result<(), AppendError> {
+        let Some(active) = &self.active else { return Ok(()) };
+        match active.log.map().poisoned() {
+            None => Ok(()),
+            Some(position) => {
+                let path = SegmentFile::Log.path(dir, active.segment.base());
+                Err(AppendError::Lost { path, position })
+            }
+        }
     }
 
     pub(super) fn tail(&self, next_offset: Offset) -> Tail {

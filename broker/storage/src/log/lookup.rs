@@ -132,9 +132,9 @@ impl Window<'_> {
             return Err(broken(pos, &format!("the batch does not hold offset {offset}")));
         }
         while to < upto {
-            let header = self.header(to)?;
+            // What cannot be read, or does not follow, is found by whoever wants it: what lies before it is good.
+            let Ok(header) = self.header(to) else { break };
             let after = to + header.total_size() as u64;
-            // What does not follow is found by whoever wants it: what lies before it is good.
             if after > upto || !self.may_follow(&header, next) {
                 break;
             }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
 
-use folio_mapped::{MapSlice, SegmentMap};
+use folio_mapped::{CopyError, MapSlice, SegmentMap};
 use folio_record::{HEADER_SIZE, Offset};
 use thiserror::Error;
 
@@ -14,6 +14,7 @@ use super::segment::Segment;
 use super::{Log, Tail};
 use crate::files::Files;
 use crate::index::IndexKind;
+use crate::partition_files::SegmentFile;
 
 /// Whether a read may wait for a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,24 @@ pub enum ReadError {
     /// What is to be read is known to be damaged. What lies beside it can be read.
     #[error("{0}")]
     Damaged(Box<DamagedRange>),
+    /// A segment has lost bytes that it had: a foreign hand has truncated its file, or a page could not be read when it was
+    /// touched. What lies before them, and in other segments, can be read.
+    #[error(
+        "{} has lost bytes that it had, from byte {position} on: of offsets {from} to {to} only what lies before can be read",
+        path.display()
+    )]
+    Lost {
+        /// The file, relative to the data directory.
+        path: std::path::PathBuf,
+        /// The first byte that is known to be gone.
+        position: u64,
+        /// The first offset of the segment.
+        from: Offset,
+        /// The last one.
+        to: Offset,
+        /// Nobody was told of it before.
+        is_news: bool,
+    },
     /// The disk's fault, or that of whoever changed the file.
     #[error("{}: {source}", dir.display())]
     Io {
@@ -130,8 +149,8 @@ impl<F: Files> Log<F> {
         }
         let mut from = offset;
         for number in number..=view.len() {
-            let found = self.read_in(&view, number, from, &visible, max_bytes, cursor, touch)?;
-            match found {
+            let found = self.read_in(&view, number, from, &visible, max_bytes, cursor, touch);
+            match found.map_err(|error| self.told_of_loss(&view, number, error))? {
                 Some(InSegment::Cold) => return Ok(Read::Cold),
                 Some(InSegment::Found { slice, next_offset, is_near_tail }) => {
                     return Ok(Read::Ready(Fetched {
@@ -194,13 +213,21 @@ impl<F: Files> Log<F> {
         }
         // Where offsets are missing, the next batch may lie in another block than the offset would.
         refuse(segment.damaged().at_position(pos))?;
+        let lost_from = map.poisoned().unwrap_or(u64::MAX);
+        let lost = || self.unreadable(CopyError::Poisoned { position: lost_from }.into());
+        if pos >= lost_from {
+            return Err(lost());
+        }
         let served = segment.damaged().next_position(pos).map_or(end, |damage| end.min(damage));
-        let upto = served.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64));
+        let upto = served.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64)).min(lost_from);
         if !window.may_touch(pos..upto) {
             return Ok(Some(InSegment::Cold));
         }
         let (to, next) =
             window.whole_batches(pos, upto, offset).map_err(|source| self.unreadable_in(segment, source))?;
+        if to > lost_from {
+            return Err(lost());
+        }
         // The first batch goes whole, however long it is.
         if to > upto && !window.may_touch(upto..to) {
             return Ok(Some(InSegment::Cold));
@@ -283,13 +310,36 @@ impl<F: Files> Log<F> {
     /// What went wrong with a look into a segment.
     pub(super) fn unreadable_in(&self, segment: &Segment, source: io::Error) -> ReadError {
         match segment.damaged().first() {
-            Some(range) => ReadError::Damaged(Box::new(range)),
-            None => self.unreadable(source),
+            Some(range) if lost_from(&source).is_none() => ReadError::Damaged(Box::new(range)),
+            _ => self.unreadable(source),
+        }
+    }
+
+    /// `error`, which a read in segment `number`, counted from 1, has ended with; if that has lost bytes, what that means.
+    fn told_of_loss(&self, view: &[Arc<Segment>], number: usize, error: ReadError) -> ReadError {
+        let ReadError::Io { source, .. } = &error else { return error };
+        let Some(position) = lost_from(source) else { return error };
+        let segment = &view[number - 1];
+        let next = view.get(number).map_or_else(|| self.log_end(), |next| next.base());
+        ReadError::Lost {
+            path: SegmentFile::Log.path(&self.dir, segment.base()),
+            position,
+            from: segment.base(),
+            to: Offset::new(next.get() - 1),
+            is_news: segment.lose(),
         }
     }
 
     pub(super) fn unreadable(&self, source: io::Error) -> ReadError {
         ReadError::Io { dir: self.dir.clone(), source }
+    }
+}
+
+/// From which byte on a file has lost what it had, if that is the error.
+fn lost_from(error: &io::Error) -> Option<u64> {
+    match error.get_ref()?.downcast_ref()? {
+        CopyError::Poisoned { position } => Some(*position),
+        _ => None,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::partition_files::SegmentFile;
 impl<F: Files> Log<F> {
     /// Closes the active segment, if there is one, and begins the next.
     pub(super) fn roll(&self, writer: &mut Writer<F>) -> Result<(), AppendError> {
+        writer.check_lost(&self.dir)?;
         let base = self.log_end();
         let options = self.options.load_full();
         let mut view = Vec::clone(&self.view.load_full());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
-use folio_mapped::SegmentMap;
+use folio_mapped::{CopyError, SegmentMap};
 use folio_record::{Offset, Timestamp};
 
 use super::damage::DamagedRanges;
@@ -40,6 +40,8 @@ pub(super) struct Segment {
     is_rotten: AtomicBool,
     /// What of it is not to be served.
     damaged: DamagedRanges,
+    /// Somebody was told that it has lost bytes.
+    is_lost: AtomicBool,
 }
 
 impl Segment {
@@ -59,6 +61,7 @@ impl Segment {
             is_sealed: AtomicBool::new(recovered.is_sealed),
             is_rotten: AtomicBool::new(false),
             damaged: DamagedRanges::default(),
+            is_lost: AtomicBool::new(false),
         }
     }
 
@@ -80,6 +83,7 @@ impl Segment {
             is_sealed: AtomicBool::new(false),
             is_rotten: AtomicBool::new(false),
             damaged: DamagedRanges::default(),
+            is_lost: AtomicBool::new(false),
         }
     }
 
@@ -138,8 +142,9 @@ impl Segment {
         }
         let end = self.len.load(Ordering::Acquire);
         let handle = files.open(&SegmentFile::Log.path(dir, self.base), OpenMode::Read)?;
-        if handle.len()? < end {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let position = handle.len()?;
+        if position < end {
+            return Err(CopyError::Poisoned { position }.into());
         }
         let map = files.map(&handle, end)?;
         Ok(self.log.get_or_init(|| map))
@@ -216,6 +221,11 @@ impl Segment {
     /// What of it is not to be served.
     pub(super) fn damaged(&self) -> &DamagedRanges {
         &self.damaged
+    }
+
+    /// It has lost bytes; whether that is news.
+    pub(super) fn lose(&self) -> bool {
+        !self.is_lost.swap(true, Ordering::AcqRel)
     }
 
     /// Puts a new index in the place of an old one.
