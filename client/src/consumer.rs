@@ -226,7 +226,9 @@ impl Consumer {
         let offset = records.next_offset();
         let mut state = self.shared.lock();
         // Only `&mut self` moves partitions, so this is still the slot that it came from.
-        state.slots[at].position = Some(offset);
+        let slot = &mut state.slots[at];
+        slot.position = Some(offset);
+        slot.read_epoch = records.leader_epoch().unwrap_or(slot.read_epoch);
         if let Err(source) = whole {
             state.stop_here(at, PollError::Damaged { topic_partition, offset, source });
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use folio_record::Offset;
+use folio_record::{LeaderEpoch, Offset};
 
 use super::state::Shared;
 use super::{Consumer, Position};
@@ -127,15 +127,15 @@ impl Consumer {
     }
 
     /// Commits the positions of all partitions: everything that was handed out counts as dealt with. Wait for it, await it,
-    /// or let it go on by itself.
+    /// or let it go on by itself. Beside each stands the leader epoch of the last record that was handed out, where that
+    /// is known (KIP-320): not after a seek.
     ///
     /// Refused with [`REBALANCE_IN_PROGRESS`](crate::ErrorCode::REBALANCE_IN_PROGRESS),
     /// [`ILLEGAL_GENERATION`](crate::ErrorCode::ILLEGAL_GENERATION) or
     /// [`UNKNOWN_MEMBER`](crate::ErrorCode::UNKNOWN_MEMBER) if the partitions are, or will soon be, others'; polling goes
     /// on with what this consumer gets. A consumer that is not subscribed can commit while the group has no members.
     pub fn commit(&self) -> Call<()> {
-        let positions = self.positions().into_iter();
-        self.commit_offsets(positions.map(|(partition, offset)| (partition, CommittedOffset::at(offset))))
+        self.commit_offsets(self.positions())
     }
 
     /// Commits these offsets, each the next record to be read. Otherwise as [`commit`](Self::commit).
@@ -245,6 +245,10 @@ impl Consumer {
         membership.committed.clear();
         let begin = membership.begin;
         let new = partitions.into_iter().filter(|(partition, _)| !before.contains(partition));
+        let read: Vec<(TopicPartition, LeaderEpoch)> = new
+            .clone()
+            .filter_map(|(partition, at)| Some((partition, LeaderEpoch::new(at?.leader_epoch))))
+            .collect();
         let new: Vec<(TopicPartition, Position)> = new
             .map(|(partition, committed)| (partition, committed.map_or(begin, |at| Position::At(at.offset))))
             .collect();
@@ -252,7 +256,10 @@ impl Consumer {
             return;
         }
         let names: Vec<TopicPartition> = new.iter().map(|(partition, _)| partition.clone()).collect();
-        self.shared.lock().change(&gone, new);
+        let mut state = self.shared.lock();
+        state.change(&gone, new);
+        read.iter().for_each(|(partition, epoch)| state.has_read(partition, *epoch));
+        drop(state);
         self.tell_listener(|listener, consumer| listener.assigned(consumer, &names));
     }
 
@@ -291,21 +298,22 @@ impl Consumer {
         if failed {
             membership.committed.clear();
         }
-        offsets.retain(|(partition, offset)| membership.committed.get(partition) != Some(offset));
-        membership.committed.extend(offsets.iter().cloned());
+        offsets.retain(|(partition, at)| membership.committed.get(partition) != Some(&at.offset));
+        membership.committed.extend(offsets.iter().map(|(partition, at)| (partition.clone(), at.offset)));
         if offsets.is_empty() && completer.is_none() {
             return;
         }
-        let offsets =
-            offsets.into_iter().map(|(partition, at)| (partition, CommittedOffset::at(at))).collect();
         let deadline = self.client.call_deadline();
         self.tell_member(Input::Commit { offsets, deadline, completer });
     }
 
-    fn positions(&self) -> Vec<(TopicPartition, Offset)> {
+    fn positions(&self) -> Vec<(TopicPartition, CommittedOffset)> {
         let state = self.shared.lock();
-        let known =
-            state.slots.iter().filter_map(|slot| Some((slot.topic_partition.clone(), slot.position?)));
+        let known = state.slots.iter().filter_map(|slot| {
+            let leader_epoch = slot.read_epoch.get();
+            let at = CommittedOffset { leader_epoch, ..CommittedOffset::at(slot.position?) };
+            Some((slot.topic_partition.clone(), at))
+        });
         known.collect()
     }
 

@@ -10,8 +10,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use folio_record::{
-    Batch, BatchError, BatchHeader, DecompressLimit, Header, Offset, Record, RecordCursor, Timestamp,
-    UnverifiedBatch,
+    Batch, BatchError, BatchHeader, DecompressLimit, Header, LeaderEpoch, Offset, Record, RecordCursor,
+    Timestamp, UnverifiedBatch,
 };
 
 use crate::TopicPartition;
@@ -26,6 +26,8 @@ pub struct Records {
     count: usize,
     next_offset: Offset,
     high_watermark: Offset,
+    /// Of the last batch.
+    leader_epoch: Option<LeaderEpoch>,
 }
 
 /// One record that shares the memory of the batch it came with: that stays for as long as any of its records.
@@ -77,8 +79,14 @@ impl Records {
         high_watermark: Offset,
         limit: DecompressLimit,
     ) -> (Self, Result<(), BatchError>) {
-        let mut records =
-            Self { topic_partition, batches: Vec::new(), count: 0, next_offset: from, high_watermark };
+        let mut records = Self {
+            topic_partition,
+            batches: Vec::new(),
+            count: 0,
+            next_offset: from,
+            high_watermark,
+            leader_epoch: None,
+        };
         let mut rest = &bytes[..];
         let mut first = true;
         while !rest.is_empty() {
@@ -128,6 +136,7 @@ impl Records {
             }
         }
         self.next_offset = header.next_offset();
+        self.leader_epoch = Some(header.leader_epoch);
         Ok(())
     }
 
@@ -154,6 +163,11 @@ impl Records {
     /// The offset after the newest record that could be read when these were fetched.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark
+    }
+
+    /// The leader epoch that the last of them was written in; `None` without any.
+    pub(super) fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.leader_epoch
     }
 
     /// Goes through them in order.

@@ -15,7 +15,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
-use folio_record::Offset;
+use folio_record::{LeaderEpoch, Offset};
 
 use super::config::{ConsumerConfig, Position};
 use super::streams::Credit;
@@ -66,6 +66,8 @@ pub(crate) struct Slot {
     pub(crate) failures: u32,
     /// The next offset to be handed out.
     pub(crate) position: Option<Offset>,
+    /// Of the last record before `position` that was handed out, by this consumer or, as it committed, by another.
+    pub(crate) read_epoch: LeaderEpoch,
     pub(crate) paused: bool,
     pub(crate) high_watermark: Option<Offset>,
     pub(crate) log_start: Option<Offset>,
@@ -194,6 +196,13 @@ impl State {
         true
     }
 
+    /// Whoever read a partition before this consumer says in which epoch the last record was written.
+    pub(crate) fn has_read(&mut self, topic_partition: &TopicPartition, epoch: LeaderEpoch) {
+        if let Some(&at) = self.by_name.get(topic_partition) {
+            self.slots[at].read_epoch = epoch;
+        }
+    }
+
     /// Pauses or resumes a partition. What was fetched of it is kept. False: it is not assigned.
     pub(crate) fn set_paused(&mut self, topic_partition: &TopicPartition, paused: bool) -> bool {
         let Some(&at) = self.by_name.get(topic_partition) else { return false };
@@ -269,6 +278,7 @@ impl Slot {
             not_before: None,
             failures: 0,
             position: known,
+            read_epoch: LeaderEpoch::NONE,
             paused: false,
             high_watermark: None,
             log_start: None,
@@ -282,6 +292,7 @@ impl Slot {
         self.next = Next::At { offset, clamped: false };
         if self.items.is_empty() {
             self.position = Some(offset);
+            self.read_epoch = LeaderEpoch::NONE;
         }
     }
 

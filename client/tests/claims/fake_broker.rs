@@ -163,6 +163,11 @@ impl FakeBroker {
         self.shared.changed.notify_all();
     }
 
+    /// What is appended from now on is of a later epoch.
+    pub(crate) fn raise_leader_epoch(&self, topic: &str, partition: usize) {
+        self.shared.state().topics.get_mut(topic).unwrap()[partition].leader_epoch += 1;
+    }
+
     /// Changes a byte of what is stored.
     pub(crate) fn flip(&self, topic: &str, partition: usize, batch: usize, byte: usize) {
         self.shared.state().topics.get_mut(topic).unwrap()[partition].batches[batch].1[byte] ^= 0x10;

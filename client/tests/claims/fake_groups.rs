@@ -25,7 +25,8 @@ struct State {
     next_member: usize,
     leader: String,
     members: BTreeMap<String, Member>,
-    offsets: HashMap<(String, u32), i64>,
+    /// With the leader epoch that was committed.
+    offsets: HashMap<(String, u32), (i64, i32)>,
 }
 
 #[derive(Default, PartialEq)]
@@ -52,11 +53,15 @@ impl FakeGroup {
     }
 
     pub(crate) fn committed(&self, topic: &str, partition: u32) -> Option<i64> {
+        self.committed_with_epoch(topic, partition).map(|(offset, _)| offset)
+    }
+
+    pub(crate) fn committed_with_epoch(&self, topic: &str, partition: u32) -> Option<(i64, i32)> {
         self.state.lock().unwrap().offsets.get(&(topic.to_owned(), partition)).copied()
     }
 
     pub(crate) fn commit_by_hand(&self, topic: &str, partition: u32, offset: i64) {
-        self.state.lock().unwrap().offsets.insert((topic.to_owned(), partition), offset);
+        self.state.lock().unwrap().offsets.insert((topic.to_owned(), partition), (offset, -1));
     }
 
     pub(crate) fn generation(&self) -> i32 {
@@ -200,7 +205,8 @@ impl FakeGroup {
             return CommitOffsetsAnswerV1 { error, ..CommitOffsetsAnswerV1::default() };
         }
         let entries = request.entries.iter().map(|entry| {
-            state.offsets.insert((entry.topic.to_owned(), entry.partition), entry.offset);
+            let at = (entry.offset, entry.leader_epoch);
+            state.offsets.insert((entry.topic.to_owned(), entry.partition), at);
             CommittedV1 { error: ErrorCode::NONE, message: None }
         });
         let entries = entries.collect();
@@ -216,13 +222,17 @@ impl FakeGroup {
         if !error.is_none() {
             return FetchOffsetsAnswerV1 { error, ..FetchOffsetsAnswerV1::default() };
         }
-        let entries = request.entries.iter().flatten().map(|entry| FetchedOffsetV1 {
-            topic: entry.topic.to_owned(),
-            partition: entry.partition,
-            offset: *state.offsets.get(&(entry.topic.to_owned(), entry.partition)).unwrap_or(&-1),
-            leader_epoch: -1,
-            note: String::new(),
-            committed_at: -1,
+        let entries = request.entries.iter().flatten().map(|entry| {
+            let stored = state.offsets.get(&(entry.topic.to_owned(), entry.partition));
+            let (offset, leader_epoch) = stored.copied().unwrap_or((-1, -1));
+            FetchedOffsetV1 {
+                topic: entry.topic.to_owned(),
+                partition: entry.partition,
+                offset,
+                leader_epoch,
+                note: String::new(),
+                committed_at: -1,
+            }
         });
         FetchOffsetsAnswerV1 { entries: entries.collect(), ..FetchOffsetsAnswerV1::default() }
     }

@@ -72,6 +72,30 @@ fn two_members_share_a_topic_and_one_that_leaves_leaves_everything_to_the_other(
 }
 
 #[test]
+fn what_is_committed_names_the_leader_epoch_of_the_last_record_that_was_read() {
+    let broker = broker(1, 1);
+    let stored = || broker.group().committed_with_epoch("t", 0);
+    let mut first = member(&broker, group().auto_commit(None));
+    poll_until("it is read", &mut [&mut first], |_, values| values[0].len() == 1);
+    first.commit().wait().unwrap();
+    assert_eq!(stored(), Some((1, 0)));
+    broker.raise_leader_epoch("t", 0);
+    append(&broker, 0, 1);
+    poll_until("what is new is read", &mut [&mut first], |_, values| values[0].len() == 1);
+    first.commit().wait().unwrap();
+    assert_eq!(stored(), Some((2, 1)));
+    first.close().unwrap();
+
+    let mut second = member(&broker, group().auto_commit(None));
+    poll_until("the next member has it", &mut [&mut second], |all, _| have(all) == [1]);
+    second.commit().wait().unwrap();
+    assert_eq!(stored(), Some((2, 1)), "who has read nothing says what the one before it said");
+    assert!(second.seek(&at(0), Position::At(Offset::new(1))));
+    second.commit().wait().unwrap();
+    assert_eq!(stored(), Some((1, -1)), "behind a seek nothing was read");
+}
+
+#[test]
 fn what_was_handed_out_is_committed_by_the_next_poll_and_the_next_member_goes_on_there() {
     let broker = broker(1, 3);
     let mut first = member(&broker, group().auto_commit(Some(Duration::ZERO)));

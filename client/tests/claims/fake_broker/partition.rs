@@ -9,6 +9,8 @@ pub(super) struct Partition {
     pub(super) batches: Vec<(i64, Vec<u8>)>,
     pub(super) log_start: i64,
     pub(super) message_bytes_max: Option<usize>,
+    /// Of what is appended.
+    pub(super) leader_epoch: i32,
 }
 
 impl Partition {
@@ -21,7 +23,7 @@ impl Partition {
         let base = self.log_end();
         let count =
             UnverifiedBatch::split_first(&batch).unwrap().0.verify().unwrap().header().last_offset_delta;
-        stamp(&mut batch, Offset::new(base), LeaderEpoch::new(0));
+        stamp(&mut batch, Offset::new(base), LeaderEpoch::new(self.leader_epoch));
         self.batches.push((base + i64::from(count) + 1, batch));
         base
     }
