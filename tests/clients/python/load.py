@@ -50,9 +50,11 @@ def produce(broker, topic, partitions, size, count):
 
 def consume(broker, topic, partitions, size, count):
     answers = Answers()
+    # By itself librdkafka asks for nothing for a second once 100,000 records wait for its application, which they do the
+    # sooner the faster a broker is.
     consumer = Consumer({"bootstrap.servers": broker, "group.id": "unused", "enable.auto.commit": False,
                          "statistics.interval.ms": 100, "stats_cb": answers,
-                         "fetch.message.max.bytes": 1 << 20, "queued.max.messages.kbytes": 1 << 17})
+                         "fetch.message.max.bytes": 1 << 20, "queued.max.messages.kbytes": 1 << 17, "fetch.queue.backoff.ms": 10})
     began = time.monotonic()
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
     seen = 0
