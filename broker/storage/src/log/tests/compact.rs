@@ -414,3 +414,34 @@ fn what_a_log_remembers_of_its_producers_is_in_it_also_when_all_their_records_an
     assert!(outcome.is_duplicate);
     assert_eq!(outcome.base_offset, Offset::new((37 * 3 + 1) * 2));
 }
+
+#[test]
+fn a_power_cut_after_a_pass_takes_no_batch_back_for_which_older_ones_of_its_producer_went() {
+    let numbered = |log: &Log<SimFiles>, sequence: i32| {
+        let batch = keyed(Compression::None, Some((7, 0, sequence)), &[("same", Some("x"))], 500);
+        log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap().outcomes.remove(0).unwrap()
+    };
+    for power in 0..20 {
+        let files = SimFiles::new();
+        let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+        (0..5).for_each(|sequence| assert!(!numbered(&log, sequence).is_duplicate));
+        settle(&dir, &log);
+        put(&log, &[("same", Some("last"))]);
+        settle(&dir, &log);
+        // The five that are remembered now are above everything that is compacted, and not on the disk yet.
+        (5..10).for_each(|sequence| assert!(!numbered(&log, sequence).is_duplicate));
+        compact(&dir, &log);
+        drop((dir, log));
+        files.crash(power);
+        for path in files.snapshot().into_keys().filter(|path| path.extension() == Some("snapshot".as_ref())) {
+            files.remove_file(&path).unwrap();
+        }
+        let (_dir, log) = open(&Arc::new(files.clone()), &compacting());
+        // Whichever batch was the last: its producer is known, and goes on.
+        let known = log.producers();
+        assert_eq!(known.len(), 1, "power cut {power}: the producer is forgotten");
+        let next = known[0].last_sequence + 1;
+        assert!(numbered(&log, next - 1).is_duplicate, "power cut {power}");
+        assert!(!numbered(&log, next).is_duplicate, "power cut {power}");
+    }
+}
