@@ -109,6 +109,10 @@ impl Directories {
             };
             found.push(Found { wanted, slot });
         }
+        // Those that are offline come back some day, and want the slot that they had.
+        for kept in found.iter().filter(|found| found.slot.is_err()) {
+            slots.keep(kept.wanted.id);
+        }
         match make_missing(files, slots, missing, now) {
             Ok(made) => found.extend(made),
             // Their topics are not ready, then, as before.

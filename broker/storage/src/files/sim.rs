@@ -2,8 +2,8 @@
 //!
 //! A [`SimFiles`] is a machine with a disk. Its power can be cut at any operation, after which it comes back with
 //! any part of what was not synced: whole 512-byte sectors of a file new or old (or zero where nothing was
-//! before), any length between old and new, each new, renamed or removed name or not. Everything follows from
-//! seeds, so a run can be repeated.
+//! before), any length between old and new, each new, renamed or removed name or not. Bytes within one sector are
+//! written together, also when the power goes meanwhile. Everything follows from seeds, so a run can be repeated.
 //!
 //! It is harsher than real file systems where POSIX allows it: a rename between two directories needs both to be
 //! synced, and names come back in any combination rather than in order.
@@ -143,7 +143,7 @@ impl SimFiles {
     }
 
     /// The disk does not give the sectors of a file that `range` touches any more: reads of them fail with `EIO`, and so
-    /// does a map of them. Whoever writes there again heals them.
+    /// does a map of them, but for one that is appended to. Whoever writes there again heals them.
     ///
     /// # Panics
     /// If there is no such file.

@@ -28,6 +28,10 @@ pub struct SlotsFile<F: Files> {
     owners: HashMap<u32, PartitionId>,
     /// No slot below this one is free.
     search_from: u32,
+    /// Any slot below this one may be that of a partition whose own word is missing.
+    kept_below: u32,
+    /// The extents that there are may be in the cache only: a run that was killed has made them.
+    may_be_unsynced: bool,
 }
 
 /// What was found when the file was opened.
@@ -115,6 +119,8 @@ impl<F: Files> SlotsFile<F> {
             begin_in_b: HashSet::new(),
             owners: HashMap::new(),
             search_from: 0,
+            kept_below: 0,
+            may_be_unsynced: true,
         };
         for extent in 0..extents {
             slots.read_extent(extent, &mut report)?;
@@ -136,12 +142,27 @@ impl<F: Files> SlotsFile<F> {
         Ok(self.newest.get(&number).copied().filter(|slot| slot.partition == id))
     }
 
+    /// Keeps the slot of a partition whose directory does not say which it is, or is not there: nobody else gets it, or
+    /// the partition would not have it when its directory can be read again. Called once every other has its own.
+    pub fn keep(&mut self, id: PartitionId) {
+        let own = self.newest.iter().filter(|(_, slot)| slot.partition == id).map(|(number, _)| *number);
+        let mut free = own.filter(|number| !self.owners.contains_key(number));
+        match free.next() {
+            Some(number) => drop(self.owners.insert(number, id)),
+            // It has never written any: it is one of those that there are.
+            None => self.kept_below = self.extents * SLOTS_PER_EXTENT,
+        }
+    }
+
     /// Gives a new partition the first slot that is free.
     pub fn claim(&mut self, id: PartitionId) -> io::Result<u32> {
-        let mut numbers = self.search_from..EXTENTS_MAX * SLOTS_PER_EXTENT;
+        let mut numbers = self.search_from.max(self.kept_below)..EXTENTS_MAX * SLOTS_PER_EXTENT;
         let number =
             numbers.find(|number| !self.owners.contains_key(number)).ok_or(io::ErrorKind::QuotaExceeded)?;
         self.reserve(number)?;
+        if std::mem::take(&mut self.may_be_unsynced) {
+            self.file.sync()?;
+        }
         self.search_from = number + 1;
         self.owners.insert(number, id);
         Ok(number)
@@ -193,6 +214,7 @@ impl<F: Files> SlotsFile<F> {
                 self.file.write_at(&zeros, from + extent * EXTENT_SIZE)?;
             }
             self.file.sync()?;
+            self.may_be_unsynced = false;
             self.extents = extents;
         }
         Ok(())
@@ -283,6 +305,32 @@ mod tests {
         assert_eq!(durable_pos(&files, 33), Some(500));
         assert_eq!(durable_pos(&files, 3), None);
         assert_eq!(files.snapshot()[Path::new(SLOTS_NAME)].len() as u64, HEADER_SIZE + 2 * EXTENT_SIZE);
+    }
+
+    #[test]
+    fn nobody_gets_the_slot_of_a_partition_whose_own_word_is_missing() {
+        for has_written in [true, false] {
+            let files = SimFiles::new();
+            let mut slots = open(&files);
+            (0..3).for_each(|partition| assert_eq!(slots.claim(id(partition)).unwrap(), partition));
+            for partition in [0, 2] {
+                slots.write(partition, &update(100)).unwrap();
+            }
+            if has_written {
+                slots.write(1, &update(300)).unwrap();
+            }
+            files.kill();
+            let mut slots = open(&files);
+            slots.adopt(0, id(0)).unwrap();
+            slots.adopt(2, id(2)).unwrap();
+            slots.keep(id(1));
+            let given: Vec<u32> = (7..9).map(|partition| slots.claim(id(partition)).unwrap()).collect();
+            assert_eq!(given, if has_written { [3, 4] } else { [32, 33] });
+            slots.release(2);
+            assert_ne!(slots.claim(id(9)).unwrap(), 1);
+            files.kill();
+            assert_eq!(durable_pos(&files, 1), has_written.then_some(300));
+        }
     }
 
     #[test]

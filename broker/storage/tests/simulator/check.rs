@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use folio_mapped::MapSlice;
 use folio_record::{LeaderEpoch, Offset, ProducerId, Timestamp, UnverifiedBatch};
 use folio_storage::files::sim::Random;
 use folio_storage::metadata::{Key, METADATA_LOG_NAME, Transaction};
@@ -83,7 +84,7 @@ impl World {
     }
 
     /// One log after recovery.
-    fn recovered(
+    pub(crate) fn recovered(
         &mut self,
         partition: &mut Partition,
         log: &Arc<Log<Seam>>,
@@ -400,13 +401,17 @@ fn fetch(log: &Log<Seam>, offset: i64, max_bytes: usize, cursor: &mut Cursor) ->
     match log.read(Offset::new(offset), max_bytes, cursor, Touch::Any) {
         Ok(Read::Ready(fetched)) => {
             let slice = fetched.slice.ok_or_else(|| format!("nothing at {offset}"))?;
-            let mut bytes = vec![0; slice.len()];
-            slice.copy_to(0, &mut bytes).map_err(|_| "a page cannot be read".to_owned())?;
-            Ok((bytes, fetched.next_offset.get()))
+            Ok((slice_bytes(&slice)?, fetched.next_offset.get()))
         }
         Ok(Read::Cold) => Err("cold, although it may wait".to_owned()),
         Err(error) => Err(format!("a read at {offset}: {error}")),
     }
+}
+
+pub(crate) fn slice_bytes(slice: &MapSlice) -> Outcome<Vec<u8>> {
+    let mut bytes = vec![0; slice.len()];
+    slice.copy_to(0, &mut bytes).map_err(|_| "a page cannot be read".to_owned())?;
+    Ok(bytes)
 }
 
 fn difference(read: &[u8], due: &[u8]) -> String {

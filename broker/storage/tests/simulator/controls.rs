@@ -118,3 +118,11 @@ fn a_copy_of_what_is_cut_off_that_is_not_synced_is_found() {
 fn a_snapshot_of_producers_that_outlives_what_it_tells_of_is_found() {
     is_found(Weakness::KeepsSnapshots, &["producer", "a copy of", "damage"]);
 }
+
+#[test]
+fn bytes_that_cannot_be_read_and_are_taken_for_the_end_of_the_file_are_found() {
+    is_found(
+        Weakness::TakesErrorsForTheEnd,
+        &["was promised", "it ends at", "it begins at", "a scrub finds"],
+    );
+}

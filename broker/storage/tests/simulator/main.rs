@@ -22,6 +22,7 @@ mod model;
 mod order;
 mod runs;
 mod seam;
+mod sectors;
 mod steps;
 mod weakness;
 mod world;

@@ -50,6 +50,8 @@ pub(crate) enum Weakness {
     ForgetsCopies,
     /// Snapshots of producers are never removed.
     KeepsSnapshots,
+    /// What the disk does not give is taken for the end of the file.
+    TakesErrorsForTheEnd,
 }
 
 impl Weakness {

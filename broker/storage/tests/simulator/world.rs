@@ -100,6 +100,7 @@ pub(crate) struct Chances {
     pub(crate) again: u64,
     pub(crate) clean: u64,
     pub(crate) kill: u64,
+    pub(crate) broken: u64,
     pub(crate) steps: u64,
 }
 
@@ -118,6 +119,9 @@ pub(crate) struct Stats {
     pub(crate) sealed: u64,
     pub(crate) compacted: u64,
     pub(crate) offline_until_reboot: u64,
+    pub(crate) sectors_broken: u64,
+    pub(crate) offline_for_sectors: u64,
+    pub(crate) ranges_refused: u64,
 }
 
 /// What goes wrong.
@@ -150,6 +154,7 @@ impl World {
             again: pick(&mut random, &[0, 20, 60]),
             clean: pick(&mut random, &[0, 15, 40]),
             kill: pick(&mut random, &[0, 30, 60]),
+            broken: pick(&mut random, &[0, 0, 30]),
             steps: pick(&mut random, &[4, 15, 40]),
         };
         match weakness {
@@ -159,6 +164,11 @@ impl World {
             }
             // Nothing but the weakness is to be found.
             _ => (chances.fault, chances.full) = (0, 0),
+        }
+        match weakness {
+            Weakness::None => {}
+            Weakness::TakesErrorsForTheEnd => chances.broken = 50,
+            _ => chances.broken = 0,
         }
         Self {
             random,
@@ -185,8 +195,8 @@ impl World {
     pub(crate) fn with(seed: u64, preset: Option<(u64, Trouble)>) -> Self {
         let mut world = Self::new(seed, Weakness::None, false);
         (world.preset, world.lives) = (preset, 3);
-        let Chances { cut, fault, full, again, kill, .. } = &mut world.chances;
-        (*cut, *fault, *full, *again, *kill) = (0, 0, 0, 0, 50);
+        let Chances { cut, fault, full, again, kill, broken, .. } = &mut world.chances;
+        (*cut, *fault, *full, *again, *kill, *broken) = (0, 0, 0, 0, 50, 0);
         world.meet_preset();
         world
     }
@@ -213,7 +223,7 @@ impl World {
             self.die()?;
         }
         self.fill(false);
-        self.chances.again = 0;
+        (self.chances.again, self.chances.broken) = (0, 0);
         self.recover()?;
         self.stop()?;
         if self.seam.machine.is_down() {
@@ -224,9 +234,10 @@ impl World {
 
     /// Opens the directory, however often that fails or is interrupted.
     fn recover(&mut self) -> Outcome {
+        self.break_sectors();
         for attempt in 0.. {
             self.clock += 1000;
-            if self.random.percent(30) {
+            if self.random.percent(30) && !self.has_broken_sectors() {
                 self.look_for_damage(false)?;
             }
             if attempt < 3 && self.random.percent(self.chances.again) {
@@ -249,23 +260,43 @@ impl World {
                         self.cut_power();
                         continue;
                     }
+                    if self.has_broken_sectors() {
+                        let checked = self.opened_with_broken_sectors(report);
+                        drop(dir);
+                        checked?;
+                        if self.random.percent(60) {
+                            self.heal_sectors();
+                        }
+                        self.end_process();
+                        continue;
+                    }
                     self.dir = Some(dir);
                     return self.opened(report, attempt == 0);
                 }
                 Err(error) => {
                     // Only the files of an index need room, and only where there are none.
                     let may_be_full = !self.is_set_up || error.to_string().contains("index: ");
-                    let is_expected = self.fired().is_some() || self.life.is_full && may_be_full;
+                    let is_unreadable = self.are_all_concerned();
+                    let is_expected =
+                        self.fired().is_some() || self.life.is_full && may_be_full || is_unreadable;
                     ensure!(is_expected, "the directory cannot be opened: {error}");
                     self.stats.deaths_in_recovery += 1;
                     if self.life.is_full {
                         self.fill(false);
+                    }
+                    if is_unreadable {
+                        self.heal_sectors();
                     }
                     self.end_process();
                 }
             }
         }
         Ok(())
+    }
+
+    /// The directory was opened once.
+    pub(crate) fn is_set_up(&self) -> bool {
+        self.is_set_up
     }
 
     fn open(&self) -> Result<(DataDir<Seam>, OpenReport<Seam>), OpenError> {

@@ -260,5 +260,5 @@ fn sectors(bytes: Range<u64>) -> Range<usize> {
     bytes.start as usize / SECTOR_SIZE..(bytes.end as usize).div_ceil(SECTOR_SIZE)
 }
 
-const SECTOR_SIZE: usize = 512;
+pub(super) const SECTOR_SIZE: usize = 512;
 const PAGE_SIZE: usize = 4096;

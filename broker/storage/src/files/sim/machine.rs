@@ -10,7 +10,7 @@ use folio_mapped::{MapBudget, SegmentMap};
 
 use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space};
 use super::Fault;
-use super::inode::Inode;
+use super::inode::{Inode, SECTOR_SIZE};
 use super::names::{Names, ROOT};
 use super::random::Random;
 
@@ -299,7 +299,7 @@ impl Machine {
         let go = self.begin()?;
         let written = match go {
             Go::Whole => bytes.len(),
-            Go::Interrupted | Go::Fail(Fault::Short) => part_of(bytes.len(), self.operations),
+            Go::Interrupted | Go::Fail(Fault::Short) => part_of_sectors(at, bytes.len(), self.operations),
             Go::Fail(_) => 0,
         };
         self.inode(id)?.write(&bytes[..written], at)?;
@@ -349,6 +349,7 @@ impl Machine {
     }
 
     pub(super) fn map(&mut self, id: InodeId, end: u64) -> io::Result<Arc<SegmentMap>> {
+        self.inode(id)?.check_sectors(0..end)?;
         self.map_up_to(id, end.max(1), end)
     }
 
@@ -393,9 +394,7 @@ impl Machine {
     }
 
     fn map_up_to(&mut self, id: InodeId, capacity: u64, end: u64) -> io::Result<Arc<SegmentMap>> {
-        let inode = self.inode(id)?;
-        inode.check_sectors(0..end)?;
-        let bytes = inode.bytes();
+        let bytes = self.inode(id)?.bytes();
         let published = bytes.get(..end as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
         let map = SegmentMap::heap_within(&self.budget, capacity as usize)?;
         map.appender().map_err(io::Error::other)?.append(&[IoSlice::new(published)])?;
@@ -457,4 +456,12 @@ fn error_of(fault: Fault) -> io::Error {
 /// How many of `len` bytes an interrupted write leaves behind: any number, decided by `salt`.
 fn part_of(len: usize, salt: u64) -> usize {
     Random::new(salt).up_to(len as u64) as usize
+}
+
+/// As [`part_of`], of bytes of which those within one sector are written together or not at all: they come into one page
+/// of the cache at once, and to the disk at once.
+fn part_of_sectors(at: u64, len: usize, salt: u64) -> usize {
+    let written = part_of(len, salt);
+    let sector = SECTOR_SIZE as u64;
+    if at / sector == (at + len.max(1) as u64 - 1) / sector && written < len { 0 } else { written }
 }

@@ -433,7 +433,8 @@ fn a_power_cut_after_a_pass_takes_no_batch_back_for_which_older_ones_of_its_prod
         compact(&dir, &log);
         drop((dir, log));
         files.crash(power);
-        for path in files.snapshot().into_keys().filter(|path| path.extension() == Some("snapshot".as_ref())) {
+        for path in files.snapshot().into_keys().filter(|path| path.extension() == Some("snapshot".as_ref()))
+        {
             files.remove_file(&path).unwrap();
         }
         let (_dir, log) = open(&Arc::new(files.clone()), &compacting());

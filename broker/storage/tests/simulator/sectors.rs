@@ -1,0 +1,147 @@
+//! Sectors that the disk does not give any more, found by a start: it is one partition that suffers, or one range, and
+//! nothing that was acknowledged is given up. Once they can be read again, everything is there.
+//!
+//! They break between two runs of the broker, and are healed before a later one; what a start in between may do is less
+//! than what `check` asks of one on a good disk, and held against it here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use folio_record::Offset;
+use folio_storage::log::DamageKind;
+use folio_storage::{Cursor, Log, OpenReport, Read, ReadError, Touch};
+
+use crate::check::slice_bytes;
+use crate::model::{Partition, rows};
+use crate::seam::Seam;
+use crate::world::{Outcome, World, ensure};
+
+impl World {
+    /// By chance, sectors of a file break; never where a sync has lied, which is trouble enough to tell apart.
+    pub(crate) fn break_sectors(&mut self) {
+        if !self.random.percent(self.chances.broken) || self.life.has_lied || !self.is_set_up() {
+            return;
+        }
+        let of_topics = self.random.percent(85);
+        let files: Vec<(PathBuf, u64)> = self
+            .seam
+            .machine
+            .snapshot()
+            .into_iter()
+            .filter(|(path, bytes)| !bytes.is_empty() && (!of_topics || path.starts_with("topics")))
+            .map(|(path, bytes)| (path, bytes.len() as u64))
+            .collect();
+        let Some(last) = (files.len() as u64).checked_sub(1) else { return };
+        let (path, len) = &files[self.random.up_to(last) as usize];
+        let at = self.random.up_to(len - 1);
+        let most = [1, 2000][self.random.up_to(1) as usize];
+        let to = at + 1 + self.random.up_to(most);
+        self.seam.note(|| format!("{} cannot be read from {at} to {to}", path.display()));
+        self.seam.machine.break_sectors(path, at..to);
+        self.stats.sectors_broken += 1;
+    }
+
+    pub(crate) fn has_broken_sectors(&self) -> bool {
+        !self.seam.machine.broken_files().is_empty()
+    }
+
+    /// Whether some lie in a file that the whole directory depends on.
+    pub(crate) fn are_all_concerned(&self) -> bool {
+        self.seam.machine.broken_files().iter().any(|path| !path.starts_with("topics"))
+    }
+
+    pub(crate) fn heal_sectors(&mut self) {
+        self.seam.note(|| "all can be read again".to_owned());
+        self.seam.machine.heal_sectors();
+    }
+
+    /// The directory is open although something in it cannot be read: whoever is not concerned has everything.
+    pub(crate) fn opened_with_broken_sectors(&mut self, mut report: OpenReport<Seam>) -> Outcome {
+        self.stats.recoveries += 1;
+        let broken = self.seam.machine.broken_files();
+        let is_clean = report.was_clean;
+        let mut topics = std::mem::take(&mut self.topics);
+        for found in report.partitions.drain(..) {
+            let what = format!("{}-{}", found.topic, found.id.partition);
+            let dir = Path::new("topics").join(&what);
+            let is_concerned = broken.iter().any(|path| path.starts_with(&dir));
+            let topic = topics.iter_mut().find(|topic| topic.uuid == found.id.topic && !topic.is_unsure);
+            let visibility = topic.as_ref().map(|topic| topic.options.visibility);
+            let partition = topic.and_then(|topic| topic.partitions.get_mut(found.id.partition as usize));
+            let checked = match found.state {
+                Err(damage) if is_concerned => {
+                    self.stats.offline_for_sectors += 1;
+                    self.seam.note(|| format!("{what} is offline: {damage}"));
+                    Ok(())
+                }
+                Err(damage) => Err(format!("is offline, and nothing of it is broken: {damage}")),
+                Ok((log, _)) => match (partition, visibility) {
+                    (Some(partition), _) if is_concerned => self.check_what_is_left(partition, &log),
+                    (Some(partition), Some(visibility)) => {
+                        self.recovered(partition, &log, visibility, is_clean)
+                    }
+                    _ => Ok(()),
+                },
+            };
+            checked.map_err(|error| format!("{what}, with broken sectors: {error}"))?;
+        }
+        self.topics = topics;
+        Ok(())
+    }
+
+    /// Of a log some of which cannot be read: whatever is read is right, and a scrub finds what is not.
+    fn check_what_is_left(&mut self, partition: &Partition, log: &Arc<Log<Seam>>) -> Outcome {
+        let mut from = Offset::ZERO;
+        let path = |log: &Log<Seam>, base: Offset| log.dir().join(format!("{:020}.log", base.get()));
+        let broken = self.seam.machine.broken_files();
+        while let Some(mut scrub) = log.scrub(from) {
+            let mut found = Vec::new();
+            loop {
+                let step = scrub.step(4096).map_err(|error| error.to_string())?;
+                found.extend(step.found);
+                if step.is_done {
+                    break;
+                }
+            }
+            let is_broken = broken.contains(&path(log, scrub.base()));
+            let is_due = found.iter().all(|range| matches!(range.kind, DamageKind::Unreadable { .. }));
+            ensure!(is_due && (found.is_empty() || is_broken), "a scrub finds {found:?}");
+            self.stats.ranges_refused += found.len() as u64;
+            from = scrub.next_base();
+        }
+        let (mut offset, end) = (log.log_start(), log.high_watermark());
+        while offset < end {
+            offset = match log.read(offset, 1, &mut Cursor::default(), Touch::Any) {
+                Ok(Read::Ready(fetched)) => {
+                    let Some(slice) = fetched.slice else { break };
+                    self.check_batch(partition, &slice_bytes(&slice)?)?;
+                    fetched.next_offset
+                }
+                Ok(Read::Cold) => return Err("cold, although it may wait".to_owned()),
+                Err(ReadError::Damaged(range)) => {
+                    ensure!(range.offsets.contains(&offset), "{offset} is refused for {range}");
+                    range.offsets.end
+                }
+                Err(ReadError::Io { .. }) => Offset::new(offset.get() + 1),
+                Err(error) => return Err(error.to_string()),
+            };
+        }
+        Ok(())
+    }
+
+    fn check_batch(&self, partition: &Partition, bytes: &[u8]) -> Outcome {
+        if partition.compacted.is_none() {
+            ensure!(partition.all().any(|batch| batch.bytes == bytes), "a batch that nobody wrote");
+            return Ok(());
+        }
+        for row in rows(bytes)? {
+            let mut written = partition.all().filter(|batch| (batch.base..batch.next).contains(&row.offset));
+            let is_it = match written.next() {
+                Some(batch) => rows(&batch.bytes)?.contains(&row),
+                None => false,
+            };
+            ensure!(is_it, "a record that nobody wrote at {}", row.offset);
+        }
+        Ok(())
+    }
+}
