@@ -266,6 +266,19 @@ impl Peer {
         answer.counters.into_iter().find(|(known, _)| known == name).expect("a counter of that name").1
     }
 
+    /// How many turns of loops have taken about `micros` microseconds or more: up to half of that.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn turns_of(&mut self, micros: u64) -> u64 {
+        let (answer, _) = self.call(&StatusRequestV1 { counters: true }, &[]);
+        let times = answer.counters.iter().filter_map(|(name, count)| {
+            let from: u64 = name.strip_prefix("loop.turns.us.")?.parse().ok()?;
+            (from > micros / 2).then_some(*count)
+        });
+        times.sum()
+    }
+
     /// A produce with acks=1 of one batch of about `size` bytes to partition 0.
     pub fn produce_frame(&mut self, topic: &str, size: usize) -> Vec<u8> {
         let batch = batch(&vec![7; size]);

@@ -17,7 +17,7 @@ impl Strace {
         Self::run(pid, expression, Path::new("/dev/null"))
     }
 
-    /// Writes every one of these calls into a file.
+    /// Writes every one of these calls into a file: who, what, and which files its descriptors are.
     ///
     /// # Panics
     /// When strace cannot attach.
@@ -27,7 +27,10 @@ impl Strace {
 
     fn run(pid: u32, expression: &str, into: &Path) -> Self {
         let mut command = Command::new("strace");
-        command.args(["-f", "-e", expression, "-p", &pid.to_string(), "-o"]).arg(into).stderr(Stdio::piped());
+        command
+            .args(["-f", "-y", "-s", "0", "-e", expression, "-p", &pid.to_string(), "-o"])
+            .arg(into)
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("strace is there: tests/run sees to that");
         let mut lines = BufReader::new(child.stderr.take().expect("it was asked for")).lines();
         let line = lines.next().expect("strace says that it is attached").expect("it is text");

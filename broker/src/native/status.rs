@@ -1,6 +1,6 @@
 //! Status.
 
-use folio_channel::Responder;
+use folio_channel::{Responder, TURN_TIMES};
 use folio_wire::native::ErrorCode;
 use folio_wire::native::status::{StatusAnswerV1, StatusRequestV1};
 
@@ -24,7 +24,18 @@ pub(super) fn call(engine: &Engine, request: &NativeRequest, reply: Responder<'_
         recovered: engine.recovered.clone(),
         topics: u32::try_from(topics.len()).unwrap_or(u32::MAX),
         partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
-        counters: if counters { engine.counters.list() } else { Vec::new() },
+        counters: if counters { list(engine) } else { Vec::new() },
     };
     respond(request.head, &answer, reply);
+}
+
+/// All counters; of the times that turns of loops took, those that there were.
+fn list(engine: &Engine) -> Vec<(String, u64)> {
+    let mut times = [0; TURN_TIMES];
+    for handle in engine.loops() {
+        times.iter_mut().zip(handle.turn_times()).for_each(|(all, one)| *all += one);
+    }
+    let taken = (0..).zip(times).filter(|(_, count)| *count > 0);
+    let taken = taken.map(|(power, count)| (format!("loop.turns.us.{}", 1_u64 << power), count));
+    engine.counters.list().into_iter().chain(taken).collect()
 }

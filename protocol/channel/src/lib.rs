@@ -85,7 +85,7 @@ mod wake;
 
 pub use channel::{Channel, ChannelConfig, ChannelId, ChannelMetadata, TransportKind};
 pub use context::ChannelHandlerContext;
-pub use counters::GroupCounters;
+pub use counters::{GroupCounters, TURN_TIMES};
 pub use detector::{ProtocolDetector, ProtocolTable};
 pub use embedded::EmbeddedChannel;
 pub use error::{BindError, ChannelError, CloseCause, ConnectError, LoopPanicked, WriteError};

@@ -9,7 +9,7 @@ use mio::Token;
 use mio::net::TcpStream;
 
 use crate::channel::ChannelOp;
-use crate::counters::LoopCounters;
+use crate::counters::{LoopCounters, TURN_TIMES};
 use crate::future::Promise;
 use crate::permit::{OpenCount, Permit};
 use crate::transport::ServerSocketChannel;
@@ -30,6 +30,12 @@ impl<L: LoopLocal> LoopHandle<L> {
     /// Which of the group's loops it is; from 0.
     pub fn index(&self) -> usize {
         self.shared.core.index()
+    }
+
+    /// How many turns of the loop took how long, see [`TURN_TIMES`]. A turn waits for nothing; a long one has kept all
+    /// channels of the loop waiting.
+    pub fn turn_times(&self) -> [u64; TURN_TIMES] {
+        self.shared.counters.turn_times()
     }
 
     /// Sends `message` to the loop's [`LoopLocal`], and wakes the loop if it sleeps. The queue has no bound of its

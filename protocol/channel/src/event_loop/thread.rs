@@ -56,6 +56,8 @@ impl Poller {
             last_active = now;
             let events = self.events.iter().filter(|event| event.token() != WAKER);
             event_loop.turn(now, events.map(|event| (event.token(), Readiness::of(event))));
+            now = Instant::now();
+            shared.counters.note_turn(now.saturating_duration_since(last_active));
         }
         Ok(())
     }
