@@ -165,6 +165,22 @@ fn a_member_whose_connection_ends_while_it_waits_is_missed_like_any_other() {
 }
 
 #[test]
+fn a_member_that_comes_back_by_another_connection_takes_the_place_of_its_join_that_waits() {
+    let rig = Rig::new(&[("group.initial.rebalance.delay.ms", "1000")]);
+    let mut came = member(&rig);
+    came.begin_join();
+    for _ in 0..20 {
+        let (id, before) = (came.id.clone(), came);
+        drop(before);
+        came = Member { id, ..member(&rig) };
+        came.begin_join();
+    }
+    let joined = came.end_join();
+    assert_eq!((joined.error, joined.generation), (KafkaError::NONE, 1));
+    assert_eq!(joined.members.len(), 1, "all those joins were one member's");
+}
+
+#[test]
 fn whoever_is_of_another_generation_or_nobody_is_told_so() {
     let rig = rig();
     let mut a = member(&rig);

@@ -101,7 +101,9 @@ pub(crate) fn run(engine: &Engine) {
     }
 }
 
-/// Who waits for an answer.
+/// Who waits for an answer. As in Kafka nobody looks whether their connections are still there: a member that comes back by
+/// another one takes the place of its join that waits, and whoever does not is missed when its session ends. Until then
+/// there is a `Reply` for it, one for a member; the connection itself goes some seconds after the peer.
 pub(super) struct Waiting {
     callers: HashMap<Caller, Waiter>,
 }
