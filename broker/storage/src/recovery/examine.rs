@@ -81,26 +81,29 @@ impl<F: Files> Examiner<'_, F> {
     /// After a clean stop: everything is as marker and slot say.
     fn believe(&mut self) -> Result<Examined, Damage> {
         let end = self.task.clean.map_or(Offset::ZERO, |clean| clean.next_offset);
+        self.survey.check_start(self.task.slot, end)?;
         let mut segments = Vec::with_capacity(self.survey.segments.len());
         for (number, segment) in self.survey.segments.iter().enumerate() {
-            let next_base = self.survey.next_base(number);
             if let Some(sealed) = self.sealed(number)? {
                 segments.push(sealed);
                 continue;
             }
+            // A file in the middle may have been taken away since: no marker names it.
+            let next_base = self.survey.next_base(number);
+            let due = next_base.unwrap_or(end);
+            let plan = self.join(number, segment.len, due, Trust::LastEntry)?;
             let recovered = RecoveredSegment {
                 base: segment.base,
                 len: segment.len,
-                next_offset: next_base.unwrap_or(end),
+                next_offset: due,
                 max_timestamp: None,
                 is_sealed: false,
                 may_have_gaps: self.gaps(number),
             };
             segments.push(match next_base {
+                // Its indexes are what use will find them to be.
                 Some(_) => ExaminedSegment { recovered, indexes: None, indexer: None },
-                None => {
-                    ExaminedSegment::new(recovered, self.join(number, segment.len, end, Trust::LastEntry)?)
-                }
+                None => ExaminedSegment::new(recovered, plan),
             });
         }
         let durable_segment = self.survey.segments.len().saturating_sub(1);

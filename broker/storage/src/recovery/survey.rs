@@ -198,15 +198,20 @@ impl Survey {
             return Ok(Some(durable));
         }
         let segment = found.ok_or_else(|| self.missing(base, slot.durable_next_offset.min(base)))?;
-        if segments[0].base > slot.log_start {
-            return Err(self.missing(slot.log_start, slot.log_start));
-        }
+        self.check_start(Some(slot), slot.durable_next_offset)?;
         let len = segments[segment].len;
         if len < slot.durable_pos {
             let fault = Fault::ShortFile { len, durable: slot.durable_pos };
             return Err(self.broken(segment, len, base, fault, Reason::BelowDurable));
         }
         Ok(Some(Durable { segment, pos: slot.durable_pos, next_offset: slot.durable_next_offset }))
+    }
+
+    /// Whether the log, which ends at `end`, begins where the slot says or before: nothing goes that it does not say first.
+    pub(super) fn check_start(&self, slot: Option<&Slot>, end: Offset) -> Result<(), Damage> {
+        let Some(Slot { log_start: start, .. }) = slot.copied() else { return Ok(()) };
+        let first = self.segments.first().map_or(end, |segment| segment.base);
+        if first > start { Err(self.missing(start, start)) } else { Ok(()) }
     }
 
     /// The end of the segment that holds an old durable point, if compaction has put it in the place of the one that the

@@ -65,6 +65,29 @@ fn after_a_clean_stop_at_most_a_page_of_the_log_is_read_and_the_epoch_stays() {
 }
 
 #[test]
+fn after_a_clean_stop_a_segment_that_is_missing_takes_it_offline_all_the_same() {
+    for missing in 0..2 {
+        let mut written = Written::with_segments();
+        written.durable();
+        let active = written.segments.last().unwrap();
+        let (base, len) = (active.base, active.len);
+        let clean =
+            CleanPartition { partition: ID, active_base: base, log_len: len, next_offset: written.next };
+        let base = written.segments[missing].base;
+        written.files.remove_file(&log(base)).unwrap();
+        let before = written.files.snapshot();
+        let Err(RecoveryError::Offline(Damage::Log { fault, offset, .. })) =
+            written.recover_with(Some(&clean))
+        else {
+            panic!("segment {missing} is missing, and nobody says so");
+        };
+        assert_eq!(offset, base);
+        assert!(matches!(fault, Fault::MissingFile | Fault::Hole { .. }), "{fault:?}");
+        assert_eq!(written.files.snapshot(), before, "something was changed");
+    }
+}
+
+#[test]
 fn an_unclean_start_begins_a_new_epoch_where_the_log_ends() {
     let written = Written::with_segments();
     let (log, _) = written.recover().unwrap();
