@@ -1,10 +1,10 @@
 //! What all threads of a broker share.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
 
 use arc_swap::ArcSwap;
 use folio_channel::LoopHandle;
@@ -98,6 +98,43 @@ impl Engine {
         // Paths of a log are relative to the data directory.
         let file = self.config.data_dir.join(file);
         self.health.fail(Failure { file: Some(file), error: error.to_string() });
+    }
+
+    /// A file of `partition` could not be used. If somebody has taken it away, that partition is offline from here on, and
+    /// the others go on; anything else is the disk's fault.
+    pub(crate) fn fail_of(&self, partition: &Partition<Disk>, file: &Path, error: &io::Error) {
+        // The files of a deleted topic may go under our hands.
+        if partition.is_deleted() {
+            return;
+        }
+        if error.kind() != io::ErrorKind::NotFound {
+            return self.fail(file, error);
+        }
+        self.taken_away(partition, file);
+    }
+
+    /// Somebody else has taken `file` of `partition` away: it takes no more appends.
+    pub(crate) fn taken_away(&self, partition: &Partition<Disk>, file: &Path) {
+        let why = format!(
+            "{} was taken away while it was in use. What can still be read is served; nothing is appended",
+            self.config.data_dir.join(file).display()
+        );
+        let why: Arc<str> = why.into();
+        if !partition.take_offline(Arc::clone(&why)) {
+            return;
+        }
+        partition.log.give_up();
+        let (topic, number) = (&*partition.topic, partition.number);
+        tracing::error!(topic, partition = number, why = &*why, "a partition is offline");
+        // Whoever changes topics begins with the view that it finds.
+        let _follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        self.view.rcu(|view| view.with_offline(partition, &why));
+        let view = self.view.load();
+        let mut served = view.topics().flat_map(|topic| topic.readable());
+        if let Some(partition) = served.find(|one| one.key == partition.key) {
+            // Whoever waits for it waits for nothing.
+            self.announce(std::slice::from_ref(partition), None);
+        }
     }
 
     /// The partitions' high watermarks have moved: tells the threads where somebody waits, each once.

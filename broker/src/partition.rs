@@ -11,8 +11,8 @@
 //! * *Who is flushed.* The first append after a flush turns `is_dirty` on and reports the partition to
 //!   the flusher; the flusher turns it off before it looks where the log ends.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::{DurabilityClass, TopicSettings};
 use crate::error::{Fault, ServiceError};
@@ -52,8 +52,9 @@ pub(crate) struct Partition<F: Files> {
     pub(crate) number: u32,
     pub(crate) log: Arc<Log<F>>,
     pub(crate) settings: Arc<ArcSwap<TopicSettings>>,
-    /// Why its log ends where it does, if it is only what lies below damage.
-    damage: Option<Arc<str>>,
+    /// Why it takes no appends, and its log ends where it does: it is only what lies below damage, or its files were taken
+    /// away.
+    damage: OnceLock<Arc<str>>,
     /// Which lane takes its appends when a lane must.
     pub(crate) lane: usize,
     in_lane: AtomicUsize,
@@ -103,7 +104,7 @@ impl<F: Files> Partition<F> {
             number,
             log,
             settings,
-            damage: None,
+            damage: OnceLock::new(),
             lane,
             in_lane: AtomicUsize::new(0),
             waiters: AtomicU64::new(0),
@@ -117,7 +118,27 @@ impl<F: Files> Partition<F> {
 
     /// As this, of a partition that is offline: the log is what lies below its damage, which `why` tells.
     pub(crate) fn below(self, why: Arc<str>) -> Self {
-        Self { damage: Some(why), ..self }
+        self.take_offline(why);
+        self
+    }
+
+    /// Appends are refused from here on, and so is who reads on at the end, because of `why`. `false` if it was so before.
+    pub(crate) fn take_offline(&self, why: Arc<str>) -> bool {
+        self.damage.set(why).is_ok()
+    }
+
+    /// Whether it takes no appends.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.damage.get().is_some()
+    }
+
+    /// Why it takes no appends, if it does not: it was deleted, or is offline.
+    pub(crate) fn refusal(&self) -> Option<ServiceError> {
+        if self.is_deleted() {
+            return Some(ServiceError::unknown_topic(&self.topic));
+        }
+        let why = self.damage.get()?;
+        Some(ServiceError::partition_offline(&self.topic, self.number, why))
     }
 
     /// Whether it is not damage that a reader meets at `offset`.
@@ -125,7 +146,7 @@ impl<F: Files> Partition<F> {
     /// # Errors
     /// The partition is offline from there on.
     pub(crate) fn check_damage(&self, offset: Offset) -> Result<(), ServiceError> {
-        match &self.damage {
+        match self.damage.get() {
             Some(why) if offset >= self.log.log_end() => {
                 Err(ServiceError::partition_offline(&self.topic, self.number, why))
             }

@@ -435,7 +435,7 @@ impl WaitingProduce {
             EntryState::Appended { partition, range } => {
                 !self.waits_for_watermark
                     || partition.log.high_watermark() > range.last_offset
-                    || partition.is_deleted()
+                    || partition.refusal().is_some()
             }
             EntryState::Refused(_) => true,
         })
@@ -449,10 +449,8 @@ impl WaitingProduce {
             EntryState::Appending => Err(late()),
             EntryState::Appended { partition, range } => {
                 let is_visible = partition.log.high_watermark() > range.last_offset;
-                if waits_for_watermark && !is_visible && partition.is_deleted() {
-                    Err(ServiceError::unknown_topic(&partition.topic))
-                } else if waits_for_watermark && !is_visible {
-                    Err(late())
+                if waits_for_watermark && !is_visible {
+                    Err(partition.refusal().unwrap_or_else(late))
                 } else {
                     Ok((range.base_offset, partition.log.log_start()))
                 }

@@ -103,6 +103,20 @@ impl<F: Files> View<F> {
         Self { by_name, by_id, defaults: Arc::clone(defaults) }
     }
 
+    /// A view of the same topics, in which `partition` takes no appends because of `why`.
+    pub(crate) fn with_offline(&self, partition: &Partition<F>, why: &Arc<str>) -> Self {
+        let Some(topic) = self.named(&partition.topic) else { return self.with_defaults(&self.defaults) };
+        let partitions = topic.partitions.iter().map(|served| match served {
+            Served::Leader(leader) if leader.key == partition.key => {
+                Served::Below(Arc::clone(leader), Arc::clone(why))
+            }
+            served => served.clone(),
+        });
+        let (id, name, own) = (topic.id, Arc::clone(&topic.name), topic.own.clone());
+        let settings = Arc::clone(&topic.settings);
+        self.with(Arc::new(Topic { id, name, settings, own, partitions: partitions.collect() }))
+    }
+
     /// What holds of topics that do not say.
     pub(crate) fn defaults(&self) -> &Arc<Defaults> {
         &self.defaults

@@ -205,11 +205,8 @@ pub(crate) fn delete_records(
         return Err(ServiceError::new(Fault::OffsetOutOfRange, text));
     }
     let raised = engine.dir.raise_log_start(log, before, now(), Instant::now()).map_err(|error| {
-        if partition.is_deleted() {
-            return ServiceError::unknown_topic(&partition.topic);
-        }
-        engine.fail(&error.path, &error.source);
-        ServiceError::storage_failed()
+        engine.fail_of(partition, &error.path, &error.source);
+        partition.refusal().unwrap_or_else(ServiceError::storage_failed)
     })?;
     // Whoever waits for more behind an offset that is gone is to know.
     engine.announce(std::slice::from_ref(partition), None);

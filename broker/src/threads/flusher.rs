@@ -80,7 +80,7 @@ fn take_due(
 ) -> Vec<Arc<Partition<Disk>>> {
     let is_over = engine.pressure.unflushed.get() >= engine.config.writeback_max_bytes;
     let is_due = |dirty: &Dirty| {
-        if dirty.partition.is_deleted() {
+        if dirty.partition.is_deleted() || dirty.partition.is_offline() {
             return true;
         }
         let settings = dirty.partition.settings.load();
@@ -110,6 +110,9 @@ fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<(), FlushError
     let kept = due.iter().filter(|partition| !partition.is_deleted());
     let logs: Vec<_> = kept.map(|partition| Arc::clone(&partition.log)).collect();
     engine.dir.flush(&logs, now(), Instant::now())?;
+    for partition in due.iter().filter(|partition| partition.log.is_given_up()) {
+        engine.taken_away(partition, partition.log.dir());
+    }
     engine.counters.flushes.add(1);
     let mut is_relieved = false;
     for ((partition, upto), before) in due.iter().zip(begun).zip(before) {

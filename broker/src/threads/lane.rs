@@ -60,8 +60,8 @@ pub(crate) fn append(
     if engine.health.has_failed() {
         return Ok(refuse(pending, &ServiceError::storage_failed()));
     }
-    if partition.is_deleted() {
-        return Ok(refuse(pending, &ServiceError::unknown_topic(&partition.topic)));
+    if let Some(refusal) = partition.refusal() {
+        return Ok(refuse(pending, &refusal));
     }
     let (tickets, mut buffers): (Vec<_>, Vec<_>) =
         pending.into_iter().map(|one| (one.ticket, one.batches)).unzip();
@@ -116,10 +116,11 @@ fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) 
         AppendError::Lost { .. } => {
             return ServiceError::partition_offline(&partition.topic, partition.number, &error.to_string());
         }
-        // The directory was renamed away under the append.
-        AppendError::Io { .. } if partition.is_deleted() => Fault::UnknownTopic,
         AppendError::Io { path, source } => {
-            engine.fail(path, source);
+            engine.fail_of(partition, path, source);
+            if let Some(refusal) = partition.refusal() {
+                return refusal;
+            }
             Fault::StorageFailed
         }
     };

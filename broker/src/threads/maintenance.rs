@@ -78,14 +78,19 @@ fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
     let snapshot = if log.wants_snapshot() { log.take_snapshot() } else { Ok(()) };
     for outcome in [segment, snapshot] {
         if let Err(AppendError::Io { path, source }) = outcome {
-            fail(engine, partition, &path, &source);
+            engine.fail_of(partition, &path, &source);
         }
     }
 }
 
 fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believes_clock: bool) {
     let log = &partition.log;
-    let fail = |path: &Path, source: &io::Error| fail(engine, partition, path, source);
+    let fail = |path: &Path, source: &io::Error| engine.fail_of(partition, path, source);
+    match log.missing() {
+        Ok(None) => {}
+        Ok(Some(path)) => return engine.taken_away(partition, &path),
+        Err(error) => return fail(log.dir(), &error),
+    }
     log.expire_producers(now());
     // A full disk is told to producers; here it only means later.
     if let Err(AppendError::Io { path, source }) = log.roll_if_expired(now()) {
@@ -138,7 +143,7 @@ fn settle(engine: &Engine, partition: &Arc<Partition<Disk>>) {
         return;
     }
     if let Err(error) = engine.dir.flush(std::slice::from_ref(log), now(), Instant::now()) {
-        fail(engine, partition, &error.path, &error.source);
+        engine.fail_of(partition, &error.path, &error.source);
     }
 }
 
@@ -155,7 +160,7 @@ fn seal(engine: &Engine, partition: &Partition<Disk>) {
                 %rotten,
                 "a segment is damaged: stop the broker and look with `folio log verify`"
             ),
-            Err(AppendError::Io { path, source }) => return fail(engine, partition, &path, &source),
+            Err(AppendError::Io { path, source }) => return engine.fail_of(partition, &path, &source),
             // A full disk or no descriptor: later.
             Err(_) => return,
         }
@@ -164,10 +169,3 @@ fn seal(engine: &Engine, partition: &Partition<Disk>) {
 
 /// So much of one partition is sealed before the next one has its turn.
 const SEAL_BYTES: u64 = 256 * 1024 * 1024;
-
-fn fail(engine: &Engine, partition: &Partition<Disk>, path: &Path, source: &io::Error) {
-    // The files of a deleted topic may go under our hands.
-    if !partition.is_deleted() {
-        engine.fail(path, source);
-    }
-}

@@ -37,6 +37,7 @@ use crate::epochs::Epochs;
 use crate::failure::Failure;
 use crate::files::Files;
 use crate::partition::PartitionId;
+use crate::partition_files::SegmentFile;
 use crate::recovery::RecoveredLog;
 
 use active::Active;
@@ -130,6 +131,8 @@ pub struct Log<F: Files> {
     visible: ArcSwap<Tail>,
     /// Its topic was deleted. Set under the writer's lock.
     is_retired: AtomicBool,
+    /// Somebody has taken its files away.
+    is_given_up: AtomicBool,
     /// It is what lies below damage: it may be read, and nothing else.
     is_below_damage: bool,
     /// How far it was compacted. Changed by maintenance only.
@@ -209,6 +212,7 @@ impl<F: Files> Log<F> {
             durable: ArcSwap::from_pointee(tail),
             visible: ArcSwap::from_pointee(tail),
             is_retired: AtomicBool::new(false),
+            is_given_up: AtomicBool::new(false),
             is_below_damage,
             compacted: ArcSwap::from_pointee(compacted),
             is_compacted_written: AtomicBool::new(false),
@@ -374,6 +378,27 @@ impl<F: Files> Log<F> {
     /// Whether its topic was deleted.
     pub fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::Acquire)
+    }
+
+    /// Somebody else has taken files of it away: no durable point speaks of it any more, nor does a clean marker, so that
+    /// the next start looks.
+    pub fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Release);
+    }
+
+    /// Whether its files were found to be taken away.
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Acquire)
+    }
+
+    /// The file that is appended to, if it is not there under its name any more.
+    pub fn missing(&self) -> io::Result<Option<PathBuf>> {
+        let _names = self.names();
+        let Some(active) = self.lock().active.as_ref().map(|active| active.segment.base()) else {
+            return Ok(None);
+        };
+        let path = SegmentFile::Log.path(&self.dir, active);
+        Ok(self.files.entry(&path)?.is_none().then_some(path))
     }
 
     /// Leaves a snapshot of the producers, and gives reserves back; nothing is appended after this.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use folio_storage::{AppendError, Compacting, Compaction, CompactionReport};
 use uuid::Uuid;
 
-use super::fail;
 use super::throttle::Throttle;
 use crate::engine::{Disk, Engine, now};
 use crate::partition::{Partition, PartitionKey};
@@ -119,7 +118,7 @@ impl Compactor {
 
     fn failed(&mut self, engine: &Engine, partition: &Partition<Disk>, error: &AppendError) {
         if let AppendError::Io { path, source } = error {
-            return fail(engine, partition, path, source);
+            return engine.fail_of(partition, path, source);
         }
         self.not_before = Some(Instant::now() + BACKOFF);
         let (topic, partition) = (&*partition.topic, partition.number);

@@ -141,8 +141,13 @@ impl<F: Files> DataDir<F> {
         // A deletion that found no room to move its directories has left these.
         logs.retain(|log| !log.is_retired());
         for log in &logs {
-            log.close().map_err(|source| self.failed(self.error(log.dir(), source)))?;
+            match log.close() {
+                // Somebody has taken its files away. The marker does not name it, and the next start misses them.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => log.give_up(),
+                closed => closed.map_err(|source| self.failed(self.error(log.dir(), source)))?,
+            }
         }
+        logs.retain(|log| !log.is_given_up());
         self.flush(&logs, now, at)?;
         self.sync_the_rest(&logs).map_err(|error| self.failed(error))?;
         let mut partitions: Vec<CleanPartition> = logs.iter().map(|log| row(log)).collect();
@@ -157,8 +162,8 @@ impl<F: Files> DataDir<F> {
     }
 
     fn flush_all(&self, logs: &[Arc<Log<F>>], now: Timestamp) -> Result<Vec<Advanced>, FlushError> {
-        let captured: Vec<(&Arc<Log<F>>, ToFlush<F>)> =
-            logs.iter().map(|log| (log, log.to_flush())).collect();
+        let logs = logs.iter().filter(|log| !log.is_given_up());
+        let captured: Vec<(&Arc<Log<F>>, ToFlush<F>)> = logs.map(|log| (log, log.to_flush())).collect();
         let count: usize = captured.iter().map(|(_, flush)| flush.files.len()).sum();
         let everything = self.has_syncfs && count > FILES_MAX;
         if everything {
@@ -170,8 +175,13 @@ impl<F: Files> DataDir<F> {
                 }
                 if flush.new_names {
                     match self.files.sync_dir(log.dir()) {
-                        // The topic was deleted meanwhile, and its directory is in the trash.
-                        Err(error) if error.kind() == io::ErrorKind::NotFound && log.is_retired() => {}
+                        // The topic was deleted meanwhile, and its directory is in the trash; or somebody else has
+                        // taken it away.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                            if !log.is_retired() {
+                                log.give_up();
+                            }
+                        }
                         synced => synced.map_err(|source| self.error(log.dir(), source))?,
                     }
                 }
@@ -183,7 +193,7 @@ impl<F: Files> DataDir<F> {
             durable.deadline.synced();
         }
         let mut advanced = Vec::with_capacity(captured.len());
-        for (log, flush) in captured {
+        for (log, flush) in captured.into_iter().filter(|(log, _)| !log.is_given_up()) {
             self.write_slot(&mut durable, log, &flush.tail, log.log_start(), now)?;
             log.flushed(&flush.tail);
             let visible = log.high_watermark();

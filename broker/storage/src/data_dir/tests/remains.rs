@@ -217,3 +217,29 @@ fn a_torn_tail_with_segments_behind_it_is_cut_off_on_a_full_disk_too() {
     }
     assert!(moved > 0, "no segment lay behind a torn one");
 }
+
+#[test]
+fn a_log_whose_directory_somebody_took_away_is_left_out_of_rounds_and_markers_and_missed_by_the_next_start() {
+    for is_noticed in [true, false] {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        create(&dir, 1).unwrap();
+        let logs = dir.logs();
+        let (gone, kept) = (&logs[0], &logs[1]);
+        append(&dir, &logs);
+        crate::trash::remove(&*files, gone.dir(), crate::files::EntryKind::Directory).unwrap();
+        assert!(gone.missing().unwrap().is_some() && kept.missing().unwrap().is_none());
+        if is_noticed {
+            gone.give_up();
+        }
+        let advanced = dir.flush(&logs, NOW, Instant::now()).expect("no fault of the disk");
+        assert_eq!(advanced.len(), if is_noticed { 1 } else { 2 });
+        let (lost, name) = (gone.id(), gone.dir().display().to_string());
+        dir.close_clean(NOW, Instant::now()).expect("a marker for the others");
+        let (_, report) = open(&files);
+        assert!(report.was_clean);
+        let lost = report.partitions.iter().find(|partition| partition.id == lost).unwrap();
+        assert!(lost.state.is_err(), "{name} is missing");
+        assert_eq!(report.partitions.iter().filter(|partition| partition.state.is_ok()).count(), 1);
+    }
+}
