@@ -99,7 +99,11 @@ impl Daemon {
             .unwrap_or_else(|said| panic!("foliod does not listen: {said}"))
     }
 
-    fn try_under(wrapper: &[&str], dir: &Path, arguments: &[&str]) -> Result<Self, String> {
+    /// As [`try_on`](Self::try_on), started by another program.
+    ///
+    /// # Errors
+    /// Its last words, with its exit code.
+    pub fn try_under(wrapper: &[&str], dir: &Path, arguments: &[&str]) -> Result<Self, String> {
         let foliod = binary("foliod");
         let mut command = match wrapper {
             [] => Command::new(foliod),

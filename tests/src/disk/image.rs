@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::crash::SECTOR;
 use crate::rig::until;
 
 /// A kind of file system, as it is made and mounted.
@@ -15,6 +16,8 @@ pub struct FileSystem {
     mib: u64,
     made_with: &'static [&'static str],
     options: &'static str,
+    /// Bytes that it takes for granted to be written as a whole.
+    pub(super) atom: usize,
 }
 
 /// ext4, which every Linux has.
@@ -39,6 +42,7 @@ impl Ext4 {
         mib: 160,
         made_with: &["-q", "-F", "-E", LAZILY],
         options: "loop",
+        atom: SECTOR,
     };
     /// With the smallest blocks.
     pub const SMALL_BLOCKS: FileSystem = FileSystem {
@@ -56,8 +60,14 @@ impl Ext4 {
 
 impl Xfs {
     /// As it is made by default.
-    pub const DEFAULT: FileSystem =
-        FileSystem { name: "XFS", kind: "xfs", mib: 320, made_with: &["-q", "-f", "-K"], options: "loop" };
+    pub const DEFAULT: FileSystem = FileSystem {
+        name: "XFS",
+        kind: "xfs",
+        mib: 320,
+        made_with: &["-q", "-f", "-K"],
+        atom: 4096,
+        ..Ext4::DEFAULT
+    };
 
     /// Lets nothing that has not reached the disk reach it any more: as if the power went away, but for what was given
     /// to the disk already. XFS has brought it, ext4 has it too.
@@ -71,13 +81,8 @@ impl Xfs {
 
 impl Btrfs {
     /// As it is made by default.
-    pub const DEFAULT: FileSystem = FileSystem {
-        name: "btrfs",
-        kind: "btrfs",
-        mib: 256,
-        made_with: &["-q", "-f", "-K"],
-        options: "loop",
-    };
+    pub const DEFAULT: FileSystem =
+        FileSystem { name: "btrfs", kind: "btrfs", mib: 256, atom: 4096, ..Xfs::DEFAULT };
 }
 
 impl FileSystem {
@@ -122,6 +127,15 @@ impl Mounted {
     /// When that is not possible.
     pub fn remount(&self, options: &str) {
         run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.dir));
+    }
+
+    /// Makes it read-only as an error of the disk does: files that are open for writing stay so, and every write fails.
+    /// ext4 only.
+    ///
+    /// # Panics
+    /// When that is not possible.
+    pub fn read_only(&self) {
+        run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.dir));
     }
 
     /// Unmounts it, and waits until its loop device has let go of the image.
