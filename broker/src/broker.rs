@@ -144,6 +144,7 @@ impl Broker {
         let (dir, report, syncs) = start::open(&config)?;
         let recovered = start::describe(&report);
         let end = Arc::new(End::default());
+        start::tell(&report, &config);
         let offline = start::offline(&report, &config);
         let engine = Arc::new(start::engine(config, dir, offline, recovered.clone(), &end));
         topics::follow(&engine).map_err(|error| StartError::Topics(error.text))?;

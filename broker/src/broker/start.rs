@@ -134,6 +134,46 @@ pub(super) fn offline(report: &OpenReport<Disk>, config: &Config) -> HashMap<Par
     offline.collect()
 }
 
+/// What else the start has found, in the log.
+pub(super) fn tell(report: &OpenReport<Disk>, config: &Config) {
+    let dir = config.data_dir.display();
+    for warning in &report.warnings {
+        tracing::warn!(%dir, filesystem = %report.filesystem, warning, "the file system of the data");
+    }
+    for place in &report.quarantined {
+        tracing::warn!(%dir, place = %place.display(), "something that no metadata speaks of was moved out of the way, untouched");
+    }
+    if let Some(torn) = &report.torn_transaction {
+        let (at, bytes) = (torn.at, torn.bytes);
+        tracing::info!(
+            at,
+            bytes,
+            "the last change of metadata was interrupted before it counted, and is cut off"
+        );
+    }
+    if report.epochs_unsaved {
+        tracing::warn!(%dir, "the disk is too full for leader epochs; the durable points carry them");
+    }
+    let slots = &report.slots;
+    if !report.created && (slots.missing || slots.header_damaged) {
+        tracing::warn!(%dir, missing = slots.missing, "durable points are lost, or some: logs are scanned instead");
+    }
+    for cut in report.partitions.iter().flat_map(|one| &one.state).filter_map(|(_, one)| one.cut.as_ref()) {
+        let kept =
+            cut.kept.as_ref().map_or("nowhere, for want of room".into(), |kept| kept.to_string_lossy());
+        tracing::warn!(
+            file = %cut.file.display(),
+            position = cut.position,
+            offset = cut.offset.get(),
+            bytes = cut.bytes,
+            intact_batches = cut.intact_batches,
+            kept = &*kept,
+            fault = %cut.fault,
+            "an interrupted write was cut off"
+        );
+    }
+}
+
 /// What was recovered, for the start line.
 pub(super) fn describe(report: &OpenReport<Disk>) -> String {
     if report.created {

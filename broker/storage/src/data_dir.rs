@@ -123,8 +123,8 @@ pub struct OpenReport<F: Files> {
     pub was_clean: bool,
     /// Where the directory is.
     pub filesystem: Filesystem,
-    /// What is to be said about that file system.
-    pub warning: Option<&'static str>,
+    /// What is to be said about that file system, and how it is mounted.
+    pub warnings: Vec<&'static str>,
     /// About the file of durable points.
     pub slots: SlotsReport,
     /// The last metadata transaction was interrupted and cut off.

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 use folio_mapped::{MapBudget, SegmentMap};
 
+use crate::filesystem::Mounted;
+
 pub use os::{OsFile, OsFiles};
 pub use sim::SimFiles;
 pub use syncs::SyncTotals;
@@ -76,6 +78,11 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
 
     /// The magic number of the file system (`f_type` of `statfs(2)`).
     fn magic(&self) -> io::Result<u64>;
+
+    /// How the file system is mounted, if that is known.
+    fn mounted(&self) -> Option<Mounted> {
+        None
+    }
 
     /// Which boot of which machine the files are seen through.
     fn boot(&self) -> Boot;

@@ -12,6 +12,17 @@ pub struct Filesystem {
     magic: u64,
 }
 
+/// How it is mounted, as far as the system tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    /// As `mount -t` has it: `ext4`.
+    pub kind: String,
+    /// What it was mounted with: `data=writeback`.
+    pub options: Vec<String>,
+    /// The options are all that hold, also those that are defaults.
+    pub is_complete: bool,
+}
+
 /// What may be done on a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
@@ -49,6 +60,22 @@ impl Filesystem {
             })
     }
 
+    /// What else is to be said about it, mounted in this way: what recovery relies on, and what such a mount does not give.
+    pub fn reservations(self, mounted: &Mounted) -> Vec<&'static str> {
+        if self.magic != EXT4 {
+            return Vec::new();
+        }
+        let has = |option: &str| mounted.options.iter().any(|one| one == option);
+        let names_mode = mounted.options.iter().any(|one| one.starts_with("data="));
+        let has_no_journal = mounted.kind == "ext2" || mounted.is_complete && !names_mode;
+        let locks_reads = has("nodioread_nolock") || has("dioread_lock");
+        let reservations = [
+            (has_no_journal, WITHOUT_JOURNAL),
+            (has("data=writeback") && locks_reads && !has_no_journal, SHOWS_OLD_BLOCKS),
+        ];
+        reservations.into_iter().filter(|(holds, _)| *holds).map(|(_, what)| what).collect()
+    }
+
     /// Whether one `syncfs` flushes the whole directory and reports errors.
     pub fn has_syncfs(self) -> bool {
         // On an overlay it flushes the upper layer's file system without reporting its errors.
@@ -57,6 +84,23 @@ impl Filesystem {
 
     fn row(self) -> Option<&'static (u64, &'static str, Policy)> {
         TABLE.iter().find(|(magic, ..)| *magic == self.magic)
+    }
+}
+
+impl Mounted {
+    /// The file system on this device (`major:minor`), by what `/proc/self/mountinfo` says, and by `all_options` of it (a
+    /// line each) if the kernel lists them.
+    pub fn find(mountinfo: &str, device: &str, all_options: Option<&str>) -> Option<Self> {
+        let of_device = |line: &&str| line.split(' ').nth(2) == Some(device);
+        let (_, rest) = mountinfo.lines().find(of_device)?.split_once(" - ")?;
+        let mut rest = rest.split(' ');
+        let (kind, _, options) = (rest.next()?, rest.next()?, rest.next()?);
+        let options: Vec<&str> = match all_options {
+            Some(all) => all.lines().collect(),
+            None => options.split(',').collect(),
+        };
+        let options = options.into_iter().map(str::to_owned).collect();
+        Some(Self { kind: kind.to_owned(), options, is_complete: all_options.is_some() })
     }
 }
 
@@ -69,7 +113,13 @@ impl fmt::Display for Filesystem {
     }
 }
 
+const EXT4: u64 = 0xef53;
 const OVERLAYFS: u64 = 0x794c_7630;
+
+const WITHOUT_JOURNAL: &str =
+    "it has no journal: a power cut may take more than what was not flushed, files and directories with it";
+const SHOWS_OLD_BLOCKS: &str = "data=writeback with dioread_lock: after a power cut a file may have bytes of others, where \
+     recovery expects zeros; mount it with dioread_nolock or data=ordered";
 
 const COPY_ON_WRITE: Policy = Policy::Allowed {
     warning: "copy on write: the log fragments, and a full disk can fail even an overwrite",
@@ -83,7 +133,7 @@ const FOREIGN: Policy = Policy::Refused {
 };
 
 const TABLE: [(u64, &str, Policy); 18] = [
-    (0xef53, "ext4", Policy::Supported),
+    (EXT4, "ext4", Policy::Supported),
     (0x5846_5342, "xfs", Policy::Supported),
     (0x9123_683e, "btrfs", COPY_ON_WRITE),
     (0xf2f5_2010, "f2fs", COPY_ON_WRITE),
@@ -114,18 +164,103 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_file_system_has_the_policy_that_is_documented() {
-        let policy = |magic| Filesystem::from_magic(magic).policy();
-        for supported in [0xef53, 0x5846_5342] {
-            assert_eq!(policy(supported), Policy::Supported);
+    fn ext4_and_xfs_are_supported() {
+        for (magic, name) in [(0xef53, "ext4"), (0x5846_5342, "xfs")] {
+            let filesystem = Filesystem::from_magic(magic);
+            assert_eq!((filesystem.name(), filesystem.policy()), (Some(name), Policy::Supported));
         }
-        for allowed in [0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e, 0x0102_1994, OVERLAYFS] {
-            assert!(matches!(policy(allowed), Policy::Allowed { .. }), "{allowed:#x}");
+    }
+
+    fn warning(magic: u64) -> &'static str {
+        match Filesystem::from_magic(magic).policy() {
+            Policy::Allowed { warning } => warning,
+            other => panic!("{magic:#x}: {other:?}"),
         }
-        for refused in [0x6573_5546, 0x0102_1997, 0x6969, 0x517b, 0xfe53_4d42, 0xff53_4d42] {
-            assert!(matches!(policy(refused), Policy::Refused { .. }), "{refused:#x}");
+    }
+
+    #[test]
+    fn those_that_copy_on_write_are_allowed_with_a_warning() {
+        for magic in [0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e] {
+            assert!(warning(magic).contains("copy on write"), "{magic:#x}");
         }
-        assert!(matches!(policy(0x1234_5678), Policy::Allowed { .. }));
+    }
+
+    #[test]
+    fn those_in_memory_are_allowed_and_called_not_durable() {
+        for magic in [0x0102_1994, 0x8584_58f6] {
+            assert!(warning(magic).contains("nothing on it survives"), "{magic:#x}");
+        }
+    }
+
+    #[test]
+    fn an_overlay_is_allowed_and_a_volume_recommended() {
+        assert!(warning(OVERLAYFS).contains("put the data directory on a volume"));
+    }
+
+    #[test]
+    fn those_of_networks_and_other_systems_are_refused_with_a_reason() {
+        let refused = [
+            0x6573_5546,
+            0x0102_1997,
+            0x6969,
+            0x517b,
+            0xfe53_4d42,
+            0xff53_4d42,
+            0x00c3_6400,
+            0x0161_1970,
+            0x786f_4256,
+        ];
+        for magic in refused {
+            let policy = Filesystem::from_magic(magic).policy();
+            assert!(matches!(policy, Policy::Refused { reason } if !reason.is_empty()), "{magic:#x}");
+        }
+    }
+
+    #[test]
+    fn one_that_nobody_knows_is_allowed_and_called_unknown() {
+        assert!(warning(0x1234_5678).contains("unknown"));
+    }
+
+    #[test]
+    fn ext4_without_a_journal_and_one_that_shows_old_blocks_are_named() {
+        let ext4 = Filesystem::from_magic(0xef53);
+        let mounted = |kind: &str, options: &[&str], is_complete| Mounted {
+            kind: kind.to_owned(),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            is_complete,
+        };
+        for (kind, options, is_complete, due) in [
+            ("ext4", &["rw", "data=ordered", "dioread_nolock"][..], true, &[][..]),
+            ("ext4", &["rw", "dioread_nolock"], true, &[WITHOUT_JOURNAL]),
+            ("ext4", &["rw", "nodioread_nolock"], true, &[WITHOUT_JOURNAL]),
+            // Defaults are not told: there may be one.
+            ("ext4", &["rw", "relatime"], false, &[]),
+            ("ext2", &["rw"], false, &[WITHOUT_JOURNAL]),
+            ("ext4", &["rw", "data=writeback"], false, &[]),
+            ("ext4", &["rw", "data=writeback", "dioread_nolock"], true, &[]),
+            ("ext4", &["rw", "nodioread_nolock", "data=writeback"], false, &[SHOWS_OLD_BLOCKS]),
+            ("ext4", &["rw", "data=writeback", "dioread_lock"], true, &[SHOWS_OLD_BLOCKS]),
+            ("ext4", &["rw", "data=ordered", "dioread_lock"], true, &[]),
+            ("ext4", &["rw", "data=journal", "dioread_lock"], true, &[]),
+        ] {
+            assert_eq!(ext4.reservations(&mounted(kind, options, is_complete)), due, "{kind} {options:?}");
+        }
+        let xfs = Filesystem::from_magic(0x5846_5342);
+        assert_eq!(xfs.reservations(&mounted("xfs", &["rw"], true)), [""; 0]);
+    }
+
+    #[test]
+    fn a_mount_is_found_by_its_device() {
+        let mountinfo = "22 27 0:21 / /proc rw,relatime - proc proc rw\n\
+             27 1 254:0 / / rw,relatime shared:1 master:2 - ext4 /dev/vda rw,discard\n\
+             43 27 7:0 / /data\\040dir rw,relatime - ext4 /dev/loop0 rw,nodioread_nolock,data=writeback\n";
+        let found = Mounted::find(mountinfo, "7:0", None).unwrap();
+        assert_eq!((&*found.kind, found.is_complete), ("ext4", false));
+        assert_eq!(found.options, ["rw", "nodioread_nolock", "data=writeback"]);
+        let found = Mounted::find(mountinfo, "254:0", Some("rw\ndata=ordered\n")).unwrap();
+        assert!(found.is_complete && found.options == ["rw", "data=ordered"]);
+        assert_eq!(Mounted::find(mountinfo, "7:1", None), None);
+        assert_eq!(Mounted::find("garbage", "7:1", None), None);
     }
 
     #[test]

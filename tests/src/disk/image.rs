@@ -53,6 +53,18 @@ impl Ext4 {
     /// Data may reach the disk after what names it.
     pub const WRITEBACK: FileSystem =
         FileSystem { name: "ext4, data=writeback", options: "loop,data=writeback", ..Self::DEFAULT };
+    /// The same, and what was in a block before may be seen in a new one.
+    pub const SHOWS_OLD_BLOCKS: FileSystem = FileSystem {
+        name: "ext4, data=writeback, dioread_lock",
+        options: "loop,data=writeback,dioread_lock",
+        ..Self::DEFAULT
+    };
+    /// Nothing of what changes is written down beforehand.
+    pub const WITHOUT_JOURNAL: FileSystem = FileSystem {
+        name: "ext4 without a journal",
+        made_with: &["-q", "-F", "-O", "^has_journal", "-E", "nodiscard,lazy_itable_init=0"],
+        ..Self::DEFAULT
+    };
     /// Blocks are chosen as the bytes are written.
     pub const NODELALLOC: FileSystem =
         FileSystem { name: "ext4, nodelalloc", options: "loop,nodelalloc", ..Self::DEFAULT };

@@ -36,7 +36,7 @@ impl<F: Files> DataDir<F> {
         now: Timestamp,
     ) -> Result<(Self, OpenReport<F>), OpenError> {
         let opening = Opening { files: &*files, options, now, failure: Failure::default() };
-        let (filesystem, warning) = opening.check_filesystem()?;
+        let (filesystem, warnings) = opening.check_filesystem()?;
         let lock = opening.lock()?;
         let (node, created) = opening.node()?;
         let clean = opening.take_clean_marker(&node)?;
@@ -75,7 +75,7 @@ impl<F: Files> DataDir<F> {
             created,
             was_clean: clean.is_some(),
             filesystem,
-            warning,
+            warnings,
             slots: slots_report,
             torn_transaction,
             partitions,
@@ -111,7 +111,7 @@ pub(super) struct Opening<'a, F> {
 }
 
 impl<F: Files> Opening<'_, F> {
-    fn check_filesystem(&self) -> Result<(Filesystem, Option<&'static str>), OpenError> {
+    fn check_filesystem(&self) -> Result<(Filesystem, Vec<&'static str>), OpenError> {
         let magic = self.files.magic().map_err(|source| self.io("", source))?;
         let filesystem = Filesystem::from_magic(magic);
         let warning = match filesystem.policy() {
@@ -122,7 +122,9 @@ impl<F: Files> Opening<'_, F> {
                 return Err(OpenError::WrongFilesystem { dir: self.path(""), filesystem, reason });
             }
         };
-        Ok((filesystem, warning))
+        let mounted = self.files.mounted();
+        let reservations = mounted.map_or_else(Vec::new, |mounted| filesystem.reservations(&mounted));
+        Ok((filesystem, warning.into_iter().chain(reservations).collect()))
     }
 
     fn lock(&self) -> Result<F::File, OpenError> {

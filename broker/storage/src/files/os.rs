@@ -15,6 +15,8 @@ use rustix::fs::{Advice, AtFlags, OFlags, StatxFlags};
 
 use self::around::Around;
 use super::syncs::{SyncTotals, Syncs};
+use crate::filesystem::Mounted;
+
 use super::{Boot, DirEntry, EntryKind, FileAppender, FileHandle, Files, OpenMode, Space};
 
 /// Files of a directory on a mounted file system.
@@ -176,6 +178,18 @@ impl Files for OsFiles {
 
     fn magic(&self) -> io::Result<u64> {
         Ok(rustix::fs::fstatfs(&self.root_dir)?.f_type as u64)
+    }
+
+    fn mounted(&self) -> Option<Mounted> {
+        let device = rustix::fs::fstat(&self.root_dir).ok()?.st_dev;
+        let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        // Of ext4 the kernel lists all that holds, under the name that the device has there.
+        let block_device = fs::canonicalize(format!("/sys/dev/block/{device}")).ok();
+        let name = block_device.as_deref().and_then(Path::file_name);
+        let options = name
+            .and_then(|name| fs::read_to_string(Path::new("/proc/fs/ext4").join(name).join("options")).ok());
+        Mounted::find(&mountinfo, &device, options.as_deref())
     }
 
     fn boot(&self) -> Boot {

@@ -218,7 +218,8 @@ impl World {
             ensure!(bytes.len() as u64 == cut.bytes, "of {} bytes {} are kept", cut.bytes, bytes.len());
             self.kept.insert(path, bytes);
         } else {
-            let is_excused = cut.bytes == 0 || self.life.is_full || self.stats.faults > 0;
+            let is_failing = self.life.is_full || self.fired().is_some();
+            let is_excused = cut.bytes == 0 || is_failing || self.stats.faults > 0;
             ensure!(is_excused, "what was cut off {} is not kept", cut.file.display());
         }
         Ok(())

@@ -1,0 +1,93 @@
+//! What a daemon says of the file system that its data is on, over real ones.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::path::Path;
+use std::process::Command;
+
+use folio_tests::daemon::Daemon;
+use folio_tests::disk::TinyDisk;
+use folio_tests::disk::image::{Btrfs, Ext4, FileSystem, Xfs};
+use folio_tests::isolated::Isolated;
+use folio_tests::native::{Peer, batch};
+use folio_wire::native::ErrorCode;
+use folio_wire::native::produce::Acks;
+
+/// What is said about the file system at `dir`, on which a daemon serves.
+fn said_of(dir: &Path) -> Vec<String> {
+    let daemon = Daemon::on(dir, &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[]);
+    assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"kept")).error, ErrorCode::NONE);
+    let about = |line: &&str| line.contains("the file system of the data");
+    let said = daemon.said().lines().filter(about).map(str::to_owned).collect();
+    assert_eq!(daemon.stop().code(), Some(0));
+    said
+}
+
+/// The same of one in a file.
+fn said_of_image(file_system: FileSystem) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    file_system.make(&image);
+    let mounted = file_system.mount(&image, &dir.path().join("mounted"));
+    let said = said_of(mounted.path());
+    mounted.unmount();
+    said
+}
+
+#[test]
+fn nothing_is_said_of_ext4_as_it_is_made_and_one_without_a_journal_or_with_old_blocks_is_named() {
+    Isolated::run(
+        "nothing_is_said_of_ext4_as_it_is_made_and_one_without_a_journal_or_with_old_blocks_is_named",
+        || {
+            assert_eq!(said_of_image(Ext4::DEFAULT), [""; 0]);
+            assert_eq!(said_of_image(Ext4::WRITEBACK), [""; 0]);
+            let [said] = &said_of_image(Ext4::WITHOUT_JOURNAL)[..] else { panic!("one line is due") };
+            assert!(said.contains("WARN") && said.contains("it has no journal"), "{said}");
+            let [said] = &said_of_image(Ext4::SHOWS_OLD_BLOCKS)[..] else { panic!("one line is due") };
+            assert!(said.contains("data=writeback with dioread_lock"), "{said}");
+        },
+    );
+}
+
+#[test]
+fn nothing_is_said_of_xfs() {
+    Isolated::run("nothing_is_said_of_xfs", || assert_eq!(said_of_image(Xfs::DEFAULT), [""; 0]));
+}
+
+#[test]
+fn of_btrfs_it_is_said_that_it_copies_on_write() {
+    Isolated::run("of_btrfs_it_is_said_that_it_copies_on_write", || {
+        let [said] = &said_of_image(Btrfs::DEFAULT)[..] else { panic!("one line is due") };
+        assert!(said.contains("copy on write"), "{said}");
+    });
+}
+
+#[test]
+fn a_tmpfs_is_called_not_durable() {
+    let disk = TinyDisk::mount(32);
+    let [said] = &said_of(disk.path())[..] else { panic!("one line is due") };
+    assert!(said.contains("tmpfs") && said.contains("nothing on it survives a power cut"), "{said}");
+}
+
+#[test]
+fn an_overlay_serves_and_a_volume_is_recommended() {
+    Isolated::run("an_overlay_serves_and_a_volume_is_recommended", || {
+        let disk = TinyDisk::mount(32);
+        let [lower, upper, work, merged] =
+            ["lower", "upper", "work", "merged"].map(|name| disk.path().join(name));
+        for dir in [&lower, &upper, &work, &merged] {
+            std::fs::create_dir(dir).unwrap();
+        }
+        let (lower, upper, work) = (lower.display(), upper.display(), work.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        let mount =
+            Command::new("mount").args(["-t", "overlay", "-o", &options, "overlay"]).arg(&merged).status();
+        assert!(mount.unwrap().success(), "this claim needs an overlay");
+        let said = said_of(&merged);
+        Command::new("umount").arg(&merged).status().unwrap();
+        let [said] = &said[..] else { panic!("one line is due: {said:?}") };
+        assert!(said.contains("overlayfs") && said.contains("put the data directory on a volume"), "{said}");
+    });
+}
