@@ -48,6 +48,8 @@ pub struct Config {
     /// `sigbus.handler`: touching a page that is gone from its file is an error of that segment, instead of the
     /// process's end. Up to the program: a handler is the whole process's.
     pub sigbus_handler: bool,
+    /// `read.path`: how record bytes get from files to sockets.
+    pub read_path: ReadPath,
     /// `lane.queue.bytes`: bytes waiting in lanes above which loops stop reading producers.
     pub lane_queue_bytes: usize,
     /// `flush.linger.us`: how long a flush waits for company.
@@ -128,6 +130,15 @@ pub struct Config {
     pub topic: TopicSettings,
 }
 
+/// How record bytes get from files to sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadPath {
+    /// From their mapping, without a copy of ours.
+    Map,
+    /// By way of memory of ours: no page has to stay in the cache until a socket takes it.
+    Copy,
+}
+
 impl Config {
     /// The defaults, for a broker on `data_dir`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
@@ -146,6 +157,7 @@ impl Config {
             },
             read_threads: const { NonZeroUsize::new(2).unwrap() },
             sigbus_handler: true,
+            read_path: ReadPath::Map,
             lane_queue_bytes: 64 * MIB,
             flush_linger: Duration::ZERO,
             writeback_step_bytes: 16 * MIB as u64,

@@ -237,16 +237,15 @@ impl Shard {
     }
 
     fn answer_fetch(&mut self, waiting: WaitingFetch) {
-        let WaitingFetch { fetch, answer, watcher } = waiting;
+        let WaitingFetch { mut fetch, answer, watcher } = waiting;
         watcher.into_iter().for_each(|watcher| self.standing.set_parked(watcher, None));
         if self.engine.health.has_failed() {
             return answer.answer(fetch.refused(&ServiceError::storage_failed()));
         }
-        match fetch.standing() {
-            fetch::Standing::Cold => self.engine.readers.run(cold_job(fetch, answer)),
-            fetch::Standing::Enough | fetch::Standing::TooLittle => {
-                answer.answer(fetch.finish_late(&self.engine));
-            }
+        if fetch.standing() == fetch::Standing::Cold || !fetch.is_ready() {
+            self.engine.readers.run(cold_job(fetch, answer));
+        } else {
+            answer.answer(fetch.finish_late(&self.engine));
         }
     }
 

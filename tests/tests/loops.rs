@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use folio_storage::footer::Footer;
+use folio_tests::cache::{closed_logs, cool, is_sealed};
 use folio_tests::daemon::Daemon;
 use folio_tests::native::{Peer, batch};
 use folio_tests::rig::until;
@@ -15,7 +15,6 @@ use folio_tests::strace::Strace;
 use folio_wire::native::ErrorCode;
 use folio_wire::native::produce::Acks;
 use folio_wire::native::topics::TopicDeleteRequestV1;
-use rustix::fs::Advice;
 
 const NOW: Duration = Duration::ZERO;
 
@@ -104,31 +103,6 @@ fn mapped(daemon: &Daemon, data: &Path) -> HashSet<String> {
     of_data
         .filter_map(|line| Some(format!("0x{}", line.split_once('-')?.0.trim_start_matches('0'))))
         .collect()
-}
-
-/// The logs of a topic's segments that are closed.
-fn closed_logs(data: &Path, topic: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(data.join(format!("topics/{topic}-0"))).unwrap().flatten();
-    let mut logs: Vec<_> = entries.map(|entry| entry.path()).collect();
-    logs.retain(|path| {
-        path.extension().is_some_and(|extension| extension == "log")
-            && path.file_stem().is_some_and(|stem| stem.to_string_lossy().parse::<i64>().is_ok())
-    });
-    logs.sort();
-    logs.pop();
-    logs
-}
-
-fn is_sealed(log: &Path) -> bool {
-    let index = std::fs::read(log.with_extension("index")).unwrap();
-    index.last_chunk().is_some_and(|bytes| Footer::decode(bytes).is_some())
-}
-
-/// Takes a file out of the page cache, as far as nobody has touched it through a mapping.
-fn cool(path: &Path) {
-    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    file.sync_data().unwrap();
-    rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).unwrap();
 }
 
 fn produce(peer: &mut Peer, topic: &str, batches: usize) {

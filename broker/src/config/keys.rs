@@ -9,10 +9,10 @@ use std::time::Duration;
 use folio_storage::metadata::PARTITIONS_MAX;
 use folio_storage::producers::SNAPSHOT_PRODUCERS_MAX;
 
-use super::Config;
 use super::kind::Kind;
 use super::topic_keys::{self, TopicKey};
 use super::value::Value;
+use super::{Config, ReadPath};
 
 /// One key of a `T`: its name, what it is for, and how it is read and written.
 pub struct Key<T> {
@@ -134,6 +134,23 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
                 "on" => true,
                 "off" => false,
                 _ => return Err("on or off".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Key {
+        name: "read.path",
+        reason: "map: records go from the page cache to the socket; copy: by way of memory, 1 MiB an answer, for disks so fast that mappings are in the way.",
+        kind: |_| Kind::String,
+        get: |config| match config.read_path {
+            ReadPath::Map => "map".to_owned(),
+            ReadPath::Copy => "copy".to_owned(),
+        },
+        set: |config, text| {
+            config.read_path = match text {
+                "map" => ReadPath::Map,
+                "copy" => ReadPath::Copy,
+                _ => return Err("map or copy".to_owned()),
             };
             Ok(())
         },
@@ -458,6 +475,7 @@ mod tests {
             ("advertise", _) => "folio.example:9092,[::1]:9093".to_owned(),
             ("data.dir", _) => "/elsewhere".to_owned(),
             ("sigbus.handler", _) => "off".to_owned(),
+            ("read.path", _) => "copy".to_owned(),
             ("topic.durability", _) => "os".to_owned(),
             ("topic.cleanup.policy", _) => "compact".to_owned(),
             ("topic.min.cleanable.dirty.ratio", _) => "0.25".to_owned(),
@@ -495,6 +513,7 @@ mod tests {
             ),
             ("loop.threads", "0", "a whole number, 1 or more"),
             ("sigbus.handler", "true", "on or off"),
+            ("read.path", "mmap", "map or copy"),
             ("topic.durability", "always", "fsync, interval or os"),
             ("topic.segment.bytes", "100", "a whole number from 4096 to 2147483647"),
             ("topic.retention.ms", "soon", "a whole number, -1 or more"),

@@ -48,7 +48,7 @@ pub(super) fn call(
     };
     let mut round = Round::new(Arc::clone(&kafka.engine), attendance, answering);
     let wants = round.wants(kafka);
-    let mut fetch = Fetch::new(limits(&message, &kafka.engine), wants);
+    let mut fetch = Fetch::new(kafka.engine.config.read_path, limits(&message, &kafka.engine), wants);
     if shard.engine.health.has_failed() {
         let refused = fetch.refused(&ServiceError::storage_failed());
         return reply.send(round.answer(refused));

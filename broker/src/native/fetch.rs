@@ -62,7 +62,7 @@ pub(super) fn call(
     let max_bytes = (message.max_bytes as usize).min(bytes_max);
     let min_bytes = (message.min_bytes as usize).min(max_bytes);
     let limits = Limits { min_bytes, max_bytes, batch_max: request.answer_max };
-    let mut fetch = Fetch::new(limits, wants.collect());
+    let mut fetch = Fetch::new(shard.engine.config.read_path, limits, wants.collect());
     if shard.engine.health.has_failed() {
         let refused = fetch.refused(&ServiceError::storage_failed());
         return send(reply, answer_of(head, refused));

@@ -7,18 +7,21 @@
 //! * the first batch of the first partition that has one goes whole, whatever the limits say; then they hold;
 //! * a batch that the peer cannot take in at all is an error of its partition, and never sent.
 
+mod cold;
 mod want;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use folio_mapped::{CopyError, MapSlice};
+use folio_mapped::MapSlice;
 use folio_storage::Touch;
 
+use crate::config::ReadPath;
 use crate::engine::{Disk, Engine};
 use crate::error::{Fault, ServiceError};
 use crate::partition::{Partition, PartitionKey};
 
+pub(crate) use cold::cold_job;
 use want::Room;
 pub(crate) use want::{Found, Outcome, Place, Places, Want};
 
@@ -62,6 +65,7 @@ pub(crate) struct Limits {
 /// A fetch, in house words, and what it has found so far.
 #[derive(Debug)]
 pub(crate) struct Fetch {
+    path: ReadPath,
     limits: Limits,
     wants: Vec<Want>,
     /// By want; `None`: not looked at yet, or not in memory.
@@ -71,6 +75,10 @@ pub(crate) struct Fetch {
     /// Something was found that cannot be waited away.
     is_settled: bool,
     is_cold: bool,
+    /// How many in `found` end where memory does, with more behind.
+    cut: usize,
+    /// What whoever reads on will want, and is not in memory.
+    ahead: Vec<MapSlice>,
 }
 
 /// Who asked. Dropped without an answer, it closes the connection.
@@ -116,9 +124,14 @@ pub(crate) enum Standing {
 
 impl Fetch {
     /// One that has looked at nothing yet.
-    pub(crate) fn new(limits: Limits, wants: Vec<Want>) -> Self {
+    pub(crate) fn new(path: ReadPath, mut limits: Limits, wants: Vec<Want>) -> Self {
         let found = wants.iter().map(|_| None).collect();
-        Self { limits, wants, found, bytes: 0, is_settled: false, is_cold: false }
+        if path == ReadPath::Copy {
+            limits.max_bytes = limits.max_bytes.min(COPY_BYTES_MAX);
+            limits.min_bytes = limits.min_bytes.min(limits.max_bytes);
+        }
+        let (bytes, cut, ahead) = (0, 0, Vec::new());
+        Self { path, limits, wants, found, bytes, is_settled: false, is_cold: false, cut, ahead }
     }
 
     /// Looks at every partition, as far as they are in memory. One that may not wait, or has nothing to wait for, is
@@ -131,8 +144,10 @@ impl Fetch {
             }
         }
         match self.standing() {
-            Standing::TooLittle if !may_wait || self.wants.is_empty() => Standing::Enough,
-            standing => standing,
+            Standing::TooLittle if may_wait && !self.wants.is_empty() => Standing::TooLittle,
+            Standing::Cold => Standing::Cold,
+            Standing::Enough | Standing::TooLittle if self.is_ready() => Standing::Enough,
+            Standing::Enough | Standing::TooLittle => Standing::Cold,
         }
     }
 
@@ -187,14 +202,17 @@ impl Fetch {
             Standing::Cold
         } else if self.is_settled || self.bytes >= self.limits.min_bytes {
             Standing::Enough
+        } else if self.cut > 0 {
+            Standing::Cold
         } else {
             Standing::TooLittle
         }
     }
 
     /// An outcome for each want, about to be answered: counts it, and moves the reader's places on.
-    pub(crate) fn finish(self, engine: &Engine) -> Vec<Outcome> {
+    pub(crate) fn finish(mut self, engine: &Engine) -> Vec<Outcome> {
         engine.counters.bytes_out.add(self.bytes as u64);
+        self.read_ahead(engine);
         let outcomes = self.wants.into_iter().zip(self.found).map(|(want, found)| {
             let outcome = found.unwrap_or_else(|| Err(ServiceError::storage_failed()));
             if let Ok(found) = &outcome {
@@ -222,68 +240,35 @@ impl Fetch {
 
     /// Whether `touch` allowed for it.
     fn look_at(&mut self, index: usize, touch: Touch) -> bool {
-        self.bytes -= self.found[index].as_ref().map_or(0, size_of);
-        let left = self.limits.max_bytes.saturating_sub(self.bytes);
+        if let Some(before) = self.found[index].take() {
+            self.bytes -= size_of(&before);
+            self.cut -= usize::from(is_cut(&before));
+        }
+        let left = self.limits.max_bytes.saturating_sub(self.bytes).min(self.most(touch));
         let room = Room { left, is_first: self.bytes == 0, batch_max: self.limits.batch_max };
         let found = self.wants[index].read(room, touch);
         let is_ready = found.is_some();
         if let Some(found) = &found {
             self.bytes += size_of(found);
+            self.cut += usize::from(is_cut(found));
             self.is_settled |= found.as_ref().map_or(true, Found::is_settled);
         }
         self.is_cold |= !is_ready;
         self.found[index] = found;
         is_ready
     }
-
-    /// Reads what has not been read for not being in memory.
-    fn read_cold(&mut self) {
-        for index in 0..self.wants.len() {
-            if self.found[index].is_none() && self.look_at(index, Touch::Any) {
-                self.populate(index);
-            }
-        }
-    }
-
-    /// Brings what was found of one partition into memory. Where a byte cannot be read, what lies before it goes, and who
-    /// reads on is told.
-    fn populate(&mut self, index: usize) {
-        let slice = |of: &Self| of.found[index].as_ref()?.as_ref().ok()?.slice.clone();
-        let Some(before) = slice(self) else { return };
-        let Err(error) = before.populate() else { return };
-        let first_bad = match &error {
-            CopyError::Poisoned { position } | CopyError::Io { position, .. } => *position,
-            CopyError::OutOfRange { .. } => 0,
-        };
-        let readable = first_bad.saturating_sub(before.range().start);
-        self.wants[index].max_bytes = usize::try_from(readable).unwrap_or(usize::MAX);
-        self.look_at(index, Touch::Any);
-        // The first batch goes whole, whatever the limit.
-        if let Some(Ok(found)) = &mut self.found[index]
-            && found.error.is_none()
-            && found.slice.as_ref().is_none_or(|slice| slice.len() as u64 > readable)
-        {
-            let size = found.slice.take().map_or(0, |slice| slice.len());
-            found.error = Some(self.wants[index].unreadable(first_bad, &error));
-            (self.bytes, self.is_settled) = (self.bytes - size, true);
-        }
-    }
-}
-
-/// Reads on a thread that may wait for a disk, and answers from there.
-pub(crate) fn cold_job(mut fetch: Fetch, answer: AnswerFetch) -> impl FnOnce(&Engine) + Send + 'static {
-    move |engine| {
-        if engine.health.has_failed() {
-            return answer.answer(fetch.refused(&ServiceError::storage_failed()));
-        }
-        fetch.read_cold();
-        answer.answer(fetch.finish_late(engine));
-    }
 }
 
 fn size_of(outcome: &Outcome) -> usize {
     outcome.as_ref().ok().and_then(|found| found.slice.as_ref()).map_or(0, MapSlice::len)
 }
+
+fn is_cut(outcome: &Outcome) -> bool {
+    outcome.as_ref().is_ok_and(|found| found.behind.is_some())
+}
+
+/// So much is copied for one answer: a peer that takes its time holds it.
+const COPY_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -385,7 +385,8 @@ impl<T> Stream<T> {
             last_epoch: None,
             place: Arc::clone(&self.place),
         };
-        Fetch::new(Limits { min_bytes: 0, max_bytes, batch_max: self.batch_max }, vec![want])
+        let limits = Limits { min_bytes: 0, max_bytes, batch_max: self.batch_max };
+        Fetch::new(engine.config.read_path, limits, vec![want])
     }
 
     /// The partition again, if it is still the same.

@@ -36,6 +36,7 @@ impl Outbound {
     pub(crate) fn heap_len(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
+            Self::Mapped(slice) if slice.is_on_heap() => slice.len(),
             Self::Mapped(_) => 0,
         }
     }

@@ -49,6 +49,15 @@ impl Backing {
         Self::Heap(HeapMemory::new(capacity))
     }
 
+    /// These bytes.
+    pub(crate) fn holding(bytes: Vec<u8>) -> Self {
+        Self::Heap(HeapMemory::of(bytes))
+    }
+
+    pub(crate) fn is_heap(&self) -> bool {
+        matches!(self, Self::Heap(_))
+    }
+
     pub(crate) fn capacity(&self) -> usize {
         match self {
             Self::File(mapped) => mapped.map.len(),
@@ -175,6 +184,14 @@ impl Backing {
         match self {
             Self::File(mapped) if len > 0 => mapped.map.advise_range(Advice::WillNeed, from, len),
             Self::File(_) | Self::Heap(_) => Ok(()),
+        }
+    }
+
+    /// The file was found to end at `position`, below what was published.
+    pub(crate) fn ends_at(&self, position: u64) -> CopyError {
+        match self {
+            Self::File(mapped) => mapped.truncated(position),
+            Self::Heap(_) => CopyError::Poisoned { position },
         }
     }
 

@@ -17,6 +17,7 @@ mod appender;
 mod backing;
 mod budget;
 mod claims;
+mod copied;
 mod guard;
 mod receive;
 mod residency;

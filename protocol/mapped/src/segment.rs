@@ -145,6 +145,12 @@ impl SegmentMap {
         Ok(Self::over(Backing::heap(capacity), 0, Some(ticket)))
     }
 
+    /// The same type over these bytes, all of them published.
+    pub(crate) fn holding(bytes: Vec<u8>) -> Arc<Self> {
+        let end = bytes.len() as u64;
+        Self::over(Backing::holding(bytes), end, None)
+    }
+
     fn over(backing: Backing, end: u64, ticket: Option<MapTicket>) -> Arc<Self> {
         Arc::new(Self {
             backing,

@@ -124,6 +124,13 @@ impl MapSlice {
         front
     }
 
+    /// What is published behind it, up to `bytes` bytes.
+    #[must_use]
+    pub fn following(&self, bytes: u64) -> Self {
+        let from = self.range().end;
+        Self::new(Arc::clone(&self.map), from..self.map.end().min(from.saturating_add(bytes)))
+    }
+
     /// Copies `out.len()` bytes, beginning at `at`, out of the mapping. Meant for what is small and known to be
     /// resident: headers, index entries.
     ///
@@ -184,7 +191,7 @@ impl MapSlice {
     ///
     /// Those of the system call.
     pub fn read_ahead(&self) -> io::Result<()> {
-        self.map.backing().read_ahead(self.from, self.len)
+        self.map.populating(|| self.map.backing().read_ahead(self.from, self.len))
     }
 
     /// Whether what was taken from the mapping before this call is what the file had.

@@ -27,6 +27,7 @@ effects! {
     "loop.spin.us" a_spinning_loop_uses_its_core
     "lane.threads" so_many_lanes_run
     "read.threads" so_many_readers_run
+    "read.path" records_go_by_way_of_memory_or_not
     "sigbus.handler" a_touch_of_a_page_that_is_gone_ends_the_daemon_or_not
     "disk.min.free" a_disk_below_its_bound_takes_no_records
     "shutdown.timeout.ms" a_shutdown_ends_in_time
@@ -110,6 +111,25 @@ fn so_many_lanes_run() {
 
 fn so_many_readers_run() {
     has_threads("read.threads=5", "folio-read-", 5);
+}
+
+fn records_go_by_way_of_memory_or_not() {
+    let copies = |setting: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = Daemon::on(dir.path(), &["--set", setting]);
+        let mut peer = Peer::connect(daemon.address());
+        peer.create("t", 1, &[]);
+        let sent = batch(&[7; 100_000]);
+        peer.produce("t", 0, Acks::All, &sent);
+        let trace = dir.path().join("trace");
+        let strace = Strace::record(daemon.pid(), "preadv2", &trace);
+        // The offset and the epoch are the broker's.
+        assert_eq!(peer.fetch_now("t", 0).1[16..], sent[16..]);
+        drop(strace);
+        std::fs::read_to_string(trace).unwrap().matches("preadv2(").count()
+    };
+    assert!(copies("read.path=copy") > 0);
+    assert_eq!(copies("read.path=map"), 0);
 }
 
 fn a_touch_of_a_page_that_is_gone_ends_the_daemon_or_not() {

@@ -11,6 +11,8 @@ use crate::engine::Disk;
 use crate::error::{Fault, ServiceError};
 use crate::partition::{Partition, PartitionKey};
 
+use super::cold::READ_AHEAD;
+
 /// One partition that is read from.
 #[derive(Debug)]
 pub(crate) struct Want {
@@ -68,6 +70,8 @@ pub(crate) struct Found {
     pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
     /// There is something, but no room for it in this answer.
     pub(crate) is_held_back: bool,
+    /// What comes next, if there was room for it, but it is not in memory.
+    pub(super) behind: Option<MapSlice>,
 }
 
 /// What the partitions before have left of an answer.
@@ -92,6 +96,7 @@ impl Found {
             error: None,
             diverging: None,
             is_held_back: false,
+            behind: None,
         }
     }
 
@@ -128,7 +133,10 @@ impl Want {
             Ok(Read::Ready(fetched)) => {
                 let (high_watermark, log_start) = (fetched.high_watermark, fetched.log_start);
                 let (slice, next_offset) = (fetched.slice, fetched.next_offset);
-                let found = Found { slice, cursor, next_offset, high_watermark, log_start, ..nothing() };
+                let behind =
+                    slice.as_ref().filter(|_| fetched.is_cut).map(|slice| slice.following(READ_AHEAD));
+                let found =
+                    Found { slice, cursor, next_offset, high_watermark, log_start, behind, ..nothing() };
                 Some(Ok(self.fitted(found, room)))
             }
             Err(error) => {
@@ -166,6 +174,9 @@ impl Want {
         } else if size > room.left.min(self.max_bytes) && !room.is_first {
             found.slice = None;
             found.is_held_back = true;
+        }
+        if found.slice.is_none() {
+            found.behind = None;
         }
         found
     }

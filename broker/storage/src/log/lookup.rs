@@ -68,6 +68,23 @@ impl Window<'_> {
             || self.map.slice(range).is_some_and(|slice| slice.resident().unwrap_or(false))
     }
 
+    /// How far `range` may be looked at, a step at a time: who may not wait goes on with what is in memory.
+    pub(super) fn touchable(&self, range: Range<u64>) -> u64 {
+        // Most often it is all of it, and one question tells.
+        if self.may_touch(range.clone()) {
+            return range.end;
+        }
+        let mut upto = range.start;
+        while upto < range.end {
+            let next = range.end.min(upto.saturating_add(WARM_READ));
+            if !self.may_touch(upto..next) {
+                break;
+            }
+            upto = next;
+        }
+        upto
+    }
+
     /// The header of the batch at `pos`, which ends at or before the end.
     pub(super) fn header(&self, pos: u64) -> io::Result<BatchHeader> {
         let mut bytes = [0; HEADER_SIZE];
@@ -131,7 +148,8 @@ impl Window<'_> {
         if !is_it {
             return Err(broken(pos, &format!("the batch does not hold offset {offset}")));
         }
-        while to < upto {
+        // A header that is only begun here may be beyond what may be touched.
+        while upto.saturating_sub(to) >= HEADER_SIZE as u64 {
             // What cannot be read, or does not follow, is found by whoever wants it: what lies before it is good.
             let Ok(header) = self.header(to) else { break };
             let after = to + header.total_size() as u64;
@@ -281,6 +299,8 @@ impl Index {
 const WARM_STEP: u64 = 8 * 1024;
 /// Whoever may not wait walks no further than this.
 const WARM_WALK: u64 = 256 * 1024;
+/// Of a large range that is not in memory as a whole, whoever may not wait looks at so much at a time.
+const WARM_READ: u64 = 256 * 1024;
 
 fn copy(map: &Arc<SegmentMap>, pos: u64, out: &mut [u8], touch: Touch) -> io::Result<()> {
     let range = pos..pos.saturating_add(out.len() as u64);

@@ -63,6 +63,8 @@ pub struct Fetched {
     pub log_start: Offset,
     /// The bytes were written a moment ago: they are in memory.
     pub is_near_tail: bool,
+    /// There is more within the limit that may be seen, and is not in memory.
+    pub is_cut: bool,
 }
 
 /// Why nothing was read.
@@ -138,6 +140,7 @@ impl<F: Files> Log<F> {
             high_watermark: visible.next_offset,
             log_start,
             is_near_tail: true,
+            is_cut: false,
         };
         if offset >= visible.next_offset {
             return Ok(Read::Ready(nothing));
@@ -152,11 +155,12 @@ impl<F: Files> Log<F> {
             let found = self.read_in(&view, number, from, &visible, max_bytes, cursor, touch);
             match found.map_err(|error| self.told_of_loss(&view, number, error))? {
                 Some(InSegment::Cold) => return Ok(Read::Cold),
-                Some(InSegment::Found { slice, next_offset, is_near_tail }) => {
+                Some(InSegment::Found { slice, next_offset, is_near_tail, is_cut }) => {
                     return Ok(Read::Ready(Fetched {
                         slice: Some(slice),
                         next_offset,
                         is_near_tail,
+                        is_cut,
                         ..nothing
                     }));
                 }
@@ -220,9 +224,11 @@ impl<F: Files> Log<F> {
         }
         let served = segment.damaged().next_position(pos).map_or(end, |damage| end.min(damage));
         let upto = served.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64)).min(lost_from);
-        if !window.may_touch(pos..upto) {
+        let warm = window.touchable(pos..upto);
+        if warm == pos && upto > pos {
             return Ok(Some(InSegment::Cold));
         }
+        let (is_cut, upto) = (warm < upto, warm);
         let (to, next) =
             window.whole_batches(pos, upto, offset).map_err(|source| self.unreadable_in(segment, source))?;
         if to > lost_from {
@@ -244,7 +250,7 @@ impl<F: Files> Log<F> {
             _ => Place { segment: segment.identity(), offset: next, pos: to },
         });
         let is_near_tail = pos >= warm_from;
-        Ok(Some(InSegment::Found { slice, next_offset: next, is_near_tail }))
+        Ok(Some(InSegment::Found { slice, next_offset: next, is_near_tail, is_cut }))
     }
 
     /// Where in `segment` the batch begins that holds `offset`; `None`: it would have to wait for a disk.
@@ -348,7 +354,7 @@ enum InSegment {
     /// It would have to wait for a disk.
     Cold,
     /// Batches, and the offset behind them.
-    Found { slice: MapSlice, next_offset: Offset, is_near_tail: bool },
+    Found { slice: MapSlice, next_offset: Offset, is_near_tail: bool, is_cut: bool },
 }
 
 fn refuse(damaged: Option<DamagedRange>) -> Result<(), ReadError> {

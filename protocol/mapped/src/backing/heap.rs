@@ -20,7 +20,11 @@ unsafe impl Sync for HeapMemory {}
 impl HeapMemory {
     pub(crate) fn new(capacity: usize) -> Self {
         // Zeroed by the allocator, which for large sizes commits a page when it is written.
-        let bytes = Box::into_raw(vec![0_u8; capacity].into_boxed_slice());
+        Self::of(vec![0_u8; capacity])
+    }
+
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        let bytes = Box::into_raw(bytes.into_boxed_slice());
         Self { bytes: NonNull::new(bytes).expect("a box is never null") }
     }
 

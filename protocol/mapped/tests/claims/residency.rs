@@ -72,6 +72,59 @@ fn both_probes_count_the_same_pages_and_a_range_half_of_which_is_cached_is_not_r
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "maps a file")]
+fn a_copy_that_may_not_wait_is_made_of_what_is_in_memory_and_of_nothing_else() {
+    let directory = directory();
+    let file = cold(&directory.path().join("log"));
+    let bytes: Vec<u8> = (0..299_000_u32).map(|n| n as u8).collect();
+    file.write_all_at(&bytes, 1000).unwrap();
+    let disk = file.try_clone().unwrap();
+    let map = SegmentMap::open(file, MIB, MIB).unwrap();
+    let slice = map.slice(1000..300_000).unwrap();
+    let copied = |copy: &folio_mapped::MapSlice| {
+        assert!(copy.is_on_heap() && !slice.is_on_heap());
+        let mut copied = vec![0; copy.len()];
+        copy.copy_to(0, &mut copied).unwrap();
+        copied
+    };
+    // A filesystem that cannot tell says so each time.
+    let copy = slice.copied_at_once().unwrap().expect("this one can, and it was just written");
+    assert_eq!(copied(&copy), bytes);
+    assert_eq!(copy.copied().unwrap().map().end(), 299_000, "a copy is its own");
+
+    // A disk may be so fast that the first part has come by the time that it is asked for.
+    let is_cold = (0..100).any(|_| {
+        disk.sync_data().unwrap();
+        rustix::fs::fadvise(&disk, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        slice.copied_at_once().unwrap().is_none()
+    });
+    assert!(is_cold, "it never says that it would wait");
+    assert_eq!(copied(&slice.copied().unwrap()), bytes, "who may wait has it all the same");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "maps a file")]
+fn a_range_that_is_being_read_is_not_resident_before_it_has_come() {
+    let directory = directory();
+    let file = cold(&directory.path().join("log"));
+    file.write_all_at(&vec![1; MIB as usize], 0).unwrap();
+    file.sync_data().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let map = SegmentMap::open(file, MIB, MIB).unwrap();
+    let all = map.slice(0..MIB).unwrap();
+    all.read_ahead().unwrap();
+    // However soon: who is told that it is resident can copy all of it at once.
+    while !all.resident().unwrap() {
+        std::thread::yield_now();
+    }
+    assert!(all.copied_at_once().unwrap().is_some());
+    let mut front = all;
+    let front = front.split_to(1000);
+    assert_eq!(front.following(500).range(), 1000..1500);
+    assert_eq!(front.following(u64::MAX).range(), 1000..MIB);
+}
+
+#[test]
 fn memory_is_always_resident() {
     let map = SegmentMap::heap(10_000);
     map.appender().unwrap().append(&[std::io::IoSlice::new(&[1; 9_000])]).unwrap();
