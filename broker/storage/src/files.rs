@@ -6,7 +6,8 @@
 //! * what was written is seen by every reader at once, and is on stable storage after a sync of that file;
 //! * a new, renamed or removed name is on stable storage after a sync of every directory it concerns;
 //! * [`Files::sync_everything`] covers all of it;
-//! * a failed sync is final: the bytes it was about may be gone, whatever a second sync says.
+//! * a failed sync is final: the bytes it was about may be gone, whatever a second sync says. So its error is never one
+//!   that is waited out (a full disk, no descriptor), whatever the system called it.
 
 mod os;
 pub mod sim;
@@ -229,6 +230,11 @@ pub fn tmp_path(path: &Path) -> PathBuf {
 /// The directory of `path`; the data directory itself for a plain name.
 pub fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
+}
+
+/// The error of a sync, which says the same and is of no kind.
+pub(crate) fn final_error(source: io::Error) -> io::Error {
+    io::Error::other(source)
 }
 
 /// Whether the process has no descriptors, mappings or memory left: nobody's disk is at fault, and later is better.

@@ -116,15 +116,15 @@ fn a_topic_takes_nothing_over_from_a_deleted_one_whose_directories_found_no_room
 }
 
 #[test]
-fn a_directory_does_not_come_back_from_the_trash_without_what_says_whose_it_is() {
+fn a_deletion_whose_sync_finds_no_room_has_failed_and_nothing_of_the_topic_comes_back() {
     for seed in 0..40 {
         let files = Arc::new(SimFiles::new());
         let (dir, _) = open(&files);
         create(&dir, 1).unwrap();
         // Behind the transaction and two renames: the sync of the trash.
         files.fail_at(files.operations() + 4, Fault::Full);
-        assert!(matches!(dir.delete_topic("t1", NOW), Err(TopicError::Full { .. })));
-        assert_eq!(dir.purge_trash().unwrap(), 2);
+        assert!(matches!(dir.delete_topic("t1", NOW), Err(TopicError::Io { .. })));
+        dir.close_clean(NOW, Instant::now()).unwrap_err();
         files.crash(seed);
         assert!(ends(&open(&files).1).is_empty());
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use folio_mapped::{MapBudget, SegmentMap};
 
-use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space};
+use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space, final_error};
 use super::Fault;
 use super::inode::{Inode, SECTOR_SIZE};
 use super::names::{Names, ROOT};
@@ -252,7 +252,7 @@ impl Machine {
     pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
         self.check_alive(self.incarnation)?;
         let id = self.names.find(dir)?.ok_or(io::ErrorKind::NotFound)?;
-        self.begin_atomic()?;
+        self.begin_atomic().map_err(final_error)?;
         self.names.sync(id);
         Ok(())
     }
@@ -270,7 +270,7 @@ impl Machine {
                 if fault == Fault::SyncLies {
                     self.inodes.values_mut().for_each(Inode::lose);
                 }
-                Err(error_of(fault))
+                Err(final_error(error_of(fault)))
             }
         }
     }
@@ -318,7 +318,7 @@ impl Machine {
             Go::Fail(Fault::SyncLies) => self.inode(id)?.lose(),
             _ => {}
         }
-        finish(&go)
+        finish(&go).map_err(final_error)
     }
 
     pub(super) fn drop_cache(&mut self, id: InodeId) {
