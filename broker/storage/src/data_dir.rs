@@ -52,6 +52,7 @@ use crate::slots::{SlotsDeadline, SlotsError, SlotsFile, SlotsReport};
 use crate::trash::Trash;
 
 pub use flush::{Advanced, Closed, FlushError};
+pub(crate) use open::not_of_a_set_up;
 pub(crate) use topics::make_directories;
 pub use topics::{NewTopic, TopicError};
 

@@ -102,6 +102,24 @@ impl<F: Files> DataDir<F> {
     }
 }
 
+/// Whatever is in a directory that was set up, or is about to be, only in part, would not be there: its name.
+pub(crate) fn not_of_a_set_up<F: Files>(files: &F) -> Result<Option<String>, (&'static str, io::Error)> {
+    let list = |name: &'static str| files.list(Path::new(name)).map_err(|source| (name, source));
+    for entry in list("")? {
+        let is_begun = match entry.name.as_str() {
+            LOCK_NAME | "lost+found" | "node.meta.tmp" | SLOTS_NAME | "metadata" | TRASH_NAME => true,
+            TOPICS_NAME => list(TOPICS_NAME)?.is_empty(),
+            QUARANTINE_NAME => list(QUARANTINE_NAME)?.is_empty(),
+            _ => false,
+        };
+        if !is_begun {
+            return Ok(Some(entry.name));
+        }
+    }
+    let log = files.entry(Path::new(METADATA_LOG_NAME)).map_err(|source| (METADATA_LOG_NAME, source))?;
+    Ok(log.is_some_and(|log| log.len > 0).then(|| METADATA_LOG_NAME.to_owned()))
+}
+
 pub(super) struct Opening<'a, F> {
     pub(super) files: &'a F,
     pub(super) options: &'a DataDirOptions,
@@ -179,27 +197,9 @@ impl<F: Files> Opening<'_, F> {
 
     /// Sets an empty directory up. `node.meta` comes last: without it, the next start begins anew.
     fn set_up(&self) -> Result<NodeMeta, OpenError> {
-        let entries = self.files.list(Path::new("")).map_err(|source| self.io("", source))?;
-        for entry in entries {
-            let is_begun = match entry.name.as_str() {
-                LOCK_NAME | "lost+found" | "node.meta.tmp" | SLOTS_NAME | "metadata" | TRASH_NAME => true,
-                TOPICS_NAME | QUARANTINE_NAME => {
-                    let inside =
-                        self.files.list(Path::new(&entry.name)).map_err(|source| self.io("", source))?;
-                    inside.is_empty()
-                }
-                _ => false,
-            };
-            if !is_begun {
-                return Err(OpenError::NotOurs { dir: self.path(""), name: entry.name });
-            }
-        }
-        let log = self
-            .files
-            .entry(Path::new(METADATA_LOG_NAME))
-            .map_err(|source| self.io(METADATA_LOG_NAME, source))?;
-        if log.is_some_and(|log| log.len > 0) {
-            return Err(OpenError::NotOurs { dir: self.path(""), name: METADATA_LOG_NAME.to_owned() });
+        let foreign = not_of_a_set_up(self.files).map_err(|(path, source)| self.io(path, source))?;
+        if let Some(name) = foreign {
+            return Err(OpenError::NotOurs { dir: self.path(""), name });
         }
         if self.exists(SLOTS_NAME)? {
             self.files.remove_file(Path::new(SLOTS_NAME)).map_err(|source| self.io(SLOTS_NAME, source))?;

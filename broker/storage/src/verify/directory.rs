@@ -10,7 +10,7 @@ use super::partition::{self, Partition};
 use super::slots::Slots;
 use super::{Finding, Findings, Known, Need, Severity, VerifyError};
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker, CleanPartition};
-use crate::data_dir::{TOPICS_NAME, partition_dir};
+use crate::data_dir::{TOPICS_NAME, not_of_a_set_up, partition_dir};
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::files::{DirEntry, EntryKind, Files, OpenMode, parent, read_file, tmp_path};
 use crate::lock::LOCK_NAME;
@@ -41,6 +41,11 @@ pub(super) fn look<F: Files>(
 ) -> Result<(), VerifyError> {
     let only = only.map(|name| Path::new(TOPICS_NAME).join(name));
     findings.is_quiet = only.is_some();
+    if only.is_none() && is_being_set_up(files)? {
+        let what = "it was being set up; the next start begins anew";
+        findings.add(Finding::new(Severity::Interrupted, Path::new(NODE_META_NAME), what));
+        return Ok(());
+    }
     let node = look_at_node(files, findings)?;
     let marker = look_at_marker(files, node, findings);
     let was_closed = marker.is_some();
@@ -54,6 +59,19 @@ pub(super) fn look<F: Files>(
     directory.names();
     directory.quarantine();
     directory.partitions(topics.as_ref())
+}
+
+/// Whether nothing was ever stored here: `node.meta` comes last, when a directory is set up.
+fn is_being_set_up<F: Files>(files: &F) -> Result<bool, VerifyError> {
+    let has = |name: &str| {
+        let entry = files.entry(Path::new(name)).map_err(|source| io(files, name, source))?;
+        Ok::<_, VerifyError>(entry.is_some())
+    };
+    if has(NODE_META_NAME)? || !has(TOPICS_NAME)? {
+        return Ok(false);
+    }
+    let foreign = not_of_a_set_up(files).map_err(|(name, source)| io(files, name, source))?;
+    Ok(foreign.is_none())
 }
 
 fn look_at_node<F: Files>(files: &F, findings: &mut Findings<'_>) -> Result<Option<NodeMeta>, VerifyError> {
