@@ -60,11 +60,13 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(tracing::Level::INFO)
+        // Of a stderr that takes nothing there is nobody to tell.
+        .log_internal_errors(false)
         .init();
     let loaded = match load(&arguments) {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprintln!("foliod: {error}");
+            say(format_args!("foliod: {error}"));
             return ExitCode::from(USAGE);
         }
     };
@@ -114,29 +116,36 @@ fn run(loaded: Loaded) -> ExitCode {
     let started = broker.started();
     let millis = |took: Duration| took.as_secs_f64() * 1000.0;
     let (took, syncs) = (millis(started.took), started.syncs);
-    eprintln!(
+    say(format_args!(
         "foliod {} started in {took:.1} ms ({} syncs: {:.1} ms), listening on {}, data in {data_dir} ({})",
         env!("CARGO_PKG_VERSION"),
         syncs.count,
         millis(syncs.took),
         addresses.join(", "),
         started.recovered
-    );
+    ));
     let handle = broker.shutdown_handle();
-    std::thread::spawn(move || {
+    let ends = move || {
         for _ in signals.forever() {
             handle.shutdown();
         }
-    });
+    };
+    if let Err(error) = std::thread::Builder::new().name("folio-signals".to_owned()).spawn(ends) {
+        broker.shutdown();
+        let _ = broker.wait();
+        return failed(&format!("no thread can listen for signals: {error}"));
+    }
     match broker.wait() {
         Outcome::Clean => ExitCode::SUCCESS,
         Outcome::Unclean { reason } => {
-            eprintln!("foliod: stopped without the clean mark: {reason}; the next start checks the tails");
+            say(format_args!(
+                "foliod: stopped without the clean mark: {reason}; the next start checks the tails"
+            ));
             ExitCode::SUCCESS
         }
         Outcome::Failed { file, error } => {
             let file = file.map_or_else(|| data_dir.clone(), |file| file.display().to_string());
-            eprintln!("foliod: the data directory failed: {file}: {error}");
+            say(format_args!("foliod: the data directory failed: {file}: {error}"));
             ExitCode::from(DATA_DIRECTORY_FAILED)
         }
         outcome => failed(&format!("{outcome:?}")),
@@ -144,6 +153,11 @@ fn run(loaded: Loaded) -> ExitCode {
 }
 
 fn failed(why: &str) -> ExitCode {
-    eprintln!("foliod: {why}");
+    say(format_args!("foliod: {why}"));
     ExitCode::from(FAILED)
+}
+
+/// A line to stderr. Whoever read it may be gone, and that is no reason to end (`eprintln!` would panic).
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,33 @@ fn the_start_line_says_how_long_it_took_where_it_listens_where_the_data_is_and_w
     assert!(said.contains("clean stop, 1 partitions, 0 bytes scanned, 0 bytes cut, 0 offline"), "{said}");
     assert_eq!(stored(&connect(&daemon), "t"), [b"kept"]);
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn nobody_who_reads_what_the_daemon_says_is_no_reason_to_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut command = std::process::Command::new(folio_tests::binary("foliod"));
+    command.env("FOLIOD_DATA_DIR", &data).env("FOLIOD_LISTEN", &address);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    let deadline = Instant::now() + LIMIT;
+    let client = loop {
+        match Client::connect(ClientConfig::new(&address)) {
+            Ok(client) => break client,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    };
+    create(&client, "t", "fsync");
+    send(&producer(&client), "t", b"kept").unwrap();
+    drop(client);
+    signal(&child.id().to_string(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let daemon = Daemon::on(dir.path(), &[]);
+    assert!(daemon.said().contains("clean stop"), "{}", daemon.said());
+    assert_eq!(stored(&connect(&daemon), "t"), [b"kept"]);
+    daemon.stop();
 }
 
 #[test]
