@@ -113,7 +113,8 @@ impl Daemon {
                 command
             }
         };
-        command.args(arguments).env("FOLIOD_DATA_DIR", dir.join("data"));
+        // Cargo's many directories of libraries would be searched for each.
+        command.args(arguments).env_remove("LD_LIBRARY_PATH").env("FOLIOD_DATA_DIR", dir.join("data"));
         if !arguments.contains(&"--listen") {
             command.env("FOLIOD_LISTEN", "127.0.0.1:0");
         }
@@ -183,15 +184,35 @@ impl Daemon {
     /// # Panics
     /// When it does not end in time.
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + LIMIT;
-        while Instant::now() < deadline {
+        let ended = self.ended_within(LIMIT);
+        ended.unwrap_or_else(|| panic!("foliod did not end within {LIMIT:?}; it said: {}", self.said()))
+    }
+
+    /// How it ended, if it does in time.
+    ///
+    /// # Panics
+    /// When the system does not know it.
+    pub fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 self.hear_the_last_words();
-                return status;
+                return Some(status);
+            }
+            if Instant::now() >= deadline {
+                return None;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        panic!("foliod did not end within {} s; it said: {}", LIMIT.as_secs(), self.said());
+    }
+
+    /// The number of its thread of this name.
+    pub fn thread(&self, name: &str) -> Option<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
+        let is_it = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        tasks.flatten().find(is_it)?.file_name().to_string_lossy().parse().ok()
     }
 
     /// What an ended process wrote may still be on its way through the pipe. One that it started may hold the pipe

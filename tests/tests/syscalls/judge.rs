@@ -1,0 +1,208 @@
+//! What a life with a fault may end like, and what has to be there afterwards.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use folio_tests::binary;
+use folio_tests::daemon::{Daemon, signal};
+
+use crate::course::{Course, End, lead};
+use crate::life::{SETTINGS, now};
+use crate::points::{Case, Fault, Phase, is_sync};
+use crate::promises::{Answer, Promises, Stored};
+
+/// What came of a case.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) is_hit: bool,
+    pub(crate) end: &'static str,
+    pub(crate) checked: usize,
+    pub(crate) refused: usize,
+    /// What is wrong, as `kind: what`: lost, wrong, panic or hang.
+    pub(crate) findings: Vec<String>,
+}
+
+/// What an earlier life has left, with what it promised.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) promises: Promises,
+}
+
+/// How long a daemon may take to end.
+const LIMIT: Duration = Duration::from_secs(30);
+
+impl Run {
+    /// Something did not come in the time that the harness gives it.
+    pub(crate) fn given_up() -> Self {
+        Self { end: "given up", findings: vec!["hang: the harness gave up".to_owned()], ..Self::default() }
+    }
+}
+
+impl Case {
+    /// Lives, with the fault, and looks at what is left.
+    pub(crate) fn run(&self, remains: &[Remains]) -> Run {
+        let dir = tempfile::tempdir().expect("there is room for a directory");
+        let before = before(&self.point.phase, remains, dir.path());
+        let course = lead(dir.path(), Some(&self.point.phase), &self.fault.expressions(&self.point), before);
+        let mut run = Run { refused: course.promises.refused, ..Run::default() };
+        run.findings.extend(course.promises.unanswered.iter().map(|what| format!("hang: {what}")));
+        let hit = self.hit(&course);
+        run.is_hit = hit.is_some();
+        run.end = self.judge_end(&course, &mut run.findings);
+        if let (Some(hit), true) = (hit, is_sync(&self.point.call) && self.fault != Fault::Kill) {
+            run.findings.extend(false_answers(&course.promises, hit));
+            if course.end == Some(End::Code(0)) {
+                run.findings
+                    .push("wrong: a sync failed, and it ended as if nothing were the matter".to_owned());
+            }
+        }
+        look_at(dir.path(), &course.promises, &mut run);
+        run
+    }
+
+    /// When the fault happened, in seconds since 1970; `None` if the life did not come to it.
+    fn hit(&self, course: &Course) -> Option<f64> {
+        match self.fault {
+            Fault::Kill => (course.end == Some(End::Signal)).then(now),
+            _ => course.calls.iter().find(|call| call.is_injected).map(|call| call.at),
+        }
+    }
+
+    /// How it ended, and whether it may end like that.
+    fn judge_end(&self, course: &Course, findings: &mut Vec<String>) -> &'static str {
+        let said = &course.said;
+        if let Some(line) = said.lines().find(|line| line.contains("panicked")) {
+            findings.push(format!("panic: {line}"));
+        }
+        let last = said.lines().last().unwrap_or_default();
+        let (how, begins) = match course.end {
+            None => {
+                findings.push(format!("hang: it does not end; it said: {said}"));
+                return "do not end";
+            }
+            Some(End::Signal) if self.fault == Fault::Kill => return "killed",
+            Some(End::Code(0)) => return "went on",
+            Some(End::Code(70)) => ("ended with 70", "foliod: the data directory failed: "),
+            Some(End::Code(1)) if !course.has_started => ("did not start", "foliod: "),
+            Some(other) => {
+                findings.push(format!("panic: it ended with {other:?} and said: {said}"));
+                return "ended otherwise";
+            }
+        };
+        if !last.starts_with(begins) {
+            findings.push(format!("wrong: it {how} and its last line is {last:?}"));
+        }
+        how
+    }
+}
+
+/// What a phase goes on from, put into `dir`, and what was promised of it.
+pub(crate) fn before(phase: &Phase, remains: &[Remains], dir: &Path) -> Promises {
+    let Phase::Again(number) = phase else { return Promises::default() };
+    let Remains { dir: from, promises } = &remains[*number];
+    copy(&from.path().join("data"), &dir.join("data"));
+    promises.clone()
+}
+
+/// Records that were sent after a sync had failed, and acknowledged all the same.
+pub(crate) fn false_answers(promises: &Promises, failed_at: f64) -> Vec<String> {
+    let all = promises.sent.iter().flat_map(|(place, sent)| sent.iter().map(move |one| (place, one)));
+    let false_ones = all.filter(|(_, one)| one.at > failed_at && one.answer != Answer::None);
+    let told = |(place, one): (&(&str, u32), &crate::promises::Sent)| {
+        format!("lost: {place:?}: {:?} was sent after a sync had failed, and acknowledged", one.answer)
+    };
+    false_ones.map(told).collect()
+}
+
+/// What a life has left: to `verify`, to the next daemon, and to the one after it, which finds nothing to do.
+pub(crate) fn look_at(dir: &Path, promises: &Promises, run: &mut Run) {
+    run.checked = promises.acknowledged();
+    verified(dir, false, "afterwards", &mut run.findings);
+    let Some((daemon, first)) = started(dir, promises, "the next start", &mut run.findings) else { return };
+    signal(&daemon.pid().to_string(), "KILL");
+    drop(daemon);
+    let Some((daemon, second)) = started(dir, promises, "the second start", &mut run.findings) else {
+        return;
+    };
+    let line = daemon.start_line();
+    if !line.contains(" 0 bytes cut, ") {
+        run.findings.push(format!("wrong: the second start finds something to cut: {line}"));
+    }
+    if !second.is_as(&first) {
+        run.findings.push(format!("wrong: the second start changes something: {first:?}, then {second:?}"));
+    }
+    let mut daemon = daemon;
+    signal(&daemon.pid().to_string(), "TERM");
+    match daemon.ended_within(LIMIT) {
+        Some(status) if status.code() == Some(0) => verified(dir, true, "in the end", &mut run.findings),
+        other => run.findings.push(format!("wrong: the second start ends with {other:?}: {}", daemon.said())),
+    }
+}
+
+/// Starts a daemon without a fault, and reads everything.
+fn started(
+    dir: &Path,
+    promises: &Promises,
+    which: &str,
+    findings: &mut Vec<String>,
+) -> Option<(Daemon, Stored)> {
+    let daemon = match Daemon::try_on(dir, &SETTINGS) {
+        Ok(daemon) => daemon,
+        Err(said) => {
+            findings.push(format!("lost: {which} fails: {said}"));
+            return None;
+        }
+    };
+    let line = daemon.start_line();
+    if !line.contains(" 0 offline") && !line.contains("new directory") {
+        findings.push(format!("lost: after {which} something is offline: {}", daemon.said()));
+    }
+    let stored = match Stored::of(&daemon) {
+        Ok(stored) => stored,
+        Err(why) => {
+            findings.push(format!("{why} (at {which}, which said {})", daemon.said()));
+            return None;
+        }
+    };
+    let broken = promises.broken_by(&stored).into_iter();
+    findings.extend(broken.map(|what| format!("{what} (at {which}: {line})")));
+    if daemon.said().contains("panicked") {
+        findings.push(format!("panic: {which}: {}", daemon.said()));
+    }
+    Some((daemon, stored))
+}
+
+/// What `folio log verify` says: no damage, and after a clean stop nothing at all. (In a process of its own: a lock that this
+/// one takes would be held for a moment by whatever it starts meanwhile.)
+fn verified(dir: &Path, is_clean: bool, when: &str, findings: &mut Vec<String>) {
+    let data = dir.join("data");
+    if !data.exists() {
+        return;
+    }
+    let told = Command::new(binary("folio")).args(["log", "verify"]).arg(&data).output();
+    let told = told.expect("a program of ours can be started");
+    let said = [told.stdout, told.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    // The life ended before there was anything.
+    if said.contains("is no data directory") {
+        return;
+    }
+    if told.status.code() != Some(0) || (is_clean && said.contains("interrupted: ")) {
+        findings.push(format!("wrong: verify {when}: {:?}: {said}", told.status.code()));
+    }
+}
+
+/// Copies a directory with everything in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("it is new");
+    for entry in fs::read_dir(from).expect("it is there").flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).expect("a file can be copied");
+        }
+    }
+}
