@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,8 +36,10 @@ fn empty_trash(engine: &Engine) {
     if engine.health.has_failed() {
         return;
     }
-    // The bytes stay until the next time; nothing depends on their going.
-    if let Err(error) = engine.dir.purge_trash() {
-        tracing::warn!(%error, "the trash cannot be emptied");
+    match engine.dir.purge_trash() {
+        Ok(_) => {}
+        Err(error) if engine.dir.has_failed() => engine.fail(Path::new("trash"), &error),
+        // The bytes stay until the next time; nothing depends on their going.
+        Err(error) => tracing::warn!(%error, "the trash cannot be emptied"),
     }
 }

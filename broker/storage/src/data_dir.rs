@@ -41,7 +41,7 @@ use uuid::Uuid;
 
 use crate::Log;
 use crate::failure::Failure;
-use crate::files::{Boot, Files, Space};
+use crate::files::{Boot, Files, Space, is_final};
 use crate::filesystem::Filesystem;
 use crate::lock::Holder;
 use crate::metadata::{MetadataDamage, MetadataLog, TornTransaction};
@@ -260,10 +260,15 @@ impl<F: Files> DataDir<F> {
         &self.trash
     }
 
-    /// Unlinks what lies in the trash; returns how many things there were. May take long.
+    /// Unlinks what lies in the trash; returns how many things there were. May take long. What cannot be removed stays for
+    /// the next time; only a failed sync is final, as everywhere.
     pub fn purge_trash(&self) -> io::Result<u64> {
         self.failure.check()?;
-        crate::trash::purge(&*self.files)
+        crate::trash::purge(&*self.files).inspect_err(|error| {
+            if is_final(error) {
+                self.failure.set();
+            }
+        })
     }
 
     /// How much room there is on its file system.

@@ -234,8 +234,18 @@ pub fn parent(path: &Path) -> &Path {
 
 /// The error of a sync, which says the same and is of no kind.
 pub(crate) fn final_error(source: io::Error) -> io::Error {
-    io::Error::other(source)
+    io::Error::other(SyncFailed(source))
 }
+
+/// Whether it is the error of a sync.
+pub(crate) fn is_final(error: &io::Error) -> bool {
+    matches!(error.get_ref(), Some(inner) if inner.is::<SyncFailed>())
+}
+
+/// What the system said of a sync.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct SyncFailed(io::Error);
 
 /// Whether the process has no descriptors, mappings or memory left: nobody's disk is at fault, and later is better.
 pub(crate) fn is_exhausted(error: &io::Error) -> bool {

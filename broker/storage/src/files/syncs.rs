@@ -42,7 +42,7 @@ impl Syncs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::{is_exhausted, is_full};
+    use crate::files::{is_exhausted, is_final, is_full};
 
     #[test]
     fn a_sync_that_finds_the_disk_full_has_failed_like_any_other() {
@@ -50,7 +50,7 @@ mod tests {
             let source = io::Error::from(errno);
             let said = source.to_string();
             let error = Syncs::default().count(|| Err(source)).unwrap_err();
-            assert!(!is_full(&error) && !is_exhausted(&error), "{error:?}");
+            assert!(is_final(&error) && !is_full(&error) && !is_exhausted(&error), "{error:?}");
             assert_eq!(error.to_string(), said);
         }
     }

@@ -131,6 +131,20 @@ fn a_deletion_whose_sync_finds_no_room_has_failed_and_nothing_of_the_topic_comes
 }
 
 #[test]
+fn a_sync_that_fails_while_the_trash_is_emptied_is_final_and_a_file_that_cannot_be_removed_is_not() {
+    for (operation, is_final) in [(0, true), (2, false)] {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        create(&dir, 1).unwrap();
+        dir.delete_topic("t1", NOW).unwrap();
+        files.fail_at(files.operations() + operation, Fault::Broken);
+        dir.purge_trash().unwrap_err();
+        assert_eq!(dir.has_failed(), is_final);
+        assert_eq!(dir.purge_trash().is_ok(), !is_final);
+    }
+}
+
+#[test]
 fn a_stop_is_clean_after_a_deletion_that_found_no_room() {
     let files = Arc::new(SimFiles::new());
     let (dir, _) = open(&files);
