@@ -1,10 +1,11 @@
 //! What a life's client was told, and whether a later daemon keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use folio_client::{
-    Client, ClientConfig, ConsumerConfig, GroupConfig, OffsetSpec, OutOfRange, Position, TopicPartition,
+    CallError, Client, ClientConfig, ConsumerConfig, GroupConfig, OffsetSpec, OutOfRange, Position,
+    TopicPartition,
 };
 use folio_tests::daemon::Daemon;
 
@@ -103,14 +104,23 @@ impl Stored {
         let mut stored = Self::default();
         for topic in &listed {
             for number in 0..topic.partitions {
-                let log = read(&client, &TopicPartition::new(topic.name.as_str(), number))?;
+                let place = TopicPartition::new(topic.name.as_str(), number);
+                // A file that retention has just taken away is not there when it is to be mapped.
+                let log = read(&client, &place).or_else(|_| read(&client, &place))?;
                 stored.logs.insert((topic.name.clone(), number), log);
             }
         }
         let consumer = client.consumer(ConsumerConfig::new().group(GroupConfig::new(GROUP)));
         let consumer = consumer.map_err(|error| fails("the group", &error))?;
-        let committed = consumer.committed(&[TopicPartition::new("synced", 0)]).wait();
-        let committed = committed.map_err(|error| fails("the group", &error))?;
+        // A coordinator that has just started may still be loading.
+        let deadline = Instant::now() + LIMIT;
+        let committed = loop {
+            match consumer.committed(&[TopicPartition::new("synced", 0)]).wait() {
+                Err(CallError::Refused(refusal))
+                    if refusal.code.is_retriable() && Instant::now() < deadline => {}
+                committed => break committed.map_err(|error| fails("the group", &error))?,
+            }
+        };
         stored.committed = committed.first().cloned().flatten().map(|one| one.offset.get());
         Ok(stored)
     }
