@@ -84,11 +84,13 @@ pub(crate) struct Promises {
     pub(crate) refused: usize,
 }
 
+/// Where a log starts and ends, and its records: offset, key, value.
+type Log = (i64, i64, Vec<(i64, String, String)>);
+
 /// What a daemon has.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Stored {
-    /// Of each partition: where its log starts and ends, and the records: offset, key, value.
-    pub(crate) logs: BTreeMap<(String, u32), (i64, i64, Vec<(i64, String, String)>)>,
+    pub(crate) logs: BTreeMap<(String, u32), Log>,
     pub(crate) committed: Option<i64>,
 }
 
@@ -143,7 +145,7 @@ impl Stored {
     }
 }
 
-fn read(client: &Client, place: &TopicPartition) -> Result<(i64, i64, Vec<(i64, String, String)>), String> {
+fn read(client: &Client, place: &TopicPartition) -> Result<Log, String> {
     let fails = |why: &dyn std::fmt::Display| format!("lost: {place} cannot be read: {why}");
     let offset = |spec: OffsetSpec| {
         let listed =
