@@ -2,8 +2,10 @@
 //!
 //! Produce is refused before the disk is full to the last byte, so that deletes, retention and metadata still work. It
 //! is taken again only well above the bound: at the same one, every freed megabyte would bring a burst of half-done
-//! appends.
+//! appends. A write that finds no room all the same, for a quota or because others were faster, has the same effect,
+//! until the next look.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use folio_storage::DataDir;
@@ -12,14 +14,20 @@ use crate::engine::Disk;
 use crate::error::{Fault, ServiceError};
 
 /// What was last seen of the disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct DiskSpace {
+    dir: PathBuf,
     is_low: AtomicBool,
     free: AtomicU64,
     needed: AtomicU64,
 }
 
 impl DiskSpace {
+    /// Of the disk that has this directory, about which nothing is known yet.
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir, is_low: AtomicBool::new(false), free: AtomicU64::new(0), needed: AtomicU64::new(0) }
+    }
+
     /// Looks at the disk. A look that fails changes nothing: the append will say what is wrong.
     pub(crate) fn look(&self, dir: &DataDir<Disk>, min_free: Option<u64>) {
         if let Ok(space) = dir.free_space() {
@@ -35,8 +43,12 @@ impl DiskSpace {
         self.needed.store(min_free.saturating_add(min_free / 2), Ordering::Relaxed);
         self.is_low.store(is_low, Ordering::Relaxed);
         match (was_low, is_low) {
-            (false, true) => tracing::error!(free, min_free, "the disk is nearly full: produce is refused"),
-            (true, false) => tracing::info!(free, "the disk has room again: produce is taken"),
+            (false, true) => {
+                tracing::error!(dir = %self.dir.display(), free, min_free, "the disk is nearly full: produce is refused");
+            }
+            (true, false) => {
+                tracing::info!(dir = %self.dir.display(), free, "the disk has room again: produce is taken");
+            }
             _ => {}
         }
     }
@@ -55,11 +67,27 @@ impl DiskSpace {
         if !self.is_low.load(Ordering::Relaxed) {
             return Ok(());
         }
+        Err(self.refusal())
+    }
+
+    /// A write found no room: until the next look nothing more is tried. Gives what is to be said about it.
+    pub(crate) fn filled(&self) -> ServiceError {
+        if !self.is_low.swap(true, Ordering::Relaxed) {
+            let free = self.free.load(Ordering::Relaxed);
+            tracing::error!(dir = %self.dir.display(), free, "a write found no room: produce is refused");
+        }
+        self.refusal()
+    }
+
+    fn refusal(&self) -> ServiceError {
         let (free, needed) = (self.free.load(Ordering::Relaxed), self.needed.load(Ordering::Relaxed));
-        Err(ServiceError::new(
-            Fault::StorageFull,
-            format!("the disk is nearly full: {free} bytes are free, {needed} are needed"),
-        ))
+        let dir = self.dir.display();
+        let text = if free < needed {
+            format!("disk full on {dir}: {free} bytes free, need {needed}")
+        } else {
+            format!("disk full on {dir}: {free} bytes free when last looked at, and a write found no room")
+        };
+        ServiceError::new(Fault::StorageFull, text)
     }
 }
 
@@ -74,7 +102,7 @@ mod tests {
 
     #[test]
     fn produce_stops_at_the_bound_and_goes_on_only_well_above_it() {
-        let space = DiskSpace::default();
+        let space = DiskSpace::new("/data".into());
         for (free, is_taken) in
             [(100, true), (99, false), (100, false), (149, false), (150, true), (100, true)]
         {
@@ -85,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_written_besides_leaves_room_for_producers() {
-        let space = DiskSpace::default();
+        let space = DiskSpace::new("/data".into());
         space.seen(400, 100);
         assert!(space.has_room_for(250) && !space.has_room_for(251));
         space.seen(90, 100);
@@ -94,11 +122,27 @@ mod tests {
 
     #[test]
     fn the_refusal_is_retriable_and_says_what_is_free_and_needed() {
-        let space = DiskSpace::default();
+        let space = DiskSpace::new("/data".into());
         space.seen(10, 100);
         let error = space.check().unwrap_err();
         assert!(error.native().is_retriable());
-        assert!(error.text.contains("10 bytes") && error.text.contains("150"), "{}", error.text);
+        assert_eq!(error.text, "disk full on /data: 10 bytes free, need 150");
+    }
+
+    #[test]
+    fn a_write_that_finds_no_room_stops_produce_until_the_next_look() {
+        let space = DiskSpace::new("/data".into());
+        space.seen(1000, 100);
+        let error = space.filled();
+        assert_eq!(
+            error.text,
+            "disk full on /data: 1000 bytes free when last looked at, and a write found no room"
+        );
+        assert_eq!(space.check(), Err(error));
+        space.seen(149, 100);
+        assert!(space.check().is_err(), "well above the bound, as ever");
+        space.seen(150, 100);
+        assert!(space.check().is_ok());
     }
 
     #[test]

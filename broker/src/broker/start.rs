@@ -110,7 +110,7 @@ pub(super) fn engine(
         admin: Inbox::new(),
         producer_ids: ProducerIds::new(),
         reaper: Inbox::new(),
-        space: DiskSpace::default(),
+        space: DiskSpace::new(config.data_dir.clone()),
         stop: Inbox::new(),
         loops: OnceLock::new(),
         config,

@@ -111,7 +111,7 @@ fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) 
         AppendError::NeedsLane | AppendError::NotABatch => Fault::InvalidRecord,
         AppendError::Retired => Fault::UnknownTopic,
         AppendError::TooLarge { .. } | AppendError::TooMany { .. } => Fault::MessageTooLarge,
-        AppendError::Full { .. } => Fault::StorageFull,
+        AppendError::Full { .. } => return engine.space.filled(),
         AppendError::Exhausted { .. } => Fault::TooBusy,
         AppendError::Lost { .. } => {
             return ServiceError::partition_offline(&partition.topic, partition.number, &error.to_string());

@@ -30,6 +30,7 @@ pub(crate) fn run(engine: &Engine) {
     let mut compactor = Compactor::new(engine.config.cleaner_bytes_per_second);
     let mut scrubber = Scrubber::new(engine.config.scrub_bytes_per_second, engine.config.scrub_interval);
     let mut quick_look = Instant::now();
+    engine.space.look(&engine.dir, engine.config.disk_min_free);
     let mut clock = Clock::new(engine.dir.written_before(), now(), since_boot());
     loop {
         let pause = QUICK_LOOK.min(engine.config.maintenance_interval);

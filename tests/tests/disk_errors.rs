@@ -1,0 +1,276 @@
+//! What a full disk and a failing one mean for those who produce and read: the statements, one by one. `faults.rs` has
+//! the daemon's last words, `syscalls` every call.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use folio_client::{Client, ClientConfig, ConfigChange, ConfigResource};
+use folio_tests::daemon::Daemon;
+use folio_tests::disk::TinyDisk;
+use folio_tests::kafka::{KafkaPeer, fetch, produce};
+use folio_tests::native::{Peer, batch};
+use folio_tests::rig::until;
+use folio_tests::strace::Strace;
+use folio_wire::kafka::fetch::FetchResponse;
+use folio_wire::kafka::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+};
+use folio_wire::kafka::produce::ProduceResponse;
+use folio_wire::kafka::{ApiKey, KafkaError};
+use folio_wire::native::ErrorCode;
+use folio_wire::native::produce::Acks;
+
+const MIB: u64 = 1 << 20;
+
+/// A daemon on a disk of 40 MiB that refuses produce below 8 MiB, with a topic of some records.
+fn nearly_full(disk: &TinyDisk, more: &[&str]) -> Daemon {
+    let mut arguments = vec!["--set", "disk.min.free=8388608", "--set", "maintenance.interval.ms=20"];
+    arguments.extend(more.iter().flat_map(|setting| ["--set", setting]));
+    let daemon = Daemon::on(disk.path(), &arguments);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[]);
+    for _ in 0..20 {
+        assert_eq!(peer.produce("t", 0, Acks::All, &batch(&[7; 1000])).error, ErrorCode::NONE);
+    }
+    daemon
+}
+
+/// Leaves so many bytes of the disk free, and never more on the way there.
+fn leave(disk: &TinyDisk, wanted: u64) {
+    let stat = rustix::fs::statvfs(disk.path()).unwrap();
+    let free = stat.f_bavail * stat.f_frsize;
+    let path = disk.path().join("ballast");
+    let ballast = std::fs::File::options().create(true).append(true).open(path).unwrap();
+    match free.checked_sub(wanted) {
+        Some(more) => (&ballast).write_all(&vec![1; more as usize]).unwrap(),
+        None => ballast.set_len(ballast.metadata().unwrap().len() - (wanted - free)).unwrap(),
+    }
+}
+
+fn commit_code(peer: &mut KafkaPeer, offset: i64) -> KafkaError {
+    let partition =
+        OffsetCommitRequestPartition { committed_offset: offset, ..OffsetCommitRequestPartition::default() };
+    let partitions = vec![partition];
+    let topic = OffsetCommitRequestTopic { name: "t", partitions, ..OffsetCommitRequestTopic::default() };
+    let request = OffsetCommitRequest {
+        group_id: "g",
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..OffsetCommitRequest::default()
+    };
+    let answer = peer.call(9, &request);
+    answer.message::<OffsetCommitResponse<'_>>().topics[0].partitions[0].error_code
+}
+
+/// The code and the text of an answer to a produce.
+fn produced(answer: &folio_tests::kafka::Answer) -> (KafkaError, String) {
+    let told: ProduceResponse<'_> = answer.message();
+    let partition = &told.responses[0].partition_responses[0];
+    (partition.error_code, partition.error_message.as_deref().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn below_the_bound_producers_are_told_what_is_free_and_needed_all_else_goes_on_and_it_resumes_within_two_seconds()
+ {
+    let disk = TinyDisk::mount(40);
+    let daemon = nearly_full(&disk, &[]);
+    let (mut peer, mut kafka) = (Peer::connect(daemon.address()), KafkaPeer::connect(daemon.address()));
+    until("the group has a coordinator", || commit_code(&mut kafka, 1) == KafkaError::NONE);
+    peer.create("gone", 1, &[]);
+    leave(&disk, 6 * MIB);
+
+    let refused_at = Instant::now();
+    let mut text = String::new();
+    until("produce is refused", || {
+        let (code, said) = produced(&kafka.call(9, &produce("t", 0, -1, &batch(b"more"))));
+        text = said;
+        code == KafkaError::KAFKA_STORAGE_ERROR
+    });
+    println!("refused after {:?}", refused_at.elapsed());
+    assert!(KafkaError::KAFKA_STORAGE_ERROR.is_retriable());
+    let dir = disk.path().join("data").display().to_string();
+    assert!(text.starts_with(&format!("disk full on {dir}: ")) && text.ends_with("need 12582912"), "{text}");
+    let native = peer.produce("t", 0, Acks::All, &batch(b"more"));
+    assert_eq!((native.error, native.message.as_deref()), (ErrorCode::STORAGE_FULL, Some(&*text)));
+
+    // Fetches, deletes of records and topics, and commits.
+    let end = peer.describe("t").log_end;
+    assert!(!peer.fetch_now("t", 0).1.is_empty());
+    assert_eq!(commit_code(&mut kafka, 2), KafkaError::NONE);
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    client.admin().delete_topic("gone").wait().unwrap();
+
+    // Above the bound, and not well above it: as before.
+    leave(&disk, 10 * MIB);
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"more")).error, ErrorCode::STORAGE_FULL);
+    std::fs::remove_file(disk.path().join("ballast")).unwrap();
+    let freed = Instant::now();
+    until("it resumes", || peer.produce("t", 0, Acks::All, &batch(b"more")).error == ErrorCode::NONE);
+    assert!(freed.elapsed() < Duration::from_secs(2), "{:?}", freed.elapsed());
+    assert_eq!(peer.describe("t").log_end, end + 1, "what was refused left nothing");
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn on_a_disk_that_is_nearly_full_retention_goes_on_and_compaction_pauses() {
+    let disk = TinyDisk::mount(40);
+    let daemon = nearly_full(&disk, &["topic.segment.bytes=4096"]);
+    let mut peer = Peer::connect(daemon.address());
+    let compacted = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0"),
+        ("min.compaction.lag.ms", "1000"),
+    ];
+    peer.create("c", 1, &compacted);
+    let keyed = |number: i32| {
+        let mut builder = folio_record::BatchBuilder::new(folio_record::Compression::None, 1 << 20);
+        let value = vec![number as u8; 1000];
+        let record = folio_record::NewRecord {
+            key: Some(b"k"),
+            value: Some(&value),
+            ..folio_record::NewRecord::at(folio_record::Timestamp::new(1_000_000))
+        };
+        builder.append(&record).unwrap();
+        builder.build().unwrap()
+    };
+    leave(&disk, 9 * MIB);
+    for number in 0..20 {
+        assert_eq!(peer.produce("c", 0, Acks::All, &keyed(number)).error, ErrorCode::NONE);
+    }
+    leave(&disk, 6 * MIB);
+    until("produce is refused", || {
+        peer.produce("t", 0, Acks::All, &batch(b"more")).error == ErrorCode::STORAGE_FULL
+    });
+    let before = peer.counter("compactions");
+    // Long enough for a pass to begin, if it were to.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(peer.counter("compactions"), before, "compaction waits");
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    let change = ConfigChange::Set("retention.bytes".to_owned(), "1".to_owned());
+    client.admin().alter_configs(ConfigResource::Topic("t".to_owned()), [change]).wait().unwrap();
+    until("retention takes old segments", || peer.describe("t").log_start > 10);
+    std::fs::remove_file(disk.path().join("ballast")).unwrap();
+    until("compaction goes on", || peer.counter("compactions") > before);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn no_room_and_no_quota_at_a_write_or_a_reservation_refuse_produce_until_there_is_some() {
+    for (calls, error) in [
+        ("pwrite64,pwritev,pwritev2", "ENOSPC"),
+        ("pwrite64,pwritev,pwritev2", "EDQUOT"),
+        ("fallocate", "ENOSPC"),
+        ("fallocate", "EDQUOT"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        // The next reservation is near.
+        let daemon = Daemon::on(dir.path(), &[]);
+        let mut peer = Peer::connect(daemon.address());
+        peer.create("t", 1, &[]);
+        assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"first")).error, ErrorCode::NONE);
+        let strace = Strace::attach(daemon.pid(), &format!("inject={calls}:error={error}"));
+        let what = format!("{error} at {calls}");
+        let mut refused = None;
+        until(&what, || {
+            let answer = peer.produce("t", 0, Acks::All, &batch(&[7; 100_000]));
+            refused = (answer.error != ErrorCode::NONE).then_some(answer);
+            refused.is_some()
+        });
+        let refused = refused.unwrap();
+        assert_eq!(refused.error, ErrorCode::STORAGE_FULL, "{what}: {:?}", refused.message);
+        let dir = dir.path().join("data").display().to_string();
+        assert!(refused.message.unwrap_or_default().starts_with(&format!("disk full on {dir}: ")), "{what}");
+        let end = peer.describe("t").log_end;
+        assert!(!peer.fetch_now("t", 0).1.is_empty(), "{what}: reads go on");
+        drop(strace);
+        until(&format!("{what}: it resumes"), || {
+            peer.produce("t", 0, Acks::All, &batch(b"again")).error == ErrorCode::NONE
+        });
+        assert_eq!(peer.describe("t").log_end, end + 1, "{what}: what was refused left nothing");
+        assert_eq!(daemon.stop().code(), Some(0), "{what}");
+    }
+}
+
+/// Every one of these calls fails with this error from some moment on, while a producer and a reader wait.
+fn fails(calls: &str, error: &str) {
+    let what = format!("{error} at {calls}");
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[]);
+    for number in 0..5 {
+        assert_eq!(peer.produce("t", 0, Acks::All, &batch(&[number])).error, ErrorCode::NONE);
+    }
+    let mut reader = KafkaPeer::connect(daemon.address());
+    let waiting = reader.submit(12, &fetch("t", 0, 5, Duration::from_secs(20)));
+    assert!(waiting > 0);
+    let mut producer = KafkaPeer::connect(daemon.address());
+    let slots = || std::fs::read(dir.path().join("data/slots")).unwrap();
+    let before = slots();
+    let strace = Strace::attach(daemon.pid(), &format!("inject={calls}:error={error}"));
+    // What needs a reservation, too.
+    producer.submit(9, &produce("t", 0, -1, &batch(&[7; 200_000])));
+    let limit = Duration::from_secs(20);
+    let refused = producer.answer_within(ApiKey::Produce, 9, limit);
+    let (code, _) = produced(&refused.unwrap_or_else(|| panic!("{what}: nothing was answered")));
+    assert_eq!(code, KafkaError::KAFKA_STORAGE_ERROR, "{what}: what waits is answered");
+    if let Some(answer) = reader.answer_within(ApiKey::Fetch, 12, limit) {
+        let told: FetchResponse<'_> = answer.message();
+        let data = &told.responses[0].partitions[0];
+        assert_eq!(data.error_code, KafkaError::KAFKA_STORAGE_ERROR, "{what}: the reader is told");
+    }
+    assert_eq!(daemon.wait().code(), Some(70), "{what}: {}", daemon.said());
+    drop(strace);
+    assert_eq!(slots(), before, "{what}: no durable point was written after it");
+    assert!(!dir.path().join("data/clean").exists(), "{what}: no clean mark");
+
+    let daemon = Daemon::on(dir.path(), &[]);
+    assert!(daemon.said().contains("unclean stop"), "{what}: {}", daemon.said());
+    let mut peer = Peer::connect(daemon.address());
+    for number in 0..5 {
+        assert!(!peer.fetch_now("t", number).1.is_empty(), "{what}: {number} was acknowledged");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn any_other_error_of_a_write_fails_the_directory() {
+    for error in ["EIO", "EROFS", "ENXIO"] {
+        fails("pwrite64,pwritev,pwritev2", error);
+    }
+}
+
+#[test]
+fn an_error_of_a_reservation_that_is_not_for_want_of_room_fails_the_directory() {
+    for error in ["EIO", "EROFS"] {
+        fails("fallocate", error);
+    }
+}
+
+#[test]
+fn any_error_of_a_flush_fails_the_directory_also_one_for_want_of_room() {
+    for error in ["EIO", "ENOSPC", "EDQUOT", "EROFS"] {
+        fails("fdatasync,fsync,syncfs", error);
+    }
+}
+
+#[test]
+fn a_disk_with_nothing_free_is_told_at_the_start_already() {
+    let disk = TinyDisk::mount(40);
+    let daemon = nearly_full(&disk, &[]);
+    daemon.stop();
+    leave(&disk, 2 * MIB);
+    let daemon = Daemon::on(disk.path(), &["--set", "disk.min.free=8388608"]);
+    let mut peer = Peer::connect(daemon.address());
+    until("produce is refused", || {
+        peer.produce("t", 0, Acks::All, &batch(b"more")).error == ErrorCode::STORAGE_FULL
+    });
+    assert!(!peer.fetch_now("t", 0).1.is_empty());
+    assert!(daemon.said().contains("the disk is nearly full"), "{}", daemon.said());
+    assert!(Path::new(disk.path()).join("data/LOCK").exists());
+    daemon.stop();
+}
