@@ -15,7 +15,7 @@ use folio_record::{BatchBuilder, Compression, NewRecord, Offset, Timestamp};
 use uuid::Uuid;
 
 use super::*;
-use crate::clean::CLEAN_NAME;
+use crate::clean::{CLEAN_NAME, CleanMarker};
 use crate::files::sim::Fault;
 use crate::files::{FileHandle, OpenMode, OsFiles, SimFiles};
 use crate::log::{AppendError, Cursor, LogOptions, Mode, ReadError, Touch};

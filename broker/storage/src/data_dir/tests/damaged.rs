@@ -106,3 +106,42 @@ fn slots_of_another_directory_are_refused() {
     files.tamper(Path::new(SLOTS_NAME), |slots| *slots = bytes);
     assert!(matches!(try_open(&Arc::new(files)), Err(OpenError::Slots { .. })));
 }
+
+#[test]
+fn a_clean_marker_of_another_directory_or_of_other_files_vouches_for_nothing() {
+    let of_other: fn(CleanMarker) -> CleanMarker =
+        |marker| CleanMarker { dir: Uuid::from_u128(77), ..marker };
+    let of_longer: fn(CleanMarker) -> CleanMarker = |mut marker| {
+        marker.partitions.iter_mut().for_each(|row| row.log_len += 1);
+        marker
+    };
+    let of_nobody: fn(CleanMarker) -> CleanMarker = |marker| CleanMarker { partitions: Vec::new(), ..marker };
+    let itself: fn(CleanMarker) -> CleanMarker = |marker| marker;
+    for (change, is_believed) in [(itself, true), (of_other, false), (of_longer, false), (of_nobody, false)] {
+        let files = SimFiles::new();
+        let (dir, _) = open(&Arc::new(files.clone()));
+        create(&dir, 1).unwrap();
+        for log in dir.logs() {
+            let mut batch = [one_record()];
+            log.writer().append(&mut batch, Mode::MayBlock, NOW).unwrap();
+        }
+        dir.close_clean(NOW, Instant::now()).unwrap();
+        files.tamper(Path::new(CLEAN_NAME), |bytes| {
+            *bytes = change(CleanMarker::decode(bytes).unwrap()).encode();
+        });
+        let (_, report) = open(&Arc::new(files.clone()));
+        for partition in &report.partitions {
+            let (log, report) = partition.state.as_ref().unwrap();
+            assert_eq!(report.was_clean, is_believed);
+            assert_eq!(log.leader_epoch().get(), i32::from(!is_believed));
+            assert_eq!(log.log_end(), Offset::new(1), "and nothing is lost by it");
+        }
+        assert!(!files.snapshot().contains_key(Path::new(CLEAN_NAME)));
+    }
+}
+
+fn one_record() -> bytes::BytesMut {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
+    builder.append(&NewRecord { timestamp: NOW, key: None, value: Some(b"v"), headers: &[] }).unwrap();
+    bytes::BytesMut::from(builder.build().unwrap().as_slice())
+}

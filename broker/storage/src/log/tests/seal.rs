@@ -5,6 +5,7 @@ use super::*;
 use crate::data_dir::OpenReport;
 use crate::files::{FileHandle, OpenMode};
 use crate::footer::{FOOTER_SIZE, Footer};
+use crate::index::{OffsetEntry, SegmentUid, entry_position};
 use crate::partition_files::SegmentFile;
 use crate::recovery::Damage;
 use crate::verdict::Fault as LogFault;
@@ -191,4 +192,73 @@ fn a_crash_at_any_operation_of_sealing_leaves_the_old_index_or_the_new_one() {
         }
     }
     assert_eq!(FOOTER_SIZE % 16, 0, "a footer lies where entries would");
+}
+
+#[test]
+fn the_checksum_in_a_footer_is_that_of_the_log_and_of_its_blocks_together() {
+    let files = SimFiles::new();
+    let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+    for base in seal_all(&log) {
+        let snapshot = files.snapshot();
+        let base = Offset::new(base);
+        let bytes = &snapshot[&SegmentFile::Log.path(log.dir(), base)];
+        let index = &snapshot[&SegmentFile::OffsetIndex.path(log.dir(), base)];
+        let footer = footer(&files, &index_of(&log, base.get())).unwrap();
+        let uid = SegmentUid::new(log.id(), base, 0);
+        let (mut whole, mut from) = (crc32fast::Hasher::new(), 0);
+        for number in 0..footer.entries {
+            let at = entry_position(number) as usize;
+            let entry = OffsetEntry::decode(index[at..].first_chunk().unwrap(), uid, number).unwrap();
+            let block = &bytes[from..entry.pos as usize];
+            assert_eq!(entry.block_crc, crc32fast::hash(block), "entry {number} of {base}");
+            whole.combine(&crc32fast::Hasher::new_with_initial_len(entry.block_crc, block.len() as u64));
+            from = entry.pos as usize;
+        }
+        let tail = &bytes[from..];
+        assert_eq!(footer.tail_crc, crc32fast::hash(tail));
+        whole.combine(&crc32fast::Hasher::new_with_initial_len(footer.tail_crc, tail.len() as u64));
+        assert_eq!((whole.finalize(), footer.log_crc), (footer.log_crc, crc32fast::hash(bytes)));
+        assert!(footer.entries > 3, "{} entries", footer.entries);
+    }
+}
+
+#[test]
+fn without_a_slot_the_log_is_durable_up_to_the_last_footer_and_read_from_there_on() {
+    let lost_slots = |files: &SimFiles| {
+        files.tamper(Path::new(crate::slots::SLOTS_NAME), |bytes| bytes[4096..].fill(0));
+    };
+    let files = SimFiles::new();
+    let batches = growing(60);
+    let (dir, log) = filled(&Arc::new(files.clone()), &batches);
+    let sealed = seal_all(&log);
+    let active = log.tail();
+    drop((dir, log));
+    files.crash(0);
+    lost_slots(&files);
+    let whole = files.snapshot();
+    let (_dir, report) = reopened(&files);
+    let (log, report) = report.partitions[0].state.as_ref().unwrap();
+    assert!(report.slot_missing);
+    assert_eq!(report.bytes_scanned, active.pos, "what is sealed is believed, and all behind it read");
+    check(log, &batches).unwrap();
+
+    // What is sealed and ends early was durable; what is not, and does, was torn by the power cut.
+    let cut_short = |base: Offset| {
+        let files = SimFiles::new();
+        filled(&Arc::new(files.clone()), &batches);
+        files.crash(0);
+        for (path, bytes) in &whole {
+            files.tamper(path, |now| now.clone_from(bytes));
+        }
+        lost_slots(&files);
+        files.tamper(&SegmentFile::Log.path(Path::new("topics/t-0"), base), |bytes| {
+            bytes.truncate(bytes.len() - 9)
+        });
+        reopened(&files).1.partitions.remove(0).state
+    };
+    let last = Offset::new(*sealed.last().unwrap());
+    let Err(Damage::Log { fault, .. }) = cut_short(last) else { panic!("it is online") };
+    assert_eq!(fault, LogFault::UnlikeFooter);
+    let (log, report) = cut_short(active.segment_base).unwrap();
+    assert_eq!(report.cut.unwrap().offset, log.log_end());
 }

@@ -173,3 +173,22 @@ fn a_partition_that_goes_offline_for_what_nobody_had_read_is_not_cut_before() {
     let (_, reason, position, _) = written.reason();
     assert_eq!((reason, position), (Reason::BelowDurable, 0));
 }
+
+#[test]
+fn a_segment_that_begins_inside_of_another_takes_it_offline() {
+    for same_boot in [true, false] {
+        let mut written = Written::with_segments();
+        let (pos, next) = written.batch(0, 2);
+        written.slot = Some(written.slot_at(Offset::ZERO, pos, next));
+        if !same_boot {
+            written.power_was_lost();
+        }
+        // Intact batches under a name of their own, of which another segment has copies.
+        let (at, base) = written.batch(1, 6);
+        let whole = written.files.snapshot()[&log(written.segments[1].base)].clone();
+        put(&written.files, &log(base), &whole[at as usize..]);
+        let (fault, reason, _, _) = written.reason();
+        assert_eq!(fault, Fault::Hole { ends: written.segments[2].base, next_base: base });
+        assert_eq!(reason, Reason::BrokenChain);
+    }
+}
