@@ -103,6 +103,10 @@ impl Scrubber {
             }
             return;
         };
+        if partition.is_deleted() {
+            pass.current = None;
+            return;
+        }
         let scrubbed = scrub.step(STEP).unwrap_or_else(|error| {
             // The segment has its turn in the next pass.
             tracing::warn!(topic = &*partition.topic, partition = partition.number, %error, "not scrubbed");

@@ -1,0 +1,273 @@
+//! Which thread of the daemon makes which system call, in which order, and what is mapped: seen from outside.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use folio_tests::daemon::{Daemon, signal};
+use folio_tests::native::{Peer, batch};
+use folio_tests::rig::until;
+use folio_tests::strace::Strace;
+use folio_wire::native::produce::Acks;
+use folio_wire::native::subscribe::SubscribeFrom;
+use folio_wire::native::topics::TopicDeleteRequestV1;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A finished call: who made it, and the whole of it with its result.
+#[derive(Debug)]
+struct Call {
+    thread: u32,
+    name: String,
+    text: String,
+}
+
+/// What strace wrote, each call where it began.
+fn calls(trace: &Path) -> Vec<Call> {
+    let text = std::fs::read_to_string(trace).unwrap();
+    let mut calls: Vec<Call> = Vec::new();
+    for line in text.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let Ok(thread) = thread.parse() else { continue };
+        let rest = rest.trim_start();
+        if let Some((_, result)) = rest.split_once(" resumed>") {
+            // Another thread came between its beginning and its end.
+            if let Some(begun) = calls.iter_mut().rfind(|call| call.thread == thread) {
+                begun.text.push_str(result);
+            }
+        } else if let Some((name, _)) = rest.split_once('(') {
+            let text = rest.trim_end_matches("<unfinished ...>").to_owned();
+            calls.push(Call { thread, name: name.to_owned(), text });
+        }
+    }
+    calls
+}
+
+/// The lines of a process's memory map that are files below `dir`.
+fn maps(pid: u32, dir: &Path) -> Vec<String> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let dir = dir.display().to_string();
+    maps.lines().filter(|line| line.contains(&dir)).map(str::to_owned).collect()
+}
+
+/// A topic of each durability class, in small segments, with so many batches in each.
+fn fill(peer: &mut Peer, batches: usize) {
+    let value = batch(&[7; 16_000]);
+    for durability in ["fsync", "interval", "os"] {
+        peer.create(durability, 1, &[("durability", durability), ("internal.segment.bytes", "300000")]);
+        for _ in 0..batches {
+            peer.produce(durability, 0, Acks::All, &value);
+        }
+    }
+}
+
+#[test]
+fn no_mapping_of_a_data_file_is_writable() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    fill(&mut peer, 50);
+    for topic in ["fsync", "interval", "os"] {
+        assert!(!peer.fetch_now(topic, 0).1.is_empty());
+    }
+    let maps = maps(daemon.pid(), dir.path());
+    assert!(maps.len() >= 9, "a log and two indexes of each topic: {maps:#?}");
+    let is_read_only = |line: &String| line.split(' ').nth(1).is_some_and(|rights| rights.starts_with("r--"));
+    assert!(maps.iter().all(is_read_only), "{maps:#?}");
+    drop(peer);
+    daemon.stop();
+}
+
+#[test]
+fn event_loops_make_no_call_that_waits_for_a_disk_but_appends_to_topics_that_trust_the_page_cache() {
+    const CALLS: &str = "openat,pread64,preadv,preadv2,pwrite64,pwritev,pwritev2,fsync,fdatasync,syncfs,\
+                         sync_file_range,fallocate,ftruncate,unlink,unlinkat,rename,renameat,renameat2,mkdir,\
+                         mkdirat,mmap,munmap,madvise,getdents64,newfstatat,statx";
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    let trace = dir.path().join("trace");
+    let strace = Strace::record(daemon.pid(), CALLS, &trace);
+    fill(&mut peer, 50);
+    for topic in ["fsync", "interval", "os"] {
+        // Closed segments too, which nobody has read.
+        for offset in [0, 20, 45] {
+            assert!(!peer.fetch_now(topic, offset).1.is_empty());
+        }
+    }
+    let threads: BTreeMap<u32, String> = std::fs::read_dir(format!("/proc/{}/task", daemon.pid()))
+        .unwrap()
+        .map(|task| task.unwrap().path())
+        .map(|task| {
+            let name = std::fs::read_to_string(task.join("comm")).unwrap().trim().to_owned();
+            (task.file_name().unwrap().to_string_lossy().parse().unwrap(), name)
+        })
+        .collect();
+    drop(peer);
+    daemon.stop();
+    drop(strace);
+
+    let is_loop = |call: &&Call| threads.get(&call.thread).is_some_and(|name| name.starts_with("folio-loop"));
+    let data = dir.path().join("data").display().to_string();
+    let calls = calls(&trace);
+    // The ranges of memory that are files.
+    let mapped: BTreeSet<&str> = calls
+        .iter()
+        .filter(|call| call.name == "mmap" && call.text.contains(&data))
+        .filter_map(|call| call.text.rsplit_once("= ").map(|(_, address)| address.trim()))
+        .collect();
+    assert!(mapped.len() >= 9, "{mapped:?}");
+    let is_append = |call: &&Call| {
+        let is_of_topic = |topic: &&str| call.text.contains(&format!("{data}/topics/{topic}-0/"));
+        call.name.starts_with("pwrite") && ["interval", "os"].iter().any(|topic| is_of_topic(&topic))
+    };
+    let of_loops: Vec<&Call> = calls.iter().filter(is_loop).collect();
+    let inline = of_loops.iter().filter(|call| is_append(call)).count();
+    assert!(inline >= 80, "{inline} inline appends of {} calls by {threads:?}", of_loops.len());
+    let waits = |call: &&&Call| {
+        let is_unmap =
+            call.name == "munmap" && mapped.iter().any(|at| call.text.contains(&format!("({at},")));
+        let populates = call.name == "madvise" && call.text.contains("POPULATE");
+        is_unmap || populates || call.text.contains(&data) && !is_append(*call)
+    };
+    let waiting: Vec<&&Call> = of_loops.iter().filter(waits).collect();
+    assert!(waiting.is_empty(), "{waiting:#?}");
+    // The claim would see them: other threads make them.
+    for name in ["openat", "fallocate", "mmap", "pwrite"] {
+        let mut others = calls.iter().filter(|call| !is_loop(call) && call.text.contains(&data));
+        assert!(others.any(|call| call.name.starts_with(name)), "nobody calls {name}");
+    }
+}
+
+#[test]
+fn after_a_kill_a_start_reads_the_disk_and_not_the_cache_and_maps_nothing_before_it_has_read() {
+    const CALLS: &str = "openat,pread64,fadvise64,mmap,fdatasync,fsync,syncfs,pwrite64,listen";
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[("durability", "os")]);
+    for _ in 0..20 {
+        peer.produce("t", 0, Acks::All, &batch(&[7; 1000]));
+    }
+    drop(peer);
+    signal(&format!("-{}", daemon.pid()), "KILL");
+    drop(daemon);
+
+    let trace = dir.path().join("trace");
+    let around = Strace::around(CALLS, &trace);
+    let around: Vec<&str> = around.iter().map(String::as_str).collect();
+    let daemon = Daemon::under(&around, dir.path(), &[]);
+    assert!(daemon.said().contains("unclean stop"), "{}", daemon.said());
+    daemon.stop();
+    let calls = calls(&trace);
+    let log = dir.path().join("data/topics/t-0/00000000000000000000.log").display().to_string();
+    let first = |name: &str, what: &str| {
+        let found = calls.iter().position(|call| call.name == name && call.text.contains(what));
+        found.unwrap_or_else(|| panic!("no {name} of {what}"))
+    };
+    let dropped = first("fadvise64", &log);
+    assert!(calls[dropped].text.contains("POSIX_FADV_DONTNEED"), "{:?}", calls[dropped]);
+    let synced = calls
+        .iter()
+        .position(|call| call.name == "syncfs" || call.name.ends_with("sync") && call.text.contains(&log));
+    let read = first("pread64", &log);
+    assert!(synced.unwrap() < dropped && dropped < read, "{synced:?}, {dropped}, {read}");
+    let last_read =
+        calls.iter().rposition(|call| call.name == "pread64" && call.text.contains(".log>")).unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let mapped = first("mmap", &data);
+    assert!(last_read < mapped, "{:?} after {:?}", calls[last_read], calls[mapped]);
+    // The new durable point is on the disk before anybody is let in.
+    let slots = first("pwrite64", "/data/slots>");
+    let after = calls[slots..]
+        .iter()
+        .position(|call| call.name.ends_with("sync") && call.text.contains("/data/slots>"));
+    assert!(slots + after.unwrap() < first("listen", ""), "slots are synced too late");
+}
+
+#[test]
+fn after_a_flush_that_failed_not_a_byte_of_the_directory_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[]);
+    peer.create("others", 1, &[("durability", "os")]);
+    let value = batch(&[7; 1000]);
+    // So that no append has to make a file: what has begun when the flush fails cannot be called back.
+    for topic in ["t", "others"] {
+        peer.produce(topic, 0, Acks::All, &value);
+    }
+    let trace = dir.path().join("trace");
+    let strace = Strace::attach_recording(daemon.pid(), "inject=fdatasync,fsync,syncfs:error=EIO", &trace);
+    // Both wait for nobody, and come in whatever order they like.
+    for topic in ["t", "others", "t", "others"] {
+        peer.submit_produce(topic, 0, Acks::All, &value);
+    }
+    assert_eq!(daemon.wait().code(), Some(70), "{}", daemon.said());
+    drop(strace);
+    let calls = calls(&trace);
+    let failed = calls.iter().position(|call| call.text.contains("INJECTED")).unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let writes = [
+        "pwrite64",
+        "pwritev",
+        "pwritev2",
+        "write",
+        "ftruncate",
+        "fallocate",
+        "rename",
+        "renameat",
+        "unlink",
+    ];
+    let is_of_data =
+        |call: &&Call| call.text.contains(&format!("<{data}")) || call.text.contains(&format!("(\"{data}"));
+    let is_write = |call: &&Call| writes.contains(&call.name.as_str()) && is_of_data(call);
+    // What had begun when it failed may still come.
+    let late: Vec<&Call> = calls[failed..].iter().filter(is_write).collect();
+    assert!(late.len() <= 2 && late.iter().all(|call| call.name.starts_with("pwrite")), "{late:#?}");
+    let again =
+        calls[failed + 1..].iter().filter(|call| call.name.ends_with("sync") && call.text.contains(&data));
+    assert_eq!(again.count(), 0, "a sync was tried again");
+    assert!(!dir.path().join("data/clean").exists());
+}
+
+#[test]
+fn what_was_deleted_while_somebody_read_it_is_given_back_once_nobody_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[("durability", "os"), ("internal.segment.bytes", "1000000")]);
+    let value = batch(&[7; 100_000]);
+    for _ in 0..200 {
+        peer.produce("t", 0, Acks::All, &value);
+    }
+    let mut slow: Vec<Peer> = (0..5).map(|_| Peer::connect(daemon.address())).collect();
+    for peer in &mut slow {
+        peer.subscribe(1, "t", SubscribeFrom::Earliest, u64::MAX);
+    }
+    until("the readers are served as much as they take", || peer.counter("subscriptions") == 5);
+    let deleted = || {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+        let fds = fds.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        let fds = fds.map(|path| path.display().to_string());
+        let data = dir.path().join("data");
+        let is_deleted =
+            |line: &String| line.contains("(deleted)") && line.contains(&data.display().to_string());
+        maps(daemon.pid(), &data).into_iter().chain(fds).filter(is_deleted).collect::<Vec<_>>()
+    };
+    assert!(peer.call(&TopicDeleteRequestV1 { name: "t" }, &[]).0.error.is_none());
+    until("what nobody reads is unlinked", || {
+        std::fs::read_dir(dir.path().join("data/trash")).unwrap().next().is_none()
+    });
+    assert!(!deleted().is_empty(), "nobody reads, and the claim is about who does");
+    drop(slow);
+    let deadline = Instant::now() + LIMIT;
+    while !deleted().is_empty() {
+        assert!(Instant::now() < deadline, "nobody reads these any more: {:#?}", deleted());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(peer);
+    daemon.stop();
+}
