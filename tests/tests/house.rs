@@ -134,6 +134,43 @@ fn the_tests_that_need_a_tool_are_those_that_go_without_it() {
     }
 }
 
+#[test]
+fn the_page_of_claims_names_tests_that_are_there() {
+    let page = fs::read_to_string(root().join("broker/storage/tests/README.md")).expect("the page is text");
+    let tests: BTreeSet<String> = ["broker", "client", "protocol", "tests"]
+        .iter()
+        .flat_map(|room| rust_files(&root().join(room)))
+        .flat_map(|file| tests_of(&fs::read_to_string(file).expect("a source file is text")))
+        .collect();
+    // What stands in backquotes is a test, unless it is something shorter, a path, or code.
+    let is_name =
+        |text: &&str| text.len() > 12 && text.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
+    let named: BTreeSet<&str> = page.split('`').skip(1).step_by(2).filter(is_name).collect();
+    assert!(named.len() > 150, "{} names", named.len());
+    let missing: Vec<_> = named.iter().filter(|name| !tests.contains(**name)).collect();
+    assert!(missing.is_empty(), "no test has these names: {missing:#?}");
+}
+
+/// The names of all tests of a file, also of those that are made of a list: `"key" name`.
+fn tests_of(source: &str) -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    let (mut is_test, mut in_effects) = (false, false);
+    for line in source.lines().map(str::trim) {
+        is_test |= line == "#[test]";
+        if let Some((name, _)) = line.strip_prefix("fn ").and_then(|head| head.split_once('(')) {
+            if is_test {
+                tests.insert(name.to_owned());
+            }
+            is_test = false;
+        }
+        in_effects = (in_effects || line == "effects! {") && line != "}";
+        if let (true, [_, name]) = (in_effects, &line.split_whitespace().collect::<Vec<_>>()[..]) {
+            tests.insert((*name).to_owned());
+        }
+    }
+    tests
+}
+
 /// The tests of a file that use a tool, themselves or through its other functions.
 fn tests_that_need(source: &str, tool: &str) -> BTreeSet<String> {
     // Functions at the left margin, with what stands before them and what stands in them.

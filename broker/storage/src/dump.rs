@@ -36,6 +36,7 @@ pub struct DumpOptions {
 pub fn dump<F: Files>(files: &F, options: &DumpOptions, show: &mut dyn FnMut(Item)) -> io::Result<()> {
     let mut dump = Dump { files, options, show };
     if options.partition.is_none() {
+        dump.lock();
         dump.node();
         dump.clean();
         dump.slots();
@@ -46,6 +47,10 @@ pub fn dump<F: Files>(files: &F, options: &DumpOptions, show: &mut dyn FnMut(Ite
         if is_wanted && entry.kind == EntryKind::Directory {
             dump.partition(&Path::new(TOPICS_NAME).join(entry.name));
         }
+    }
+    dump.quarantine();
+    if options.partition.is_none() {
+        dump.trash();
     }
     Ok(())
 }

@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use folio_record::{Offset, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::envelope;
 use crate::files::{FileHandle, Files, OpenMode, is_full, parent};
 
 /// What the `.json` beside a quarantined file says.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Note {
     /// The path that the bytes had, relative to the data directory.
     pub file: String,

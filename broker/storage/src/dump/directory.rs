@@ -1,16 +1,98 @@
-//! What a data directory has once: who it is, the clean marker, the slots.
+//! What a data directory has once: whose it is, the clean marker, the slots, what was put aside or thrown away.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
+
+use folio_record::Timestamp;
 
 use super::{Dump, Item};
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
-use crate::files::{FileHandle, Files, OpenMode, read_file};
+use crate::data_dir::TOPICS_NAME;
+use crate::envelope::ENVELOPE_SIZE_MAX;
+use crate::files::{DirEntry, EntryKind, FileHandle, Files, OpenMode, read_file};
+use crate::lock::{Holder, LOCK_NAME};
 use crate::node::{NODE_META_NAME, NodeMeta};
+use crate::quarantine::{Note, QUARANTINE_NAME};
 use crate::slots::{
     EXTENT_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, SlotCopy, slot_position,
 };
+use crate::trash::TRASH_NAME;
 
 impl<F: Files> Dump<'_, F> {
+    pub(super) fn lock(&mut self) {
+        // None: nobody has ever had it. Nothing depends on what stands in it.
+        let Ok(Some(text)) = read_file(self.files, Path::new(LOCK_NAME), ENVELOPE_SIZE_MAX) else { return };
+        let holder = Holder::decode(&String::from_utf8_lossy(&text));
+        let Holder { pid, host, run_id, started, .. } = holder;
+        (self.show)(Item::Lock { pid, host, run_id, started_ms: started.map(Timestamp::get) });
+    }
+
+    /// What lies in quarantine: all of it, or what belonged to the partition that is looked at.
+    pub(super) fn quarantine(&mut self) {
+        let dir = Path::new(QUARANTINE_NAME);
+        let entries = self.listed(dir);
+        let names: BTreeSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+        for DirEntry { name, len: bytes, .. } in entries {
+            let file = dir.join(&name);
+            let about = name.strip_suffix(".json").filter(|about| names.contains(*about));
+            let note = self.note(&dir.join(format!("{name}.json")));
+            let wanted = self.options.partition.as_ref().map(|wanted| Path::new(TOPICS_NAME).join(wanted));
+            let is_wanted = wanted.is_none_or(|wanted| {
+                note.as_ref().is_some_and(|note| Path::new(&note.file).starts_with(&wanted))
+            });
+            if about.is_some() || !is_wanted {
+                continue;
+            }
+            if name.ends_with(".json") || name.ends_with(".tmp") {
+                (self.show)(Item::Unfinished { file, bytes });
+                continue;
+            }
+            (self.show)(Item::Quarantined {
+                file,
+                bytes,
+                of: note.as_ref().map(|note| note.file.clone()),
+                position: note.as_ref().map(|note| note.position),
+                first_offset: note.as_ref().and_then(|note| note.first_offset),
+                intact_batches: note.as_ref().map(|note| note.intact_batches),
+                reason: note.as_ref().map(|note| note.reason.clone()),
+                at_ms: note.as_ref().map(|note| note.at_ms),
+            });
+        }
+    }
+
+    /// A note, if there is one: a start on a full disk goes without.
+    fn note(&mut self, path: &Path) -> Option<Note> {
+        let bytes = read_file(self.files, path, ENVELOPE_SIZE_MAX).ok().flatten()?;
+        match serde_json::from_slice(&bytes) {
+            Ok(note) => Some(note),
+            Err(error) => {
+                self.broken(path, 0, error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn trash(&mut self) {
+        let dir = Path::new(TRASH_NAME);
+        for entry in self.listed(dir) {
+            let is_directory = entry.kind == EntryKind::Directory;
+            (self.show)(Item::Trash { file: dir.join(&entry.name), bytes: entry.len, is_directory });
+        }
+    }
+
+    /// A copy of a directory may come without those that are empty.
+    fn listed(&mut self, dir: &Path) -> Vec<DirEntry> {
+        match self.files.list(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                self.broken(dir, 0, error);
+                Vec::new()
+            }
+        }
+    }
+
     pub(super) fn node(&mut self) {
         self.envelope(Path::new(NODE_META_NAME), |bytes| {
             let node = NodeMeta::decode(bytes).map_err(|error| error.to_string())?;

@@ -11,6 +11,8 @@ use super::metadata::MetadataEntry;
 #[serde(tag = "item", rename_all = "snake_case")]
 #[allow(missing_docs)] // The fields are those of the formats, under their names there.
 pub enum Item {
+    /// Who has, or had last, the directory to itself.
+    Lock { pid: Option<u32>, host: Option<String>, run_id: u64, started_ms: Option<i64> },
     /// `node.meta`.
     Node { directory: String, cluster: String, format: u32, created_ms: i64 },
     /// The clean marker; its rows follow.
@@ -108,6 +110,21 @@ pub enum Item {
         has_gaps: bool,
         sealed_at_ms: i64,
     },
+    /// A file that something had begun to write: the next start removes it.
+    Unfinished { file: PathBuf, bytes: u64 },
+    /// What was taken out of the way, and what its note says of it.
+    Quarantined {
+        file: PathBuf,
+        bytes: u64,
+        of: Option<String>,
+        position: Option<u64>,
+        first_offset: Option<i64>,
+        intact_batches: Option<u64>,
+        reason: Option<String>,
+        at_ms: Option<i64>,
+    },
+    /// Deleted, and waiting to be removed.
+    Trash { file: PathBuf, bytes: u64, is_directory: bool },
     /// Something that could not be read, or is not what it should be.
     Broken { file: PathBuf, position: u64, reason: String },
 }

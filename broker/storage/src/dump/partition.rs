@@ -73,7 +73,10 @@ impl<F: Files> Dump<'_, F> {
                     }
                 }
                 Some(PartitionFile::Snapshot(end)) => self.snapshot(&path, end),
-                Some(_) => {}
+                Some(PartitionFile::Unfinished) => {
+                    (self.show)(Item::Unfinished { file: path, bytes: entry.len });
+                }
+                Some(PartitionFile::Meta | PartitionFile::Epochs) => {}
                 None => self.broken(&path, 0, "no such file belongs in a partition"),
             }
         }

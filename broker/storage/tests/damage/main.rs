@@ -4,6 +4,7 @@
 
 mod compacted;
 mod crashes;
+mod looking;
 mod repair;
 mod rig;
 mod rot;
