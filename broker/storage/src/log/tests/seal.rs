@@ -252,7 +252,7 @@ fn without_a_slot_the_log_is_durable_up_to_the_last_footer_and_read_from_there_o
         }
         lost_slots(&files);
         files.tamper(&SegmentFile::Log.path(Path::new("topics/t-0"), base), |bytes| {
-            bytes.truncate(bytes.len() - 9)
+            bytes.truncate(bytes.len() - 9);
         });
         reopened(&files).1.partitions.remove(0).state
     };
