@@ -121,7 +121,7 @@ fn event_loops_make_no_call_that_waits_for_a_disk_but_appends_to_topics_that_tru
     assert!(mapped.len() >= 9, "{mapped:?}");
     let is_append = |call: &&Call| {
         let is_of_topic = |topic: &&str| call.text.contains(&format!("{data}/topics/{topic}-0/"));
-        call.name.starts_with("pwrite") && ["interval", "os"].iter().any(|topic| is_of_topic(&topic))
+        call.name.starts_with("pwrite") && ["interval", "os"].iter().any(is_of_topic)
     };
     let of_loops: Vec<&Call> = calls.iter().filter(is_loop).collect();
     let inline = of_loops.iter().filter(|call| is_append(call)).count();
@@ -130,7 +130,7 @@ fn event_loops_make_no_call_that_waits_for_a_disk_but_appends_to_topics_that_tru
         let is_unmap =
             call.name == "munmap" && mapped.iter().any(|at| call.text.contains(&format!("({at},")));
         let populates = call.name == "madvise" && call.text.contains("POPULATE");
-        is_unmap || populates || call.text.contains(&data) && !is_append(*call)
+        is_unmap || populates || call.text.contains(&data) && !is_append(call)
     };
     let waiting: Vec<&&Call> = of_loops.iter().filter(waits).collect();
     assert!(waiting.is_empty(), "{waiting:#?}");
