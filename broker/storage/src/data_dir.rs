@@ -201,7 +201,7 @@ pub enum OpenError {
         supported: u32,
     },
     /// `node.meta` is damaged.
-    #[error("{}: {reason}", file.display())]
+    #[error("{}: {reason}; `folio log repair` writes it anew", file.display())]
     Node {
         /// The file.
         file: PathBuf,
@@ -217,7 +217,7 @@ pub enum OpenError {
         source: SlotsError,
     },
     /// The metadata log cannot be used.
-    #[error("{}: {damage}", file.display())]
+    #[error("{}: {damage}{}", file.display(), damage.remedy())]
     Metadata {
         /// The file.
         file: PathBuf,

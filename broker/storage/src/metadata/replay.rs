@@ -66,6 +66,19 @@ pub enum MetadataDamage {
     Missing,
 }
 
+impl MetadataDamage {
+    /// What can be done about it, to be said behind it.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
+            Self::Damaged { .. } | Self::Missing => {
+                "; `folio log repair --metadata` makes it anew from the partitions"
+            }
+            // A build that knows it.
+            Self::Unknown { .. } => "",
+        }
+    }
+}
+
 /// What stops a replay.
 #[derive(Debug, Error)]
 pub(super) enum ReplayError {

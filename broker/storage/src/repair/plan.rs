@@ -166,6 +166,9 @@ impl Plan {
             let bytes = survey.segments[number].len.saturating_sub(place.at);
             let what = match behind.len() {
                 0 => format!("its end, from byte {} on, goes to quarantine", place.at),
+                1 => {
+                    format!("its end, from byte {} on, and the segment behind it go to quarantine", place.at)
+                }
                 count => format!(
                     "its end, from byte {} on, and {count} segments behind it go to quarantine",
                     place.at

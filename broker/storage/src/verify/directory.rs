@@ -136,7 +136,7 @@ impl<F: Files> Directory<'_, '_, F> {
             Ok(Err(what)) => what,
             Err(error) => format!("cannot be opened: {error}"),
         };
-        let what = format!("{what}; `folio log repair --metadata` reads it from the partitions");
+        let what = format!("{what}; `folio log repair --metadata` makes it anew from the partitions");
         self.findings.damage(path, what, Need::Metadata);
         None
     }

@@ -76,10 +76,11 @@ fn show(output: Output, dir: &Path, partition: Option<&str>, records: bool) -> R
     if let (Some(partition), 0) = (partition, shown) {
         return Err(Failure::not_in_directory(partition, dir));
     }
-    if broken > 0 {
-        return Err(Failure::failed(format_args!("{broken} of these things are not what they should be")));
+    match broken {
+        0 => Ok(()),
+        1 => Err(Failure::failed("one of these things is not what it should be")),
+        broken => Err(Failure::failed(format_args!("{broken} of these things are not what they should be"))),
     }
-    Ok(())
 }
 
 /// Renews the line that says how far it is.
@@ -120,11 +121,13 @@ fn as_json(item: &Item) -> io::Result<Value> {
     }))
 }
 
-/// `kind field=value field=value`.
+/// `kind field=value field=value`, what it is about first.
 fn line(item: &Value) -> String {
     let Some(fields) = item.as_object() else { return item.to_string() };
     let mut text = fields.get("item").and_then(Value::as_str).unwrap_or("item").to_owned();
-    for (name, value) in fields.iter().filter(|(name, _)| *name != "item") {
+    let is_about = |name: &String| ["dir", "file"].contains(&name.as_str());
+    let (about, rest): (Vec<_>, Vec<_>) = fields.iter().partition(|(name, _)| is_about(name));
+    for (name, value) in about.into_iter().chain(rest).filter(|(name, _)| *name != "item") {
         text += &match value {
             Value::String(value) if !value.contains(char::is_whitespace) => format!(" {name}={value}"),
             value => format!(" {name}={value}"),
@@ -147,6 +150,7 @@ mod tests {
     fn an_item_is_a_line_of_its_fields() {
         let item = json!({ "item": "epoch", "dir": "topics/t-0", "epoch": 3, "start": 7 });
         assert_eq!(line(&item), "epoch dir=topics/t-0 epoch=3 start=7");
-        assert_eq!(line(&json!({ "item": "broken", "reason": "two words" })), "broken reason=\"two words\"");
+        let item = json!({ "item": "broken", "at": 1, "file": "slots", "reason": "two words" });
+        assert_eq!(line(&item), "broken file=slots at=1 reason=\"two words\"");
     }
 }
