@@ -9,40 +9,16 @@ use std::time::{Duration, Instant};
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::native::{Peer, batch};
 use folio_tests::rig::until;
-use folio_tests::strace::Strace;
+use folio_tests::strace::{Call, Strace, calls};
 use folio_wire::native::produce::Acks;
 use folio_wire::native::subscribe::SubscribeFrom;
 use folio_wire::native::topics::TopicDeleteRequestV1;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A finished call: who made it, and the whole of it with its result.
-#[derive(Debug)]
-struct Call {
-    thread: u32,
-    name: String,
-    text: String,
-}
-
-/// What strace wrote, each call where it began.
-fn calls(trace: &Path) -> Vec<Call> {
-    let text = std::fs::read_to_string(trace).unwrap();
-    let mut calls: Vec<Call> = Vec::new();
-    for line in text.lines() {
-        let Some((thread, rest)) = line.split_once(' ') else { continue };
-        let Ok(thread) = thread.parse() else { continue };
-        let rest = rest.trim_start();
-        if let Some((_, result)) = rest.split_once(" resumed>") {
-            // Another thread came between its beginning and its end.
-            if let Some(begun) = calls.iter_mut().rfind(|call| call.thread == thread) {
-                begun.text.push_str(result);
-            }
-        } else if let Some((name, _)) = rest.split_once('(') {
-            let text = rest.trim_end_matches("<unfinished ...>").to_owned();
-            calls.push(Call { thread, name: name.to_owned(), text });
-        }
-    }
-    calls
+/// What strace wrote.
+fn told(trace: &Path) -> Vec<Call> {
+    calls(&std::fs::read_to_string(trace).unwrap())
 }
 
 /// The lines of a process's memory map that are files below `dir`.
@@ -89,7 +65,7 @@ fn event_loops_make_no_call_that_waits_for_a_disk_but_appends_to_topics_that_tru
     let daemon = Daemon::on(dir.path(), &[]);
     let mut peer = Peer::connect(daemon.address());
     let trace = dir.path().join("trace");
-    let strace = Strace::record(daemon.pid(), CALLS, &trace);
+    let strace = Strace::watch(daemon.pid(), true, &[format!("trace={CALLS}")], &trace);
     fill(&mut peer, 50);
     for topic in ["fsync", "interval", "os"] {
         // Closed segments too, which nobody has read.
@@ -111,16 +87,16 @@ fn event_loops_make_no_call_that_waits_for_a_disk_but_appends_to_topics_that_tru
 
     let is_loop = |call: &&Call| threads.get(&call.thread).is_some_and(|name| name.starts_with("folio-loop"));
     let data = dir.path().join("data").display().to_string();
-    let calls = calls(&trace);
+    let calls = told(&trace);
     // The ranges of memory that are files.
     let mapped: BTreeSet<&str> = calls
         .iter()
-        .filter(|call| call.name == "mmap" && call.text.contains(&data))
-        .filter_map(|call| call.text.rsplit_once("= ").map(|(_, address)| address.trim()))
+        .filter(|call| call.name == "mmap" && call.line.contains(&data))
+        .filter_map(|call| call.line.rsplit_once("= ").map(|(_, address)| address.trim()))
         .collect();
     assert!(mapped.len() >= 9, "{mapped:?}");
     let is_append = |call: &&Call| {
-        let is_of_topic = |topic: &&str| call.text.contains(&format!("{data}/topics/{topic}-0/"));
+        let is_of_topic = |topic: &&str| call.line.contains(&format!("{data}/topics/{topic}-0/"));
         call.name.starts_with("pwrite") && ["interval", "os"].iter().any(is_of_topic)
     };
     let of_loops: Vec<&Call> = calls.iter().filter(is_loop).collect();
@@ -128,15 +104,15 @@ fn event_loops_make_no_call_that_waits_for_a_disk_but_appends_to_topics_that_tru
     assert!(inline >= 80, "{inline} inline appends of {} calls by {threads:?}", of_loops.len());
     let waits = |call: &&&Call| {
         let is_unmap =
-            call.name == "munmap" && mapped.iter().any(|at| call.text.contains(&format!("({at},")));
-        let populates = call.name == "madvise" && call.text.contains("POPULATE");
-        is_unmap || populates || call.text.contains(&data) && !is_append(call)
+            call.name == "munmap" && mapped.iter().any(|at| call.line.contains(&format!("({at},")));
+        let populates = call.name == "madvise" && call.line.contains("POPULATE");
+        is_unmap || populates || call.line.contains(&data) && !is_append(call)
     };
     let waiting: Vec<&&Call> = of_loops.iter().filter(waits).collect();
     assert!(waiting.is_empty(), "{waiting:#?}");
     // The claim would see them: other threads make them.
     for name in ["openat", "fallocate", "mmap", "pwrite"] {
-        let mut others = calls.iter().filter(|call| !is_loop(call) && call.text.contains(&data));
+        let mut others = calls.iter().filter(|call| !is_loop(call) && call.line.contains(&data));
         assert!(others.any(|call| call.name.starts_with(name)), "nobody calls {name}");
     }
 }
@@ -156,26 +132,29 @@ fn after_a_kill_a_start_reads_the_disk_and_not_the_cache_and_maps_nothing_before
     drop(daemon);
 
     let trace = dir.path().join("trace");
-    let around = Strace::around(CALLS, &trace);
+    let around = Strace::wrapper(&[format!("trace={CALLS}")], &trace);
     let around: Vec<&str> = around.iter().map(String::as_str).collect();
     let daemon = Daemon::under(&around, dir.path(), &[]);
     assert!(daemon.said().contains("unclean stop"), "{}", daemon.said());
     daemon.stop();
-    let calls = calls(&trace);
+    until("strace has told everything", || {
+        std::fs::read_to_string(&trace).unwrap().trim_end().ends_with("exited with 0 +++")
+    });
+    let calls = told(&trace);
     let log = dir.path().join("data/topics/t-0/00000000000000000000.log").display().to_string();
     let first = |name: &str, what: &str| {
-        let found = calls.iter().position(|call| call.name == name && call.text.contains(what));
+        let found = calls.iter().position(|call| call.name == name && call.line.contains(what));
         found.unwrap_or_else(|| panic!("no {name} of {what}"))
     };
     let dropped = first("fadvise64", &log);
-    assert!(calls[dropped].text.contains("POSIX_FADV_DONTNEED"), "{:?}", calls[dropped]);
+    assert!(calls[dropped].line.contains("POSIX_FADV_DONTNEED"), "{:?}", calls[dropped]);
     let synced = calls
         .iter()
-        .position(|call| call.name == "syncfs" || call.name.ends_with("sync") && call.text.contains(&log));
+        .position(|call| call.name == "syncfs" || call.name.ends_with("sync") && call.line.contains(&log));
     let read = first("pread64", &log);
     assert!(synced.unwrap() < dropped && dropped < read, "{synced:?}, {dropped}, {read}");
     let last_read =
-        calls.iter().rposition(|call| call.name == "pread64" && call.text.contains(".log>")).unwrap();
+        calls.iter().rposition(|call| call.name == "pread64" && call.line.contains(".log>")).unwrap();
     let data = dir.path().join("data").display().to_string();
     let mapped = first("mmap", &data);
     assert!(last_read < mapped, "{:?} after {:?}", calls[last_read], calls[mapped]);
@@ -183,7 +162,7 @@ fn after_a_kill_a_start_reads_the_disk_and_not_the_cache_and_maps_nothing_before
     let slots = first("pwrite64", "/data/slots>");
     let after = calls[slots..]
         .iter()
-        .position(|call| call.name.ends_with("sync") && call.text.contains("/data/slots>"));
+        .position(|call| call.name.ends_with("sync") && call.line.contains("/data/slots>"));
     assert!(slots + after.unwrap() < first("listen", ""), "slots are synced too late");
 }
 
@@ -200,15 +179,16 @@ fn after_a_flush_that_failed_not_a_byte_of_the_directory_is_written() {
         peer.produce(topic, 0, Acks::All, &value);
     }
     let trace = dir.path().join("trace");
-    let strace = Strace::attach_recording(daemon.pid(), "inject=fdatasync,fsync,syncfs:error=EIO", &trace);
+    let strace =
+        Strace::watch(daemon.pid(), true, &["inject=fdatasync,fsync,syncfs:error=EIO".to_owned()], &trace);
     // Both wait for nobody, and come in whatever order they like.
     for topic in ["t", "others", "t", "others"] {
         peer.submit_produce(topic, 0, Acks::All, &value);
     }
     assert_eq!(daemon.wait().code(), Some(70), "{}", daemon.said());
     drop(strace);
-    let calls = calls(&trace);
-    let failed = calls.iter().position(|call| call.text.contains("INJECTED")).unwrap();
+    let calls = told(&trace);
+    let failed = calls.iter().position(|call| call.is_injected).unwrap();
     let data = dir.path().join("data").display().to_string();
     let writes = [
         "pwrite64",
@@ -222,13 +202,13 @@ fn after_a_flush_that_failed_not_a_byte_of_the_directory_is_written() {
         "unlink",
     ];
     let is_of_data =
-        |call: &&Call| call.text.contains(&format!("<{data}")) || call.text.contains(&format!("(\"{data}"));
+        |call: &&Call| call.line.contains(&format!("<{data}")) || call.line.contains(&format!("(\"{data}"));
     let is_write = |call: &&Call| writes.contains(&call.name.as_str()) && is_of_data(call);
     // What had begun when it failed may still come.
     let late: Vec<&Call> = calls[failed..].iter().filter(is_write).collect();
     assert!(late.len() <= 2 && late.iter().all(|call| call.name.starts_with("pwrite")), "{late:#?}");
     let again =
-        calls[failed + 1..].iter().filter(|call| call.name.ends_with("sync") && call.text.contains(&data));
+        calls[failed + 1..].iter().filter(|call| call.name.ends_with("sync") && call.line.contains(&data));
     assert_eq!(again.count(), 0, "a sync was tried again");
     assert!(!dir.path().join("data/clean").exists());
 }
