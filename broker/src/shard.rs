@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use folio_channel::LoopLocal;
+use folio_channel::{LoopLocal, Resume};
+use folio_mapped::MapSlice;
 use folio_record::Offset;
 use folio_storage::{AppendedRange, Mode};
 
@@ -408,6 +409,16 @@ impl LoopLocal for Shard {
     fn turn_end(&mut self, now: Instant) {
         self.append_collected();
         self.expire(now);
+    }
+
+    fn read_in(&mut self, slices: Vec<MapSlice>, resume: Resume<Self>) {
+        self.engine.readers.run(move |_| {
+            for slice in slices {
+                // What cannot be read is found out by the kernel when it is sent.
+                let _ = slice.populate();
+            }
+            drop(resume);
+        });
     }
 
     fn next_deadline(&self) -> Option<Instant> {

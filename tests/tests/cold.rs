@@ -145,6 +145,36 @@ fn a_cold_log_is_read_by_way_of_memory_as_well() {
 }
 
 #[test]
+fn what_leaves_memory_while_a_slow_consumer_takes_its_time_is_read_in_by_others_than_the_loop() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[]);
+    // Between the headers of batches that large there are pages that no mapping has touched.
+    let value: Vec<u8> = (0..1_000_000_u32).map(|n| (n / 100) as u8).collect();
+    let sent = batch(&value);
+    for _ in 0..24 {
+        assert_eq!(peer.produce("t", 0, Acks::All, &sent).error, ErrorCode::NONE);
+    }
+    let mut slow = Peer::connect(daemon.address());
+    let answer = slow.submit_fetch(&[("t", 0, 0)], 1, Duration::ZERO);
+    until("the answer is under way", || peer.counter("bytes.out") > 20 << 20);
+    let trace = dir.path().join("trace");
+    let strace = Strace::record(daemon.pid(), "madvise", &trace);
+    cool(&dir.path().join("data/topics/t-0/00000000000000000000.log"));
+    let (entry, records) = slow.fetched(answer).swap_remove(0);
+    drop(strace);
+    assert_eq!(entry.error, ErrorCode::NONE);
+    assert_eq!(records.len(), 24 * sent.len());
+    for batch in records.chunks(sent.len()) {
+        // The offset and the epoch are the broker's.
+        assert!(batch[16..] == sent[16..]);
+    }
+    let trace = std::fs::read_to_string(trace).unwrap();
+    assert!(trace.contains("madvise("), "nothing had left memory, or the loop waited for it");
+}
+
+#[test]
 fn a_range_that_the_disk_cannot_read_is_an_error_and_nothing_else_is() {
     let served = Served::cold(&[]);
     let mut peer = served.begun();

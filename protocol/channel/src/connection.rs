@@ -11,6 +11,7 @@
 //! no edge is lost while a channel may not be read, or waits for its turn.
 
 mod read;
+mod warmth;
 mod write;
 
 use std::collections::VecDeque;
@@ -26,11 +27,15 @@ use crate::pipeline::{Around, Event, Stages};
 use crate::transport::Transport;
 use crate::{Channel, ChannelError, ChannelInitializer, ChannelPipeline, CloseCause, LoopLocal, WriteError};
 
+pub use warmth::Resume;
+use warmth::Warmth;
+
 pub(crate) struct Connection<L: LoopLocal> {
     channel: Channel<L>,
     transport: Transport,
     stages: Stages<L>,
     outbound: OutboundBuffer,
+    warmth: Warmth,
     /// Writes whose result is awaited: the place in the output that has to be reached.
     awaited: VecDeque<(u64, Promise<Result<(), WriteError>>)>,
     closed: Option<Promise<CloseCause>>,
@@ -90,6 +95,7 @@ impl<L: LoopLocal> Connection<L> {
             transport,
             stages: Stages::new(),
             outbound: OutboundBuffer::default(),
+            warmth: Warmth::default(),
             awaited: VecDeque::new(),
             closed: Some(closed),
             state: State::Open,
@@ -162,6 +168,7 @@ impl<L: LoopLocal> Connection<L> {
 
     /// Somebody woke the channel.
     pub(crate) fn woken(&mut self, host: &mut Host<L>) {
+        self.warmth.woken();
         self.attempt(host, |connection, host| {
             let (stages, mut around) = connection.split(host);
             stages.tell(Event::Woken, &mut around)

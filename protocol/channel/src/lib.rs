@@ -84,6 +84,7 @@ mod unfinished;
 mod wake;
 
 pub use channel::{Channel, ChannelConfig, ChannelId, ChannelMetadata, TransportKind};
+pub use connection::Resume;
 pub use context::ChannelHandlerContext;
 pub use counters::{GroupCounters, TURN_TIMES};
 pub use detector::{ProtocolDetector, ProtocolTable};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use folio_mapped::{MapSlice, Part};
 
-pub(crate) use buffer::OutboundBuffer;
+pub(crate) use buffer::{OutboundBuffer, gather};
 
 /// Something to send. Closed, so that a stage which transforms bytes must say what it does with a mapped range.
 #[derive(Clone, Debug)]
@@ -38,6 +38,22 @@ impl Outbound {
             Self::Bytes(bytes) => bytes.len(),
             Self::Mapped(slice) if slice.is_on_heap() => slice.len(),
             Self::Mapped(_) => 0,
+        }
+    }
+
+    /// The range of a mapping, if it is one.
+    pub(crate) fn mapped(&self) -> Option<&MapSlice> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Mapped(slice) => Some(slice),
+        }
+    }
+
+    /// Drops all but the first `bytes` bytes.
+    pub(crate) fn truncate(&mut self, bytes: usize) {
+        match self {
+            Self::Bytes(all) => all.truncate(bytes),
+            Self::Mapped(slice) => slice.truncate(bytes),
         }
     }
 

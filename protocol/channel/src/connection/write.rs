@@ -4,16 +4,22 @@ use std::io;
 
 use folio_mapped::Part;
 
+use super::warmth::Next;
 use super::{Connection, State};
 use crate::channel::WRITABLE;
 use crate::host::Host;
+use crate::outbound::gather;
 use crate::pipeline::Event;
 use crate::{ChannelError, LoopLocal};
 
 impl<L: LoopLocal> Connection<L> {
     /// Whether there is something to send, and the socket would take it.
     pub(crate) fn wants_flush(&self) -> bool {
-        (self.is_writable && !self.outbound.is_empty()) || self.stages.want_flush()
+        self.may_send() || self.stages.want_flush()
+    }
+
+    fn may_send(&self) -> bool {
+        self.is_writable && !self.outbound.is_empty() && !self.warmth.is_reading()
     }
 
     /// Sends what was written in this turn, and what was left of earlier ones.
@@ -43,9 +49,10 @@ impl<L: LoopLocal> Connection<L> {
     pub(super) fn send(&mut self, host: &mut Host<L>) -> io::Result<()> {
         let mut sent = 0;
         // A peer that takes everything at once must not keep the loop from the others.
-        while self.is_writable && !self.outbound.is_empty() && sent < host.limits.outbound_bytes_high.max(1) {
+        while self.may_send() && sent < host.limits.outbound_bytes_high.max(1) {
             sent += self.send_once(host)?;
         }
+        self.warmth.sent(self.outbound.is_empty(), host.now);
         if sent > 0 {
             self.note_progress(host);
         }
@@ -63,7 +70,8 @@ impl<L: LoopLocal> Connection<L> {
     }
 
     /// One call of the system.
-    fn send_once(&mut self, host: &Host<L>) -> io::Result<usize> {
+    fn send_once(&mut self, host: &mut Host<L>) -> io::Result<usize> {
+        let next = self.warmth.next(&self.outbound, host.now, &self.channel, &mut host.local);
         host.counters.writes.increment();
         let mut few = [Part::Heap(&[]); FEW_PARTS];
         let mut many;
@@ -73,7 +81,11 @@ impl<L: LoopLocal> Connection<L> {
             many = [Part::Heap(&[]); PARTS_PER_WRITE];
             &mut many
         };
-        let offered = self.outbound.gather(parts);
+        let offered = match &next {
+            Next::All => gather(self.outbound.parts(), parts),
+            Next::Some(window) => gather(window, parts),
+            Next::Nothing => return Ok(0),
+        };
         match self.transport.send(&parts[..offered.parts]) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(sent) => {

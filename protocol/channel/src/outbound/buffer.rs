@@ -115,16 +115,21 @@ impl OutboundBuffer {
         (!self.above_high, before != self.above_high)
     }
 
-    /// The first parts, at most as many as `into` has room for.
-    pub(crate) fn gather<'a>(&'a self, into: &mut [Part<'a>]) -> Offered {
-        let mut offered = Offered { parts: 0, bytes: 0, has_mapped: false };
-        for (slot, part) in into.iter_mut().zip(&self.parts) {
-            *slot = part.part();
-            offered.parts += 1;
-            offered.bytes += part.len();
-            offered.has_mapped |= matches!(part, Outbound::Mapped(_));
-        }
-        offered
+    /// What waits, in order.
+    pub(crate) fn parts(&self) -> &VecDeque<Outbound> {
+        &self.parts
+    }
+
+    /// The first `most` bytes of it.
+    pub(crate) fn front(&self, most: usize) -> Vec<Outbound> {
+        let mut left = most;
+        let fitting = self.parts.iter().map_while(|part| {
+            let mut part = part.clone();
+            part.truncate(left);
+            left -= part.len();
+            (!part.is_empty()).then_some(part)
+        });
+        fitting.collect()
     }
 
     /// Drops the first `count` bytes: they were sent.
@@ -160,6 +165,18 @@ impl OutboundBuffer {
             }
         }
     }
+}
+
+/// The first of these parts, at most as many as `into` has room for.
+pub(crate) fn gather<'a>(parts: impl IntoIterator<Item = &'a Outbound>, into: &mut [Part<'a>]) -> Offered {
+    let mut offered = Offered { parts: 0, bytes: 0, has_mapped: false };
+    for (slot, part) in into.iter_mut().zip(parts) {
+        *slot = part.part();
+        offered.parts += 1;
+        offered.bytes += part.len();
+        offered.has_mapped |= matches!(part, Outbound::Mapped(_));
+    }
+    offered
 }
 
 /// Room for this many parts stays allocated when a channel has nothing to send.

@@ -14,5 +14,6 @@ mod pushes;
 mod requests;
 mod stages;
 mod turns;
+mod waiting_parts;
 mod wake_ups;
 mod water_marks;

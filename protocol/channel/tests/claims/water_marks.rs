@@ -89,15 +89,19 @@ fn each_high_mark_stops_the_reading_and_its_low_mark_resumes_it() {
 }
 
 #[test]
-fn below_the_mark_for_heap_bytes_mapped_parts_do_not_count() {
-    let map = SegmentMap::heap(1 << 20);
-    let range = map.appender().unwrap().append(&[std::io::IoSlice::new(&[9; 1 << 19])]).unwrap();
-    let slice = map.slice(range).unwrap();
-    let mut channel = EmbeddedChannel::new((), serving::<(), _, true>(echo));
-    channel.set_socket_room(0);
-    channel.channel().write_and_flush(slice);
-    channel.run_turn();
-    assert!(channel.channel().is_writable());
+fn below_the_mark_for_heap_bytes_mapped_parts_do_not_count_and_copies_of_them_do() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 19).unwrap();
+    let slice = SegmentMap::open(file, 1 << 19, 1 << 19).unwrap().slice(0..1 << 19).unwrap();
+    let copy = slice.copied().unwrap();
+    for (slice, is_writable) in [(slice, true), (copy, false)] {
+        let limits = ChannelLimits { outbound_heap_bytes_high: 1 << 18, ..ChannelLimits::default() };
+        let mut channel = EmbeddedChannel::with_limits((), limits, serving::<(), _, true>(echo));
+        channel.set_socket_room(0);
+        channel.channel().write_and_flush(slice);
+        channel.run_turn();
+        assert_eq!(channel.channel().is_writable(), is_writable);
+    }
 }
 
 #[test]
