@@ -27,6 +27,15 @@ func (m *member) assigned(_ context.Context, _ *kgo.Client, parts map[string][]i
 }
 
 func (m *member) revoked(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	m.gaveUp("revoked", parts)
+}
+
+// lost is told when the client has ended its membership by itself.
+func (m *member) lost(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	m.gaveUp("lost", parts)
+}
+
+func (m *member) gaveUp(how string, parts map[string][]int32) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	for topic, numbers := range parts {
@@ -40,7 +49,7 @@ func (m *member) revoked(_ context.Context, _ *kgo.Client, parts map[string][]in
 			m.owned[topic] = kept
 		}
 	}
-	m.diary.Say("revoked", driving.Answer{"parts": driving.Parts(parts)})
+	m.diary.Say(how, driving.Answer{"parts": driving.Parts(parts)})
 	m.diary.Say("owns", driving.Answer{"parts": driving.Parts(m.owned)})
 }
 
@@ -59,7 +68,7 @@ func join(c *driving.Command) (driving.Answer, error) {
 	options := []kgo.Opt{broker, kgo.ConsumerGroup(c.Group), kgo.ConsumeTopics(c.Topic), kgo.DisableAutoCommit(), kgo.Balancers(balancer),
 		kgo.SessionTimeout(session), kgo.HeartbeatInterval(time.Second), kgo.FetchMaxWait(100 * time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked),
-		kgo.OnPartitionsLost(m.revoked), kgo.BlockRebalanceOnPoll()}
+		kgo.OnPartitionsLost(m.lost), kgo.BlockRebalanceOnPoll()}
 	if c.Instance != "" {
 		options = append(options, kgo.InstanceID(c.Instance))
 	}
