@@ -15,6 +15,11 @@ impl Counter {
         self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
+    /// It is so many now.
+    pub(crate) fn set(&self, count: u64) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
     /// The count so far.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -52,11 +57,24 @@ pub(crate) struct Counters {
     pub(crate) group_writes: Counter,
     /// Batches that those made together.
     pub(crate) group_batches: Counter,
+    /// Bytes of memory that the process has for itself.
+    pub(crate) memory_anonymous: Counter,
+    /// Bytes of files that it has mapped and that are in memory: the page cache's, which takes them back at need.
+    pub(crate) memory_mapped: Counter,
     /// Subscriptions that there are now.
     pub(crate) subscriptions: Counter,
 }
 
 impl Counters {
+    /// Looks at how much memory the process has: what is its own apart from what is the page cache's.
+    pub(crate) fn look_at_memory(&self) {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        if let Some((anonymous, mapped)) = memory(&statm, rustix::param::page_size() as u64) {
+            self.memory_anonymous.set(anonymous);
+            self.memory_mapped.set(mapped);
+        }
+    }
+
     /// As (name, value).
     #[must_use]
     pub(crate) fn list(&self) -> Vec<(String, u64)> {
@@ -75,10 +93,33 @@ impl Counters {
             ("scrub.passes", &self.scrub_passes),
             ("group.writes", &self.group_writes),
             ("group.batches", &self.group_batches),
+            ("memory.anonymous", &self.memory_anonymous),
+            ("memory.mapped", &self.memory_mapped),
             ("subscriptions", &self.subscriptions),
         ]
         .into_iter()
         .map(|(name, counter)| (name.to_owned(), counter.get()))
         .collect()
+    }
+}
+
+/// Anonymous and mapped bytes, of what `/proc/PID/statm` says: `size resident shared ...`, in pages.
+fn memory(statm: &str, page_size: u64) -> Option<(u64, u64)> {
+    let mut fields = statm.split(' ').skip(1).map(|field| field.parse::<u64>().ok());
+    let (resident, shared) = (fields.next()??, fields.next()??);
+    Some((resident.saturating_sub(shared) * page_size, shared * page_size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_processs_own_is_told_from_what_is_the_page_caches() {
+        assert_eq!(memory("81920 5000 3000 400 0 900 0\n", 4096), Some((2000 * 4096, 3000 * 4096)));
+        assert_eq!(memory("", 4096), None);
+        let counters = Counters::default();
+        counters.look_at_memory();
+        assert!(counters.memory_anonymous.get() > 0 && counters.memory_mapped.get() > 0);
     }
 }

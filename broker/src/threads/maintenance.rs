@@ -50,6 +50,7 @@ pub(crate) fn run(engine: &Engine) {
         }
         quick_look = Instant::now();
         engine.space.look(&engine.dir, engine.config.disk_min_free);
+        engine.counters.look_at_memory();
         let is_due = looked.elapsed() >= engine.config.maintenance_interval;
         if is_due {
             looked = Instant::now();
