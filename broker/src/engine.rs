@@ -103,14 +103,13 @@ impl Engine {
     /// A file of `partition` could not be used. If somebody has taken it away, that partition is offline from here on, and
     /// the others go on; anything else is the disk's fault.
     pub(crate) fn fail_of(&self, partition: &Partition<Disk>, file: &Path, error: &io::Error) {
-        // The files of a deleted topic may go under our hands.
-        if partition.is_deleted() {
-            return;
-        }
         if error.kind() != io::ErrorKind::NotFound {
             return self.fail(file, error);
         }
-        self.taken_away(partition, file);
+        // The files of a deleted topic may go under our hands.
+        if !partition.is_deleted() {
+            self.taken_away(partition, file);
+        }
     }
 
     /// Somebody else has taken `file` of `partition` away: it takes no more appends.

@@ -55,8 +55,8 @@ impl Case {
         if let (Some(hit), true) = (hit, is_sync(&self.point.call) && self.fault != Fault::Kill) {
             run.findings.extend(false_answers(&course.promises, hit));
             if course.end == Some(End::Code(0)) {
-                run.findings
-                    .push("wrong: a sync failed, and it ended as if nothing were the matter".to_owned());
+                let call = course.calls.iter().find(|call| call.is_injected).map(|call| &call.line);
+                run.findings.push(format!("wrong: it ended as if nothing were the matter after {call:?}"));
             }
         }
         look_at(dir.path(), &course.promises, &mut run);

@@ -6,7 +6,8 @@
 //! FOLIO_SYSCALLS=all cargo test -p folio-tests --test syscalls campaign -- --nocapture      # every call, every fault
 //! FOLIO_SYSCALLS="folio-lane-0 pwrite64 3 kill" cargo test -p folio-tests --test syscalls campaign -- --nocapture
 //! ```
-//! `FOLIO_SYSCALLS_SEED` chooses another sample, `FOLIO_SYSCALLS_AT_ONCE` how many lives are led at once.
+//! `FOLIO_SYSCALLS_SEED` chooses another sample and another order, `FOLIO_SYSCALLS_AT_ONCE` how many lives are led at once,
+//! `FOLIO_SYSCALLS_SECONDS` after how long no further one begins, and `FOLIO_SYSCALLS="all kill"` leaves out all others.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
@@ -54,7 +55,8 @@ fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknow
         hasher.finish()
     });
     println!("{} cases", cases.len());
-    let deadline = if is_all { None } else { Some(Instant::now() + SAMPLE) };
+    let limit = if is_all { number("FOLIO_SYSCALLS_SECONDS", u64::MAX >> 32) } else { SAMPLE.as_secs() };
+    let deadline = Instant::now() + Duration::from_secs(limit);
     let (tallies, findings) = run_all(&cases, &remains, deadline);
     for (kind, tally) in &tallies {
         println!("{kind:<18} {tally}");
@@ -169,11 +171,7 @@ fn remains(seed: u64) -> Vec<Remains> {
 }
 
 /// Runs cases side by side until all are done or the time is over; what came of each kind, and everything that is wrong.
-fn run_all(
-    cases: &[Case],
-    remains: &[Remains],
-    deadline: Option<Instant>,
-) -> (BTreeMap<String, Tally>, Vec<String>) {
+fn run_all(cases: &[Case], remains: &[Remains], deadline: Instant) -> (BTreeMap<String, Tally>, Vec<String>) {
     let next = AtomicUsize::new(0);
     let results = Mutex::new((BTreeMap::<String, Tally>::new(), Vec::new()));
     let at_once = number("FOLIO_SYSCALLS_AT_ONCE", 3) as usize;
@@ -181,7 +179,7 @@ fn run_all(
         for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                    if Instant::now() > deadline {
                         break;
                     }
                     let run = catch_unwind(|| case.run(remains)).unwrap_or_else(|_| Run::given_up());

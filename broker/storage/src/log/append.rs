@@ -443,6 +443,17 @@ fn range(base_offset: Offset, next: Offset) -> AppendedRange {
     AppendedRange { base_offset, last_offset: Offset::new(next.get() - 1), is_duplicate: false }
 }
 
+impl AppendError {
+    /// Whether a file was not there any more: that is no word of a disk.
+    pub(super) fn is_of_a_lost_name(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Retired => true,
+            _ => false,
+        }
+    }
+}
+
 /// What the disk refused, by whether it was full.
 pub(super) fn failed(dir: &Path, base: Offset, source: io::Error) -> AppendError {
     if is_full(&source) {

@@ -315,7 +315,7 @@ impl<F: Files> Compaction<F> {
             Ok(Compacting::Done(_)) => Compacting::Done(self.report),
             Ok(state) => state,
             // The files of a deleted topic go under our hands.
-            Err(_) if self.log.is_retired() => Compacting::Abandoned,
+            Err(error) if self.log.is_retired() && error.is_of_a_lost_name() => Compacting::Abandoned,
             Err(error) => {
                 self.give_up();
                 return Err(error);

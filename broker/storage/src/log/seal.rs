@@ -64,8 +64,10 @@ impl<F: Files> Log<F> {
                 segment.leave_unsealed();
                 return Ok(Sealed::Rotten(rotten));
             }
-            // Its files are on their way out, or this thread gets no descriptor: later.
-            Err(_) if self.is_retired() => return Ok(Sealed::Nothing),
+            // Its files are on their way out.
+            Err(error) if self.is_retired() && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Sealed::Nothing);
+            }
             Err(source) => return Err(failed(&self.dir, segment.base(), source)),
         };
         self.put(segment, built)?;
