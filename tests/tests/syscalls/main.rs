@@ -32,7 +32,7 @@ use points::{CALLS, Case, Fault, Phase, Point, Tally, points};
 use promises::{Answer, Promises, Sent, Stored};
 
 /// How long the sample goes on.
-const SAMPLE: Duration = Duration::from_secs(40);
+const SAMPLE: Duration = Duration::from_secs(25);
 
 #[test]
 fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknowledged() {
