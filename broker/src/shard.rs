@@ -29,8 +29,8 @@ use crate::threads::lane::{self, LaneJob};
 pub(crate) enum LoopMessage {
     /// High watermarks have moved where this loop has somebody waiting.
     Advanced(Vec<Arc<Partition<Disk>>>),
-    /// What became of batches that went through a lane.
-    Placed(Arc<Partition<Disk>>, Vec<Placed>),
+    /// What became of batches that went through a lane, and whether the high watermark has moved by that.
+    Placed { partition: Arc<Partition<Disk>>, placed: Vec<Placed>, has_moved: bool },
     /// The data directory has failed: everybody who waits is told.
     Failed,
     /// A watcher of this loop is gone.
@@ -381,7 +381,7 @@ impl LoopLocal for Shard {
     fn message(&mut self, message: LoopMessage) {
         match message {
             LoopMessage::Advanced(partitions) => self.advanced(&partitions),
-            LoopMessage::Placed(partition, placed) => {
+            LoopMessage::Placed { partition, placed, has_moved } => {
                 if let Entry::Occupied(mut jobs) = self.in_lane.entry(partition.key) {
                     *jobs.get_mut() -= 1;
                     if *jobs.get() == 0 {
@@ -389,7 +389,9 @@ impl LoopLocal for Shard {
                     }
                 }
                 self.place(&partition, placed);
-                self.advanced(std::slice::from_ref(&partition));
+                if has_moved {
+                    self.advanced(std::slice::from_ref(&partition));
+                }
             }
             LoopMessage::Unwatch(watcher) => self.standing.remove(watcher),
             LoopMessage::Failed => {

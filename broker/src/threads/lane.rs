@@ -36,13 +36,18 @@ pub(crate) fn run(engine: &Engine, lane: usize) {
 fn work(engine: &Engine, job: LaneJob) {
     let LaneJob { from, partition, pending } = job;
     let (count, bytes) = (pending.len(), pending.iter().map(|one| one.batches.len() as u64).sum());
+    let before = partition.log.high_watermark();
     let placed = append(engine, &partition, pending, Mode::MayBlock);
     partition.left_lane(count);
     engine.left_lane(bytes);
     let placed = placed.unwrap_or_else(|pending| refuse(pending, &ServiceError::storage_failed()));
-    engine.announce(std::slice::from_ref(&partition), Some(from));
+    // Where a flush has to come first nothing has moved yet, and the other loops may sleep on.
+    let has_moved = partition.log.high_watermark() != before;
+    if has_moved {
+        engine.announce(std::slice::from_ref(&partition), Some(from));
+    }
     match from {
-        Waiter::Loop(index) => engine.tell(index, LoopMessage::Placed(partition, placed)),
+        Waiter::Loop(index) => engine.tell(index, LoopMessage::Placed { partition, placed, has_moved }),
         Waiter::Groups => engine.groups.send([GroupJob::Placed(partition, placed)]),
     }
 }
