@@ -151,9 +151,6 @@ pub(super) fn tell(report: &OpenReport<Disk>, config: &Config) {
             "the last change of metadata was interrupted before it counted, and is cut off"
         );
     }
-    if report.epochs_unsaved {
-        tracing::warn!(%dir, "the disk is too full for leader epochs; the durable points carry them");
-    }
     let slots = &report.slots;
     if !report.created && (slots.missing || slots.header_damaged) {
         tracing::warn!(%dir, missing = slots.missing, "durable points are lost, or some: logs are scanned instead");

@@ -32,9 +32,11 @@ pub(crate) fn run(engine: &Engine) {
     let mut quick_look = Instant::now();
     engine.space.look(&engine.dir, engine.config.disk_min_free);
     let mut clock = Clock::new(engine.dir.written_before(), now(), since_boot());
+    let mut epochs = save_epochs(engine);
     loop {
         let pause = QUICK_LOOK.min(engine.config.maintenance_interval);
-        let busy = [compactor.pause(), scrubber.pause()].into_iter().flatten().min().unwrap_or(pause);
+        let pauses = [compactor.pause(), scrubber.pause(), epochs];
+        let busy = pauses.into_iter().flatten().min().unwrap_or(pause);
         let next = (quick_look + pause).min(Instant::now() + busy);
         let is_closed = engine.stop.take_all(&mut nothing, Some(next)) == Taken::Closed;
         if engine.health.has_failed() {
@@ -43,6 +45,7 @@ pub(crate) fn run(engine: &Engine) {
         if is_closed {
             return compactor.give_up();
         }
+        epochs = epochs.and_then(|_| save_epochs(engine));
         compactor.work(engine);
         scrubber.work(engine);
         if quick_look.elapsed() < pause {
@@ -71,6 +74,21 @@ pub(crate) fn run(engine: &Engine) {
 
 /// A disk fills up, and a segment too, in less time than partitions want to be looked at.
 const QUICK_LOOK: Duration = Duration::from_millis(500);
+
+/// Writes down some of the epochs that the start has begun; when to go on with it, unless all are.
+fn save_epochs(engine: &Engine) -> Option<Duration> {
+    match engine.dir.save_epochs(EPOCHS_AT_ONCE) {
+        Ok(saved) if saved.is_full => Some(QUICK_LOOK),
+        Ok(saved) => (saved.left > 0).then_some(Duration::ZERO),
+        Err(error) => {
+            engine.fail(&error.path, &error.source);
+            None
+        }
+    }
+}
+
+/// Each takes two syncs, and the flusher's may have to wait for those.
+const EPOCHS_AT_ONCE: usize = 4;
 
 /// A lane that has to begin a segment finds it made, and leaves what it knows of producers to be written down here. On
 /// a full disk there is neither, and the lane will say so.

@@ -12,14 +12,16 @@
 //! ```
 //!
 //! Opening goes in the order: lock, format, take the clean marker away (synced, before anything else is written),
-//! slots, metadata log, directories against metadata, partitions one by one, epochs, slots. A partition that cannot
-//! be recovered is offline with its reason; it keeps no other one from being served.
+//! slots, metadata log, directories against metadata, partitions one by one, slots. The epochs that it begins are in the
+//! slots; the files follow while the directory is used ([`DataDir::save_epochs`]). A partition that cannot be recovered is
+//! offline with its reason; it keeps no other one from being served.
 //!
 //! Invariants:
 //! * After a failed write or sync nothing is written any more by this run, and the clean marker least of all.
 //! * A topic is announced only after its directories are on disk and the metadata log says so.
 //! * What the metadata log does not know is never deleted, only moved aside.
 
+mod epochs;
 mod flush;
 mod grow;
 mod open;
@@ -51,6 +53,7 @@ use crate::recovery::{Damage, PartitionReport};
 use crate::slots::{SlotsDeadline, SlotsError, SlotsFile, SlotsReport};
 use crate::trash::Trash;
 
+pub use epochs::EpochsSaved;
 pub use flush::{Advanced, Closed, FlushError};
 pub(crate) use open::not_of_a_set_up;
 pub(crate) use topics::make_directories;
@@ -72,6 +75,8 @@ pub struct DataDir<F: Files> {
     /// Held through a whole flush round. A round takes from each log what is not synced, and a log counts as synced
     /// from then on: another round beside it would find nothing to sync, and publish what is still on its way.
     round: Mutex<()>,
+    /// Logs that this start has begun an epoch of that is not in their files yet.
+    unsaved_epochs: Mutex<Vec<Arc<Log<F>>>>,
     failure: Failure,
 }
 
@@ -136,8 +141,6 @@ pub struct OpenReport<F: Files> {
     pub quarantined: Vec<PathBuf>,
     /// Things that the trash held and that are gone now.
     pub purged: u64,
-    /// Epochs could not be written because the disk is full; the slots carry them.
-    pub epochs_unsaved: bool,
 }
 
 /// One partition after opening.

@@ -65,6 +65,13 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     /// What a directory holds, ordered by name. Names that are not UTF-8 are none of ours and come mangled.
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
 
+    /// As [`list`](Self::list), for who wants to know the length of those files only whose name `is_wanted`: that of any
+    /// other may come as 0, if that spares a call.
+    fn list_lengths(&self, dir: &Path, is_wanted: &dyn Fn(&str) -> bool) -> io::Result<Vec<DirEntry>> {
+        let _ = is_wanted;
+        self.list(dir)
+    }
+
     /// What has this name, or `None`. Never follows a symbolic link.
     fn entry(&self, path: &Path) -> io::Result<Option<DirEntry>>;
 

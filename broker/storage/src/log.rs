@@ -11,6 +11,7 @@ mod active;
 mod append;
 mod compact;
 mod damage;
+mod epochs;
 mod lookup;
 mod mend;
 mod producers;

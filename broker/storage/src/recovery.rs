@@ -14,6 +14,7 @@
 
 mod below;
 mod damage;
+mod epochs;
 mod examine;
 mod indexes;
 mod producers;
@@ -99,7 +100,7 @@ pub struct PartitionReport {
     pub cut: Option<Cut>,
     /// Segments whose indexes had to be mended or built anew.
     pub indexes_mended: u64,
-    /// The epochs had to be read from the batches.
+    /// Epochs had to be looked up in the batches.
     pub epochs_rebuilt: bool,
     /// Snapshots of producers that were damaged, or of an end that the log has not reached, and were removed.
     pub snapshots_removed: u64,

@@ -140,6 +140,7 @@ impl<F: Files> DataDir<F> {
         let mut logs = self.logs();
         // A deletion that found no room to move its directories has left these.
         logs.retain(|log| !log.is_retired());
+        self.save_all_epochs()?;
         for log in &logs {
             match log.close() {
                 // Somebody has taken its files away. The marker does not name it, and the next start misses them.
@@ -245,16 +246,16 @@ impl<F: Files> DataDir<F> {
         self.sync_slots()
     }
 
-    fn check(&self) -> Result<(), FlushError> {
+    pub(super) fn check(&self) -> Result<(), FlushError> {
         self.failure.check().map_err(|source| self.error("", source))
     }
 
-    fn failed(&self, error: FlushError) -> FlushError {
+    pub(super) fn failed(&self, error: FlushError) -> FlushError {
         self.fail();
         error
     }
 
-    fn error(&self, path: impl AsRef<Path>, source: io::Error) -> FlushError {
+    pub(super) fn error(&self, path: impl AsRef<Path>, source: io::Error) -> FlushError {
         FlushError { path: self.files.root().join(path), source }
     }
 }

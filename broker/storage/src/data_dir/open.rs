@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use folio_record::Timestamp;
 
+use super::epochs::unsaved_epochs;
 use super::reconcile::{Directories, Wanted};
 use super::recover::Recovering;
 use super::{DataDir, DataDirOptions, DurablePoints, OpenError, OpenReport, OpenedPartition, TOPICS_NAME};
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
-use crate::envelope::{ENVELOPE_SIZE_MAX, replace, replace_many};
-use crate::epochs::EPOCHS_NAME;
+use crate::envelope::{ENVELOPE_SIZE_MAX, replace};
 use crate::failure::Failure;
 use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_full, read_file};
 use crate::filesystem::{Filesystem, Policy};
@@ -49,11 +49,10 @@ impl<F: Files> DataDir<F> {
         let has_syncfs = filesystem.has_syncfs();
 
         let trash = Trash::new(options.run_id);
-        let directories = Directories::reconcile(&*files, &mut metadata, &mut slots, &trash, now)
+        let directories = Directories::reconcile(&opening, &mut metadata, &mut slots, &trash)
             .map_err(|(path, source)| opening.io(path, source))?;
         let found = directories.found;
         let recovered = opening.recover_all(found, clean.as_ref(), &slots, &topic_options, has_syncfs)?;
-        let epochs_unsaved = opening.write_epochs(&recovered, has_syncfs)?;
         opening.write_slots(&recovered, &mut slots)?;
         let deadline = SlotsDeadline::new(options.slots_sync);
         let mut durable = DurablePoints {
@@ -69,8 +68,9 @@ impl<F: Files> DataDir<F> {
                 let options = topic_options(&partition.wanted.topic);
                 opening.open_log(&files, partition, options, &mut durable)
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         let purged = purge(&*files).map_err(|source| opening.io(TRASH_NAME, source))?;
+        let unsaved = unsaved_epochs(&partitions);
         let report = OpenReport {
             created,
             was_clean: clean.is_some(),
@@ -81,7 +81,6 @@ impl<F: Files> DataDir<F> {
             partitions,
             quarantined: directories.quarantined,
             purged,
-            epochs_unsaved,
         };
         let failure = opening.failure;
         let dir = Self {
@@ -96,6 +95,7 @@ impl<F: Files> DataDir<F> {
             metadata: Mutex::new(metadata),
             durable: Mutex::new(durable),
             round: Mutex::new(()),
+            unsaved_epochs: Mutex::new(unsaved),
             failure,
         };
         Ok((dir, report))
@@ -234,18 +234,6 @@ impl<F: Files> Opening<'_, F> {
         self.files.remove_file(path).map_err(|source| self.io(CLEAN_NAME, source))?;
         self.files.sync_dir(Path::new("")).map_err(|source| self.io("", source))?;
         Ok(marker)
-    }
-
-    /// Writes the epochs that changed; `true` if the disk was too full for it.
-    fn write_epochs(&self, recovered: &[Recovering], has_syncfs: bool) -> Result<bool, OpenError> {
-        let changed = recovered.iter().filter_map(|partition| {
-            let (log, report) = partition.outcome.as_ref().ok()?;
-            let is_changed = !report.was_clean || report.epochs_rebuilt;
-            is_changed.then(|| (partition.wanted.dir.join(EPOCHS_NAME), log.epochs.encode()))
-        });
-        // Where there is no room, the slots, which need none, carry the epoch.
-        let is_written = replace_many(self.files, &changed.collect::<Vec<_>>(), has_syncfs);
-        is_written.map(|is_written| !is_written).map_err(|source| self.io(TOPICS_NAME, source))
     }
 
     /// Writes down where every log is durable, and under which boot.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use folio_record::Timestamp;
 use uuid::Uuid;
 
+use super::open::Opening;
 use super::topics::{make_directories, ready_transaction};
 use super::{TOPICS_NAME, partition_dir};
 use crate::envelope::{ENVELOPE_SIZE_MAX, EnvelopeError};
@@ -52,12 +53,12 @@ type PathError = (PathBuf, io::Error);
 impl Directories {
     /// Makes `topics/` agree with the metadata log.
     pub(super) fn reconcile<F: Files>(
-        files: &F,
+        opening: &Opening<'_, F>,
         metadata: &mut MetadataLog<F>,
         slots: &mut SlotsFile<F>,
         trash: &Trash,
-        now: Timestamp,
     ) -> Result<Self, PathError> {
+        let (files, now) = (opening.files, opening.now);
         let topics: Vec<(Uuid, Topic)> = metadata.state().topics().collect();
         let mut sorting = Sorting {
             files,
@@ -84,9 +85,16 @@ impl Directories {
             let path = path.to_owned();
             move |source| (path, source)
         };
-        for entry in files.list(Path::new(TOPICS_NAME)).map_err(at(Path::new(TOPICS_NAME)))? {
-            let path = Path::new(TOPICS_NAME).join(&entry.name);
-            sorting.sort(&path, &entry).map_err(at(&path))?;
+        let topics_dir = Path::new(TOPICS_NAME);
+        let entries = files.list_lengths(topics_dir, &|_| false).map_err(at(topics_dir))?;
+        let read = opening.each(entries, |entry| {
+            let path = topics_dir.join(&entry.name);
+            let is_partition = entry.kind == EntryKind::Directory && !is_unfinished(&entry);
+            let meta = if is_partition { read_meta(files, &path) } else { Ok(None) };
+            Ok::<_, PathError>((entry, path, meta))
+        })?;
+        for (entry, path, meta) in read {
+            sorting.sort(&path, &entry, meta).map_err(at(&path))?;
         }
         // What is about to be written down as done may have been done by a run that died before it was synced.
         let is_unsettled = topics.iter().any(|(_, topic)| is_unsettled(topic));
@@ -141,12 +149,10 @@ struct Sorting<'a, F> {
 }
 
 impl<F: Files> Sorting<'_, F> {
-    fn sort(&mut self, path: &Path, entry: &DirEntry) -> io::Result<()> {
-        if entry.kind == EntryKind::Directory && entry.name.ends_with(".tmp") {
-            // Made for a partition that was never announced, and not finished.
+    fn sort(&mut self, path: &Path, entry: &DirEntry, meta: ReadMeta) -> io::Result<()> {
+        if is_unfinished(entry) {
             return remove(self.files, path, entry.kind);
         }
-        let meta = if entry.kind == EntryKind::Directory { self.read_meta(path) } else { Ok(None) };
         let meta = match meta {
             Ok(Some(Ok(meta))) => meta,
             other => return self.without_meta(path, other),
@@ -173,17 +179,8 @@ impl<F: Files> Sorting<'_, F> {
         }
     }
 
-    fn read_meta(&self, path: &Path) -> io::Result<Option<Result<PartitionMeta, EnvelopeError>>> {
-        let bytes = read_file(self.files, &path.join(PARTITION_META_NAME), ENVELOPE_SIZE_MAX)?;
-        Ok(bytes.map(|bytes| PartitionMeta::decode(&bytes)))
-    }
-
     /// Nothing says whose directory this is: under a name that is wanted it stays where it is.
-    fn without_meta(
-        &mut self,
-        path: &Path,
-        meta: io::Result<Option<Result<PartitionMeta, EnvelopeError>>>,
-    ) -> io::Result<()> {
+    fn without_meta(&mut self, path: &Path, meta: ReadMeta) -> io::Result<()> {
         if !self.wanted.contains_key(path) {
             return self.quarantine(path, "nothing says which partition it is");
         }
@@ -202,6 +199,19 @@ impl<F: Files> Sorting<'_, F> {
         self.quarantined.push(move_here(self.files, path, note)?);
         Ok(())
     }
+}
+
+/// What a directory says whose it is, if it says so.
+type ReadMeta = io::Result<Option<Result<PartitionMeta, EnvelopeError>>>;
+
+fn read_meta<F: Files>(files: &F, path: &Path) -> ReadMeta {
+    let bytes = read_file(files, &path.join(PARTITION_META_NAME), ENVELOPE_SIZE_MAX)?;
+    Ok(bytes.map(|bytes| PartitionMeta::decode(&bytes)))
+}
+
+/// Whether this was made for a partition that was never announced, and not finished.
+fn is_unfinished(entry: &DirEntry) -> bool {
+    entry.kind == EntryKind::Directory && entry.name.ends_with(".tmp")
 }
 
 fn adopt<F: Files>(

@@ -61,34 +61,45 @@ impl<F: Files> Opening<'_, F> {
     ) -> Result<Vec<Recovering>, OpenError> {
         let rows: HashMap<PartitionId, _> =
             clean.iter().flat_map(|marker| &marker.partitions).map(|row| (row.partition, row)).collect();
-        let surveyed: Vec<Surveyed<'_>> = found
-            .into_iter()
-            .map(|found| {
-                let survey = match &found.slot {
-                    Ok(_) => match survey(self.files, &found.wanted.dir) {
-                        Ok(survey) => Ok(survey),
-                        Err(RecoveryError::Offline(damage)) => Err(damage),
-                        Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
-                    },
-                    Err(damage) => Err(damage.clone()),
-                };
-                let slot = found.slot.as_ref().ok().and_then(|number| slots.last(*number)).copied();
-                let clean = rows.get(&found.wanted.id).copied();
-                let options = topic_options(&found.wanted.topic);
-                Ok(Surveyed { found, survey, slot, clean, options })
-            })
-            .collect::<Result<_, _>>()?;
+        let surveyed = self.each(found, |found| {
+            let survey = match &found.slot {
+                Ok(_) => match survey(self.files, &found.wanted.dir) {
+                    Ok(survey) => Ok(survey),
+                    Err(RecoveryError::Offline(damage)) => Err(damage),
+                    Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
+                },
+                Err(damage) => Err(damage.clone()),
+            };
+            Ok((found, survey))
+        })?;
+        let surveyed = surveyed.into_iter().map(|(found, survey)| {
+            let slot = found.slot.as_ref().ok().and_then(|number| slots.last(*number)).copied();
+            let clean = rows.get(&found.wanted.id).copied();
+            let options = topic_options(&found.wanted.topic);
+            Surveyed { found, survey, slot, clean, options }
+        });
+        let surveyed: Vec<Surveyed<'_>> = surveyed.collect();
         self.sync_unclean(&surveyed, has_syncfs)?;
+        self.each(surveyed, |partition| self.recover_one(partition))
+    }
 
-        let count = surveyed.len();
-        let queue = Mutex::new(surveyed.into_iter().enumerate());
+    /// Works on each of `items`, on the threads that were lent; the outcomes come in the same order.
+    ///
+    /// # Errors
+    /// The first of them. Once there is one, nothing more is begun.
+    pub(super) fn each<T: Send, R: Send, E: Send>(
+        &self,
+        items: Vec<T>,
+        work: impl Fn(T) -> Result<R, E> + Sync,
+    ) -> Result<Vec<R>, E> {
+        let count = items.len();
+        let queue = Mutex::new(items.into_iter().enumerate());
         let done = Mutex::new(Vec::with_capacity(count));
         (self.options.side_by_side)(count, &|| {
             loop {
-                let Some((number, partition)) = lock(&queue).next() else { return };
-                let outcome = self.recover_one(partition);
+                let Some((number, item)) = lock(&queue).next() else { return };
+                let outcome = work(item);
                 if outcome.is_err() {
-                    // The disk's fault: nothing more is begun.
                     lock(&queue).by_ref().for_each(drop);
                 }
                 lock(&done).push((number, outcome));

@@ -5,6 +5,7 @@ mod damaged;
 mod growth;
 mod remains;
 mod side_by_side;
+mod starts;
 
 use std::collections::BTreeSet;
 use std::path::Path;

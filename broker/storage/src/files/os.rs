@@ -132,14 +132,23 @@ impl Files for OsFiles {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.list_lengths(dir, &|_| true)
+    }
+
+    fn list_lengths(&self, dir: &Path, is_wanted: &dyn Fn(&str) -> bool) -> io::Result<Vec<DirEntry>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(self.at(dir))? {
             let entry = entry?;
-            // A file that another process removed between the two calls is not there.
-            match entry.metadata() {
-                Ok(metadata) => {
-                    entries.push(described(entry.file_name().to_string_lossy().into_owned(), &metadata));
-                }
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let described = if is_wanted(&name) {
+                entry.metadata().map(|metadata| (kind_of(metadata.file_type()), metadata.len()))
+            } else {
+                // Most file systems tell this together with the name.
+                entry.file_type().map(|kind| (kind_of(kind), 0))
+            };
+            match described {
+                Ok((kind, len)) => entries.push(DirEntry { name, kind, len }),
+                // A file that another process removed between the two calls is not there.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -152,7 +161,7 @@ impl Files for OsFiles {
         match fs::symlink_metadata(self.at(path)) {
             Ok(metadata) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Ok(Some(described(name, &metadata)))
+                Ok(Some(DirEntry { name, kind: kind_of(metadata.file_type()), len: metadata.len() }))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -279,13 +288,12 @@ fn open_dir(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits() as i32).open(path)
 }
 
-fn described(name: String, metadata: &fs::Metadata) -> DirEntry {
-    let kind = match metadata.file_type() {
+fn kind_of(kind: fs::FileType) -> EntryKind {
+    match kind {
         kind if kind.is_file() => EntryKind::File,
         kind if kind.is_dir() => EntryKind::Directory,
         _ => EntryKind::Other,
-    };
-    DirEntry { name, kind, len: metadata.len() }
+    }
 }
 
 fn boot_id() -> Option<[u8; 16]> {

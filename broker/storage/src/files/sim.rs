@@ -55,6 +55,28 @@ pub struct SimAppender {
     is_uncut: bool,
 }
 
+/// What files were asked, without changing them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// How often one was opened.
+    pub opened: u64,
+    /// How often a length was asked for, be it by name or of an open file.
+    pub lengths: u64,
+    /// How often one was read.
+    pub reads: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+}
+
+impl Asked {
+    fn add(&mut self, more: &Self) {
+        self.opened += more.opened;
+        self.lengths += more.lengths;
+        self.reads += more.reads;
+        self.bytes += more.bytes;
+    }
+}
+
 /// What goes wrong at one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -126,7 +148,14 @@ impl SimFiles {
 
     /// Bytes read so far from the files whose path `wanted` likes.
     pub fn bytes_read(&self, wanted: impl Fn(&Path) -> bool) -> u64 {
-        self.lock().reads().iter().filter(|(path, _)| wanted(path)).map(|(_, bytes)| bytes).sum()
+        self.asked(wanted).bytes
+    }
+
+    /// What the files whose path `wanted` likes were asked so far, for claims about what something costs.
+    pub fn asked(&self, wanted: impl Fn(&Path) -> bool) -> Asked {
+        let mut sum = Asked::default();
+        self.lock().asked().iter().filter(|(path, _)| wanted(path)).for_each(|(_, asked)| sum.add(asked));
+        sum
     }
 
     /// Every file with its bytes, as a process sees them now. For comparing two states.
@@ -181,7 +210,10 @@ impl Files for SimFiles {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
-        let (incarnation, handle, inode) = self.lock().open(path, mode)?;
+        let mut machine = self.lock();
+        let (incarnation, handle, inode) = machine.open(path, mode)?;
+        machine.ask(path, &Asked { opened: 1, ..Asked::default() });
+        drop(machine);
         Ok(SimFile { machine: Arc::clone(&self.machine), incarnation, handle, inode, path: path.to_owned() })
     }
 
@@ -217,7 +249,21 @@ impl Files for SimFiles {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.lock().list(dir)
+        self.list_lengths(dir, &|_| true)
+    }
+
+    fn list_lengths(&self, dir: &Path, is_wanted: &dyn Fn(&str) -> bool) -> io::Result<Vec<DirEntry>> {
+        let mut machine = self.lock();
+        let mut entries = machine.list(dir)?;
+        for entry in &mut entries {
+            if is_wanted(&entry.name) {
+                machine.ask(&dir.join(&entry.name), &Asked { lengths: 1, ..Asked::default() });
+            } else {
+                // Whoever relies on it all the same is to be found out.
+                entry.len = 0;
+            }
+        }
+        Ok(entries)
     }
 
     fn entry(&self, path: &Path) -> io::Result<Option<DirEntry>> {
@@ -260,7 +306,9 @@ impl SimFile {
 
 impl FileHandle for SimFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.lock()?.len(self.inode))
+        let mut machine = self.lock()?;
+        machine.ask(&self.path, &Asked { lengths: 1, ..Asked::default() });
+        Ok(machine.len(self.inode))
     }
 
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {

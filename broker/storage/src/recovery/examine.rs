@@ -63,18 +63,18 @@ pub(super) fn examine<F: Files>(
     };
     let mut examined = if examiner.report.was_clean { examiner.believe()? } else { examiner.verify()? };
     if examiner.report.epochs_rebuilt {
-        examined.epochs = examiner.epochs_of_batches(&examined)?;
+        examiner.learn_epochs(&mut examined)?;
     }
     examined.epoch_max = examined.epoch_max.max(examined.epochs.current());
     Ok((examined, examiner.report))
 }
 
-struct Examiner<'a, F> {
-    files: &'a F,
-    survey: &'a Survey,
-    task: &'a Task<'a>,
+pub(super) struct Examiner<'a, F> {
+    pub(super) files: &'a F,
+    pub(super) survey: &'a Survey,
+    pub(super) task: &'a Task<'a>,
     trust: Trust,
-    report: PartitionReport,
+    pub(super) report: PartitionReport,
 }
 
 impl<F: Files> Examiner<'_, F> {
@@ -133,7 +133,7 @@ impl<F: Files> Examiner<'_, F> {
         let sealed = sealed_upto(self.files, self.survey, self.task.id).filter(|_| self.task.trusts_footers);
         let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
         (examined.durable_segment, examined.durable_pos) = (durable.segment, durable.pos);
-        // If the epochs are lost, the batches say which there were.
+        // If epochs are lost, the batches say which there were.
         let epoch_known =
             if self.report.epochs_rebuilt { LeaderEpoch::new(i32::MAX) } else { examined.epoch_max };
         let mut epoch_min = LeaderEpoch::NONE;
@@ -303,6 +303,10 @@ impl<F: Files> Examiner<'_, F> {
         epoch_min: &mut LeaderEpoch,
         epoch_max: LeaderEpoch,
     ) -> Result<(u64, Offset, IndexPlan, Option<Fault>), Damage> {
+        if from == self.survey.segments[number].len {
+            // A sync has confirmed every byte of it, so there is nothing that the cache could show otherwise.
+            return Ok((from, due, self.join(number, from, due, self.trust)?, None));
+        }
         let path = self.survey.log_path(number);
         let unreadable = |error| Damage::unreadable(&path, &error);
         let log = self.open(&path)?;
@@ -333,39 +337,24 @@ impl<F: Files> Examiner<'_, F> {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             Err(error) => return Err(Damage::unreadable(&path, &error)),
         };
-        match bytes.map(|bytes| Epochs::decode(&bytes)) {
-            Some(Ok(epochs)) if self.task.slot.is_none_or(|slot| slot.leader_epoch <= epochs.current()) => {
-                Ok(epochs)
+        let is_latest =
+            |epochs: &Epochs| self.task.slot.is_none_or(|slot| slot.leader_epoch <= epochs.current());
+        Ok(match bytes.map(|bytes| Epochs::decode(&bytes)) {
+            Some(Ok(epochs)) if is_latest(&epochs) => epochs,
+            // The slot was written first, and what was to follow was not, or not yet.
+            Some(Ok(epochs)) => {
+                self.report.epochs_rebuilt = true;
+                epochs
             }
-            // Missing, damaged, or never written because the disk was full.
+            // Missing or damaged.
             _ => {
                 self.report.epochs_rebuilt = true;
-                Ok(Epochs::from_log([]))
+                Epochs::from_log([])
             }
-        }
+        })
     }
 
-    /// The epochs as the batches tell them.
-    fn epochs_of_batches(&mut self, examined: &Examined) -> Result<Epochs, Damage> {
-        let mut starts = Vec::new();
-        for (number, segment) in examined.segments.iter().enumerate() {
-            let path = self.survey.log_path(number);
-            let unreadable = |error| Damage::unreadable(&path, &error);
-            let log = self.open(&path)?;
-            let mut walk = HeaderWalk::new(&log, 0).map_err(unreadable)?;
-            while walk.at() < segment.recovered.len
-                && let Some(header) = walk.next().map_err(unreadable)?
-            {
-                if starts.last().is_none_or(|(epoch, _)| *epoch < header.leader_epoch) {
-                    starts.push((header.leader_epoch, header.base_offset));
-                }
-            }
-            self.report.bytes_walked += walk.bytes_read();
-        }
-        Ok(Epochs::from_log(starts))
-    }
-
-    fn open(&self, path: &Path) -> Result<F::File, Damage> {
+    pub(super) fn open(&self, path: &Path) -> Result<F::File, Damage> {
         self.files.open(path, OpenMode::Read).map_err(|error| Damage::unreadable(path, &error))
     }
 }

@@ -51,8 +51,8 @@ struct Planned<E> {
     keep: u32,
     /// What comes behind those.
     new: Vec<E>,
-    /// How many entries the file has with a footer behind them, if it has one.
-    sealed: Option<u32>,
+    /// How many entries the file has, if nothing but a footer comes behind them.
+    whole: Option<u32>,
 }
 
 impl IndexPlan {
@@ -192,6 +192,13 @@ pub(crate) fn sealed_upto<F: Files>(files: &F, survey: &Survey, id: PartitionId)
     Some(Durable { segment, pos: 0, next_offset: survey.segments[segment].base })
 }
 
+/// Where an index says that a batch begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) pos: u64,
+    pub(super) offset: Offset,
+}
+
 /// Where the index of a segment says that a batch begins which has `offset` or lies before it: the nearest one.
 /// Whoever goes there has to see whether it does.
 pub(super) fn floor<F: Files>(
@@ -200,7 +207,19 @@ pub(super) fn floor<F: Files>(
     base: Offset,
     uid: SegmentUid,
     offset: Offset,
-) -> Option<(u64, Offset)> {
+) -> Option<Place> {
+    last_place(files, dir, base, uid, |place| Some(place.offset <= offset))
+}
+
+/// The last place of which `is_before` holds, as it does of all before it. `None` also where the index cannot be
+/// believed, or `is_before` cannot tell.
+pub(super) fn last_place<F: Files>(
+    files: &F,
+    dir: &Path,
+    base: Offset,
+    uid: SegmentUid,
+    mut is_before: impl FnMut(Place) -> Option<bool>,
+) -> Option<Place> {
     let stored = Stored::open(files, dir, IndexKind::Offset, base, uid).ok().flatten()?;
     let (mut low, mut high, mut found) = (0, stored.count, None);
     while low < high {
@@ -208,9 +227,10 @@ pub(super) fn floor<F: Files>(
         let mut bytes = [0; INDEX_ENTRY_SIZE];
         stored.file.read_at(&mut bytes, entry_position(middle)).ok()?;
         let entry = OffsetEntry::decode(&bytes, uid, middle)?;
-        let at = base.checked_add(i64::from(entry.rel_offset))?;
-        if at <= offset {
-            found = Some((u64::from(entry.pos), at));
+        let offset = base.checked_add(i64::from(entry.rel_offset))?;
+        let place = Place { pos: u64::from(entry.pos), offset };
+        if is_before(place)? {
+            found = Some(place);
             low = middle + 1;
         } else {
             high = middle;
@@ -221,8 +241,10 @@ pub(super) fn floor<F: Files>(
 
 impl<E> Planned<E> {
     fn new<H>(stored: Option<&Stored<H>>) -> Self {
-        let sealed = stored.and_then(|stored| stored.footer).map(|footer| footer.entries);
-        Self { is_found: stored.is_some(), keep: 0, new: Vec::new(), sealed }
+        // A header without entries is held against the one that is due.
+        let is_whole = |stored: &&Stored<H>| stored.footer.is_some() || stored.is_whole && stored.count > 0;
+        let whole = stored.filter(is_whole).map(|stored| stored.count);
+        Self { is_found: stored.is_some(), keep: 0, new: Vec::new(), whole }
     }
 
     fn write<F: Files>(
@@ -235,7 +257,8 @@ impl<E> Planned<E> {
         let numbered = self.new.iter().zip(self.keep..);
         let entries: Vec<u8> = numbered.flat_map(|(entry, number)| encode(entry, number)).collect();
         let at = entry_position(self.keep);
-        if self.sealed == Some(self.keep) && entries.is_empty() {
+        // What is kept stands under the header that it was found under.
+        if self.whole == Some(self.keep) && entries.is_empty() {
             return Ok(false);
         }
         if self.is_found {

@@ -87,13 +87,13 @@ fn replay<F: Files>(
     let log = files.open(&path, OpenMode::Read).map_err(unreadable)?;
     let mut walk = HeaderWalk::new(&log, 0).map_err(unreadable)?;
     if from > base
-        && let Some((at, offset)) = indexes::floor(files, &survey.dir, base, task.uid(base), from)
-        && at < segment.recovered.len
+        && let Some(place) = indexes::floor(files, &survey.dir, base, task.uid(base), from)
+        && place.pos < segment.recovered.len
     {
-        let mut there = HeaderWalk::new(&log, at).map_err(unreadable)?;
-        if there.next().map_err(unreadable)?.is_some_and(|header| header.base_offset == offset) {
+        let mut there = HeaderWalk::new(&log, place.pos).map_err(unreadable)?;
+        if there.next().map_err(unreadable)?.is_some_and(|header| header.base_offset == place.offset) {
             remembered.bytes_walked += there.bytes_read();
-            walk = HeaderWalk::new(&log, at).map_err(unreadable)?;
+            walk = HeaderWalk::new(&log, place.pos).map_err(unreadable)?;
         }
     }
     while walk.at() < segment.recovered.len {

@@ -71,26 +71,30 @@ pub(crate) fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, Recovery
 
 /// Looks at a partition's directory, whatever is in it.
 pub(crate) fn survey_all<F: Files>(files: &F, dir: &Path) -> Result<Survey, Damage> {
-    let entries = files.list(dir).map_err(|error| Damage::unreadable(dir, &error))?;
+    // Of a segment the length of its log has to be known; of its indexes, only of those that are looked into.
+    let is_log =
+        |name: &str| matches!(PartitionFile::parse(name), Some(PartitionFile::Segment(_, SegmentFile::Log)));
+    let entries = files.list_lengths(dir, &is_log).map_err(|error| Damage::unreadable(dir, &error))?;
     let mut logs = BTreeMap::new();
     let mut indexes = Vec::new();
     let (mut snapshots, mut garbage, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
     let (mut replacements, mut compacted) = (BTreeSet::new(), Compacted::default());
     for entry in entries {
-        let path = dir.join(&entry.name);
+        let path = || dir.join(&entry.name);
         match PartitionFile::parse(&entry.name).filter(|_| entry.kind == EntryKind::File) {
             Some(PartitionFile::Segment(base, SegmentFile::Log)) => drop(logs.insert(base, entry.len)),
-            Some(PartitionFile::Segment(base, _)) => indexes.push((base, path)),
-            Some(PartitionFile::Unfinished) => garbage.push(path),
+            Some(PartitionFile::Segment(base, _)) => indexes.push((base, entry.name)),
+            Some(PartitionFile::Unfinished) => garbage.push(path()),
             Some(PartitionFile::Snapshot(end)) => snapshots.push(end),
             Some(PartitionFile::Meta | PartitionFile::Epochs) => {}
             // One that cannot be read is as good as none: footers say where offsets may be missing, too.
             Some(PartitionFile::Compacted) => compacted = read_compacted(files, dir).ok().unwrap_or_default(),
             Some(PartitionFile::Replacement(number)) => drop(replacements.insert(number)),
-            None => foreign.push(path),
+            None => foreign.push(path()),
         }
     }
-    garbage.extend(indexes.into_iter().filter(|(base, _)| !logs.contains_key(base)).map(|(_, path)| path));
+    let lonely = indexes.into_iter().filter(|(base, _)| !logs.contains_key(base));
+    garbage.extend(lonely.map(|(_, name)| dir.join(name)));
     snapshots.sort_unstable();
     let segments = logs.into_iter().map(|(base, len)| SurveyedSegment { base, len }).collect();
     Ok(Survey { dir: dir.to_owned(), segments, snapshots, garbage, foreign, replacements, compacted })

@@ -435,6 +435,39 @@ fn epochs_that_are_damaged_or_missing_are_read_from_the_batches() {
 }
 
 #[test]
+fn epochs_behind_the_slot_are_looked_up_in_the_batches_and_few_of_those_are_read() {
+    let mut written = Written::with_segments();
+    let path = Path::new(DIR).join("epochs");
+    let older = written.files.snapshot().remove(&path).unwrap();
+    let mut starts = Vec::new();
+    for epoch in [3, 4, 9] {
+        written.epoch = LeaderEpoch::new(epoch);
+        starts.push(written.next);
+        for _ in 0..200 {
+            written.append(100);
+        }
+        if epoch == 4 {
+            written.roll();
+        }
+    }
+    written.durable();
+    written.files.tamper(&path, |bytes| *bytes = older.clone());
+    let (log, report) = written.recover().unwrap();
+    assert!(report.epochs_rebuilt);
+    let row = |epoch, start| (LeaderEpoch::new(epoch), start);
+    let rows = [
+        row(0, Offset::ZERO),
+        row(3, starts[0]),
+        row(4, starts[1]),
+        row(9, starts[2]),
+        row(10, written.next),
+    ];
+    assert_eq!(log.epochs.rows(), rows);
+    let stored: u64 = written.segments.iter().map(|segment| segment.len).sum();
+    assert!(report.bytes_walked < stored, "{} of {stored} bytes", report.bytes_walked);
+}
+
+#[test]
 fn a_file_that_does_not_belong_here_takes_it_offline_and_unfinished_ones_are_removed() {
     let written = Written::with_segments();
     put(&written.files, &Path::new(DIR).join("epochs.tmp"), b"half");

@@ -100,8 +100,7 @@ fn epochs<F: Files>(
                 return Some(epochs);
             }
             Ok(_) => {
-                let what =
-                    "the latest epoch is missing, as after a start on a full disk; batches and slot tell it";
+                let what = "the latest epoch is not written down yet; batches and slot tell it";
                 findings.about(Severity::Harmless, &path, what);
                 return None;
             }

@@ -61,6 +61,7 @@ impl World {
                 }
                 Ok(())
             }
+            98 => self.save_epochs(),
             _ => self.sync_slots(),
         }
     }
@@ -348,6 +349,15 @@ impl World {
         match dir.sync_slots() {
             Ok(()) => Ok(()),
             Err(error) => self.trouble("a sync of the slots", Kind::Fatal, &error).map(drop),
+        }
+    }
+
+    /// What the maintenance thread does some time after a start.
+    fn save_epochs(&mut self) -> Outcome {
+        let dir = self.dir.as_ref().ok_or("no directory")?;
+        match dir.save_epochs(self.random.up_to(5) as usize) {
+            Ok(_) => Ok(()),
+            Err(error) => self.trouble("writing epochs down", Kind::Fatal, &error).map(drop),
         }
     }
 

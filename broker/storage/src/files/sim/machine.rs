@@ -9,10 +9,10 @@ use std::sync::Arc;
 use folio_mapped::{MapBudget, SegmentMap};
 
 use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space, final_error};
-use super::Fault;
 use super::inode::{Inode, SECTOR_SIZE};
 use super::names::{Names, ROOT};
 use super::random::Random;
+use super::{Asked, Fault};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct InodeId(pub(super) u64);
@@ -32,7 +32,7 @@ pub(super) struct Machine {
     is_down: bool,
     is_full: bool,
     faults: HashMap<u64, Fault>,
-    reads: BTreeMap<PathBuf, u64>,
+    asked: BTreeMap<PathBuf, Asked>,
     budget: Arc<MapBudget>,
 }
 
@@ -58,7 +58,7 @@ impl Machine {
             is_down: false,
             is_full: false,
             faults: HashMap::new(),
-            reads: BTreeMap::new(),
+            asked: BTreeMap::new(),
             budget,
         }
     }
@@ -113,8 +113,15 @@ impl Machine {
         self.is_full = full;
     }
 
-    pub(super) fn reads(&self) -> &BTreeMap<PathBuf, u64> {
-        &self.reads
+    pub(super) fn asked(&self) -> &BTreeMap<PathBuf, Asked> {
+        &self.asked
+    }
+
+    pub(super) fn ask(&mut self, path: &Path, more: &Asked) {
+        match self.asked.get_mut(path) {
+            Some(asked) => asked.add(more),
+            None => drop(self.asked.insert(path.to_owned(), *more)),
+        }
     }
 
     pub(super) fn space(&self) -> Space {
@@ -283,10 +290,7 @@ impl Machine {
         let inode = self.inodes.get(&id).ok_or(io::ErrorKind::NotFound)?;
         inode.check_sectors(at..at.saturating_add(buf.len() as u64))?;
         let read = inode.read(buf, at);
-        match self.reads.get_mut(path) {
-            Some(bytes) => *bytes += read as u64,
-            None => drop(self.reads.insert(path.to_owned(), read as u64)),
-        }
+        self.ask(path, &Asked { reads: 1, bytes: read as u64, ..Asked::default() });
         Ok(read)
     }
 

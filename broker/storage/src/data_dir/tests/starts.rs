@@ -1,0 +1,128 @@
+//! Claims about what a start costs, in what it asks of files.
+
+use super::*;
+use crate::epochs::{EPOCHS_NAME, Epochs};
+use crate::files::sim::Asked;
+use crate::log::Sealed;
+
+/// Partitions of the one topic.
+const PARTITIONS: u64 = 2;
+
+/// A directory of which every log has so many sealed segments, and has been appended to since; nothing was closed.
+fn written(segments: usize) -> Arc<SimFiles> {
+    let files = Arc::new(SimFiles::new());
+    let small = LogOptions { segment_bytes: 4096, segment_ms: None, ..LogOptions::default() };
+    let (dir, _) = DataDir::open(Arc::clone(&files), &options(7), |_| small.clone(), NOW).unwrap();
+    let logs = dir.create_topic(topic(1), &small, NOW).unwrap();
+    for log in &logs {
+        while log.segment_count() <= segments {
+            append(log, 1500);
+        }
+    }
+    dir.flush(&logs, NOW, Instant::now()).unwrap();
+    for log in &logs {
+        for _ in 0..segments {
+            assert!(matches!(log.seal_next(NOW).unwrap(), Sealed::Segment(..)));
+        }
+        // As maintenance does, or everything would be gone through for producers.
+        log.take_snapshot().unwrap();
+        append(log, 100);
+    }
+    dir.flush(&logs, NOW, Instant::now()).unwrap();
+    drop((logs, dir));
+    files.kill();
+    files
+}
+
+fn append(log: &Log<SimFiles>, size: usize) {
+    log.writer().append(&mut [batch(size)], Mode::MayBlock, NOW).unwrap();
+}
+
+/// What the next start asks of files whose name ends so.
+fn asked_by_start(files: &Arc<SimFiles>, extension: &str) -> Asked {
+    let asked = || files.asked(|path| path.extension().is_some_and(|found| found == extension));
+    let before = asked();
+    let (dir, report) = open(files);
+    assert_eq!(online(&report), set(&["t1-0", "t1-1"]));
+    drop((dir, report));
+    let after = asked();
+    files.kill();
+    Asked {
+        opened: after.opened - before.opened,
+        lengths: after.lengths - before.lengths,
+        reads: after.reads - before.reads,
+        bytes: after.bytes - before.bytes,
+    }
+}
+
+#[test]
+fn a_start_asks_of_a_sealed_segment_its_name_the_length_of_its_log_and_its_footer_and_nothing_else() {
+    let [few, many] = [5, 25].map(written);
+    let more = |extension| {
+        let [few, many] = [&few, &many].map(|files| asked_by_start(files, extension));
+        let each = |few: u64, many: u64| (many - few) as f64 / (20 * PARTITIONS) as f64;
+        [
+            each(few.opened, many.opened),
+            each(few.lengths, many.lengths),
+            each(few.reads, many.reads),
+            each(few.bytes, many.bytes),
+        ]
+    };
+    assert_eq!(more("log"), [0.0, 1.0, 0.0, 0.0], "opened, lengths, reads, bytes");
+    // Its header, which says whose it is, and its footer.
+    assert_eq!(more("index"), [1.0, 1.0, 2.0, 128.0]);
+    assert_eq!(more("timeindex"), [0.0; 4]);
+}
+
+#[test]
+fn what_a_start_reads_of_logs_does_not_depend_on_how_much_is_stored() {
+    let read = |segments| asked_by_start(&written(segments), "log").bytes;
+    assert_eq!(read(5), read(25));
+    assert!(read(5) <= PARTITIONS * 3 * 4096, "the last page of each log, for its index and its producers");
+}
+
+#[test]
+fn epochs_that_a_start_has_begun_are_written_down_later_and_known_without_that() {
+    let files = written(3);
+    let path = Path::new(TOPICS_NAME).join("t1-0").join(EPOCHS_NAME);
+    let rows = |log: &Log<SimFiles>| log.epochs().rows().to_vec();
+    let in_file = || Epochs::decode(&files.snapshot()[&path]).unwrap().rows().to_vec();
+    for saves in [false, false, true, false] {
+        let before = in_file();
+        let (dir, _) = open(&files);
+        let log = Arc::clone(&dir.logs()[0]);
+        assert_eq!(in_file(), before, "a start leaves it to others");
+        append(&log, 100);
+        dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+        let known = rows(&log);
+        if saves {
+            assert_eq!(dir.save_epochs(1).unwrap().left, 1);
+            assert_eq!(dir.save_epochs(5).unwrap().left, 0);
+            assert_eq!(in_file(), known);
+        }
+        drop((log, dir));
+        files.kill();
+        let (dir, _) = open(&files);
+        let log = Arc::clone(&dir.logs()[0]);
+        assert_eq!(rows(&log)[..known.len()], known, "all that have a record");
+        drop((log, dir));
+        files.kill();
+    }
+    let (dir, _) = open(&files);
+    let known = rows(&dir.logs()[0]);
+    assert!(known.len() > 4, "{known:?}");
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    assert_eq!(in_file(), known, "a clean stop leaves nothing to be done");
+}
+
+#[test]
+fn epochs_wait_for_room_on_a_full_disk() {
+    let files = written(1);
+    let (dir, _) = open(&files);
+    files.set_full(true);
+    let saved = dir.save_epochs(5).unwrap();
+    assert!(saved.is_full && saved.left == 2 && !dir.has_failed());
+    files.set_full(false);
+    let saved = dir.save_epochs(5).unwrap();
+    assert!(!saved.is_full && saved.left == 0);
+}
