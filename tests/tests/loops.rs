@@ -199,33 +199,48 @@ fn loops_append_to_topics_that_are_not_flushed_and_touch_no_file_otherwise() {
 }
 
 #[test]
-fn while_the_disk_hangs_loops_answer_what_needs_nothing_of_it() {
+fn while_no_flush_comes_to_its_end_loops_answer_what_needs_nothing_of_it() {
+    loops_answer_while(|daemon| {
+        let inject = format!("inject=fdatasync,fsync,syncfs:delay_enter={}", HANG.as_micros());
+        Strace::attach(daemon.pid(), &inject)
+    });
+}
+
+#[test]
+fn while_a_lane_hangs_in_a_write_loops_answer_what_needs_nothing_of_it() {
+    loops_answer_while(|daemon| {
+        let inject = format!("inject=pwrite64,pwritev,pwritev2:delay_enter={}", HANG.as_micros());
+        let lane = threads(daemon, "folio-lane-").into_iter().next().unwrap();
+        Strace::watch(lane, false, &[inject], Path::new("/dev/null"))
+    });
+}
+
+/// Long enough for nobody to believe that it was waited for.
+const HANG: Duration = Duration::from_secs(60);
+
+fn loops_answer_while(hangs: impl Fn(&Daemon) -> Strace) {
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Daemon::on(dir.path(), &[]);
+    let daemon = Daemon::on(dir.path(), &["--set", "lane.threads=1"]);
     let mut peer = Peer::connect(daemon.address());
     peer.create("fsync", 1, &[("durability", "fsync")]);
     peer.create("os", 1, &[("durability", "os")]);
     produce(&mut peer, "fsync", 5);
     produce(&mut peer, "os", 5);
 
-    // Long enough for nobody to believe that it was waited for.
-    let hang = Duration::from_secs(60);
-    let calls = "fdatasync,fsync,syncfs";
-    let strace = Strace::attach(daemon.pid(), &format!("inject={calls}:delay_enter={}", hang.as_micros()));
+    let strace = hangs(&daemon);
     let begun = Instant::now();
     let mut waiting = Peer::connect(daemon.address());
     let waits = waiting.submit_produce("fsync", 0, Acks::All, &batch(b"not yet"));
     for _ in 0..20 {
-        assert_eq!(
-            read_through(&mut Peer::connect(daemon.address()), "fsync"),
-            5 * batch(&[7; 10_000]).len()
-        );
-        produce(&mut peer, "os", 1);
+        let mut peer = Peer::connect(daemon.address());
+        assert_eq!(read_through(&mut peer, "fsync"), 5 * batch(&[7; 10_000]).len());
+        // Little enough for the space that is reserved: the next comes from a lane.
+        assert_eq!(peer.produce("os", 0, Acks::All, &batch(b"little")).error, ErrorCode::NONE);
         assert!(peer.counter("appends") > 0);
     }
-    assert!(begun.elapsed() < hang / 2, "{:?}", begun.elapsed());
-    assert!(!waiting.has_answer_to(waits));
+    assert!(begun.elapsed() < HANG / 2, "{:?}", begun.elapsed());
     assert_eq!(waiting.describe("fsync").high_watermark, 5, "and nobody sees what is not flushed");
+    assert!(!waiting.has_answer_to(waits));
     drop(strace);
 }
 
