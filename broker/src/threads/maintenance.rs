@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use folio_record::Timestamp;
 use folio_storage::{AppendError, Sealed};
 
 use self::clock::{Clock, since_boot};
@@ -58,16 +59,18 @@ pub(crate) fn run(engine: &Engine) {
         if is_due {
             looked = Instant::now();
         }
-        let is_believed = clock.is_believed(now(), since_boot());
+        // What was believed is what things are held against: the clock may step at any moment.
+        let time = now();
+        let believed = clock.is_believed(time, since_boot()).then_some(time);
         let topics: Vec<_> = engine.view.load().topics().cloned().collect();
         for partition in topics.iter().flat_map(|topic| topic.online()) {
             make_ready(engine, partition);
             if is_due {
-                maintain(engine, partition, is_believed);
+                maintain(engine, partition, believed);
             }
         }
-        if is_due && is_believed {
-            compactor.look(engine, topics.iter().flat_map(|topic| topic.online()));
+        if let Some(time) = believed.filter(|_| is_due) {
+            compactor.look(engine, time, topics.iter().flat_map(|topic| topic.online()));
         }
     }
 }
@@ -103,7 +106,7 @@ fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
     }
 }
 
-fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believes_clock: bool) {
+fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<Timestamp>) {
     let log = &partition.log;
     let fail = |path: &Path, source: &io::Error| engine.fail_of(partition, path, source);
     match log.missing() {
@@ -111,7 +114,9 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believes_clock: b
         Ok(Some(path)) => return engine.taken_away(partition, &path),
         Err(error) => return fail(log.dir(), &error),
     }
-    log.expire_producers(now());
+    if let Some(time) = believed {
+        log.expire_producers(time);
+    }
     // A full disk is told to producers; here it only means later.
     if let Err(AppendError::Io { path, source }) = log.roll_if_expired(now()) {
         return fail(&path, &source);
@@ -134,7 +139,7 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believes_clock: b
     settle(engine, partition);
     seal(engine, partition);
     // The slot says so before a file goes.
-    let start = if believes_clock { log.expired(now()) } else { log.expired_by_size() };
+    let start = believed.map_or_else(|| log.expired_by_size(), |time| log.expired(time));
     if let Some(start) = start {
         if let Err(error) = engine.dir.raise_log_start(log, start, now(), Instant::now()) {
             return fail(&error.path, &error.source);

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use folio_record::Timestamp;
 use folio_storage::{AppendError, Compacting, Compaction, CompactionReport};
 use uuid::Uuid;
 
 use super::throttle::Throttle;
-use crate::engine::{Disk, Engine, now};
+use crate::engine::{Disk, Engine};
 use crate::partition::{Partition, PartitionKey};
 use crate::threads::reaper::Retired;
 
@@ -40,10 +41,11 @@ impl Compactor {
         self.running.as_ref().map(|_| self.throttle.pause())
     }
 
-    /// Begins with the dirtiest log of those that are due, if nothing runs.
+    /// Begins with the dirtiest log of those that are due at `now`, if nothing runs.
     pub(super) fn look<'p>(
         &mut self,
         engine: &Engine,
+        now: Timestamp,
         partitions: impl Iterator<Item = &'p Arc<Partition<Disk>>>,
     ) {
         let is_early = self.not_before.is_some_and(|at| Instant::now() < at);
@@ -53,12 +55,12 @@ impl Compactor {
         let is_due = |partition: &&'p Arc<Partition<Disk>>| !self.damaged.contains(&partition.key);
         let dirty = partitions.filter(is_due).filter_map(|partition| {
             // One that cannot be read says so elsewhere.
-            let dirty = partition.log.dirty(now()).ok().flatten().filter(|dirty| dirty.is_due)?;
+            let dirty = partition.log.dirty(now).ok().flatten().filter(|dirty| dirty.is_due)?;
             Some((dirty.ratio, partition))
         });
         let Some((_, partition)) = dirty.max_by_key(|(ratio, _)| *ratio) else { return };
         let (a, b) = Uuid::new_v4().as_u64_pair();
-        let Some(pass) = partition.log.compact([a, b], engine.config.cleaner_buffer_bytes, now()) else {
+        let Some(pass) = partition.log.compact([a, b], engine.config.cleaner_buffer_bytes, now) else {
             return;
         };
         if engine.space.has_room_for(pass.room()) {
