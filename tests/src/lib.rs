@@ -5,6 +5,7 @@ pub mod daemon;
 pub mod disk;
 pub mod isolated;
 pub mod kafka;
+pub mod limits;
 pub mod native;
 pub mod rig;
 pub mod strace;

@@ -238,6 +238,26 @@ impl Peer {
         self.fetched(sent).swap_remove(0)
     }
 
+    /// As [`fetch_now`](Self::fetch_now); `None` if the connection is closed instead, maybe in the middle of the answer.
+    ///
+    /// # Panics
+    /// When neither happens.
+    pub fn fetch_unless_closed(&mut self, topic: &str, offset: i64) -> Option<(FetchedV1, Vec<u8>)> {
+        self.send_fetch(topic, offset, 64 << 20, Duration::ZERO);
+        let deadline = Instant::now() + LIMIT;
+        while !self.has_whole_frame() {
+            if !receive(&mut self.stream, &mut self.received, deadline).expect("an answer, or the end") {
+                return None;
+            }
+        }
+        Some(self.fetched(Sent(self.correlation)).swap_remove(0))
+    }
+
+    fn has_whole_frame(&self) -> bool {
+        let length = self.received.first_chunk::<4>().map(|length| u32::from_le_bytes(*length) as usize);
+        length.is_some_and(|length| self.received.len() >= 4 + length)
+    }
+
     /// Makes a topic.
     ///
     /// # Panics

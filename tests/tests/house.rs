@@ -113,6 +113,8 @@ fn the_tests_that_need_a_tool_are_those_that_go_without_it() {
         ("network namespaces need root and iproute2", "Networks"),
         ("mounts of their own need root, loop devices and ext4", "Isolated"),
         ("a disk that loses power needs FUSE", "CrashDisk"),
+        ("libfaketime cannot be installed", "Faketime"),
+        ("control groups that limit memory need root", "MemoryLimit"),
         ("xfsprogs cannot be installed, or the kernel has no XFS", "Xfs"),
         ("btrfs-progs cannot be installed, or the kernel has no btrfs", "Btrfs"),
     ];

@@ -1,5 +1,6 @@
 //! File systems in a file, mounted over a loop device.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -176,6 +177,26 @@ impl Drop for Mounted {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Which bytes of its disk hold a file, in the order of the file: reserved ones, too.
+///
+/// # Panics
+/// When the file system does not say.
+pub fn extents(file: &Path) -> Vec<Range<u64>> {
+    let listed = Command::new("filefrag").args(["-v", "-b512"]).arg(file).output();
+    let listed = String::from_utf8(listed.expect("there is a program `filefrag`").stdout).expect("text");
+    // `0:        0..       7:      34816..     34823:      8: ...`, in sectors
+    let extents = listed.lines().filter_map(|line| {
+        let physical =
+            line.trim_start().strip_prefix(|digit: char| digit.is_ascii_digit())?.split(':').nth(2)?;
+        let (first, last) = physical.split_once("..")?;
+        let sector = |text: &str| text.trim().parse::<u64>().ok();
+        Some(sector(first)? * SECTOR as u64..(sector(last)? + 1) * SECTOR as u64)
+    });
+    let extents: Vec<_> = extents.collect();
+    assert!(!extents.is_empty(), "{listed}");
+    extents
 }
 
 /// Runs a program that has to succeed.

@@ -1,0 +1,111 @@
+//! Little memory, a log that is eight times as large, and fifty readers of what is in none: nobody is killed, every byte is
+//! right, and whoever wants nothing of the disk is answered meanwhile.
+//!
+//! `FOLIO_MEMORY_MIB=256 cargo test --release -p folio-tests --test cold_readers -- --nocapture` for the long run.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use folio_client::{Client, ClientConfig, ConsumerConfig, NewTopic, Offset, Position, TopicPartition};
+use folio_storage::files::sim::Random;
+use folio_tests::daemon::Daemon;
+use folio_tests::limits::MemoryLimit;
+use folio_tests::native::{Peer, batch};
+use folio_wire::native::ErrorCode;
+use folio_wire::native::produce::Acks;
+
+const READERS: u64 = 50;
+const VALUE: usize = 16 << 10;
+const TIMES: u64 = 8;
+
+#[test]
+fn with_an_eighth_of_its_log_as_memory_fifty_cold_readers_are_served_and_everybody_else() {
+    let mib: u64 = std::env::var("FOLIO_MEMORY_MIB").map_or(32, |mib| mib.parse().unwrap());
+    let records = TIMES * mib * (1 << 20) / VALUE as u64;
+    let dir = tempfile::tempdir().unwrap();
+    let limit = MemoryLimit::new("memory", mib << 20);
+    let wrapper = limit.wrapper();
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let daemon = Daemon::under(&wrapper, dir.path(), &["--set", "topic.segment.bytes=16777216"]);
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    client.admin().create_topic(NewTopic::new("t", 1).setting("durability", "os")).wait().unwrap();
+    let mut peer = Peer::connect(daemon.address());
+    for number in 0..records {
+        let produced = peer.produce("t", 0, Acks::One, &batch(&value(number)));
+        assert_eq!(produced.error, ErrorCode::NONE, "{:?}", produced.message);
+    }
+
+    let done = AtomicBool::new(false);
+    let waits = std::thread::scope(|scope| {
+        let others = scope.spawn(|| ask_meanwhile(&daemon, &done));
+        let readers: Vec<_> = (0..READERS)
+            .map(|reader| {
+                // Neighbours read some of the same.
+                let from = reader * records / READERS;
+                let upto = (from + 5 * records / READERS / 4).min(records);
+                let address = daemon.address();
+                scope.spawn(move || read(address, mib, from, upto))
+            })
+            .collect();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        done.store(true, Ordering::Relaxed);
+        others.join().unwrap()
+    });
+
+    assert_eq!(limit.kills(), 0);
+    let anonymous = daemon.anonymous_bytes() >> 20;
+    assert!(anonymous < mib / 2, "{anonymous} MiB of its own");
+    println!(
+        "{} MiB of log, {mib} MiB of memory, of which {:?} were used and {anonymous} are the daemon's own; {} were answered \
+         meanwhile, half of them within {:?}, 99 of a hundred within {:?}, the last after {:?}",
+        (records * VALUE as u64) >> 20,
+        limit.peak_bytes().map(|bytes| bytes >> 20),
+        waits.len(),
+        waits[waits.len() / 2],
+        waits[waits.len() * 99 / 100],
+        waits.last().unwrap(),
+    );
+    assert!(waits[waits.len() / 2] < Duration::from_millis(200), "{:?}", waits[waits.len() / 2]);
+    drop((client, peer));
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+fn value(number: u64) -> Vec<u8> {
+    let mut random = Random::new(number);
+    (0..VALUE / 8).flat_map(|_| random.next().to_le_bytes()).collect()
+}
+
+/// Reads from one record to another, so much at a time that what all readers wait for fits into the memory.
+fn read(address: &str, mib: u64, from: u64, upto: u64) {
+    let bytes = (mib as usize) << 12;
+    let client = Client::connect(ClientConfig::new(address)).unwrap();
+    let mut consumer =
+        client.consumer(ConsumerConfig::new().partition_bytes_max(bytes).prefetch_bytes(bytes)).unwrap();
+    let start = Position::At(Offset::new(from as i64));
+    consumer.assign([(TopicPartition::new("t", 0), start)]);
+    let mut next = from;
+    while next < upto {
+        let records = consumer.poll(Duration::from_secs(120)).unwrap();
+        for record in &records.unwrap_or_else(|| panic!("nothing comes at {next}")) {
+            assert_eq!(record.offset.get(), next as i64);
+            assert!(record.value.unwrap() == value(next), "record {next} is not as it was");
+            next += 1;
+        }
+    }
+}
+
+/// How long somebody waited who wanted nothing of the disk, shortest first.
+fn ask_meanwhile(daemon: &Daemon, done: &AtomicBool) -> Vec<Duration> {
+    let mut peer = Peer::connect(daemon.address());
+    let mut waits = Vec::new();
+    while !done.load(Ordering::Relaxed) || waits.is_empty() {
+        let asked = Instant::now();
+        peer.counter("bytes.out");
+        waits.push(asked.elapsed());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    waits.sort();
+    waits
+}
