@@ -46,8 +46,10 @@ use crate::failure::Failure;
 use crate::files::{Boot, Files, Space, is_final};
 use crate::filesystem::Filesystem;
 use crate::lock::Holder;
+use crate::log::Shared;
 use crate::metadata::{MetadataDamage, MetadataLog, TornTransaction};
 use crate::node::NodeMeta;
+use crate::open_segments::OpenSegments;
 use crate::partition::PartitionId;
 use crate::recovery::{Damage, PartitionReport};
 use crate::slots::{SlotsDeadline, SlotsError, SlotsFile, SlotsReport};
@@ -70,6 +72,7 @@ pub struct DataDir<F: Files> {
     has_syncfs: bool,
     written_before: Option<Timestamp>,
     trash: Trash,
+    open: Arc<OpenSegments>,
     metadata: Mutex<MetadataLog<F>>,
     durable: Mutex<DurablePoints<F>>,
     /// Held through a whole flush round. A round takes from each log what is not synced, and a log counts as synced
@@ -258,6 +261,11 @@ impl<F: Files> DataDir<F> {
         &self.files
     }
 
+    /// What its logs hold open together.
+    pub fn open_segments(&self) -> &Arc<OpenSegments> {
+        &self.open
+    }
+
     /// Where deleted segments go.
     pub fn trash(&self) -> &Trash {
         &self.trash
@@ -287,6 +295,12 @@ impl<F: Files> DataDir<F> {
     /// Lets nothing be written any more, because a write elsewhere in the directory has failed.
     pub fn fail(&self) {
         self.failure.set();
+    }
+
+    /// What its logs share.
+    fn shared(&self) -> Shared<F> {
+        let (files, open) = (Arc::clone(&self.files), Arc::clone(&self.open));
+        Shared { files, open, failure: self.failure.clone() }
     }
 
     fn metadata(&self) -> MutexGuard<'_, MetadataLog<F>> {

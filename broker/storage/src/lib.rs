@@ -16,6 +16,7 @@ pub mod lock;
 pub mod log;
 pub mod metadata;
 pub mod node;
+pub mod open_segments;
 pub mod partition;
 pub mod partition_files;
 pub mod producers;
@@ -34,6 +35,6 @@ pub use files::Files;
 pub use log::{
     AppendError, Appended, AppendedRange, Compacting, Compaction, CompactionOptions, CompactionReport,
     Cursor, DamageKind, DamagedRange, Dirty, DirtyRatio, Fetched, Log, LogOptions, LogWriter, Mode, Progress,
-    Read, ReadError, Rotten, Scrub, Scrubbed, Sealed, Tail, TimeHit, Touch, Visibility,
+    Read, ReadError, Rotten, Scrub, Scrubbed, Sealed, Tail, TimeHit, Touch, Visibility, Wakefulness,
 };
 pub use producers::{ActiveProducer, Producers, SequenceError};

@@ -11,6 +11,7 @@ mod active;
 mod append;
 mod compact;
 mod damage;
+mod dormant;
 mod epochs;
 mod lookup;
 mod mend;
@@ -28,7 +29,7 @@ mod times;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use arc_swap::ArcSwap;
 use folio_record::{LeaderEpoch, Offset};
@@ -37,6 +38,7 @@ use crate::compacted::Compacted;
 use crate::epochs::Epochs;
 use crate::failure::Failure;
 use crate::files::Files;
+use crate::open_segments::OpenSegments;
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::recovery::RecoveredLog;
@@ -46,6 +48,7 @@ use append::Writer;
 pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
 pub use compact::{Compacting, Compaction, CompactionOptions, CompactionReport, Dirty, DirtyRatio, Progress};
 pub use damage::{DamageKind, DamagedRange};
+pub use dormant::Wakefulness;
 pub use producers::SNAPSHOTS_KEPT;
 use producers::Snapshots;
 pub use read::{Cursor, Fetched, Read, ReadError, Touch};
@@ -119,7 +122,11 @@ pub struct LogOptions {
 /// A log. Readers take no lock; appenders share one.
 #[derive(Debug)]
 pub struct Log<F: Files> {
+    /// For those who may have it give way to others.
+    me: Weak<Self>,
     files: Arc<F>,
+    /// What it may hold open, together with all other logs of the directory.
+    open: Arc<OpenSegments>,
     dir: PathBuf,
     id: PartitionId,
     epochs: Epochs,
@@ -144,6 +151,10 @@ pub struct Log<F: Files> {
     replacements: AtomicU64,
     /// The writer has the next segment ready.
     is_prepared: AtomicBool,
+    /// The segment that is appended to holds no files open.
+    is_dormant: AtomicBool,
+    /// It is among those that may give way to others.
+    is_listed: AtomicBool,
     /// So much was appended since the last snapshot that another is due.
     wants_snapshot: AtomicBool,
     /// A write to its directory, or to another one of this run, has failed.
@@ -152,6 +163,14 @@ pub struct Log<F: Files> {
     /// Held by whoever opens, makes or moves files by their names without being the writer. Taken before the
     /// writer's lock.
     names: Mutex<()>,
+}
+
+/// What all logs of a data directory share.
+#[derive(Debug)]
+pub(crate) struct Shared<F: Files> {
+    pub(crate) files: Arc<F>,
+    pub(crate) open: Arc<OpenSegments>,
+    pub(crate) failure: Failure,
 }
 
 impl Default for LogOptions {
@@ -175,34 +194,33 @@ impl Default for LogOptions {
 }
 
 impl<F: Files> Log<F> {
-    /// Takes a recovered log at its word.
-    pub fn open(
-        files: Arc<F>,
+    /// Takes a recovered log at its word. Nothing is opened: it is dormant until it is appended to or read.
+    pub(crate) fn open(
+        shared: &Shared<F>,
         dir: PathBuf,
         id: PartitionId,
         options: LogOptions,
         recovered: RecoveredLog,
-    ) -> io::Result<Self> {
+    ) -> Arc<Self> {
         let RecoveredLog { segments, indexer, log_start, log_end, epochs, producers, snapshots, compacted } =
             recovered;
-        let mut view: Vec<Arc<Segment>> =
-            segments.iter().map(|segment| Arc::new(Segment::closed(id, segment, 0))).collect();
+        let view: Vec<Arc<Segment>> =
+            segments.iter().map(|segment| Arc::new(Segment::new(id, segment, 0))).collect();
         // Whoever recovers a log for appends knows its last segment's indexes.
         let is_below_damage = !segments.is_empty() && indexer.is_none();
         let mut writer = Writer::new(producers, Snapshots::new(snapshots));
-        if let (Some(last), Some(indexer)) = (segments.last(), indexer) {
-            let active = Active::reopen(&*files, &dir, id, last, indexer, &options)?;
-            view.pop();
-            view.push(Arc::clone(&active.segment));
-            writer.active = Some(active);
+        if let (Some(last), Some(indexer)) = (view.last(), indexer) {
+            writer.active = Some(Active::recovered(Arc::clone(last), indexer, &options));
         }
         let tail = Tail {
             segment_base: segments.last().map_or(log_end, |segment| segment.base),
             pos: segments.last().map_or(0, |segment| segment.len),
             next_offset: log_end,
         };
-        Ok(Self {
-            files,
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            files: Arc::clone(&shared.files),
+            open: Arc::clone(&shared.open),
             dir,
             id,
             epochs,
@@ -219,17 +237,13 @@ impl<F: Files> Log<F> {
             is_compacted_written: AtomicBool::new(false),
             replacements: AtomicU64::new(0),
             is_prepared: AtomicBool::new(false),
+            is_dormant: AtomicBool::new(writer.active.is_some()),
+            is_listed: AtomicBool::new(false),
             wants_snapshot: AtomicBool::new(false),
-            failure: Failure::default(),
+            failure: shared.failure.clone(),
             writer: Mutex::new(writer),
             names: Mutex::new(()),
         })
-    }
-
-    /// Writes nothing any more once `failure` is set.
-    pub(crate) fn failing_with(mut self, failure: &Failure) -> Self {
-        self.failure = failure.clone();
-        self
     }
 
     /// Which partition.
@@ -373,7 +387,8 @@ impl<F: Files> Log<F> {
         let _names = self.names();
         let mut writer = self.lock();
         self.is_retired.store(true, Ordering::Release);
-        writer.retire();
+        let maps = writer.retire();
+        self.open.retire(maps);
     }
 
     /// Whether its topic was deleted.

@@ -17,9 +17,10 @@ use crate::failure::Failure;
 use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_full, read_file};
 use crate::filesystem::{Filesystem, Policy};
 use crate::lock::{Holder, LOCK_NAME, hold};
-use crate::log::{Log, LogOptions};
+use crate::log::{Log, LogOptions, Shared};
 use crate::metadata::{METADATA_LOG_NAME, MetadataLog, MetadataOpenError, Topic};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
+use crate::open_segments::OpenSegments;
 use crate::quarantine::QUARANTINE_NAME;
 use crate::slots::{SLOTS_NAME, SlotsDeadline, SlotsFile};
 use crate::trash::{TRASH_NAME, Trash, purge};
@@ -62,13 +63,15 @@ impl<F: Files> DataDir<F> {
             below: HashMap::new(),
             deadline,
         };
+        let open = OpenSegments::new(Arc::clone(files.budget()));
+        let shared = Shared { files: Arc::clone(&files), open, failure: opening.failure.clone() };
         let partitions = recovered
             .into_iter()
             .map(|partition| {
                 let options = topic_options(&partition.wanted.topic);
-                opening.open_log(&files, partition, options, &mut durable)
+                open_log(&shared, partition, options, &mut durable)
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Vec<_>>();
         let purged = purge(&*files).map_err(|source| opening.io(TRASH_NAME, source))?;
         let unsaved = unsaved_epochs(&partitions);
         let report = OpenReport {
@@ -92,6 +95,7 @@ impl<F: Files> DataDir<F> {
             has_syncfs,
             written_before,
             trash,
+            open: shared.open,
             metadata: Mutex::new(metadata),
             durable: Mutex::new(durable),
             round: Mutex::new(()),
@@ -248,33 +252,6 @@ impl<F: Files> Opening<'_, F> {
         if is_written { slots.sync().map_err(|source| self.io(SLOTS_NAME, source)) } else { Ok(()) }
     }
 
-    /// Opens the log of a partition that was recovered, and notes whose slot is whose.
-    fn open_log(
-        &self,
-        files: &Arc<F>,
-        partition: Recovering,
-        options: LogOptions,
-        durable: &mut DurablePoints<F>,
-    ) -> Result<OpenedPartition<F>, OpenError> {
-        let Recovering { wanted: Wanted { id, topic, dir }, slot, outcome, below } = partition;
-        durable.numbers.extend(slot.map(|number| (id, number)));
-        let open = |recovered| {
-            let log = Log::open(Arc::clone(files), dir.clone(), id, options, recovered);
-            let log = log.map_err(|source| self.io(&dir, source))?;
-            Ok(Arc::new(log.failing_with(&self.failure)))
-        };
-        let (state, below) = match outcome {
-            Ok((recovered, report)) => {
-                let log = open(recovered)?;
-                durable.logs.insert(id, Arc::clone(&log));
-                (Ok((log, report)), None)
-            }
-            Err(damage) => (Err(damage), below.map(open).transpose()?),
-        };
-        durable.below.extend(below.iter().map(|log| (id, Arc::clone(log))));
-        Ok(OpenedPartition { id, topic: topic.name, state, below })
-    }
-
     fn metadata_error(&self, error: MetadataOpenError) -> OpenError {
         match error {
             MetadataOpenError::Damage(damage) => {
@@ -302,4 +279,26 @@ impl<F: Files> Opening<'_, F> {
     pub(super) fn io(&self, name: impl AsRef<Path>, source: io::Error) -> OpenError {
         OpenError::Io { path: self.path(name), source }
     }
+}
+
+/// Opens the log of a partition that was recovered, and notes whose slot is whose.
+fn open_log<F: Files>(
+    shared: &Shared<F>,
+    partition: Recovering,
+    options: LogOptions,
+    durable: &mut DurablePoints<F>,
+) -> OpenedPartition<F> {
+    let Recovering { wanted: Wanted { id, topic, dir }, slot, outcome, below } = partition;
+    durable.numbers.extend(slot.map(|number| (id, number)));
+    let log = |recovered| Log::open(shared, dir, id, options, recovered);
+    let (state, below) = match outcome {
+        Ok((recovered, report)) => {
+            let log = log(recovered);
+            durable.logs.insert(id, Arc::clone(&log));
+            (Ok((log, report)), None)
+        }
+        Err(damage) => (Err(damage), below.map(log)),
+    };
+    durable.below.extend(below.iter().map(|log| (id, Arc::clone(log))));
+    OpenedPartition { id, topic: topic.name, state, below }
 }

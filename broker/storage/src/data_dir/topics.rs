@@ -245,9 +245,7 @@ impl<F: Files> DataDir<F> {
                 producers: Producers::new(options.producers_max),
                 snapshots: Vec::new(),
             };
-            let log = Log::open(Arc::clone(&self.files), dir, meta.id, options.clone(), recovered);
-            let log = log.map_err(|source| self.topic_error(TOPICS_NAME, source))?;
-            let log = Arc::new(log.failing_with(&self.failure));
+            let log = Log::open(&self.shared(), dir, meta.id, options.clone(), recovered);
             self.durable().logs.insert(meta.id, Arc::clone(&log));
             logs.push(log);
         }

@@ -10,19 +10,23 @@
 //! <stem>.log.tmp                         ->  00000000000000123456.log         last: indexes alone are garbage
 //! ```
 //! No slot speaks of the segment before a sync of the directory has put the names on stable storage.
+//!
+//! A segment that nobody appends to for a while is *dormant*: it is the active one still, but holds none of its files
+//! open ([`super::dormant`]). One whose index files could not be made, because the disk is full, goes without them until
+//! the next one begins: lookups walk its log.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
+use folio_mapped::{CopyError, SegmentMap};
 use folio_record::{BatchHeader, Offset, Timestamp};
 
 use super::LogOptions;
-use super::segment::Segment;
-use crate::files::{FileAppender, FileHandle, Files, OpenMode, is_full, tmp_path};
-use crate::index::{
-    INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, SegmentUid, entry_position,
-};
+use super::segment::{Displaced, Segment};
+use crate::files::{FileAppender, FileHandle, Files, OpenMode, is_exhausted, is_full, tmp_path};
+use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, entry_position};
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::recovery::RecoveredSegment;
@@ -31,18 +35,27 @@ use crate::recovery::RecoveredSegment;
 #[derive(Debug)]
 pub(super) struct Active<F: Files> {
     pub(super) segment: Arc<Segment>,
-    uid: SegmentUid,
-    pub(super) log: F::Appender,
-    offsets: F::Appender,
-    times: F::Appender,
+    /// `None`: it is dormant.
+    pub(super) files: Option<OpenFiles<F>>,
+    shape: Shape,
     indexer: Indexer,
-    /// Open since before anything was written: an error of the write-back is told to them.
-    sync: SyncHandles<F>,
     /// Bytes of the log are not on stable storage.
     pub(super) is_dirty: bool,
     pub(super) written_back: u64,
     /// When the first record came, as far as is known.
     pub(super) begun: Option<Timestamp>,
+    /// Since when nobody was seen to need it.
+    pub(super) idle_since: Option<Instant>,
+}
+
+/// The files of a segment that is appended to.
+#[derive(Debug)]
+pub(super) struct OpenFiles<F: Files> {
+    pub(super) log: F::Appender,
+    /// Offset index and time index, unless there was no room to make them.
+    indexes: Option<[F::Appender; 2]>,
+    /// Open since before anything was written: an error of the write-back is told to them. That of the log comes first.
+    sync: Vec<Arc<F::File>>,
 }
 
 /// A segment without a base offset yet.
@@ -50,12 +63,10 @@ pub(super) struct Active<F: Files> {
 pub(super) struct Prepared<F: Files> {
     paths: [PathBuf; 3],
     appenders: [F::Appender; 3],
-    sync: SyncHandles<F>,
+    /// Handles to sync log, offset index and time index by.
+    sync: [Arc<F::File>; 3],
     shape: Shape,
 }
-
-/// Handles to sync log, offset index and time index by.
-type SyncHandles<F> = [Arc<<F as Files>::File>; 3];
 
 /// How large the files of a segment may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +91,16 @@ impl Shape {
     fn capacity(&self, file: SegmentFile) -> u64 {
         if file == SegmentFile::Log { self.log } else { self.index }
     }
+
+    /// The same for files that have become so large already.
+    fn holding(self, log: u64, indexer: &Indexer) -> Self {
+        let entries = indexer.offset_entries().max(indexer.time_entries());
+        Self { log: self.log.max(log), index: self.index.max(entry_position(entries)), ..self }
+    }
 }
+
+/// How many maps a segment holds that is appended to: log, offset index, time index.
+pub(super) const MAPS: usize = 3;
 
 /// The most that a segment takes, and hence one append.
 pub(super) fn log_capacity(options: &LogOptions) -> u64 {
@@ -115,8 +135,16 @@ impl<F: Files> Prepared<F> {
 
     /// Lets it begin at `base`. After an error, some of its files may have their new names.
     pub(super) fn begin(self, files: &F, dir: &Path, id: PartitionId, base: Offset) -> io::Result<Active<F>> {
-        let uid = SegmentUid::new(id, base, 0);
-        let interval = self.shape.interval;
+        let recovered = RecoveredSegment {
+            base,
+            len: 0,
+            next_offset: base,
+            max_timestamp: None,
+            is_sealed: false,
+            may_have_gaps: false,
+        };
+        let segment = Arc::new(Segment::new(id, &recovered, 0));
+        let (uid, interval) = (segment.uid(), self.shape.interval);
         let [log, mut offsets, mut times] = self.appenders;
         for (kind, index) in [(IndexKind::Offset, &mut offsets), (IndexKind::Time, &mut times)] {
             index.append(&[IoSlice::new(&IndexHeader { kind, base, uid, interval }.encode())])?;
@@ -125,7 +153,14 @@ impl<F: Files> Prepared<F> {
             files.rename(path, &file.path(dir, base))?;
         }
         let indexer = Indexer::new(base, interval);
-        Ok(Active::assemble(uid, base, indexer, [log, offsets, times], self.sync))
+        let mut active = Active::dormant(segment, indexer, self.shape);
+        active.open(OpenFiles { log, indexes: Some([offsets, times]), sync: self.sync.to_vec() });
+        Ok(active)
+    }
+
+    /// The maps of its files.
+    pub(super) fn maps(&self) -> Vec<Arc<SegmentMap>> {
+        self.appenders.iter().map(|appender| Arc::clone(appender.map())).collect()
     }
 
     /// Removes its files.
@@ -136,76 +171,89 @@ impl<F: Files> Prepared<F> {
     }
 }
 
+impl<F: Files> OpenFiles<F> {
+    /// Opens those of a segment again.
+    pub(super) fn open(files: &F, dir: &Path, active: &Active<F>) -> io::Result<Self> {
+        let Active { segment, indexer, shape, .. } = active;
+        let open = |file: SegmentFile, end: u64| -> io::Result<(F::Appender, Arc<F::File>)> {
+            let handle = Arc::new(files.open(&file.path(dir, segment.base()), OpenMode::Write)?);
+            Ok((files.appender(&handle, shape.capacity(file), end)?, handle))
+        };
+        let position = files.open(&SegmentFile::Log.path(dir, segment.base()), OpenMode::Read)?.len()?;
+        if position < segment.end() {
+            return Err(CopyError::Poisoned { position }.into());
+        }
+        let (mut log, log_sync) = open(SegmentFile::Log, segment.end())?;
+        if position > segment.end() {
+            // Nobody was ever told of that.
+            log.cut()?;
+        }
+        let entries = (entry_position(indexer.offset_entries()), entry_position(indexer.time_entries()));
+        let indexes = open(SegmentFile::OffsetIndex, entries.0)
+            .and_then(|offsets| Ok((offsets, open(SegmentFile::TimeIndex, entries.1)?)));
+        Ok(match indexes {
+            Ok(((offsets, offsets_sync), (times, times_sync))) => {
+                Self { log, indexes: Some([offsets, times]), sync: vec![log_sync, offsets_sync, times_sync] }
+            }
+            Err(error) if is_exhausted(&error) => return Err(error),
+            // They were never made, or a foreign hand has been at them. Nothing depends on them.
+            Err(_) => Self { log, indexes: None, sync: vec![log_sync] },
+        })
+    }
+}
+
 impl<F: Files> Active<F> {
     /// The last segment of a recovered log.
-    pub(super) fn reopen(
-        files: &F,
-        dir: &Path,
-        id: PartitionId,
-        last: &RecoveredSegment,
-        indexer: Indexer,
-        options: &LogOptions,
-    ) -> io::Result<Self> {
-        let shape = Shape::of(options);
-        let open = |file: SegmentFile, end: u64| -> io::Result<(F::Appender, Arc<F::File>)> {
-            let handle = Arc::new(files.open(&file.path(dir, last.base), OpenMode::Write)?);
-            Ok((files.appender(&handle, shape.capacity(file).max(end), end)?, handle))
-        };
-        let (log, log_sync) = open(SegmentFile::Log, last.len)?;
-        let (offsets, offsets_sync) =
-            open(SegmentFile::OffsetIndex, entry_position(indexer.offset_entries()))?;
-        let (times, times_sync) = open(SegmentFile::TimeIndex, entry_position(indexer.time_entries()))?;
-        let uid = SegmentUid::new(id, last.base, 0);
-        let sync = [log_sync, offsets_sync, times_sync];
-        Ok(Self::assemble(uid, last.base, indexer, [log, offsets, times], sync))
+    pub(super) fn recovered(segment: Arc<Segment>, indexer: Indexer, options: &LogOptions) -> Self {
+        let shape = Shape::of(options).holding(segment.end(), &indexer);
+        Self::dormant(segment, indexer, shape)
     }
 
-    fn assemble(
-        uid: SegmentUid,
-        base: Offset,
-        indexer: Indexer,
-        [log, offsets, times]: [F::Appender; 3],
-        sync: SyncHandles<F>,
-    ) -> Self {
-        let maps = [&log, &offsets, &times].map(|appender| Arc::clone(appender.map()));
-        let segment = Arc::new(Segment::active(base, uid, maps, indexer.interval()));
+    fn dormant(segment: Arc<Segment>, indexer: Indexer, shape: Shape) -> Self {
         let begun = indexer.max_timestamp().map(|max| max.timestamp);
         if let Some(timestamp) = begun {
             segment.set_max_timestamp(timestamp);
         }
+        segment.set_interval(indexer.interval());
         let written_back = segment.end();
-        Self { segment, uid, log, offsets, times, indexer, sync, is_dirty: false, written_back, begun }
+        Self { segment, files: None, shape, indexer, is_dirty: false, written_back, begun, idle_since: None }
+    }
+
+    /// Has it hold these files open. Gives the map of its log that a reader has made meanwhile.
+    pub(super) fn open(&mut self, files: OpenFiles<F>) -> Displaced {
+        let indexes = files.indexes.as_ref().map(|files| files.each_ref().map(|file| Arc::clone(file.map())));
+        let displaced = self.segment.set_maps(Arc::clone(files.log.map()), indexes, self.indexer.interval());
+        self.files = Some(files);
+        self.idle_since = None;
+        displaced
+    }
+
+    /// Whether there was no room for its indexes.
+    pub(super) fn lacks_indexes(&self) -> bool {
+        self.files.as_ref().is_some_and(|files| files.indexes.is_none())
+    }
+
+    /// How large its log may become.
+    pub(super) fn capacity(&self) -> u64 {
+        self.shape.log
     }
 
     /// Whether its indexes may have no room for what so many further batches of so many bytes add.
     pub(super) fn is_index_full(&self, batches: usize, bytes: u64) -> bool {
         let more = bytes / u64::from(self.indexer.interval().max(1)) + 1;
         let more = more.min(batches as u64) * INDEX_ENTRY_SIZE as u64;
-        let has_room =
-            |index: &F::Appender, entries: u32| entry_position(entries) + more <= index.map().capacity();
-        !has_room(&self.offsets, self.indexer.offset_entries())
-            || !has_room(&self.times, self.indexer.time_entries())
+        let has_room = |entries: u32| entry_position(entries) + more <= self.shape.index;
+        !has_room(self.indexer.offset_entries()) || !has_room(self.indexer.time_entries())
     }
 
     /// How much earlier than others this segment is closed, at most `most`: the same each time it is asked for.
     pub(super) fn jitter(&self, most: u64) -> u64 {
-        if most == 0 { 0 } else { self.uid.get() % most }
+        if most == 0 { 0 } else { self.segment.uid().get() % most }
     }
 
-    /// The handle to sync the log by.
-    pub(super) fn log_handle(&self) -> Arc<F::File> {
-        Arc::clone(&self.sync[0])
-    }
-
-    /// Reserves room in steps that double, from 64 KiB to 32 MiB.
-    pub(super) fn allocate(&mut self, upto: u64) -> io::Result<()> {
-        let step = self.segment.end().next_power_of_two().clamp(ALLOCATE_MIN, ALLOCATE_MAX);
-        let capacity = self.log.map().capacity();
-        match self.log.allocate((upto + step).min(capacity)) {
-            // Without a reserve there may still be room for what is at hand.
-            Err(error) if is_full(&error) => self.log.allocate(upto),
-            outcome => outcome,
-        }
+    /// The handle to sync the log by, which is there while anything has to be synced.
+    pub(super) fn log_handle(&self) -> Option<Arc<F::File>> {
+        self.files.as_ref().and_then(|files| files.sync.first()).cloned()
     }
 
     /// Adds what the batches at `start` add to the indexes, with one write to each however many there are: with small
@@ -216,18 +264,25 @@ impl<F: Files> Active<F> {
     /// the process may have died.
     pub(super) fn index(&mut self, start: u64, batches: &[(u64, BatchHeader)]) {
         let (offsets, times) = (self.indexer.offset_entries(), self.indexer.time_entries());
-        let recorded = self.indexer.recorded();
+        let (recorded, uid) = (self.indexer.recorded(), self.segment.uid());
         let (mut offset_bytes, mut time_bytes) = (Vec::new(), Vec::new());
         for (at, header) in batches {
             let (offset, time) = (self.indexer.offset_entries(), self.indexer.time_entries());
             let indexed = self.indexer.batch((start + at) as u32, header);
-            offset_bytes.extend(indexed.offset.iter().flat_map(|entry| entry.encode(self.uid, offset)));
-            time_bytes.extend(indexed.time.iter().flat_map(|entry| entry.encode(self.uid, time)));
+            offset_bytes.extend(indexed.offset.iter().flat_map(|entry| entry.encode(uid, offset)));
+            time_bytes.extend(indexed.time.iter().flat_map(|entry| entry.encode(uid, time)));
         }
-        if !write(&mut self.times, &time_bytes) {
-            self.indexer.went_without(offsets, times, recorded);
-        } else if !write(&mut self.offsets, &offset_bytes) {
-            self.indexer.went_without(offsets, self.indexer.time_entries(), self.indexer.recorded());
+        let indexes = self.files.as_mut().and_then(|files| files.indexes.as_mut());
+        let written = indexes.map(|[offsets, times]| {
+            let is_timed = write(times, &time_bytes);
+            (is_timed, is_timed && write(offsets, &offset_bytes))
+        });
+        match written {
+            Some((true, true)) => {}
+            Some((true, false)) => {
+                self.indexer.went_without(offsets, self.indexer.time_entries(), self.indexer.recorded());
+            }
+            _ => self.indexer.went_without(offsets, times, recorded),
         }
         if let Some(max) = self.indexer.max_timestamp() {
             self.segment.set_max_timestamp(max.timestamp);
@@ -236,20 +291,36 @@ impl<F: Files> Active<F> {
 
     /// Gives the reserves back.
     pub(super) fn cut(&mut self) -> io::Result<()> {
-        self.log.cut()?;
-        self.offsets.cut()?;
-        self.times.cut()
+        let Some(files) = &mut self.files else { return Ok(()) };
+        files.log.cut()?;
+        files.indexes.iter_mut().flatten().try_for_each(FileAppender::cut)
     }
 
     /// The last word of the time index, and the reserves back. Gives the handles of the files that have to be synced
-    /// before the durable point may pass this segment.
-    pub(super) fn finish(mut self) -> io::Result<SyncHandles<F>> {
+    /// before the durable point may pass this segment. It has been woken.
+    pub(super) fn finish(mut self) -> io::Result<Vec<Arc<F::File>>> {
         let times = self.indexer.time_entries();
-        if let Some(entry) = self.indexer.rolled() {
-            write(&mut self.times, &entry.encode(self.uid, times));
+        if let Some(entry) = self.indexer.rolled()
+            && let Some([_, index]) = self.files.as_mut().and_then(|files| files.indexes.as_mut())
+        {
+            write(index, &entry.encode(self.segment.uid(), times));
         }
         self.cut()?;
-        Ok(self.sync)
+        Ok(self.files.map_or_else(Vec::new, |files| files.sync))
+    }
+}
+
+impl<F: Files> OpenFiles<F> {
+    /// Reserves room in steps that double, from 64 KiB to 32 MiB.
+    pub(super) fn allocate(&mut self, upto: u64) -> io::Result<()> {
+        let map = self.log.map();
+        let step = map.end().next_power_of_two().clamp(ALLOCATE_MIN, ALLOCATE_MAX);
+        let capacity = map.capacity();
+        match self.log.allocate((upto + step).min(capacity)) {
+            // Without a reserve there may still be room for what is at hand.
+            Err(error) if is_full(&error) => self.log.allocate(upto),
+            outcome => outcome,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
 use bytes::BytesMut;
+use folio_mapped::SegmentMap;
 use folio_record::{BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, Timestamp, stamp};
 use thiserror::Error;
 
@@ -100,6 +101,15 @@ pub enum AppendError {
         path: PathBuf,
         /// The first byte that is known to be gone.
         position: u64,
+    },
+    /// The segment that is appended to was closed for a while, and cannot be opened again: a foreign hand has been at it.
+    /// Nothing was written.
+    #[error("{} cannot be opened again: {source}", path.display())]
+    Unopened {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The disk's fault. The data directory takes no more writes in this run.
     #[error("{}: {source}", path.display())]
@@ -211,6 +221,12 @@ impl<'a, F: Files> LogWriter<'a, F> {
             self.log.roll(&mut self.writer)?;
             stamped = self.stamp(buffers, now, options)?;
         }
+        if self.writer.is_dormant() {
+            if mode == Mode::Inline {
+                return Err(AppendError::NeedsLane);
+            }
+            self.log.wake(&mut self.writer)?;
+        }
         self.write(buffers, &stamped, mode, now, options)?;
         Ok(stamped.outcomes)
     }
@@ -238,12 +254,13 @@ impl<'a, F: Files> LogWriter<'a, F> {
         let (next, size) = (stamped.next, stamped.size);
         let dir = &self.log.dir;
         let Some(active) = self.writer.active.as_mut() else { return Err(AppendError::NeedsLane) };
-        let start = active.segment.end();
-        if active.log.allocated() < start + size {
+        let Some(files) = active.files.as_mut() else { return Err(AppendError::NeedsLane) };
+        let (start, base) = (active.segment.end(), active.segment.base());
+        if files.log.allocated() < start + size {
             if mode == Mode::Inline {
                 return Err(AppendError::NeedsLane);
             }
-            active.allocate(start + size).map_err(|source| failed(dir, active.segment.base(), source))?;
+            files.allocate(start + size).map_err(|source| failed(dir, base, source))?;
         }
         let new = buffers
             .iter()
@@ -251,14 +268,15 @@ impl<'a, F: Files> LogWriter<'a, F> {
             .filter(|(_, outcome)| outcome.as_ref().is_ok_and(|range| !range.is_duplicate));
         let slices: Vec<IoSlice<'_>> = new.map(|(buffer, _)| IoSlice::new(buffer)).collect();
         active.is_dirty = true;
-        if let Err(source) = active.log.append(&slices) {
-            let base = active.segment.base();
+        if let Err(source) = files.log.append(&slices) {
             // What a short write left above the end would be damage to the next start.
-            if let Err(source) = active.log.cut() {
+            if let Err(source) = files.log.cut() {
                 return Err(AppendError::Io { path: SegmentFile::Log.path(dir, base), source });
             }
             return Err(failed(dir, base, source));
         }
+        active.segment.set_end(start + size);
+        active.segment.touch(self.log.open.clock());
         active.begun.get_or_insert(now);
         self.log.next_offset.store(next.get(), Ordering::Release);
         active.index(start, &stamped.batches);
@@ -281,7 +299,7 @@ impl<F: Files> Writer<F> {
     /// Whether nobody has found that the active segment has lost bytes.
     pub(super) fn check_lost(&self, dir: &Path) -> Result<(), AppendError> {
         let Some(active) = &self.active else { return Ok(()) };
-        match active.log.map().poisoned() {
+        match active.files.as_ref().and_then(|files| files.log.map().poisoned()) {
             None => Ok(()),
             Some(position) => {
                 let path = SegmentFile::Log.path(dir, active.segment.base());
@@ -305,31 +323,41 @@ impl<F: Files> Writer<F> {
         if let Some(active) = &mut self.active
             && std::mem::take(&mut active.is_dirty)
         {
-            files.push(active.log_handle());
+            files.extend(active.log_handle());
         }
         (files, std::mem::take(&mut self.new_names))
     }
 
     pub(super) fn start_writeback(&mut self) -> io::Result<()> {
-        if let Some(active) = &mut self.active {
+        if let Some(active) = &mut self.active
+            && let Some(files) = &mut active.files
+        {
             let end = active.segment.end();
             if end > active.written_back {
-                active.log.start_writeback(active.written_back..end)?;
+                files.log.start_writeback(active.written_back..end)?;
                 active.written_back = end;
             }
         }
         Ok(())
     }
 
-    /// Gives the files up, but for the handles that the next flush wants.
-    pub(super) fn retire(&mut self) {
-        if let Some(active) = self.active.take()
-            && active.is_dirty
-        {
-            self.unsynced.push(active.log_handle());
+    /// Whether the segment that is appended to has to be opened first.
+    pub(super) fn is_dormant(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.files.is_none())
+    }
+
+    /// Gives the files up, but for the handles that the next flush wants. Gives their maps.
+    pub(super) fn retire(&mut self) -> Vec<Arc<SegmentMap>> {
+        let mut maps = Vec::new();
+        if let Some(active) = self.active.take() {
+            if active.is_dirty {
+                self.unsynced.extend(active.log_handle());
+            }
+            maps.extend(active.segment.take_maps());
         }
-        self.prepared = None;
+        maps.extend(self.prepared.take().iter().flat_map(Prepared::maps));
         self.new_names = false;
+        maps
     }
 
     pub(super) fn cut(&mut self) -> io::Result<()> {
@@ -344,7 +372,7 @@ impl<F: Files> Writer<F> {
         let Some(active) = &self.active else { return true };
         let end = active.segment.end();
         let delta = next.get() - active.segment.base().get();
-        let is_out_of_room = end + size > active.segment.log().map_or(0, |map| map.capacity());
+        let is_out_of_room = end + size > active.capacity();
         let is_full = end + size > u64::from(options.segment_bytes)
             || delta > i64::from(i32::MAX)
             || active.is_index_full(batches, size);

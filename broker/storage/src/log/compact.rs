@@ -269,12 +269,12 @@ impl<F: Files> Log<F> {
     }
 
     /// The latest time of the first batch of a segment.
-    fn first_timestamp(&self, segment: &Segment) -> Result<Option<Timestamp>, ReadError> {
+    fn first_timestamp(&self, segment: &Arc<Segment>) -> Result<Option<Timestamp>, ReadError> {
         if segment.end() == 0 {
             return Ok(None);
         }
         let map = self.log_of(segment)?;
-        let window = Window::of(segment, map);
+        let window = Window::of(segment, &map);
         let header = window.header(0).map_err(|source| self.unreadable(source))?;
         Ok(Some(header.max_timestamp))
     }

@@ -8,6 +8,7 @@
 //! Whoever may wait reads through the file and not through the map, where a page that cannot be read would be a
 //! signal instead of an error.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use folio_record::{BatchHeader, HEADER_SIZE, Offset};
 
 use super::Touch;
 use super::segment::Segment;
+use crate::files::FileHandle;
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
@@ -47,9 +49,29 @@ pub(super) struct Found<T> {
 /// One index of a segment, with a good header.
 #[derive(Debug)]
 pub(super) struct Index {
-    map: Arc<SegmentMap>,
+    entries: Entries,
     uid: SegmentUid,
     interval: u32,
+}
+
+/// Where the entries of an index are.
+#[derive(Debug)]
+enum Entries {
+    /// In the map that they are appended to.
+    Map(Arc<SegmentMap>),
+    /// In a file that is open for one search.
+    File(Box<dyn ReadAt>, u64),
+}
+
+/// An open file, whatever file system it is of.
+trait ReadAt: fmt::Debug + Send + Sync {
+    fn read_exactly(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
+}
+
+impl<H: FileHandle> ReadAt for H {
+    fn read_exactly(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        if self.read_at(buf, at)? < buf.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
 }
 
 impl<'a> Window<'a> {
@@ -222,19 +244,36 @@ impl Window<'_> {
 impl Index {
     /// Of a map whose header is known to be good.
     pub(super) fn new(map: Arc<SegmentMap>, uid: SegmentUid, interval: u32) -> Self {
-        Self { map, uid, interval }
+        Self { entries: Entries::Map(map), uid, interval }
     }
 
-    /// Of a file as it was found. Waits for a disk.
-    pub(super) fn open(map: Arc<SegmentMap>, kind: IndexKind, uid: SegmentUid) -> Option<Self> {
+    /// Of a file as it was found, whose entries end at `end`. Waits for a disk.
+    pub(super) fn open(file: impl FileHandle, end: u64, kind: IndexKind, uid: SegmentUid) -> Option<Self> {
         let mut header = [0; INDEX_HEADER_SIZE];
-        copy(&map, 0, &mut header, Touch::Any).ok()?;
+        file.read_exactly(&mut header, 0).ok()?;
         let interval = IndexHeader::decode(&header, kind, uid).ok()?.interval;
-        Some(Self { map, uid, interval })
+        Some(Self { entries: Entries::File(Box::new(file), end), uid, interval })
     }
 
-    pub(super) fn map(&self) -> &Arc<SegmentMap> {
-        &self.map
+    /// Its map, if it is appended to.
+    pub(super) fn map(&self) -> Option<&Arc<SegmentMap>> {
+        match &self.entries {
+            Entries::Map(map) => Some(map),
+            Entries::File(..) => None,
+        }
+    }
+
+    fn end(&self) -> u64 {
+        match &self.entries {
+            Entries::Map(map) => map.end(),
+            Entries::File(_, end) => *end,
+        }
+    }
+
+    fn is_in_memory(&self) -> bool {
+        self.map()
+            .and_then(|map| map.slice(0..map.end()))
+            .is_some_and(|slice| slice.resident().unwrap_or(false))
     }
 
     /// Bytes of log between entries, at least.
@@ -244,7 +283,7 @@ impl Index {
 
     /// The last entry and whether it is good; `None` if there is none.
     pub(super) fn last_time(&self) -> Found<Option<TimeEntry>> {
-        let Some(number) = entries_in(self.map.end()).checked_sub(1) else {
+        let Some(number) = entries_in(self.end()).checked_sub(1) else {
             return Found { what: None, is_sound: true };
         };
         let entry = self.entry(number, TimeEntry::decode, Touch::Any);
@@ -259,8 +298,8 @@ impl Index {
         is_wanted: impl Fn(&E) -> bool,
         touch: Touch,
     ) -> Option<Found<Option<(u32, E)>>> {
-        let end = self.map.end();
-        if touch == Touch::Warm && !self.map.slice(0..end)?.resident().unwrap_or(false) {
+        let end = self.end();
+        if touch == Touch::Warm && !self.is_in_memory() {
             return None;
         }
         let (mut low, mut high) = (0, entries_in(end));
@@ -290,7 +329,11 @@ impl Index {
         touch: Touch,
     ) -> Option<E> {
         let mut bytes = [0; INDEX_ENTRY_SIZE];
-        copy(&self.map, entry_position(number), &mut bytes, touch).ok()?;
+        let at = entry_position(number);
+        match &self.entries {
+            Entries::Map(map) => copy(map, at, &mut bytes, touch).ok()?,
+            Entries::File(file, _) => file.read_exactly(&mut bytes, at).ok()?,
+        }
         decode(&bytes, self.uid, number)
     }
 }

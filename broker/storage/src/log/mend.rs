@@ -1,16 +1,17 @@
 //! Indexes that were found missing or wrong, built anew from the log.
 //!
 //! The new file is complete and on stable storage before it takes the place of the old one; whoever has the old one
-//! mapped keeps it, and finds in it what it found before.
+//! open keeps it, and finds in it what it found before.
 
 use std::io;
+use std::sync::Arc;
 
 use super::Log;
 use super::append::{AppendError, failed};
-use super::lookup::{Index, Window};
+use super::lookup::Window;
 use super::segment::Segment;
 use crate::envelope::replace;
-use crate::files::{Files, OpenMode};
+use crate::files::Files;
 use crate::footer::Footer;
 use crate::index::{IndexHeader, IndexKind, Indexer};
 use crate::partition_files::SegmentFile;
@@ -50,9 +51,9 @@ impl<F: Files> Log<F> {
     }
 
     /// Both indexes as they should be.
-    fn build(&self, segment: &Segment) -> io::Result<Built> {
+    fn build(&self, segment: &Arc<Segment>) -> io::Result<Built> {
         let map = self.log_of(segment).map_err(io::Error::other)?;
-        let window = Window::of(segment, map);
+        let window = Window::of(segment, &map);
         let interval = self.interval_of(segment);
         let (base, uid) = (segment.base(), segment.uid());
         let header = |kind| (kind, IndexHeader { kind, base, uid, interval }.encode().to_vec());
@@ -82,9 +83,11 @@ impl<F: Files> Log<F> {
 
     /// What was begun at one interval is built anew at the same.
     pub(super) fn interval_of(&self, segment: &Segment) -> u32 {
-        let kinds = [IndexKind::Offset, IndexKind::Time];
-        let known = kinds.into_iter().find_map(|kind| segment.index(kind)).map(|index| index.interval());
-        known.unwrap_or(self.options.load().index_interval)
+        let stored = || {
+            let kinds = [IndexKind::Offset, IndexKind::Time].into_iter();
+            kinds.filter_map(|kind| self.index_of(segment, kind)).map(|index| index.interval()).next()
+        };
+        segment.interval().or_else(stored).unwrap_or(self.options.load().index_interval)
     }
 
     /// Lets new indexes take the place of the old ones; `false` if the segment is gone.
@@ -97,19 +100,13 @@ impl<F: Files> Log<F> {
         }
         for (kind, mut bytes) in built.files {
             let path = SegmentFile::index(kind).path(&self.dir, segment.base());
-            // Lookups see entries, and nothing else.
-            let entries_end = bytes.len() as u64;
             if kind == IndexKind::Offset {
                 bytes.extend(built.footer.iter().flat_map(Footer::encode));
             }
-            let map = || -> io::Result<_> {
-                replace(&*self.files, &path, &bytes)?;
-                let file = self.files.open(&path, OpenMode::Read)?;
-                self.files.map(&file, entries_end)
-            };
-            let map = map().map_err(|source| failed(&self.dir, segment.base(), source))?;
-            segment.replace(kind, Index::new(map, segment.uid(), built.interval));
+            let replaced = replace(&*self.files, &path, &bytes);
+            replaced.map_err(|source| failed(&self.dir, segment.base(), source))?;
         }
+        segment.set_interval(built.interval);
         segment.trust();
         segment.set_sealed(built.footer.is_some());
         Ok(true)

@@ -4,15 +4,15 @@ use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
 
-use folio_mapped::{CopyError, MapSlice, SegmentMap};
+use folio_mapped::{CopyError, MapSlice};
 use folio_record::{HEADER_SIZE, Offset};
 use thiserror::Error;
 
 use super::damage::DamagedRange;
 use super::lookup::{Index, Window};
-use super::segment::Segment;
+use super::segment::{OpenLog, Segment};
 use super::{Log, Tail};
-use crate::files::Files;
+use crate::files::{Files, is_exhausted};
 use crate::index::IndexKind;
 use crate::partition_files::SegmentFile;
 
@@ -104,6 +104,15 @@ pub enum ReadError {
         /// Nobody was told of it before.
         is_news: bool,
     },
+    /// What was to be read was replaced or deleted meanwhile, again and again: ask once more.
+    #[error("the segment was replaced meanwhile")]
+    Replaced,
+    /// No descriptors or mappings are left: ask again later.
+    #[error("no room for another open file: {source}")]
+    Exhausted {
+        /// What the system said.
+        source: io::Error,
+    },
     /// The disk's fault, or that of whoever changed the file.
     #[error("{}: {source}", dir.display())]
     Io {
@@ -120,6 +129,30 @@ impl<F: Files> Log<F> {
     /// # Errors
     /// See [`ReadError`].
     pub fn read(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+        cursor: &mut Cursor,
+        touch: Touch,
+    ) -> Result<Read, ReadError> {
+        self.unless_replaced(|| self.read_once(offset, max_bytes, cursor, touch))
+    }
+
+    /// Reads anew what was replaced by compaction, or went with retention, before its files were open.
+    pub(super) fn unless_replaced<T>(
+        &self,
+        mut read: impl FnMut() -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        for _ in 1..TRIES {
+            match read() {
+                Err(ReadError::Replaced) => {}
+                done => return done,
+            }
+        }
+        read()
+    }
+
+    fn read_once(
         &self,
         offset: Offset,
         max_bytes: usize,
@@ -198,15 +231,25 @@ impl<F: Files> Log<F> {
         let is_known = |place: &Place| (place.segment, place.offset) == (segment.identity(), offset);
         let known = cursor.place.filter(is_known).map(|place| place.pos);
         // Where a closed segment has to be searched, or even mapped, there is little hope for memory.
-        if touch == Touch::Warm && (segment.log().is_none() || !is_active && known.is_none()) {
-            return Ok(Some(InSegment::Cold));
-        }
-        let map = self.log_of(segment)?;
+        let map = match touch {
+            Touch::Warm if !is_active && known.is_none() => return Ok(Some(InSegment::Cold)),
+            Touch::Warm => match segment.log() {
+                Some(map) => map,
+                None => return Ok(Some(InSegment::Cold)),
+            },
+            Touch::Any => self.log_of(segment)?,
+        };
+        segment.touch(self.open.clock());
+        let map = &*map;
         let end = visible_end(segment, visible);
         let warm_from = if is_active { self.warm_from(segment, end) } else { u64::MAX };
         let window = Window { map, end, warm_from, touch, gaps_upto: segment.gaps_upto() };
         let pos = match known {
             Some(pos) => pos,
+            // An index that is not open is not in memory.
+            None if touch == Touch::Warm && segment.index(IndexKind::Offset).is_none() => {
+                return Ok(Some(InSegment::Cold));
+            }
             None => match self.position(segment, &window, offset, is_active)? {
                 Some(pos) => pos,
                 None => return Ok(Some(InSegment::Cold)),
@@ -277,24 +320,35 @@ impl<F: Files> Log<F> {
     }
 
     /// The log of a segment; maps it if need be.
-    pub(super) fn log_of<'s>(&self, segment: &'s Segment) -> Result<&'s Arc<SegmentMap>, ReadError> {
+    pub(super) fn log_of(&self, segment: &Arc<Segment>) -> Result<OpenLog, ReadError> {
         if let Some(map) = segment.log() {
             return Ok(map);
         }
-        let _names = self.names();
-        if self.is_retired() {
-            return Err(ReadError::Retired);
-        }
-        segment.map_log(&*self.files, &self.dir).map_err(|source| self.unreadable(source))
+        self.open.make_room(1);
+        let opened = {
+            let _names = self.names();
+            if self.is_retired() {
+                return Err(ReadError::Retired);
+            }
+            if segment.is_gone() {
+                return Err(ReadError::Replaced);
+            }
+            segment.map_log(&*self.files, &self.dir)
+        };
+        let (map, displaced) = opened.map_err(|source| self.unreadable(self.open.refused(source)))?;
+        self.may_give_way(segment);
+        self.open.retire(displaced.into_iter().collect());
+        Ok(map)
     }
 
-    /// An index of a segment, mapped if need be; `None`: do without.
-    fn index_of(&self, segment: &Segment, kind: IndexKind) -> Option<Arc<Index>> {
+    /// An index of a segment, opened if need be; `None`: do without.
+    pub(super) fn index_of(&self, segment: &Segment, kind: IndexKind) -> Option<Arc<Index>> {
         if let Some(index) = segment.index(kind) {
             return Some(index);
         }
         let _names = self.names();
-        if self.is_retired() { None } else { segment.map_index(&*self.files, &self.dir, kind) }
+        let is_there = !self.is_retired() && !segment.is_gone();
+        is_there.then(|| segment.open_index(&*self.files, &self.dir, kind)).flatten()
     }
 
     /// Offset index and time index.
@@ -302,7 +356,8 @@ impl<F: Files> Log<F> {
         [IndexKind::Offset, IndexKind::Time].map(|kind| self.index_of(segment, kind))
     }
 
-    /// From where on the active segment is in memory for certain: it was just written, or is not on disk yet.
+    /// From where on the active segment is in memory for certain: it was just written, or is not on disk yet. Of what was
+    /// there when it was opened, nobody knows.
     fn warm_from(&self, segment: &Segment, end: u64) -> u64 {
         let durable = self.durable.load();
         let unflushed = match durable.segment_base.cmp(&segment.base()) {
@@ -310,7 +365,7 @@ impl<F: Files> Log<F> {
             Ordering::Equal => durable.pos,
             Ordering::Greater => u64::MAX,
         };
-        unflushed.min(end.saturating_sub(NEAR_TAIL))
+        unflushed.min(end.saturating_sub(NEAR_TAIL)).max(segment.appended_from())
     }
 
     /// What went wrong with a look into a segment.
@@ -337,12 +392,15 @@ impl<F: Files> Log<F> {
     }
 
     pub(super) fn unreadable(&self, source: io::Error) -> ReadError {
+        if is_exhausted(&source) {
+            return ReadError::Exhausted { source };
+        }
         ReadError::Io { dir: self.dir.clone(), source }
     }
 }
 
 /// From which byte on a file has lost what it had, if that is the error.
-fn lost_from(error: &io::Error) -> Option<u64> {
+pub(super) fn lost_from(error: &io::Error) -> Option<u64> {
     match error.get_ref()?.downcast_ref()? {
         CopyError::Poisoned { position } => Some(*position),
         _ => None,
@@ -360,6 +418,8 @@ enum InSegment {
 fn refuse(damaged: Option<DamagedRange>) -> Result<(), ReadError> {
     damaged.map_or(Ok(()), |range| Err(ReadError::Damaged(Box::new(range))))
 }
+/// So often a read begins anew because what it was about is not there any more.
+const TRIES: usize = 4;
 
 /// The last MiB of a log was written a moment ago.
 const NEAR_TAIL: u64 = 1024 * 1024;

@@ -17,8 +17,8 @@ use crate::partition_files::SegmentFile;
 use crate::trash::Trash;
 
 impl<F: Files> Log<F> {
-    /// Begins a new segment if the present one is older than `segment.ms`, or if everything in it has expired.
-    /// Returns whether it did.
+    /// Begins a new segment if the present one is older than `segment.ms`, if everything in it has expired, or if it had
+    /// to do without indexes because the disk was full: once closed it gets them. Returns whether it did.
     pub fn roll_if_expired(&self, now: Timestamp) -> Result<bool, AppendError> {
         let options = self.options();
         let mut writer = self.lock();
@@ -31,7 +31,7 @@ impl<F: Files> Log<F> {
         let is_old = limit.zip(active.begun).is_some_and(|(limit, begun)| age(begun) >= limit);
         let last = active.segment.max_timestamp();
         let is_expired = options.retention_ms.zip(last).is_some_and(|(limit, last)| age(last) > limit);
-        if !is_old && !is_expired {
+        if !is_old && !is_expired && !active.lacks_indexes() {
             return Ok(false);
         }
         self.check()?;
@@ -101,7 +101,8 @@ impl<F: Files> Log<F> {
                     _ => {}
                 }
             }
-            maps.extend(segment.maps());
+            segment.set_gone();
+            maps.extend(segment.take_maps());
         }
         self.drop_snapshots(&mut writer, view[gone].base())?;
         Ok(maps)
@@ -116,8 +117,10 @@ impl<F: Files> Log<F> {
             if self.is_retired() {
                 return Ok(());
             }
-            if let Some(timestamp) = self.last_timestamp(segment)? {
-                segment.set_max_timestamp(timestamp);
+            match self.last_timestamp(segment) {
+                Ok(Some(timestamp)) => segment.set_max_timestamp(timestamp),
+                Ok(None) | Err(ReadError::Replaced) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use folio_record::Offset;
 
-use super::active::{Active, Prepared};
+use super::active::{Active, MAPS, Prepared};
 use super::append::{AppendError, Writer, failed};
 use super::{Log, LogOptions};
 use crate::files::{Files, is_exhausted};
@@ -20,10 +20,13 @@ impl<F: Files> Log<F> {
         let options = self.options.load_full();
         let mut view = Vec::clone(&self.view.load_full());
         // One that is empty, and too small for what is to come: the next one takes its place.
-        if writer.active.take_if(|active| active.segment.base() == base).is_some() {
+        if let Some(empty) = writer.active.take_if(|active| active.segment.base() == base) {
             view.pop();
             self.view.store(Arc::new(view.clone()));
+            self.open.retire(empty.segment.take_maps());
         }
+        // It has its last word to say, and its files are to be synced.
+        self.wake(writer)?;
         let next = self.begin(writer, base, &options).map_err(|source| match self.take_back(base) {
             Ok(()) => failed(&self.dir, base, source),
             // The names are gone, but perhaps not yet on disk: the next flush sees to that.
@@ -35,13 +38,16 @@ impl<F: Files> Log<F> {
         })?;
         if let Some(active) = writer.active.take() {
             // Never told as a full disk: the log could not go on without the handles that would be lost here.
+            let segment = Arc::clone(&active.segment);
             let sync = active.finish().map_err(|source| self.broken(base, source))?;
             writer.unsynced.extend(sync);
+            self.open.retire(segment.take_indexes());
+            self.may_give_way(&segment);
             self.note_end_of_segment(writer);
         }
         view.push(Arc::clone(&next.segment));
         self.view.store(Arc::new(view));
-        writer.active = Some(next);
+        self.has_opened(writer, next);
         Ok(())
     }
 
@@ -49,7 +55,7 @@ impl<F: Files> Log<F> {
     pub fn wants_next_segment(&self) -> bool {
         let limit = u64::from(self.options.load().segment_bytes);
         let is_nearly_full = self.view.load().last().is_some_and(|last| last.end() >= limit / 4 * 3);
-        is_nearly_full && !self.is_prepared.load(Ordering::Acquire)
+        is_nearly_full && !self.is_dormant() && !self.is_prepared.load(Ordering::Acquire)
     }
 
     /// Makes the next segment ready, so that whoever rolls need not wait for its files. For the maintenance thread.
@@ -62,9 +68,10 @@ impl<F: Files> Log<F> {
             return Ok(());
         }
         self.check()?;
+        self.open.make_room(MAPS);
         let made = Prepared::make(&*self.files, &self.dir, "next", &self.options.load());
         let made = made.and_then(|mut prepared| prepared.reserve().map(|()| prepared));
-        let prepared = made.map_err(|source| failed(&self.dir, self.log_end(), source))?;
+        let prepared = made.map_err(|source| failed(&self.dir, self.log_end(), self.open.refused(source)))?;
         let mut writer = self.lock();
         writer.prepared = Some(prepared);
         self.is_prepared.store(true, Ordering::Relaxed);
@@ -81,7 +88,9 @@ impl<F: Files> Log<F> {
             writer.new_names = true;
             return begun;
         }
-        let made = Prepared::make(&*self.files, &self.dir, &format!("{:020}", base.get()), options)?;
+        self.open.make_room(MAPS);
+        let made = Prepared::make(&*self.files, &self.dir, &format!("{:020}", base.get()), options);
+        let made = made.map_err(|source| self.open.refused(source))?;
         let active = made.begin(&*self.files, &self.dir, self.id, base)?;
         // Above all the name of the first segment: without a durable point there is nothing else to tell where a
         // log begins.

@@ -1,11 +1,12 @@
 //! One segment as readers see it.
 
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use folio_mapped::{CopyError, SegmentMap};
 use folio_record::{Offset, Timestamp};
 
@@ -14,11 +15,13 @@ use super::lookup::Index;
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::footer::Footer;
 use crate::index::{IndexKind, SegmentUid};
+use crate::open_segments::Holder;
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::recovery::RecoveredSegment;
 
-/// A segment. Its maps are made when they are first needed, and stay.
+/// A segment. It holds nothing until it is read, and then its log until it has to give way to others. Its indexes are
+/// open while it is appended to, and besides only while they are searched.
 #[derive(Debug)]
 pub(super) struct Segment {
     base: Offset,
@@ -29,9 +32,20 @@ pub(super) struct Segment {
     uid: SegmentUid,
     len: AtomicU64,
     max_timestamp: AtomicI64,
-    log: OnceLock<Arc<SegmentMap>>,
+    /// Bytes of log between index entries; 0: nobody has read that yet.
+    interval: AtomicU32,
+    log: ArcSwapOption<SegmentMap>,
     offsets: ArcSwapOption<Index>,
     times: ArcSwapOption<Index>,
+    /// What it has from here on was appended since it was opened to be appended to.
+    appended_from: AtomicU64,
+    /// When somebody read from it or appended to it last, by the clock of what is open.
+    last_used: AtomicU64,
+    /// Somebody did since this was asked last.
+    is_busy: AtomicBool,
+    is_listed: AtomicBool,
+    /// Its files are gone, or another's by now.
+    is_gone: AtomicBool,
     /// An index did not lead where it should have.
     is_suspect: AtomicBool,
     /// It has a footer,
@@ -44,9 +58,26 @@ pub(super) struct Segment {
     is_lost: AtomicBool,
 }
 
+/// A log that is mapped, and stays so while this is held.
+pub(super) struct OpenLog(Guard<Option<Arc<SegmentMap>>>);
+
+impl OpenLog {
+    fn new(map: Guard<Option<Arc<SegmentMap>>>) -> Option<Self> {
+        map.is_some().then_some(Self(map))
+    }
+}
+
+impl Deref for OpenLog {
+    type Target = Arc<SegmentMap>;
+
+    fn deref(&self) -> &Arc<SegmentMap> {
+        self.0.as_ref().expect("it was looked at when this was made")
+    }
+}
+
 impl Segment {
-    /// One that is not mapped yet.
-    pub(super) fn closed(id: PartitionId, recovered: &RecoveredSegment, generation: u64) -> Self {
+    /// One that nobody has read yet.
+    pub(super) fn new(id: PartitionId, recovered: &RecoveredSegment, generation: u64) -> Self {
         Self {
             base: recovered.base,
             generation,
@@ -54,33 +85,17 @@ impl Segment {
             uid: SegmentUid::new(id, recovered.base, 0),
             len: AtomicU64::new(recovered.len),
             max_timestamp: AtomicI64::new(recovered.max_timestamp.map_or(UNKNOWN, Timestamp::get)),
-            log: OnceLock::new(),
+            interval: AtomicU32::new(0),
+            log: ArcSwapOption::empty(),
             offsets: ArcSwapOption::empty(),
             times: ArcSwapOption::empty(),
+            appended_from: AtomicU64::new(u64::MAX),
+            last_used: AtomicU64::new(0),
+            is_busy: AtomicBool::new(false),
+            is_listed: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
             is_suspect: AtomicBool::new(false),
             is_sealed: AtomicBool::new(recovered.is_sealed),
-            is_rotten: AtomicBool::new(false),
-            damaged: DamagedRanges::default(),
-            is_lost: AtomicBool::new(false),
-        }
-    }
-
-    /// One with the maps that its appenders publish to: log, offset index, time index.
-    pub(super) fn active(base: Offset, uid: SegmentUid, maps: [Arc<SegmentMap>; 3], interval: u32) -> Self {
-        let [log, offsets, times] = maps;
-        let index = |map| ArcSwapOption::from_pointee(Index::new(map, uid, interval));
-        Self {
-            base,
-            generation: 0,
-            gaps_upto: None,
-            uid,
-            len: AtomicU64::new(log.end()),
-            max_timestamp: AtomicI64::new(UNKNOWN),
-            log: OnceLock::from(log),
-            offsets: index(offsets),
-            times: index(times),
-            is_suspect: AtomicBool::new(false),
-            is_sealed: AtomicBool::new(false),
             is_rotten: AtomicBool::new(false),
             damaged: DamagedRanges::default(),
             is_lost: AtomicBool::new(false),
@@ -110,9 +125,14 @@ impl Segment {
         self.uid
     }
 
-    /// Bytes of its log that are published.
+    /// Bytes of its log that may be read.
     pub(super) fn end(&self) -> u64 {
-        self.log.get().map_or_else(|| self.len.load(Ordering::Acquire), |map| map.end())
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// More was appended, and published by its map.
+    pub(super) fn set_end(&self, end: u64) {
+        self.len.store(end, Ordering::Release);
     }
 
     /// The latest timestamp in it, if known.
@@ -125,33 +145,39 @@ impl Segment {
         self.max_timestamp.store(timestamp.get(), Ordering::Release);
     }
 
-    /// Its log, if it is mapped.
-    pub(super) fn log(&self) -> Option<&Arc<SegmentMap>> {
-        self.log.get()
+    /// Its log, if it is mapped. A map that was made before the last append to a segment that has slept is none.
+    pub(super) fn log(&self) -> Option<OpenLog> {
+        let end = self.end();
+        OpenLog::new(self.log.load()).filter(|map| map.end() >= end)
     }
 
-    /// One of its indexes, if it is mapped.
+    /// One of its indexes, if it is appended to.
     pub(super) fn index(&self, kind: IndexKind) -> Option<Arc<Index>> {
         self.cell(kind).load_full()
     }
 
-    /// Maps its log, which may wait for a disk.
-    pub(super) fn map_log<F: Files>(&self, files: &F, dir: &Path) -> io::Result<&Arc<SegmentMap>> {
-        if let Some(map) = self.log.get() {
-            return Ok(map);
+    /// Maps its log, which may wait for a disk, unless somebody else has. The caller holds the names.
+    pub(super) fn map_log<F: Files>(&self, files: &F, dir: &Path) -> io::Result<(OpenLog, Displaced)> {
+        if let Some(map) = self.log() {
+            return Ok((map, None));
         }
-        let end = self.len.load(Ordering::Acquire);
+        let stale = self.log.load_full();
+        let end = self.end();
         let handle = files.open(&SegmentFile::Log.path(dir, self.base), OpenMode::Read)?;
         let position = handle.len()?;
         if position < end {
             return Err(CopyError::Poisoned { position }.into());
         }
         let map = files.map(&handle, end)?;
-        Ok(self.log.get_or_init(|| map))
+        let before = self.log.compare_and_swap(&stale, Some(Arc::clone(&map)));
+        // If whoever appends was faster, its map is the better one, and this one serves one read.
+        let is_in_place = before.as_ref().map(Arc::as_ptr) == stale.as_ref().map(Arc::as_ptr);
+        let displaced = if is_in_place { stale } else { Some(Arc::clone(&map)) };
+        Ok((OpenLog(Guard::from_inner(Some(map))), displaced))
     }
 
-    /// Maps one of its indexes, which may wait for a disk. `None`: do without.
-    pub(super) fn map_index<F: Files>(&self, files: &F, dir: &Path, kind: IndexKind) -> Option<Arc<Index>> {
+    /// Opens one of its indexes to be searched, which may wait for a disk. `None`: do without. The caller holds the names.
+    pub(super) fn open_index<F: Files>(&self, files: &F, dir: &Path, kind: IndexKind) -> Option<Arc<Index>> {
         if let Some(index) = self.index(kind) {
             return Some(index);
         }
@@ -164,13 +190,12 @@ impl Segment {
             let len = handle.len()?;
             let footer = if kind == IndexKind::Offset { Footer::read(&handle, len)? } else { None };
             // Lookups see entries, and nothing else.
-            files.map(&handle, footer.map_or(len, |footer| footer.lies_at()))
+            Ok((handle, footer.map_or(len, |footer| footer.lies_at())))
         });
-        match opened.map(|map| Index::open(map, kind, self.uid)) {
+        match opened.map(|(handle, end)| Index::open(handle, end, kind, self.uid)) {
             Ok(Some(index)) => {
-                let index = Arc::new(index);
-                self.cell(kind).store(Some(Arc::clone(&index)));
-                Some(index)
+                self.set_interval(index.interval());
+                Some(Arc::new(index))
             }
             Ok(None) => {
                 self.suspect();
@@ -183,6 +208,76 @@ impl Segment {
                 None
             }
         }
+    }
+
+    /// It is appended to: the maps that its appenders publish to, of the log and, if it has indexes, of those. Gives the
+    /// map that was in their place.
+    pub(super) fn set_maps(
+        &self,
+        log: Arc<SegmentMap>,
+        indexes: Option<[Arc<SegmentMap>; 2]>,
+        interval: u32,
+    ) -> Displaced {
+        self.set_interval(interval);
+        self.appended_from.store(log.end(), Ordering::Relaxed);
+        if let Some(maps) = indexes {
+            for (kind, map) in [IndexKind::Offset, IndexKind::Time].into_iter().zip(maps) {
+                self.cell(kind).store(Some(Arc::new(Index::new(map, self.uid, interval))));
+            }
+        }
+        self.log.swap(Some(log))
+    }
+
+    /// It is not appended to any more. Gives the maps of its indexes up.
+    pub(super) fn take_indexes(&self) -> Vec<Arc<SegmentMap>> {
+        let indexes = [&self.offsets, &self.times].into_iter().filter_map(|cell| cell.swap(None));
+        indexes.filter_map(|index| index.map().cloned()).collect()
+    }
+
+    /// From where on it is in memory because it was just appended, as far as this segment knows.
+    pub(super) fn appended_from(&self) -> u64 {
+        self.appended_from.load(Ordering::Relaxed)
+    }
+
+    /// Gives all of its maps up; readers keep what they hold.
+    pub(super) fn take_maps(&self) -> Vec<Arc<SegmentMap>> {
+        self.appended_from.store(u64::MAX, Ordering::Relaxed);
+        self.log.swap(None).into_iter().chain(self.take_indexes()).collect()
+    }
+
+    /// Its files go, or another segment takes their place. The caller holds the names.
+    pub(super) fn set_gone(&self) {
+        self.is_gone.store(true, Ordering::Release);
+    }
+
+    /// Whether there are no files of it any more. Asked by whoever holds the names.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
+
+    /// Somebody reads from it, or appends to it, at this moment of the clock of what is open.
+    pub(super) fn touch(&self, now: u64) {
+        // Mostly it was touched a moment ago: spare the shared lines the writes.
+        if self.last_used.load(Ordering::Relaxed) != now {
+            self.last_used.store(now, Ordering::Relaxed);
+        }
+        if !self.is_busy.load(Ordering::Relaxed) {
+            self.is_busy.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was touched since this was asked last.
+    pub(super) fn was_busy(&self) -> bool {
+        self.is_busy.swap(false, Ordering::Relaxed)
+    }
+
+    /// Bytes of log between entries of its indexes, if anybody has read that.
+    pub(super) fn interval(&self) -> Option<u32> {
+        Some(self.interval.load(Ordering::Relaxed)).filter(|interval| *interval > 0)
+    }
+
+    pub(super) fn set_interval(&self, interval: u32) {
+        self.interval.store(interval, Ordering::Relaxed);
     }
 
     /// An index did not lead where it should have. Lookups do without what it lacks until it is built anew.
@@ -228,17 +323,6 @@ impl Segment {
         !self.is_lost.swap(true, Ordering::AcqRel)
     }
 
-    /// Puts a new index in the place of an old one.
-    pub(super) fn replace(&self, kind: IndexKind, index: Index) {
-        self.cell(kind).store(Some(Arc::new(index)));
-    }
-
-    /// Its maps, given up by a segment that is deleted.
-    pub(super) fn maps(&self) -> Vec<Arc<SegmentMap>> {
-        let indexes = [&self.offsets, &self.times].into_iter().filter_map(ArcSwapOption::load_full);
-        self.log.get().cloned().into_iter().chain(indexes.map(|index| Arc::clone(index.map()))).collect()
-    }
-
     fn cell(&self, kind: IndexKind) -> &ArcSwapOption<Index> {
         match kind {
             IndexKind::Offset => &self.offsets,
@@ -246,6 +330,36 @@ impl Segment {
         }
     }
 }
+
+impl Holder for Segment {
+    fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
+    }
+
+    fn give_way(&self) -> Option<Vec<Arc<SegmentMap>>> {
+        // The cell's and this one: whoever has more to do with it is sending it, or appends to it. One that has lost bytes is
+        // remembered by its map.
+        let is_needed = |map: Arc<SegmentMap>| Arc::strong_count(&map) > 2 || map.poisoned().is_some();
+        if self.log.load_full().is_some_and(is_needed) {
+            return None;
+        }
+        let Some(map) = self.log.swap(None) else { return Some(Vec::new()) };
+        // Only now is everybody counted who has just found it.
+        if Arc::strong_count(&map) == 1 {
+            return Some(vec![map]);
+        }
+        let back = self.log.compare_and_swap(&None::<Arc<SegmentMap>>, Some(Arc::clone(&map)));
+        // Somebody has mapped it anew meanwhile.
+        if back.is_some() { Some(vec![map]) } else { None }
+    }
+
+    fn is_listed(&self) -> &AtomicBool {
+        &self.is_listed
+    }
+}
+
+/// A map that nobody finds any more.
+pub(super) type Displaced = Option<Arc<SegmentMap>>;
 
 /// No timestamp of a record: nobody was so early.
 const UNKNOWN: i64 = i64::MIN;

@@ -14,7 +14,7 @@ use folio_record::{
 
 use super::lookup::Window;
 use super::read::{ReadError, visible_end};
-use super::segment::Segment;
+use super::segment::{OpenLog, Segment};
 use super::{Log, Tail};
 use crate::files::Files;
 
@@ -35,6 +35,10 @@ impl<F: Files> Log<F> {
     /// # Errors
     /// See [`ReadError`].
     pub fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<TimeHit>, ReadError> {
+        self.unless_replaced(|| self.first_at(timestamp))
+    }
+
+    fn first_at(&self, timestamp: Timestamp) -> Result<Option<TimeHit>, ReadError> {
         if self.is_retired() {
             return Err(ReadError::Retired);
         }
@@ -58,6 +62,10 @@ impl<F: Files> Log<F> {
     /// # Errors
     /// See [`ReadError`].
     pub fn latest_by_time(&self) -> Result<Option<TimeHit>, ReadError> {
+        self.unless_replaced(|| self.latest_in_sight())
+    }
+
+    fn latest_in_sight(&self) -> Result<Option<TimeHit>, ReadError> {
         if self.is_retired() {
             return Err(ReadError::Retired);
         }
@@ -77,7 +85,7 @@ impl<F: Files> Log<F> {
             };
             // It is not known, or the record that has it is out of sight.
             if hit.is_none()
-                && let Some(max) = self.latest_in_sight(&sight, segment)?
+                && let Some(max) = self.latest_of(&sight, segment)?
             {
                 hit = self.first_in(&sight, number, segment, max)?;
             }
@@ -92,28 +100,30 @@ impl<F: Files> Log<F> {
         Sight { visible, log_start, view: self.view.load_full() }
     }
 
-    fn window<'a>(&self, sight: &Sight, segment: &'a Segment) -> Result<Window<'a>, ReadError> {
-        let map = self.log_of(segment)?;
+    fn window<'a>(&self, sight: &Sight, segment: &Segment, map: &'a OpenLog) -> Window<'a> {
+        segment.touch(self.open.clock());
         let end = visible_end(segment, &sight.visible);
-        Ok(Window { end, ..Window::of(segment, map) })
+        Window { end, ..Window::of(segment, map) }
     }
 
     fn first_in(
         &self,
         sight: &Sight,
         number: usize,
-        segment: &Segment,
+        segment: &Arc<Segment>,
         timestamp: Timestamp,
     ) -> Result<Option<TimeHit>, ReadError> {
-        let window = self.window(sight, segment)?;
+        let map = self.log_of(segment)?;
+        let window = self.window(sight, segment, &map);
         let is_active = number + 1 == sight.view.len();
         self.search(segment, &window, timestamp, sight.log_start, is_active)
             .map_err(|source| self.unreadable_in(segment, source))
     }
 
     /// The latest time of a segment's records in sight, by going through all of its batches.
-    fn latest_in_sight(&self, sight: &Sight, segment: &Segment) -> Result<Option<Timestamp>, ReadError> {
-        let window = self.window(sight, segment)?;
+    fn latest_of(&self, sight: &Sight, segment: &Arc<Segment>) -> Result<Option<Timestamp>, ReadError> {
+        let map = self.log_of(segment)?;
+        let window = self.window(sight, segment, &map);
         let latest = || -> io::Result<Option<Timestamp>> {
             let (mut pos, mut latest) = (0, None);
             while pos < window.end {
@@ -175,9 +185,9 @@ impl<F: Files> Log<F> {
 
     /// The latest timestamp of a closed segment: what its time index says of its beginning, and its batches of the
     /// rest. There is no rest where timestamps grow, for the index has its last word when the segment is full.
-    pub(super) fn last_timestamp(&self, segment: &Segment) -> Result<Option<Timestamp>, ReadError> {
+    pub(super) fn last_timestamp(&self, segment: &Arc<Segment>) -> Result<Option<Timestamp>, ReadError> {
         let map = self.log_of(segment)?;
-        let window = Window::of(segment, map);
+        let window = Window::of(segment, &map);
         let indexes = self.indexes_of(segment);
         let last = indexes[1].as_ref().map(|times| times.last_time());
         let known = last.and_then(|last| last.what).map(|entry| entry.max_timestamp);
@@ -223,10 +233,10 @@ struct Sight {
 
 impl Sight {
     /// The segments that have something to be seen, each with its number in the view.
-    fn segments(&self) -> impl Iterator<Item = (usize, &Segment)> {
+    fn segments(&self) -> impl Iterator<Item = (usize, &Arc<Segment>)> {
         let seen = self.view.iter().take_while(|segment| segment.base() < self.visible.next_offset);
         // Of some, compaction has left nothing.
-        seen.map(|segment| &**segment).enumerate().filter(|(_, segment)| segment.end() > 0)
+        seen.enumerate().filter(|(_, segment)| segment.end() > 0)
     }
 }
 

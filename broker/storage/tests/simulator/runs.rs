@@ -93,6 +93,8 @@ impl Stats {
             (&mut self.recoveries, other.recoveries),
             (&mut self.tails_cut, other.tails_cut),
             (&mut self.sealed, other.sealed),
+            (&mut self.slept, other.slept),
+            (&mut self.gave_way, other.gave_way),
             (&mut self.compacted, other.compacted),
             (&mut self.offline_until_reboot, other.offline_until_reboot),
             (&mut self.sectors_broken, other.sectors_broken),
@@ -111,7 +113,7 @@ fn whatever_is_promised_survives_power_cuts_kills_and_failing_disks() {
     // A run in which nothing goes wrong proves nothing.
     assert!(stats.power_cuts > 500 && stats.kills > 100 && stats.clean_stops > 150, "{stats:?}");
     assert!(stats.deaths_in_recovery > 100 && stats.tails_cut > 50 && stats.sealed > 100, "{stats:?}");
-    assert!(stats.compacted > 10, "{stats:?}");
+    assert!(stats.compacted > 10 && stats.slept > 50 && stats.gave_way > 50, "{stats:?}");
     assert!(stats.sectors_broken > 50 && stats.offline_for_sectors > 20, "{stats:?}");
     assert!(stats.faults > 50 && stats.promised > 5000, "{stats:?}");
 }

@@ -76,6 +76,11 @@ impl Seam {
         Self { machine: SimFiles::new(), shared: Arc::new(shared) }
     }
 
+    /// No more than so many files can be mapped at once.
+    pub(crate) fn with_maps(self, maps: usize) -> Self {
+        Self { machine: SimFiles::with_maps(maps), ..self }
+    }
+
     pub(crate) fn weakness(&self) -> Weakness {
         self.shared.weakness
     }

@@ -1,6 +1,7 @@
 //! What a broker does with its directory, one thing at a time, as chance has it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use folio_record::Offset;
@@ -8,7 +9,9 @@ use folio_storage::data_dir::{NewTopic, TopicError};
 use folio_storage::files::sim::Random;
 use folio_storage::log::{Compacting, CompactionOptions, DirtyRatio};
 use folio_storage::metadata::CommitError;
-use folio_storage::{AppendError, Appended, Log, LogOptions, Mode, Sealed, Visibility};
+use folio_storage::{
+    AppendError, Appended, Log, LogOptions, Mode, ReadError, Sealed, Visibility, Wakefulness,
+};
 use uuid::Uuid;
 
 use crate::model::{Draft, Partition};
@@ -61,9 +64,32 @@ impl World {
                 }
                 Ok(())
             }
-            98 => self.save_epochs(),
+            98 if self.random.percent(50) => self.save_epochs(),
+            98 => self.let_sleep(&online),
             _ => self.sync_slots(),
         }
+    }
+
+    /// Nobody has needed these logs for long.
+    fn let_sleep(&mut self, online: &[(usize, usize, Arc<Log<Seam>>)]) -> Outcome {
+        if self.random.percent(60) {
+            self.flush()?;
+        }
+        let mut at = self.instant();
+        for (topic, place, log) in online {
+            if self.life.has_failed || self.seam.machine.is_down() {
+                return Ok(());
+            }
+            self.seam.note(|| format!("let {} {place} sleep", self.topics[*topic].name));
+            for _ in 0..2 {
+                at += Duration::from_secs(1);
+                match log.sleep_if_idle(at, Duration::from_secs(1)) {
+                    Ok(wakefulness) => self.stats.slept += u64::from(wakefulness == Wakefulness::Asleep),
+                    Err(error) => return self.append_trouble("falling asleep", &error).map(drop),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn append(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>) -> Outcome {
@@ -242,7 +268,9 @@ impl World {
             return self.append_trouble("making a segment ready", &error).map(drop);
         }
         if let Err(error) = log.learn_timestamps() {
-            return self.trouble("reading times", Kind::Fatal, &error).map(drop);
+            let is_out = matches!(error, ReadError::Exhausted { .. });
+            let kind = if is_out { Kind::Full } else { Kind::Fatal };
+            return self.trouble("reading times", kind, &error).map(drop);
         }
         if let Err(error) = log.mend_indexes() {
             return self.append_trouble("mending", &error).map(drop);

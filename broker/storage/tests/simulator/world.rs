@@ -10,7 +10,7 @@ use folio_record::Timestamp;
 use folio_storage::files::sim::{Fault, Random};
 use folio_storage::metadata::{Key, Operation, Transaction, Value};
 use folio_storage::{
-    AppendError, DataDir, DataDirOptions, Log, LogOptions, OpenError, OpenReport, Visibility,
+    AppendError, DataDir, DataDirOptions, Files, Log, LogOptions, OpenError, OpenReport, Visibility,
 };
 use uuid::Uuid;
 
@@ -117,6 +117,8 @@ pub(crate) struct Stats {
     pub(crate) recoveries: u64,
     pub(crate) tails_cut: u64,
     pub(crate) sealed: u64,
+    pub(crate) slept: u64,
+    pub(crate) gave_way: u64,
     pub(crate) compacted: u64,
     pub(crate) offline_until_reboot: u64,
     pub(crate) sectors_broken: u64,
@@ -172,7 +174,7 @@ impl World {
         }
         Self {
             random,
-            seam: Seam::new(weakness, has_syncfs, is_traced),
+            seam: Seam::new(weakness, has_syncfs, is_traced).with_maps(MAPS[seed as usize % MAPS.len()]),
             dir: None,
             topics: Vec::new(),
             settings: BTreeMap::new(),
@@ -401,6 +403,7 @@ impl World {
 
     fn forget_process(&mut self) {
         self.note_fired();
+        self.stats.gave_way += self.dir.as_ref().map_or(0, |dir| dir.open_segments().totals().gave_way);
         self.seam.died();
         self.dir = None;
         for partition in self.partitions_mut() {
@@ -459,7 +462,8 @@ impl World {
     pub(crate) fn trouble(&mut self, what: &str, kind: Kind, error: &dyn Display) -> Outcome<Kind> {
         self.seam.note(|| format!("{what}: {error}"));
         let is_down = self.seam.machine.is_down();
-        let is_expected = is_down || self.fired().is_some() || kind == Kind::Full && self.life.is_full;
+        let is_short = self.life.is_full || self.is_out_of_maps(&error.to_string());
+        let is_expected = is_down || self.fired().is_some() || kind == Kind::Full && is_short;
         ensure!(is_expected, "{what} failed for no reason: {error}");
         if kind == Kind::Fatal {
             self.life.has_failed = true;
@@ -471,10 +475,17 @@ impl World {
         Ok(if is_down { Kind::Fatal } else { kind })
     }
 
+    /// Whether this is the word of somebody who found no room beside what else is open, in a run where there may be none.
+    pub(crate) fn is_out_of_maps(&self, error: &str) -> bool {
+        self.seam.budget().limit() < usize::MAX && error.contains("no room for another open file")
+    }
+
     /// What an error of an append, or of anything like it, means.
     pub(crate) fn append_trouble(&mut self, what: &str, error: &AppendError) -> Outcome<Kind> {
         let kind = match error {
-            AppendError::Full { .. } | AppendError::Exhausted { .. } => Kind::Full,
+            AppendError::Full { .. } | AppendError::Exhausted { .. } | AppendError::Unopened { .. } => {
+                Kind::Full
+            }
             AppendError::Io { .. } => Kind::Fatal,
             _ => return Err(format!("{what}: {error}")),
         };
@@ -553,3 +564,6 @@ pub(crate) fn dir_options(run_id: u64) -> DataDirOptions {
 
 /// How often the broker of one run dies.
 const LIVES: usize = 8;
+
+/// How many files may be mapped at once: as many as there are, or fewer than all partitions would have.
+const MAPS: [usize; 4] = [usize::MAX, 40, usize::MAX, 16];

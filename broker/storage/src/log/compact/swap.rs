@@ -14,7 +14,6 @@ use crate::compacted::{Compacted, compacted_path};
 use crate::data_dir::DataDir;
 use crate::envelope::replace;
 use crate::files::{FileHandle, Files, is_full, tmp_path};
-use crate::index::IndexKind;
 use crate::log::Log;
 use crate::log::append::{AppendError, failed};
 use crate::log::segment::Segment;
@@ -44,7 +43,6 @@ impl<F: Files> Log<F> {
             self.remove_cleaned(ready.base);
             return Ok(None);
         }
-        self.map_all(row)?;
         let number = self.replacements.fetch_add(1, Ordering::Relaxed) + 1;
         let intent = intent_path(&self.dir, number);
         let old = row.iter().map(|source| source.segment.base()).collect();
@@ -61,7 +59,7 @@ impl<F: Files> Log<F> {
             is_sealed: true,
             may_have_gaps: true,
         };
-        let segment = Arc::new(Segment::closed(self.id, &recovered, number));
+        let segment = Arc::new(Segment::new(self.id, &recovered, number));
         {
             let _writer = self.lock();
             let mut view = Vec::clone(&self.view.load_full());
@@ -73,7 +71,9 @@ impl<F: Files> Log<F> {
         if row.iter().all(|source| source.segment.log().is_none()) {
             let _ = ready.log.drop_cache();
         }
-        Ok(Some(row.iter().flat_map(|source| source.segment.maps()).collect()))
+        // Whoever found one of these and has not come to its files yet would meet those of another: it looks again.
+        row.iter().for_each(|source| source.segment.set_gone());
+        Ok(Some(row.iter().flat_map(|source| source.segment.take_maps()).collect()))
     }
 
     /// Writes down how far the log is compacted; `false` if it is deleted.
@@ -112,18 +112,6 @@ impl<F: Files> Log<F> {
         let at = view.iter().position(|segment| Arc::ptr_eq(segment, &row[0].segment))?;
         let there = view.get(at..at + row.len())?;
         there.iter().zip(row).all(|(segment, source)| Arc::ptr_eq(segment, &source.segment)).then_some(at)
-    }
-
-    /// Whoever is reading one of these, and has not come to its files yet, must not meet those of another.
-    fn map_all(&self, row: &[Source]) -> Result<(), AppendError> {
-        for source in row.iter().filter(|source| source.segment.end() > 0) {
-            let mapped = source.segment.map_log(&*self.files, &self.dir);
-            mapped.map_err(|error| failed(&self.dir, source.segment.base(), error))?;
-            for kind in [IndexKind::Offset, IndexKind::Time] {
-                source.segment.map_index(&*self.files, &self.dir, kind);
-            }
-        }
-        Ok(())
     }
 
     /// Writes the intent. From then on the new segment is the one that counts.

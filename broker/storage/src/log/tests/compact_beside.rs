@@ -40,10 +40,20 @@ fn who_reads_while_segments_are_replaced_reads_what_was_there_or_what_is() {
         let due = expected.iter().find(|row| row.0 >= next.get()).map(|row| row.0);
         assert!(due.is_none() || first >= due, "{next}");
     }
+    // It does not meet the files of another: it looks again.
+    let new_view = log.view.load_full();
+    let mut replaced = 0;
     for segment in old_view.iter().filter(|segment| segment.end() > 0) {
-        let map = log.log_of(segment).unwrap();
-        assert_eq!(map.end(), segment.end());
+        match log.log_of(segment) {
+            Ok(map) => assert_eq!(map.end(), segment.end()),
+            Err(error) => {
+                assert!(matches!(error, ReadError::Replaced), "{error}");
+                assert!(!new_view.iter().any(|there| Arc::ptr_eq(there, segment)));
+                replaced += 1;
+            }
+        }
     }
+    assert!(replaced > 3, "{replaced}");
 }
 
 fn bytes(slice: &folio_mapped::MapSlice) -> Vec<u8> {
