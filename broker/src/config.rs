@@ -62,6 +62,10 @@ pub struct Config {
     pub slots_sync: Duration,
     /// `maintenance.interval.ms`: how often retention and rolls by age are looked at.
     pub maintenance_interval: Duration,
+    /// `partition.dormant.ms`: a partition that nobody needs for so long holds no files open.
+    pub partition_dormant: Duration,
+    /// `mapped.files.max`: files of logs that are mapped at once; `None` is as many as the process may.
+    pub mapped_files_max: Option<u64>,
     /// `cleaner.dedupe.buffer.bytes`: what compaction may take to know the keys of a log by.
     pub cleaner_buffer_bytes: usize,
     /// `cleaner.io.max.bytes.per.second`: how much compaction reads and writes at most.
@@ -164,6 +168,8 @@ impl Config {
             writeback_max_bytes: 256 * MIB as u64,
             slots_sync: Duration::from_millis(100),
             maintenance_interval: Duration::from_secs(1),
+            partition_dormant: Duration::from_secs(600),
+            mapped_files_max: None,
             cleaner_buffer_bytes: 128 * MIB,
             cleaner_bytes_per_second: 32 * MIB as u64,
             scrub_bytes_per_second: 10_000_000,

@@ -157,6 +157,26 @@ impl Engine {
         }
     }
 
+    /// What there is to be counted, as (name, value).
+    pub(crate) fn counters(&self) -> Vec<(String, u64)> {
+        let open = self.dir.open_segments().totals();
+        let view = self.view.load();
+        let dormant = view
+            .topics()
+            .flat_map(|topic| topic.online())
+            .filter(|partition| partition.log.is_dormant())
+            .count();
+        let now = [
+            ("mapped.files", open.maps as u64),
+            ("mapped.files.max", open.limit as u64),
+            ("mapped.files.gave.way", open.gave_way),
+            ("mapped.files.refused", open.refused),
+            ("partitions.dormant", dormant as u64),
+        ];
+        let now = now.into_iter().map(|(name, value)| (name.to_owned(), value));
+        self.counters.list().into_iter().chain(now).collect()
+    }
+
     /// The pressure is off: the loops read their producers again.
     pub(crate) fn wake_producers(&self) {
         self.loops().iter().for_each(LoopHandle::wake_paused);

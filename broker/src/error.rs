@@ -66,6 +66,7 @@ pub(crate) enum Fault {
     Damaged,
     // The moment's.
     TooBusy,
+    OutOfFiles,
     TimedOut,
     ShuttingDown,
     RebalanceInProgress,
@@ -104,6 +105,7 @@ impl ServiceError {
             ReadError::Retired => Fault::UnknownTopic,
             ReadError::Damaged(_) => Fault::Damaged,
             ReadError::Lost { .. } => Fault::PartitionOffline,
+            ReadError::Exhausted { .. } | ReadError::Replaced => Fault::OutOfFiles,
             ReadError::Io { .. } => Fault::StorageFailed,
         };
         Self::new(fault, error.to_string())
@@ -201,6 +203,8 @@ impl Fault {
             // To try again helps nobody.
             Self::Damaged => (ErrorCode::CORRUPT_BATCH, KafkaError::CORRUPT_MESSAGE),
             Self::TooBusy => (ErrorCode::TOO_BUSY, KafkaError::REQUEST_TIMED_OUT),
+            // What Kafka's consumers try again, too.
+            Self::OutOfFiles => (ErrorCode::TOO_BUSY, KafkaError::KAFKA_STORAGE_ERROR),
             Self::TimedOut => (ErrorCode::TIMED_OUT, KafkaError::REQUEST_TIMED_OUT),
             Self::ShuttingDown => (ErrorCode::SHUTTING_DOWN, KafkaError::REQUEST_TIMED_OUT),
             Self::RebalanceInProgress => {

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::StartError;
 use super::end::End;
+use crate::config::keys::MAPPED_FILES_LEAST;
 use crate::config::{Config, Endpoint};
 use crate::counters::Counters;
 use crate::defaults::Defaults;
@@ -73,7 +74,9 @@ pub fn data_dir_options(config: &Config) -> DataDirOptions {
 
 pub(super) fn open(config: &Config) -> Result<(DataDir<Disk>, OpenReport<Disk>, SyncTotals), StartError> {
     let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
-    let files = OsFiles::open_or_create(&config.data_dir).map_err(unusable)?;
+    // Before anything is opened, and for connections too.
+    let maps = mapped_files_max(config, descriptors());
+    let files = OsFiles::open_or_create(&config.data_dir).map_err(unusable)?.with_maps(maps);
     let options = data_dir_options(config);
     let topic_options = |topic: &Topic| topics::open_options(config, topic);
     let files = Arc::new(files);
@@ -217,6 +220,7 @@ pub(super) fn threads(engine: &Arc<Engine>) -> io::Result<(Vec<JoinHandle<()>>, 
         let shared = Arc::clone(engine);
         threads::spawn(name, Arc::clone(&engine.health), move || body(&shared, number))
     };
+    reaper::unmaps_for(engine);
     let mut all = Vec::new();
     for number in 0..engine.config.lane_threads.get() {
         all.push(start(format!("folio-lane-{number}"), lane::run, number)?);
@@ -304,6 +308,17 @@ fn protocols(
         .refuse(0x16..=0x16, "TLS", "this port has no certificate")
         .refuse(0x41..=0x5A, "HTTP", "this build does not speak it yet")
 }
+
+/// How many files of logs may be mapped at once, of so many descriptors. Half of them are theirs, but for a few: the files
+/// that are open without being mapped, and those that are for a moment.
+fn mapped_files_max(config: &Config, descriptors: usize) -> usize {
+    let least = usize::try_from(MAPPED_FILES_LEAST).unwrap_or(usize::MAX);
+    let most = (descriptors / 2).saturating_sub(UNMAPPED_FILES_MAX).max(least);
+    config.mapped_files_max.map_or(most, |files| most.min(usize::try_from(files).unwrap_or(usize::MAX)))
+}
+
+/// So many files are open besides: what is read from end to end, searched, or written once.
+const UNMAPPED_FILES_MAX: usize = 32;
 
 /// How many descriptors this process may have: its limit, raised as far as it goes. Connections get half of them, so
 /// that logs and indexes can always be opened.

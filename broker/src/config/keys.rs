@@ -186,6 +186,20 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "1 or more milliseconds"
     ),
     key!(
+        "partition.dormant.ms",
+        partition_dormant,
+        "Milliseconds without appends and reads after which a partition holds no files open; the next append or read opens them.",
+        |dormant: &Duration| !dormant.is_zero(),
+        "1 or more milliseconds"
+    ),
+    key!(
+        "mapped.files.max",
+        mapped_files_max,
+        "Files of logs that are open and mapped at once; -1, and at most: half of the descriptors and of vm.max_map_count.",
+        |files: &Option<u64>| files.is_none_or(|files| files >= MAPPED_FILES_LEAST),
+        "-1, or 8 or more files"
+    ),
+    key!(
         "cleaner.dedupe.buffer.bytes",
         cleaner_buffer_bytes,
         "Bytes compaction may take to know keys by, 27 for each; where there are more, it takes more passes.",
@@ -371,6 +385,9 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         "1 to 1000 partitions"
     ),
 ];
+
+/// With fewer, not even one partition could be appended to while its next segment is made ready.
+pub(crate) const MAPPED_FILES_LEAST: u64 = 8;
 
 /// Where the data is when nobody says.
 pub const DEFAULT_DATA_DIR: &str = "folio-data";

@@ -37,5 +37,5 @@ fn list(engine: &Engine) -> Vec<(String, u64)> {
     }
     let taken = (0..).zip(times).filter(|(_, count)| *count > 0);
     let taken = taken.map(|(power, count)| (format!("loop.turns.us.{}", 1_u64 << power), count));
-    engine.counters.list().into_iter().chain(taken).collect()
+    engine.counters().into_iter().chain(taken).collect()
 }

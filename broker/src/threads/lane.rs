@@ -3,6 +3,7 @@
 //! Invariant: a partition's batches leave its lane in the order in which they entered.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -117,8 +118,14 @@ fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) 
         AppendError::Retired => Fault::UnknownTopic,
         AppendError::TooLarge { .. } | AppendError::TooMany { .. } => Fault::MessageTooLarge,
         AppendError::Full { .. } => return engine.space.filled(),
-        AppendError::Exhausted { .. } => Fault::TooBusy,
-        AppendError::Lost { .. } => {
+        AppendError::Exhausted { .. } => Fault::OutOfFiles,
+        AppendError::Unopened { .. } if partition.is_deleted() => Fault::UnknownTopic,
+        AppendError::Lost { .. } | AppendError::Unopened { .. } => {
+            if let AppendError::Unopened { path, source } = error
+                && source.kind() == io::ErrorKind::NotFound
+            {
+                engine.taken_away(partition, path);
+            }
             return ServiceError::partition_offline(&partition.topic, partition.number, &error.to_string());
         }
         AppendError::Io { path, source } => {

@@ -1,8 +1,10 @@
 //! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, compacts, mends
-//! indexes, scrubs, writes down and forgets producers, and watches the space that is left.
+//! indexes, scrubs, writes down and forgets producers, lets partitions sleep that nobody needs, and watches the space and
+//! the descriptors that are left.
 
 mod clock;
 mod compaction;
+mod rest;
 mod scrub;
 mod throttle;
 
@@ -17,6 +19,7 @@ use folio_storage::{AppendError, Sealed};
 
 use self::clock::{Clock, since_boot};
 use self::compaction::Compactor;
+use self::rest::Rest;
 use self::scrub::Scrubber;
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine, now};
@@ -30,6 +33,7 @@ pub(crate) fn run(engine: &Engine) {
     let mut looked = Instant::now();
     let mut compactor = Compactor::new(engine.config.cleaner_bytes_per_second);
     let mut scrubber = Scrubber::new(engine.config.scrub_bytes_per_second, engine.config.scrub_interval);
+    let mut rest = Rest::default();
     let mut quick_look = Instant::now();
     engine.space.look(&engine.dir, engine.config.disk_min_free);
     let mut clock = Clock::new(engine.dir.written_before(), now(), since_boot());
@@ -68,6 +72,10 @@ pub(crate) fn run(engine: &Engine) {
             if is_due {
                 maintain(engine, partition, believed);
             }
+        }
+        rest.look(engine);
+        if is_due {
+            rest::let_sleep(engine, topics.iter().flat_map(|topic| topic.online()));
         }
         if let Some(time) = believed.filter(|_| is_due) {
             compactor.look(engine, time, topics.iter().flat_map(|topic| topic.online()));

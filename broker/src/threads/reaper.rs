@@ -18,14 +18,34 @@ pub(crate) type Retired = Arc<dyn Any + Send + Sync>;
 /// How often the reaper looks whether the last holder of something has let go.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Has segments unmapped that have given way to others.
+#[derive(Debug)]
+struct MapsGaveWay;
+
+/// From now on what gives way is unmapped here, and not by whoever needs the room.
+pub(crate) fn unmaps_for(engine: &Arc<Engine>) {
+    let engine_there = Arc::downgrade(engine);
+    engine.dir.open_segments().on_retired(move || {
+        if let Some(engine) = engine_there.upgrade() {
+            engine.reaper.send([Arc::new(MapsGaveWay) as Retired]);
+        }
+    });
+}
+
 /// Works until its inbox is closed. What is held then is dropped by its holder; the next start empties the trash.
 pub(crate) fn run(engine: &Engine) {
     let mut retired: VecDeque<Retired> = VecDeque::new();
+    let mut mapped = 0;
     loop {
-        let next = (!retired.is_empty()).then(|| Instant::now() + LOOK);
+        let next = (!retired.is_empty() || mapped > 0).then(|| Instant::now() + LOOK);
         match engine.reaper.take_all(&mut retired, next) {
-            Taken::Items(()) => empty_trash(engine),
-            Taken::TimedOut => {}
+            Taken::Items(()) => {
+                mapped = engine.dir.open_segments().reap();
+                if retired.iter().any(|one| !one.is::<MapsGaveWay>()) {
+                    empty_trash(engine);
+                }
+            }
+            Taken::TimedOut => mapped = engine.dir.open_segments().reap(),
             Taken::Closed => return,
         }
         retired.retain(|one| Arc::strong_count(one) > 1);

@@ -8,6 +8,8 @@ use super::{Served, WHILE};
 effects! {
     "scrub.bytes.per.second" rot_is_looked_for_so_fast
     "scrub.interval.ms" rot_is_looked_for_so_often
+    "partition.dormant.ms" a_partition_that_nobody_needs_holds_no_file_open
+    "mapped.files.max" so_many_files_are_mapped_at_once
     "maintenance.interval.ms" retention_is_looked_at_in_intervals
     "topic.retention.ms" old_records_go
     "topic.retention.bytes" too_many_bytes_go
@@ -16,6 +18,55 @@ effects! {
     "topic.segment.jitter.ms" some_segments_are_closed_earlier_than_others
     "topic.segment.index.bytes" a_segment_whose_index_is_full_is_closed
     "topic.index.interval.bytes" index_entries_are_so_far_apart
+}
+
+/// How many files of the topic's partition this process has mapped, and how many open.
+fn held(rig: &Served) -> (usize, usize) {
+    let dir = format!("{}/", rig.rig.dir().join("data/topics/t-0").display());
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let maps = maps.lines().filter(|line| line.contains(&dir)).count();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let open = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    (maps, open.filter(|path| path.to_string_lossy().starts_with(&dir)).count())
+}
+
+fn a_partition_that_nobody_needs_holds_no_file_open() {
+    let settings = [("maintenance.interval.ms", "20"), ("partition.dormant.ms", "50")];
+    for durability in ["fsync", "os"] {
+        let rig = Served::with_topic(&[&settings[..], &[("topic.durability", durability)]].concat());
+        for number in 0..3 {
+            rig.send(b"x").unwrap();
+            until("it holds nothing", || held(&rig) == (0, 0));
+            assert_eq!(rig.counter("partitions.dormant"), 1);
+            let (found, bytes) = rig.peer().fetch_now("t", 0);
+            assert!(found.high_watermark == number + 1 && !bytes.is_empty(), "{found:?}");
+            until("the map of its log goes, too", || held(&rig) == (0, 0));
+        }
+    }
+    let rig = Served::with_topic(&[("maintenance.interval.ms", "20")]);
+    rig.send(b"x").unwrap();
+    std::thread::sleep(WHILE);
+    assert_eq!(held(&rig), (3, 3));
+}
+
+fn so_many_files_are_mapped_at_once() {
+    let most = |files| {
+        let rig = Served::with_topic(&[("mapped.files.max", files), ("topic.segment.bytes", "4096")]);
+        (0..40).for_each(|_| rig.send(&[7; 3000]).unwrap());
+        let mut most = 0;
+        for round in 0..2 {
+            for offset in 0..40 {
+                let (found, bytes) = rig.peer().fetch_now("t", offset);
+                assert!(bytes.len() > 3000, "round {round}, offset {offset}: {found:?}");
+                most = most.max(held(&rig).0);
+            }
+        }
+        (most, rig.counter("mapped.files.gave.way"), rig.counter("mapped.files.max"))
+    };
+    let (held, gave_way, limit) = most("16");
+    assert!(held <= 16 && gave_way > 40 && limit == 16, "{held} held, {gave_way} gave way");
+    let (held, gave_way, limit) = most("-1");
+    assert!(held >= 40 && gave_way == 0 && limit > 100, "{held} held, {gave_way} gave way");
 }
 
 fn retention_is_looked_at_in_intervals() {

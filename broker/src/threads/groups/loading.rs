@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use folio_record::{BatchError, DecompressLimit, Offset, UnverifiedBatch};
-use folio_storage::{Cursor, Fetched, Read, Touch};
+use folio_storage::{Cursor, Fetched, Read, ReadError, Touch};
 
 use super::not_available;
 use crate::engine::{Disk, Engine};
@@ -81,10 +81,11 @@ impl Loading {
     ) -> Result<bool, ServiceError> {
         let log = &self.partition.log;
         let read = log.read(self.next, SLICE_BYTES, &mut self.cursor, Touch::Any);
-        let fetched = match read.map_err(|error| self.unreadable(&error))? {
-            Read::Ready(fetched) => fetched,
-            // Nothing is cold to who touches anything.
-            Read::Cold => return Ok(true),
+        let fetched = match read {
+            Ok(Read::Ready(fetched)) => fetched,
+            // Nothing is cold to who touches anything; and files that cannot be opened now can be in a moment.
+            Ok(Read::Cold) | Err(ReadError::Exhausted { .. } | ReadError::Replaced) => return Ok(true),
+            Err(error) => return Err(self.unreadable(&error)),
         };
         let Fetched { slice: Some(slice), next_offset, .. } = fetched else { return Ok(false) };
         let mut bytes = vec![0; slice.len()];

@@ -125,9 +125,11 @@ impl<F: Files> Log<F> {
     /// Everything is on stable storage, and nobody is about to append.
     fn is_at_rest(&self, writer: &Writer<F>) -> bool {
         let is_synced = writer.unsynced.is_empty() && !writer.new_names;
-        // After a failed write nothing is cut or removed any more.
+        // After a failed write nothing is cut or removed any more; and files that were taken away are there while they are
+        // open.
         is_synced
             && !self.failure.is_set()
+            && !self.is_given_up()
             && writer.active.as_ref().is_some_and(|active| !active.is_dirty)
             && writer.check_lost(&self.dir).is_ok()
             && self.durable() == self.log_end()
