@@ -197,7 +197,7 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
         mapped_files_max,
         "Files of logs that are open and mapped at once; -1, and at most: half of the descriptors and of vm.max_map_count.",
         |files: &Option<u64>| files.is_none_or(|files| files >= MAPPED_FILES_LEAST),
-        "-1, or 8 or more files"
+        "-1, or 7 or more files"
     ),
     key!(
         "cleaner.dedupe.buffer.bytes",
@@ -387,7 +387,7 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
 ];
 
 /// With fewer, not even one partition could be appended to while its next segment is made ready.
-pub(crate) const MAPPED_FILES_LEAST: u64 = 8;
+pub(crate) const MAPPED_FILES_LEAST: u64 = 7;
 
 /// Where the data is when nobody says.
 pub const DEFAULT_DATA_DIR: &str = "folio-data";
