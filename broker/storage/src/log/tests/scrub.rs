@@ -1,5 +1,6 @@
 //! Scrubbing: what has changed on the disk behind everybody's back is found where it is, and only that is refused.
 
+use super::compact::{compact, compact_at, put, settle};
 use super::lookups::{filled, growing};
 use super::seal::seal_all;
 use super::*;
@@ -223,4 +224,63 @@ fn retention_and_deletion_end_a_scrub_that_is_under_way() {
     log.retire();
     assert!(scrub.step(512).unwrap().is_done);
     assert!(log.scrub(Offset::ZERO).is_none());
+}
+
+/// A compacted log: several segments of batches with gaps between them.
+fn compacted() -> (SimFiles, DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+    let files = SimFiles::new();
+    let (dir, log) = super::compact::filled(&files, 20);
+    for number in 0..60 {
+        put(&log, &[(&format!("n{number}"), Some(&"x".repeat(200))), ("k0", Some("again"))]);
+    }
+    settle(&dir, &log);
+    compact(&dir, &log);
+    (files, dir, log)
+}
+
+#[test]
+fn a_flip_in_a_compacted_segment_is_found_and_everything_behind_it_is_read() {
+    let (files, _dir, log) = compacted();
+    assert!(pass(&log, 512).found.is_empty());
+    let before = super::compact::rows(&log, 0, 1 << 20);
+    let path = log_of(&log, 0);
+    let len = files.snapshot()[&path].len();
+    for position in (0..len).step_by(101).chain([3, 13]) {
+        files.tamper(&path, |bytes| bytes[position] ^= 1);
+        let done = pass(&log, 4096);
+        let [range] = done.found.as_slice() else { panic!("{position}: {:?}", done.found) };
+        assert!(range.positions.contains(&(position as u64)), "{position}: {range}");
+        // Who asks for an offset that is missing gets the next batch, or hears that it is damaged.
+        for offset in 0..log.high_watermark().get() {
+            let due = before.iter().find(|row| row.0 >= offset);
+            match log.read(Offset::new(offset), 1, &mut Cursor::default(), Touch::Any) {
+                Ok(Read::Ready(fetched)) => {
+                    let first = fetched.slice.is_some();
+                    assert!(first || due.is_none(), "{position}: nothing at {offset}");
+                }
+                Err(ReadError::Damaged(found)) => assert_eq!(*found, *range, "{position}: {offset}"),
+                other => panic!("{position}: {offset}: {other:?}"),
+            }
+        }
+        files.tamper(&path, |bytes| bytes[position] ^= 1);
+        pass(&log, 4096);
+        assert_eq!(super::compact::rows(&log, 0, 1 << 20), before, "{position}: healed");
+    }
+}
+
+#[test]
+fn a_scrub_of_a_segment_that_is_replaced_meanwhile_is_over_and_the_new_one_is_scrubbed() {
+    let files = SimFiles::new();
+    let (dir, log) = super::compact::filled(&files, 60);
+    let mut scrub = log.scrub(Offset::ZERO).unwrap();
+    assert!(!scrub.step(512).unwrap().is_done);
+    // What was marked goes with the segment.
+    files.break_sectors(&log_of(&log, log.view.load()[1].base().get()), 0..1);
+    assert!(!pass(&log, 4096).found.is_empty() && !log.damaged().is_empty());
+    files.heal_sectors();
+    compact_at(&dir, &log, NOW.get(), 1 << 20).unwrap();
+    let step = scrub.step(512).unwrap();
+    assert!(step.is_done && step.found.is_empty() && !step.is_index_damaged);
+    assert_eq!(log.damaged(), []);
+    assert!(pass(&log, 512).found.is_empty());
 }
