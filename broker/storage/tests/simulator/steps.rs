@@ -275,6 +275,7 @@ impl World {
         if let Err(error) = log.mend_indexes() {
             return self.append_trouble("mending", &error).map(drop);
         }
+        self.scrub(log)?;
         if let Some(start) = log.expired(self.now()) {
             return self.raise(topic, place, log, start.get());
         }
