@@ -368,6 +368,27 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_is_half_new_and_half_old_leaves_the_one_that_was_written_before_it() {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.claim(id(0)).unwrap();
+        let mut states = Vec::new();
+        for pos in [100, 200, 300, 400] {
+            slots.write(0, &update(pos)).unwrap();
+            states.push(files.snapshot()[Path::new(SLOTS_NAME)].clone());
+        }
+        for (number, pos) in [(1, 100), (2, 200), (3, 300)] {
+            let (old, new) = (&states[number - 1], &states[number]);
+            let changed: Vec<usize> = (0..new.len()).filter(|at| old[*at] != new[*at]).collect();
+            for at in &changed[1..] {
+                files.kill();
+                files.tamper(Path::new(SLOTS_NAME), |bytes| *bytes = [&new[..*at], &old[*at..]].concat());
+                assert_eq!(durable_pos(&files, 0), Some(pos), "write {number}, torn at {at}");
+            }
+        }
+    }
+
+    #[test]
     fn a_flipped_bit_in_either_copy_leaves_the_other_and_is_counted() {
         let files = SimFiles::new();
         let mut slots = open(&files);

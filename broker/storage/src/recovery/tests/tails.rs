@@ -192,3 +192,24 @@ fn a_segment_that_begins_inside_of_another_takes_it_offline() {
         assert_eq!(reason, Reason::BrokenChain);
     }
 }
+
+#[test]
+fn a_missing_segment_at_whose_end_the_durable_point_lay_takes_it_offline_unless_the_log_begins_behind_it() {
+    let mut written = Written::with_segments();
+    written.power_was_lost();
+    let (base, len) = (written.segments[1].base, written.segments[1].len);
+    let end = written.segments[2].base;
+    let slot = written.slot_at(base, len, end);
+    for segment in &written.segments[..2] {
+        for file in SegmentFile::ALL {
+            written.files.remove_file(&file.path(Path::new(DIR), segment.base)).unwrap();
+        }
+    }
+    written.slot = Some(slot);
+    let (fault, reason, ..) = written.reason();
+    assert_eq!((fault, reason), (Fault::MissingFile, Reason::BelowDurable));
+    // Retention has taken them.
+    written.slot = Some(Slot { log_start: end, ..slot });
+    let (log, _) = written.recover().unwrap();
+    assert_eq!((log.log_start, log.log_end, log.segments.len()), (end, written.next, 1));
+}
