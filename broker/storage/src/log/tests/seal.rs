@@ -262,3 +262,29 @@ fn without_a_slot_the_log_is_durable_up_to_the_last_footer_and_read_from_there_o
     let (log, report) = cut_short(active.segment_base).unwrap();
     assert_eq!(report.cut.unwrap().offset, log.log_end());
 }
+
+#[test]
+fn a_segment_that_is_missing_behind_a_sealed_one_takes_the_partition_offline_and_what_lies_before_is_read() {
+    for is_clean in [true, false] {
+        let files = SimFiles::new();
+        let (dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+        let sealed = seal_all(&log);
+        let gone = Offset::new(sealed[1]);
+        let paths = SegmentFile::ALL.map(|file| file.path(log.dir(), gone));
+        drop(log);
+        if is_clean {
+            dir.close_clean(NOW, Instant::now()).unwrap();
+        } else {
+            drop(dir);
+            files.crash(0);
+        }
+        paths.iter().for_each(|path| files.remove_file(path).unwrap());
+        let (_dir, report) = reopened(&files);
+        let Err(Damage::Log { fault, offset, .. }) = &report.partitions[0].state else {
+            panic!("it is online")
+        };
+        let next_base = Offset::new(sealed[2]);
+        assert_eq!((*fault, *offset), (LogFault::Hole { ends: gone, next_base }, gone), "clean: {is_clean}");
+        assert_eq!(report.partitions[0].below.as_ref().unwrap().log_end(), gone);
+    }
+}
