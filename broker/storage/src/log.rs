@@ -387,7 +387,9 @@ impl<F: Files> Log<F> {
         let _names = self.names();
         let mut writer = self.lock();
         self.is_retired.store(true, Ordering::Release);
-        let maps = writer.retire();
+        let mut maps = writer.retire();
+        // Whoever is being sent something of the others holds them longer than this log lives, and must not unmap them.
+        maps.extend(self.view.load().iter().flat_map(|segment| segment.take_maps()));
         self.open.retire(maps);
     }
 
