@@ -1,7 +1,11 @@
 //! All partitions of a directory, each recovered by itself, as many at a time as the caller has threads for.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use folio_record::Offset;
 
 use super::OpenError;
 use super::open::Opening;
@@ -11,8 +15,9 @@ use crate::files::{FileHandle, Files, OpenMode};
 use crate::log::LogOptions;
 use crate::metadata::Topic;
 use crate::partition::PartitionId;
+use crate::partition_files::SegmentFile;
 use crate::recovery::{
-    Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, below, recover, survey,
+    Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, below, is_same_boot, recover, survey,
 };
 use crate::slots::{Slot, SlotsFile};
 
@@ -110,6 +115,32 @@ impl<F: Files> Opening<'_, F> {
         done.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
+    /// Clears what lies behind the ends of files that may be appended to; gives them, for they have to be synced before they
+    /// are.
+    ///
+    /// A power cut may take the length of a file and leave bytes behind its end, in its last block. Whoever makes the file
+    /// longer would have them again after the next cut, if that takes the new bytes and leaves the new length: ext4 does
+    /// so. Batches and index entries that were given up would stand there intact, where only zeros are taken for a write
+    /// that was interrupted. Setting the length that there is clears the rest of the block.
+    fn clear_behind_ends(&self, survey: &Survey, slot: Option<&Slot>) -> Result<Vec<PathBuf>, OpenError> {
+        let durable = slot.map_or(Offset::ZERO, |slot| slot.durable_segment_base);
+        let mut cleared = Vec::new();
+        for segment in survey.segments.iter().filter(|segment| segment.base >= durable) {
+            for file in SegmentFile::ALL {
+                let path = file.path(&survey.dir, segment.base);
+                let length =
+                    self.files.open(&path, OpenMode::Write).and_then(|file| file.set_len(file.len()?));
+                match length {
+                    Ok(()) => cleared.push(path),
+                    // An index that is missing is made anew.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(self.io(path, error)),
+                }
+            }
+        }
+        Ok(cleared)
+    }
+
     /// What is read back has to be what the disk has: everything still in the cache goes there first, and the names of
     /// segments, which a run that died may have given and not synced.
     fn sync_unclean(&self, surveyed: &[Surveyed<'_>], has_syncfs: bool) -> Result<(), OpenError> {
@@ -119,6 +150,9 @@ impl<F: Files> Opening<'_, F> {
                 && !survey.is_clean(&partition.task(self))
             {
                 unclean.extend((0..survey.segments.len()).map(|number| survey.log_path(number)));
+                if !is_same_boot(partition.slot.as_ref(), self.files.boot()) {
+                    unclean.extend(self.clear_behind_ends(survey, partition.slot.as_ref())?);
+                }
                 dirs.push(&partition.found.wanted.dir);
             }
         }
