@@ -53,7 +53,11 @@ impl Case {
         run.is_hit = hit.is_some();
         run.end = self.judge_end(&course, &mut run.findings);
         if let (Some(hit), true) = (hit, is_sync(&self.point.call) && self.fault != Fault::Kill) {
-            run.findings.extend(false_answers(&course.promises, hit));
+            let known = known_at(&course.said, hit);
+            run.findings.extend(false_answers(&course.promises, known.unwrap_or(hit)));
+            if known.is_some_and(|known| known > hit + 5.0) {
+                run.findings.push("wrong: it took long to say that a sync had failed".to_owned());
+            }
             if course.end == Some(End::Code(0)) {
                 let call = course.calls.iter().find(|call| call.is_injected).map(|call| &call.line);
                 run.findings.push(format!("wrong: it ended as if nothing were the matter after {call:?}"));
@@ -105,6 +109,16 @@ pub(crate) fn before(phase: &Phase, remains: &[Remains], dir: &Path) -> Promises
     let Remains { dir: from, promises } = &remains[*number];
     copy(&from.path().join("data"), &dir.join("data"));
     promises.clone()
+}
+
+/// When the daemon said that its directory had failed, after a call that began at `hit`: what others had under way in between
+/// is no false answer. (Of the time of its log only that of the day is read.)
+pub(crate) fn known_at(said: &str, hit: f64) -> Option<f64> {
+    let line = said.lines().find(|line| line.contains("the data directory failed; the broker ends"))?;
+    let (_, time) = line.split_whitespace().next()?.trim_end_matches('Z').split_once('T')?;
+    let parts: Vec<f64> = time.split(':').filter_map(|part| part.parse().ok()).collect();
+    let [hours, minutes, seconds] = parts[..] else { return None };
+    Some(hit + (hours * 3600.0 + minutes * 60.0 + seconds - hit).rem_euclid(86_400.0))
 }
 
 /// Records that were sent after a sync had failed, and acknowledged all the same.

@@ -106,6 +106,10 @@ fn an_acknowledgement_too_many_and_one_after_a_failed_sync_are_found() {
     assert!(promises.broken_by(&stored(2)).iter().any(|what| what.contains("2 was acknowledged At(2)")));
     assert!(judge::false_answers(&promises, 2.5).is_empty());
     assert_eq!(judge::false_answers(&promises, 1.5).len(), 1);
+    let said = "2026-11-28T19:04:16.5Z ERROR health: the data directory failed; the broker ends file=None";
+    // 19:04:14 of some day.
+    assert_eq!(judge::known_at(said, 1_795_892_654.0), Some(1_795_892_656.5));
+    assert_eq!(judge::known_at("foliod listens", 1_795_892_654.0), None);
 }
 
 /// Every fault at every point of a life, as so many lives without a fault show them.

@@ -107,8 +107,7 @@ impl Stored {
         for topic in &listed {
             for number in 0..topic.partitions {
                 let place = TopicPartition::new(topic.name.as_str(), number);
-                // A file that retention has just taken away is not there when it is to be mapped.
-                let log = read(&client, &place).or_else(|_| read(&client, &place))?;
+                let log = read(&client, &place)?;
                 stored.logs.insert((topic.name.clone(), number), log);
             }
         }
