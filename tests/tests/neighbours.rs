@@ -254,18 +254,26 @@ fn a_disk_that_becomes_read_only_ends_the_daemon_with_70_and_nothing_acknowledge
 
 #[test]
 fn a_directory_of_somebody_else_is_refused_with_a_line_that_says_so() {
-    let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
-    Daemon::on(dir.path(), &[]).stop();
-    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    let refused = Daemon::try_under(&nobody, dir.path(), &[]).unwrap_err();
-    assert!(refused.contains("Permission denied") && refused.contains("(exit code Some(1))"), "{refused}");
-    assert!(refused.contains(&dir.path().join("data").display().to_string()), "{refused}");
+    Isolated::run("a_directory_of_somebody_else_is_refused_with_a_line_that_says_so", || {
+        let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
+        Daemon::on(dir.path(), &[]).stop();
+        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        let refused = Daemon::try_under(&nobody, dir.path(), &[]).unwrap_err();
+        assert!(
+            refused.contains("Permission denied") && refused.contains("(exit code Some(1))"),
+            "{refused}"
+        );
+        assert!(refused.contains(&dir.path().join("data").display().to_string()), "{refused}");
 
-    let data = dir.path().join("data");
-    run(Command::new("chown").arg("-R").arg("65534:65534").arg(&data));
-    run(Command::new("chmod").arg("0500").arg(&data));
-    let refused = Daemon::try_under(&nobody, dir.path(), &[]).unwrap_err();
-    assert!(refused.contains("Permission denied") && refused.contains("(exit code Some(1))"), "{refused}");
+        let data = dir.path().join("data");
+        run(Command::new("chown").arg("-R").arg("65534:65534").arg(&data));
+        run(Command::new("chmod").arg("0500").arg(&data));
+        let refused = Daemon::try_under(&nobody, dir.path(), &[]).unwrap_err();
+        assert!(
+            refused.contains("Permission denied") && refused.contains("(exit code Some(1))"),
+            "{refused}"
+        );
+    });
 }
 
 #[test]
