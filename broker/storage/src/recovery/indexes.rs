@@ -40,6 +40,8 @@ pub(super) struct IndexPlan {
     kept_time: Option<Timestamp>,
     offsets: Planned<OffsetEntry>,
     times: Planned<TimeEntry>,
+    /// There was no room to make them.
+    is_without: bool,
 }
 
 /// What becomes of one file.
@@ -78,6 +80,7 @@ impl IndexPlan {
             kept_time: None,
             offsets: Planned::new(offsets.as_ref()),
             times: Planned::new(times.as_ref()),
+            is_without: false,
         };
         if let (Some(offsets), Some(times)) = (&offsets, &times)
             && offsets.interval == times.interval
@@ -143,7 +146,8 @@ impl IndexPlan {
 
     /// Makes the files what they should be; says whether anything had to be changed.
     ///
-    /// A full disk leaves them shorter than they should be, but right: the log goes on with fewer entries.
+    /// A full disk leaves them shorter than they should be, but right: the log goes on with fewer entries. Where it has no
+    /// room even for a header, a file is missing: lookups walk the log, until the segment is closed and gets its indexes.
     pub(super) fn write<F: Files>(&mut self, files: &F, dir: &Path) -> io::Result<bool> {
         match self.try_write(files, dir) {
             Err(error) if is_full(&error) && self.offsets.is_found && self.times.is_found => {
@@ -152,14 +156,22 @@ impl IndexPlan {
                 self.indexer.went_without(self.offsets.keep, self.times.keep, self.kept_time);
                 self.try_write(files, dir)
             }
+            Err(error) if is_full(&error) => {
+                self.is_without = true;
+                self.indexer.went_without(0, 0, None);
+                Ok(false)
+            }
             outcome => outcome,
         }
     }
 
-    /// Waits until both files are on stable storage.
+    /// Waits until both files are on stable storage, as far as there was room to make them.
     pub(super) fn sync<F: Files>(&self, files: &F, dir: &Path) -> io::Result<()> {
         for kind in [IndexKind::Offset, IndexKind::Time] {
-            files.open(&SegmentFile::index(kind).path(dir, self.base), OpenMode::Write)?.sync()?;
+            match files.open(&SegmentFile::index(kind).path(dir, self.base), OpenMode::Write) {
+                Err(error) if self.is_without && error.kind() == io::ErrorKind::NotFound => {}
+                opened => opened?.sync()?,
+            }
         }
         Ok(())
     }

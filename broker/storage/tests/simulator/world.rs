@@ -276,8 +276,8 @@ impl World {
                     return self.opened(report, attempt == 0);
                 }
                 Err(error) => {
-                    // Only the files of an index need room, and only where there are none.
-                    let may_be_full = !self.is_set_up || error.to_string().contains("index: ");
+                    // Only a directory that is new needs room.
+                    let may_be_full = !self.is_set_up;
                     let is_unreadable = self.are_all_concerned();
                     let is_expected =
                         self.fired().is_some() || self.life.is_full && may_be_full || is_unreadable;

@@ -206,3 +206,47 @@ fn what_a_foreign_hand_left_behind_the_end_of_a_sleeping_log_is_cut_off_and_a_lo
     assert!(matches!(log.seal_next(NOW).unwrap(), Sealed::Segment(..)));
     assert!(files.entry(&SegmentFile::OffsetIndex.path(log.dir(), Offset::ZERO)).unwrap().is_some());
 }
+
+#[test]
+fn a_disk_that_is_full_to_the_last_byte_takes_no_index_and_the_log_is_opened_read_and_later_appended_to_without()
+ {
+    let files = Arc::new(SimFiles::new());
+    let (dir, log) = open(&files, &small());
+    while log.segment_count() < 3 {
+        append(&log, &[&"x".repeat(300)]).unwrap();
+    }
+    append(&log, &["last"]).unwrap();
+    flush(&dir, &log);
+    let all = values(&log, Offset::ZERO, 1 << 20);
+    drop((dir, log));
+    files.kill();
+    let names: Vec<PathBuf> = files.snapshot().into_keys().collect();
+    let is_index = |path: &&PathBuf| path.to_string_lossy().ends_with("index");
+    let indexes: Vec<&PathBuf> = names.iter().filter(is_index).collect();
+    assert_eq!(indexes.len(), 6);
+    indexes.iter().for_each(|path| files.remove_file(path).unwrap());
+    files.set_full(true);
+    for _ in 0..2 {
+        let (dir, log) = open(&files, &small());
+        assert_eq!(values(&log, Offset::ZERO, 1 << 20), all);
+        let last = all.len() as i64 - 1;
+        let hit = log.offset_for_time(Timestamp::new(1000 + last)).unwrap().unwrap();
+        assert_eq!(hit.offset.get(), last);
+        assert!(matches!(append(&log, &["more"]), Err(AppendError::Full { .. })));
+        drop((dir, log));
+        files.kill();
+    }
+    let (dir, log) = open(&files, &small());
+    let early = Timestamp::new(2000);
+    assert!(!log.roll_if_expired(early).unwrap(), "it sleeps, and there is no room");
+    files.set_full(false);
+    append(&log, &["more"]).unwrap();
+    flush(&dir, &log);
+    assert!(log.roll_if_expired(early).unwrap(), "now it gets its indexes");
+    flush(&dir, &log);
+    while let Sealed::Segment(..) = log.seal_next(NOW).unwrap() {}
+    let found = values(&log, Offset::ZERO, 1 << 20);
+    assert_eq!((found.len(), found.last().unwrap().1.as_str()), (all.len() + 1, "more"));
+    let there = files.snapshot();
+    assert!(indexes.iter().all(|path| there.contains_key(*path)));
+}
