@@ -60,7 +60,7 @@ pub(crate) trait Holder: Send + Sync {
 /// How much is held, and what became of who wanted more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenTotals {
-    /// Maps that are held now; each with a descriptor.
+    /// Files that are mapped now, or still open to be synced.
     pub maps: usize,
     /// How many may be.
     pub limit: usize,

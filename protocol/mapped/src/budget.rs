@@ -3,6 +3,7 @@
 //! Beyond `vm.max_map_count` the kernel refuses not only the next `mmap` but also the one that `malloc` needs,
 //! and a Rust program aborts. So maps are counted here, and half of the limit is left to everyone else.
 
+use std::fmt;
 use std::iter::successors;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -72,10 +73,16 @@ impl MapBudget {
     }
 }
 
-/// The right to hold one map.
-pub(crate) struct MapTicket {
+/// The right to hold one map. Whoever keeps its descriptor open beyond the map keeps this too.
+pub struct MapTicket {
     budget: Arc<MapBudget>,
     _within: Option<Box<MapTicket>>,
+}
+
+impl fmt::Debug for MapTicket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapTicket").finish_non_exhaustive()
+    }
 }
 
 impl Drop for MapTicket {

@@ -27,7 +27,7 @@ mod writeback;
 mod writev;
 
 pub use appender::{Appender, AppenderError};
-pub use budget::{MapBudget, map_budget};
+pub use budget::{MapBudget, MapTicket, map_budget};
 pub use guard::guard_against_sigbus;
 pub use receive::receive;
 pub use residency::{CacheStat, cachestat, mincore};

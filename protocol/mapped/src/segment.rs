@@ -44,7 +44,7 @@ pub struct SegmentMap {
     /// So many probes more do not take the page cache's word: the kernel reads ahead of what was populated.
     doubts: AtomicU32,
     /// Given back when mapping and descriptor are gone: the fields before it go first.
-    _ticket: Option<MapTicket>,
+    ticket: Option<Arc<MapTicket>>,
 }
 
 /// Why a file could not be mapped.
@@ -158,8 +158,13 @@ impl SegmentMap {
             appended: AtomicBool::new(false),
             populating: AtomicU32::new(0),
             doubts: AtomicU32::new(0),
-            _ticket: ticket,
+            ticket: ticket.map(Arc::new),
         })
+    }
+
+    /// What it is counted by, for whoever keeps its descriptor open longer than the map; none if it is not counted.
+    pub fn ticket(&self) -> Option<&Arc<MapTicket>> {
+        self.ticket.as_ref()
     }
 
     /// The one appender of this map.

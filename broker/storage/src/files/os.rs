@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use folio_mapped::{Appender, MapBudget, SegmentMap, map_budget};
+use folio_mapped::{Appender, MapBudget, MapTicket, SegmentMap, map_budget};
 use rustix::fs::{Advice, AtFlags, OFlags, StatxFlags};
 
 use self::around::Around;
@@ -36,6 +36,8 @@ pub struct OsFiles {
 pub struct OsFile {
     /// Shared with the maps made of it.
     file: Arc<File>,
+    /// What the first of those is counted by: the descriptor is while this is open, too.
+    ticket: OnceLock<Arc<MapTicket>>,
     /// It is read around the page cache.
     around: Option<Around>,
     syncs: Arc<Syncs>,
@@ -69,6 +71,14 @@ impl OsFiles {
         self.syncs.totals()
     }
 
+    fn mapped(&self, file: &OsFile, capacity: u64, end: u64) -> io::Result<Arc<SegmentMap>> {
+        let map = SegmentMap::open_within(&self.budget, Arc::clone(&file.file), capacity, end)?;
+        if let Some(ticket) = map.ticket() {
+            let _ = file.ticket.set(Arc::clone(ticket));
+        }
+        Ok(map)
+    }
+
     fn at(&self, path: &Path) -> PathBuf {
         self.root.join(path)
     }
@@ -93,22 +103,24 @@ impl Files for OsFiles {
             OpenMode::CreateNew => options.write(true).create_new(true),
             OpenMode::Around => {
                 let (file, around) = Around::open(&self.at(path))?;
-                return Ok(OsFile { file: Arc::new(file), around: Some(around), syncs });
+                return Ok(OsFile {
+                    file: Arc::new(file),
+                    ticket: OnceLock::new(),
+                    around: Some(around),
+                    syncs,
+                });
             }
         };
-        Ok(OsFile { file: Arc::new(options.open(self.at(path))?), around: None, syncs })
+        let file = Arc::new(options.open(self.at(path))?);
+        Ok(OsFile { file, ticket: OnceLock::new(), around: None, syncs })
     }
 
     fn appender(&self, file: &OsFile, capacity: u64, end: u64) -> io::Result<Appender> {
-        SegmentMap::open_within(&self.budget, Arc::clone(&file.file), capacity, end)
-            .map_err(io::Error::from)?
-            .appender()
-            .map_err(io::Error::from)
+        self.mapped(file, capacity, end)?.appender().map_err(io::Error::from)
     }
 
     fn map(&self, file: &OsFile, end: u64) -> io::Result<Arc<SegmentMap>> {
-        SegmentMap::open_within(&self.budget, Arc::clone(&file.file), end.max(1), end)
-            .map_err(io::Error::from)
+        self.mapped(file, end.max(1), end)
     }
 
     fn budget(&self) -> &Arc<MapBudget> {
