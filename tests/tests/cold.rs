@@ -85,10 +85,10 @@ fn what_is_in_memory_goes_at_once_and_the_rest_comes_with_the_next_answers() {
     let mut peer = served.begun();
     warm(&served.log, 0, 1_000_000);
     // While the disk is as slow as this, whoever waits for it is seen to.
-    let strace = Strace::attach(served.daemon.pid(), "inject=madvise:delay_enter=3000000");
+    let strace = Strace::attach(served.daemon.pid(), "inject=madvise:delay_enter=60000000");
     let begun = std::time::Instant::now();
     let first = served.fetch(&mut peer, 1, [1, 60 * served.size]).unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(2), "it waited for the disk: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "it waited for the disk: {:?}", begun.elapsed());
     assert!((5..60).contains(&first), "{first} batches");
     drop(strace);
     let mut offset = 1 + first;
