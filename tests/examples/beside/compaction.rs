@@ -54,10 +54,8 @@ pub(crate) fn measure(path: &Path, extent: Extent) -> Outcome<()> {
     let [read, written] = counters(&client)?;
     tell("a produce of 1 KiB, beside the compaction of another topic:", &alone, &beside);
     let [read, written] = [read - before[0], written - before[1]].map(|bytes| bytes / 1_000_000);
-    println!(
-        "  compaction read {read} MB and wrote {written} MB in {} s",
-        extent.round.as_secs() * extent.rounds as u64
-    );
+    let seconds = extent.round.as_secs_f64() * extent.rounds as f64;
+    println!("  compaction read {read} MB and wrote {written} MB in {seconds:.0} s");
     drop(client);
     broker.shutdown();
     println!("{:?}", broker.wait());
