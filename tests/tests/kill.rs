@@ -44,6 +44,21 @@ fn ten_deaths_of_the_daemon_lose_nothing_acknowledged_and_double_nothing() {
     }
 }
 
+/// A start names the epoch in the slots; the file follows when there is time.
+#[test]
+fn the_epoch_that_a_start_after_a_death_begins_is_written_down_while_the_daemon_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    create(&daemon, "fsync", 3);
+    let epochs =
+        |partition| std::fs::read(dir.path().join(format!("data/topics/t-{partition}/epochs"))).unwrap();
+    let before: Vec<_> = (0..3).map(epochs).collect();
+    signal(&daemon.pid().to_string(), "KILL");
+    let daemon = daemon.restart_after_death();
+    until("all are written down", || (0..3).map(epochs).zip(&before).all(|(now, before)| now != *before));
+    daemon.stop();
+}
+
 /// Producers that do not know that the daemon dies: they send again until everything is confirmed.
 #[test]
 fn ten_deaths_under_idempotent_producers_lose_nothing_double_nothing_and_keep_the_order() {
