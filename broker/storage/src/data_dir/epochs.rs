@@ -4,6 +4,7 @@
 //! written and synced by it anyway, name the epoch; so the files may follow. A start that finds a file behind its slot
 //! looks the missing epochs up in the batches. Until they are written, nothing else changes about the files.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -40,6 +41,11 @@ impl<F: Files> DataDir<F> {
             let Some(log) = self.unsaved().pop() else { break };
             self.check()?;
             let is_saved = match log.save_epochs() {
+                // Somebody has taken its directory away, which is the end of this one and of no other.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    log.give_up();
+                    true
+                }
                 Err(error) if is_exhausted(&error) => false,
                 saved => {
                     saved.map_err(|source| self.failed(self.error(log.dir().join(EPOCHS_NAME), source)))?
@@ -56,12 +62,20 @@ impl<F: Files> DataDir<F> {
 
     /// Those of all logs, when nobody uses the directory any more. On a full disk the slots go on carrying them.
     pub(super) fn save_all_epochs(&self) -> Result<(), FlushError> {
-        let mut logs = std::mem::take(&mut *self.unsaved());
-        logs.retain(|log| !log.is_retired());
+        let logs: Vec<_> = {
+            let mut unsaved = self.unsaved();
+            unsaved.retain(|log| !log.is_retired() && !log.is_given_up());
+            unsaved.clone()
+        };
         let of_log = |log: &Arc<Log<F>>| (log.dir().join(EPOCHS_NAME), log.epochs().encode());
         let replacements: Vec<(PathBuf, Vec<u8>)> = logs.iter().rev().map(of_log).collect();
-        let saved = replace_many(&*self.files, &replacements, self.has_syncfs);
-        saved.map(drop).map_err(|source| self.failed(self.error(super::TOPICS_NAME, source)))
+        match replace_many(&*self.files, &replacements, self.has_syncfs) {
+            Ok(_) => Ok(()),
+            // One by one it shows whose directory somebody has taken away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.save_epochs(usize::MAX).map(drop),
+            Err(error) if is_exhausted(&error) => Ok(()),
+            Err(source) => Err(self.failed(self.error(super::TOPICS_NAME, source))),
+        }
     }
 
     fn unsaved(&self) -> MutexGuard<'_, Vec<Arc<Log<F>>>> {

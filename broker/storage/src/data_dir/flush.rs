@@ -140,7 +140,6 @@ impl<F: Files> DataDir<F> {
         let mut logs = self.logs();
         // A deletion that found no room to move its directories has left these.
         logs.retain(|log| !log.is_retired());
-        self.save_all_epochs()?;
         for log in &logs {
             match log.close() {
                 // Somebody has taken its files away. The marker does not name it, and the next start misses them.
@@ -148,6 +147,7 @@ impl<F: Files> DataDir<F> {
                 closed => closed.map_err(|source| self.failed(self.error(log.dir(), source)))?,
             }
         }
+        self.save_all_epochs()?;
         logs.retain(|log| !log.is_given_up());
         self.flush(&logs, now, at)?;
         self.sync_the_rest(&logs).map_err(|error| self.failed(error))?;
@@ -182,6 +182,10 @@ impl<F: Files> DataDir<F> {
                             if !log.is_retired() {
                                 log.give_up();
                             }
+                        }
+                        // No descriptor is left to open it by. The one for everything was opened at the start.
+                        Err(error) if is_exhausted(&error) && self.has_syncfs => {
+                            self.files.sync_everything().map_err(|source| self.error("", source))?;
                         }
                         synced => synced.map_err(|source| self.error(log.dir(), source))?,
                     }

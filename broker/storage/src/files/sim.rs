@@ -146,6 +146,11 @@ impl SimFiles {
         self.lock().set_full(full);
     }
 
+    /// Whether the process has no descriptors left: nothing can be opened, a directory to sync its names included.
+    pub fn set_exhausted(&self, exhausted: bool) {
+        self.lock().set_exhausted(exhausted);
+    }
+
     /// Bytes read so far from the files whose path `wanted` likes.
     pub fn bytes_read(&self, wanted: impl Fn(&Path) -> bool) -> u64 {
         self.asked(wanted).bytes

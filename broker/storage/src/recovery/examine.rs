@@ -133,9 +133,10 @@ impl<F: Files> Examiner<'_, F> {
         let sealed = sealed_upto(self.files, self.survey, self.task.id).filter(|_| self.task.trusts_footers);
         let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
         (examined.durable_segment, examined.durable_pos) = (durable.segment, durable.pos);
-        // If epochs are lost, the batches say which there were.
-        let epoch_known =
-            if self.report.epochs_rebuilt { LeaderEpoch::new(i32::MAX) } else { examined.epoch_max };
+        // If epochs are lost, the batches say which there were; no later ones than the slot, which is written before
+        // anything is appended under one.
+        let is_unbounded = self.report.epochs_rebuilt && slot_epoch.is_none();
+        let epoch_known = if is_unbounded { LeaderEpoch::new(i32::MAX) } else { examined.epoch_max };
         let mut epoch_min = LeaderEpoch::NONE;
         for (number, segment) in self.survey.segments.iter().enumerate() {
             let next_base = self.survey.next_base(number);

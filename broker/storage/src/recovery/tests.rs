@@ -250,6 +250,21 @@ fn row_a_valid_batch_at_the_wrong_offset_or_of_a_later_epoch_takes_it_offline() 
 }
 
 #[test]
+fn row_a_later_epoch_takes_it_offline_also_before_its_own_epochs_are_written_down() {
+    let mut written = Written::with_segments();
+    written.epoch = LeaderEpoch::new(3);
+    written.append(100);
+    written.durable();
+    written.append(100);
+    let (at, offset) = written.batch(2, 11);
+    written.tamper(2, |bytes| stamp(&mut bytes[at as usize..], offset, LeaderEpoch::new(9)));
+    let fault = written.reason().0;
+    assert!(matches!(fault, Fault::EpochOutOfOrder { highest, .. } if highest.get() == 3), "{fault}");
+    written.tamper(2, |bytes| stamp(&mut bytes[at as usize..], offset, LeaderEpoch::new(3)));
+    assert!(written.recover().unwrap().1.epochs_rebuilt);
+}
+
+#[test]
 fn row_a_zero_chunk_on_the_same_boot_takes_it_offline() {
     let written = Written::with_segments();
     let (at, _) = written.batch(2, 6);

@@ -126,3 +126,46 @@ fn epochs_wait_for_room_on_a_full_disk() {
     let saved = dir.save_epochs(5).unwrap();
     assert!(!saved.is_full && saved.left == 0);
 }
+
+/// Somebody removes the directory of a partition, whoever uses it.
+fn take_away(files: &SimFiles, partition: &str) {
+    let dir = Path::new(TOPICS_NAME).join(partition);
+    for entry in files.list(&dir).unwrap() {
+        files.remove_file(&dir.join(entry.name)).unwrap();
+    }
+    files.remove_dir(&dir).unwrap();
+}
+
+#[test]
+fn a_partition_that_is_taken_away_before_its_epochs_are_written_down_is_the_only_one_that_is_lost() {
+    for saves in [true, false] {
+        let files = written(2);
+        let (dir, _) = open(&files);
+        take_away(&files, "t1-0");
+        if saves {
+            assert_eq!(dir.save_epochs(5).unwrap(), EpochsSaved { left: 0, is_full: false });
+            assert!(!dir.has_failed());
+            assert_eq!(dir.logs().iter().filter(|log| log.is_given_up()).count(), 1);
+        }
+        assert!(matches!(dir.close_clean(NOW, Instant::now()).unwrap(), Closed::Clean), "saves: {saves}");
+        let (_dir, report) = open(&files);
+        assert_eq!((report.was_clean, online(&report)), (true, set(&["t1-1"])));
+    }
+}
+
+#[test]
+fn a_flush_syncs_the_names_of_a_new_segment_also_when_no_descriptor_is_left() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    let log = Arc::clone(&dir.logs()[0]);
+    append(&log, 100);
+    files.set_exhausted(true);
+    dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
+    assert!(!dir.has_failed() && log.durable() == log.log_end());
+    files.set_exhausted(false);
+    drop((log, dir));
+    files.crash(1);
+    let (dir, _) = open(&files);
+    assert_eq!(dir.logs()[0].log_end(), Offset::new(1));
+}

@@ -33,6 +33,7 @@ pub(super) struct Machine {
     is_full: bool,
     faults: HashMap<u64, Fault>,
     asked: BTreeMap<PathBuf, Asked>,
+    is_exhausted: bool,
     budget: Arc<MapBudget>,
 }
 
@@ -59,6 +60,7 @@ impl Machine {
             is_full: false,
             faults: HashMap::new(),
             asked: BTreeMap::new(),
+            is_exhausted: false,
             budget,
         }
     }
@@ -124,6 +126,14 @@ impl Machine {
         }
     }
 
+    pub(super) fn set_exhausted(&mut self, exhausted: bool) {
+        self.is_exhausted = exhausted;
+    }
+
+    fn check_descriptors(&self) -> io::Result<()> {
+        if self.is_exhausted { Err(rustix::io::Errno::MFILE.into()) } else { Ok(()) }
+    }
+
     pub(super) fn space(&self) -> Space {
         Space { free: if self.is_full { 0 } else { 1 << 40 }, total: 1 << 40 }
     }
@@ -182,6 +192,7 @@ impl Machine {
 
     pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<(u64, u64, InodeId)> {
         self.check_alive(self.incarnation)?;
+        self.check_descriptors()?;
         let found = self.names.find(path)?;
         let inode = match (found, mode) {
             (Some(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
@@ -259,6 +270,7 @@ impl Machine {
     pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
         self.check_alive(self.incarnation)?;
         let id = self.names.find(dir)?.ok_or(io::ErrorKind::NotFound)?;
+        self.check_descriptors()?;
         self.begin_atomic().map_err(final_error)?;
         self.names.sync(id);
         Ok(())

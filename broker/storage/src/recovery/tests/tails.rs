@@ -122,6 +122,7 @@ fn a_length_that_no_batch_has_is_no_torn_write_and_one_that_ends_behind_the_file
 fn a_batch_of_an_earlier_epoch_than_the_one_before_it_takes_it_offline() {
     let mut written = Written::with_segments();
     written.epoch = LeaderEpoch::new(3);
+    written.slot.as_mut().expect("it has one").leader_epoch = written.epoch;
     written.append(100);
     let (at, offset) = (written.segments[2].len, written.next);
     written.epoch = LeaderEpoch::new(2);
