@@ -18,7 +18,7 @@ use crate::config::{DurabilityClass, TopicSettings};
 use crate::error::{Fault, ServiceError};
 use arc_swap::ArcSwap;
 use folio_record::{LeaderEpoch, Offset};
-use folio_storage::{Files, Log};
+use folio_storage::{Files, Log, ReadError};
 
 /// Names a partition within this run of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,6 +157,11 @@ impl<F: Files> Partition<F> {
     /// The byte at `position` of a segment cannot be read; whether it was another one before.
     pub(crate) fn is_news(&self, position: u64) -> bool {
         self.unreadable.swap(position, Ordering::Relaxed) != position
+    }
+
+    /// Says what a segment has lost, which nobody was told before.
+    pub(crate) fn tell_loss(&self, loss: &ReadError) {
+        tracing::error!(topic = &*self.topic, partition = self.number, why = %loss, "a segment is offline");
     }
 
     pub(crate) fn durability(&self) -> DurabilityClass {

@@ -25,10 +25,16 @@ struct Served {
 }
 
 impl Served {
+    /// Whose maintenance is so seldom that readers come upon what is lost.
     fn new(segment_bytes: &str) -> Self {
+        Self::maintained(segment_bytes, "3600000")
+    }
+
+    fn maintained(segment_bytes: &str, interval_ms: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let setting = format!("topic.segment.bytes={segment_bytes}");
-        let daemon = Daemon::on(dir.path(), &["--set", &setting]);
+        let interval = format!("maintenance.interval.ms={interval_ms}");
+        let daemon = Daemon::on(dir.path(), &["--set", &setting, "--set", &interval]);
         let mut peer = Peer::connect(daemon.address());
         for topic in ["t", "u"] {
             peer.create(topic, 1, &[("durability", "os")]);
@@ -59,6 +65,7 @@ impl Served {
 
     /// The lines of the log that tell of a segment's loss.
     fn told(&self) -> Vec<String> {
+        until("it is told", || self.daemon.said().contains("a segment is offline"));
         let said = self.daemon.said();
         said.lines().filter(|line| line.contains("a segment is offline")).map(str::to_owned).collect()
     }
@@ -148,6 +155,37 @@ fn a_segment_in_the_middle_that_loses_bytes_is_read_up_to_them_and_the_later_one
     assert_eq!(served.fetch("t", next).0, ErrorCode::NONE);
     served.produce(1);
     assert_eq!(served.fetch("t", 20).0, ErrorCode::NONE);
+    assert_eq!(served.told().len(), 1, "{:?}", served.told());
+}
+
+#[test]
+fn a_segment_that_lost_bytes_before_anybody_has_read_it_is_read_up_to_them_too() {
+    let mut served = Served::new("65536");
+    served.produce(20);
+    let Served { dir, daemon, .. } = served;
+    daemon.stop();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let peer = Peer::connect(daemon.address());
+    let served = Served { dir, daemon, peer };
+    let logs = served.logs("t");
+    truncate(&logs[1], 25_000);
+    let middle = base(&logs[1]);
+    let (error, bytes) = served.fetch("t", middle);
+    assert_eq!((error, bytes > 20_000 && bytes < 25_000), (ErrorCode::NONE, true), "{bytes}");
+    assert_eq!(served.fetch("t", middle + 2), (ErrorCode::PARTITION_OFFLINE, 0));
+    assert_eq!(served.fetch("t", base(&logs[2])).0, ErrorCode::NONE);
+    assert_eq!(served.told().len(), 1, "{:?}", served.told());
+}
+
+#[test]
+fn a_truncation_that_no_reader_comes_upon_is_found_and_nothing_is_acknowledged_behind_it() {
+    let mut served = Served::maintained("1073741824", "20");
+    served.produce(5);
+    truncate(&served.logs("t")[0], 5_000);
+    assert_eq!(served.told().len(), 1, "{:?}", served.told());
+    let refused = served.peer.produce("t", 0, Acks::All, &batch(b"lost"));
+    assert_eq!(refused.error, ErrorCode::PARTITION_OFFLINE, "{:?}", refused.message);
+    assert_eq!(served.fetch("t", 0), (ErrorCode::PARTITION_OFFLINE, 0));
     assert_eq!(served.told().len(), 1, "{:?}", served.told());
 }
 

@@ -122,6 +122,10 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<
         Ok(Some(path)) => return engine.taken_away(partition, &path),
         Err(error) => return fail(log.dir(), &error),
     }
+    // Nobody need read there for appends behind the loss to be refused.
+    if let Some(loss) = log.find_loss() {
+        partition.tell_loss(&loss);
+    }
     if let Some(time) = believed {
         log.expire_producers(time);
     }

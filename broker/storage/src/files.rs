@@ -45,6 +45,8 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     fn appender(&self, file: &Self::File, capacity: u64, end: u64) -> io::Result<Self::Appender>;
 
     /// Maps `file` read-only and publishes its first `end` bytes. The map holds the file open.
+    /// Of a file that is shorter by now what is left may be read: its map is poisoned behind it, or the error says from
+    /// where on.
     fn map(&self, file: &Self::File, end: u64) -> io::Result<Arc<SegmentMap>>;
 
     /// How many files may be mapped at once, and how many are.

@@ -113,14 +113,35 @@ impl SegmentMap {
         end: u64,
     ) -> Result<Arc<Self>, MapError> {
         let file = file.into();
+        let len = file.metadata()?.len();
+        if len < end && end <= capacity {
+            return Err(MapError::ShortFile { len, end });
+        }
+        Self::map(budget, file, capacity, end)
+    }
+
+    /// As [`open_within`](Self::open_within), to be read: a file that is shorter than what was published, by a foreign
+    /// hand, is mapped all the same, and [poisoned](Self::poisoned) from its end on.
+    ///
+    /// # Errors
+    ///
+    /// See [`MapError`]. Nothing was mapped then.
+    pub fn open_as_left(
+        budget: &Arc<MapBudget>,
+        file: impl Into<Arc<File>>,
+        capacity: u64,
+        end: u64,
+    ) -> Result<Arc<Self>, MapError> {
+        let map = Self::map(budget, file.into(), capacity, end)?;
+        map.check_length();
+        Ok(map)
+    }
+
+    fn map(budget: &Arc<MapBudget>, file: Arc<File>, capacity: u64, end: u64) -> Result<Arc<Self>, MapError> {
         let bytes = usize::try_from(capacity).ok().filter(|&bytes| bytes > 0 && bytes <= isize::MAX as usize);
         let Some(bytes) = bytes.filter(|_| end <= capacity) else {
             return Err(MapError::Capacity { capacity, end });
         };
-        let len = file.metadata()?.len();
-        if len < end {
-            return Err(MapError::ShortFile { len, end });
-        }
         let ticket = budget.take().ok_or(MapError::BudgetSpent { limit: budget.limit() })?;
         Ok(Self::over(Backing::map(file, bytes)?, end, Some(ticket)))
     }
@@ -218,6 +239,13 @@ impl SegmentMap {
     /// Those of `sync_file_range`.
     pub fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
         self.backing.start_writeback(range)
+    }
+
+    /// Looks whether the file has what was published. One that is shorter by a foreign hand is
+    /// [poisoned](Self::poisoned) from there on.
+    pub fn check_length(&self) {
+        // The end is looked at first: what is appended meanwhile makes the file longer, never shorter.
+        self.backing.poison_if_truncated(self.end());
     }
 
     /// Calls `populate` while others are told not to rely on what is cached.

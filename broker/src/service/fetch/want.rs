@@ -141,8 +141,7 @@ impl Want {
             }
             Err(error) => {
                 if matches!(error, ReadError::Lost { is_news: true, .. }) {
-                    let (topic, partition) = (&*partition.topic, partition.number);
-                    tracing::error!(topic, partition, why = %error, "a segment is offline");
+                    partition.tell_loss(&error);
                 }
                 refused(ServiceError::of_read(&error))
             }

@@ -71,14 +71,6 @@ impl OsFiles {
         self.syncs.totals()
     }
 
-    fn mapped(&self, file: &OsFile, capacity: u64, end: u64) -> io::Result<Arc<SegmentMap>> {
-        let map = SegmentMap::open_within(&self.budget, Arc::clone(&file.file), capacity, end)?;
-        if let Some(ticket) = map.ticket() {
-            let _ = file.ticket.set(Arc::clone(ticket));
-        }
-        Ok(map)
-    }
-
     fn at(&self, path: &Path) -> PathBuf {
         self.root.join(path)
     }
@@ -116,11 +108,13 @@ impl Files for OsFiles {
     }
 
     fn appender(&self, file: &OsFile, capacity: u64, end: u64) -> io::Result<Appender> {
-        self.mapped(file, capacity, end)?.appender().map_err(io::Error::from)
+        let map = SegmentMap::open_within(&self.budget, Arc::clone(&file.file), capacity, end)?;
+        counted(file, map).appender().map_err(io::Error::from)
     }
 
     fn map(&self, file: &OsFile, end: u64) -> io::Result<Arc<SegmentMap>> {
-        self.mapped(file, end.max(1), end)
+        let map = SegmentMap::open_as_left(&self.budget, Arc::clone(&file.file), end.max(1), end)?;
+        Ok(counted(file, map))
     }
 
     fn budget(&self) -> &Arc<MapBudget> {
@@ -216,6 +210,14 @@ impl Files for OsFiles {
     fn boot(&self) -> Boot {
         self.boot
     }
+}
+
+/// The file is counted as long as its map is.
+fn counted(file: &OsFile, map: Arc<SegmentMap>) -> Arc<SegmentMap> {
+    if let Some(ticket) = map.ticket() {
+        let _ = file.ticket.set(Arc::clone(ticket));
+    }
+    map
 }
 
 impl FileHandle for OsFile {

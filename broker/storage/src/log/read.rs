@@ -379,7 +379,24 @@ impl<F: Files> Log<F> {
     /// `error`, which a read in segment `number`, counted from 1, has ended with; if that has lost bytes, what that means.
     fn told_of_loss(&self, view: &[Arc<Segment>], number: usize, error: ReadError) -> ReadError {
         let ReadError::Io { source, .. } = &error else { return error };
-        let Some(position) = lost_from(source) else { return error };
+        match lost_from(source) {
+            Some(position) => self.loss(view, number, position),
+            None => error,
+        }
+    }
+
+    /// Looks whether the file that is appended to has all that was published: what it has lost, if it has and nobody was
+    /// told of it before.
+    pub fn find_loss(&self) -> Option<ReadError> {
+        let view = self.view.load();
+        let map = view.last()?.log()?;
+        map.check_length();
+        let loss = self.loss(&view, view.len(), map.poisoned()?);
+        matches!(loss, ReadError::Lost { is_news: true, .. }).then_some(loss)
+    }
+
+    /// Segment `number`, counted from 1, has lost its bytes from `position` on.
+    fn loss(&self, view: &[Arc<Segment>], number: usize, position: u64) -> ReadError {
         let segment = &view[number - 1];
         let next = view.get(number).map_or_else(|| self.log_end(), |next| next.base());
         ReadError::Lost {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
-use folio_mapped::{CopyError, SegmentMap};
+use folio_mapped::SegmentMap;
 use folio_record::{Offset, Timestamp};
 
 use super::damage::DamagedRanges;
@@ -164,10 +164,6 @@ impl Segment {
         let stale = self.log.load_full();
         let end = self.end();
         let handle = files.open(&SegmentFile::Log.path(dir, self.base), OpenMode::Read)?;
-        let position = handle.len()?;
-        if position < end {
-            return Err(CopyError::Poisoned { position }.into());
-        }
         let map = files.map(&handle, end)?;
         let before = self.log.compare_and_swap(&stale, Some(Arc::clone(&map)));
         // If whoever appends was faster, its map is the better one, and this one serves one read.

@@ -36,17 +36,27 @@ pub fn guard_against_sigbus() -> io::Result<()> {
     // SAFETY: the call has succeeded, so it is written; and it was zeroed before, which is a value of it as well.
     let _ = PREVIOUS.set(unsafe { previous.assume_init() });
 
-    // SAFETY: all zeros are a value of this plain struct: the default action, no flags, an empty mask.
-    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    check(handle())?;
+    unblock()?;
+    *is_installed = true;
+    Ok(())
+}
+
+/// Makes ours the handler. May be called by a handler.
+fn handle() -> libc::c_int {
+    let mut action = default_action();
     let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_sigbus;
     action.sa_sigaction = handler as *const () as usize;
     // On the alternative stack: the chain leads to who tells of stacks that have overflowed.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
     // SAFETY: the handler is of the type that SA_SIGINFO asks for, and does only what a handler may.
-    check(unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) })?;
-    unblock()?;
-    *is_installed = true;
-    Ok(())
+    unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) }
+}
+
+/// What the kernel does if nobody has a wish.
+fn default_action() -> libc::sigaction {
+    // SAFETY: all zeros are a value of this plain struct: the default action, no flags, an empty mask.
+    unsafe { MaybeUninit::zeroed().assume_init() }
 }
 
 /// A blocked `SIGBUS` ends the process, whatever handles it; a mask is inherited, from whoever started us as well.
@@ -73,8 +83,11 @@ static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the address of this thread's `errno` is valid as long as the thread runs.
     let errno = unsafe { *libc::__errno_location() };
-    // SAFETY: with SA_SIGINFO the kernel passes a valid `siginfo_t` for the time of the call.
-    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    // SAFETY: with SA_SIGINFO the kernel passes a valid `siginfo_t` for the time of the call, and nobody writes it.
+    let of = unsafe { &*info };
+    let code = of.si_code;
+    // SAFETY: a union of plain numbers, whose bytes the kernel has all written; for another code the number means nothing.
+    let address = unsafe { of.si_addr() } as usize;
     if !is_dealt_with(code, address) {
         chain(signal, code, info, context);
     }
@@ -112,11 +125,9 @@ fn chain(signal: libc::c_int, code: libc::c_int, info: *mut libc::siginfo_t, con
         // Ignoring a fault would mean to run into it for ever; the kernel does not allow for that either.
         libc::SIG_IGN if code <= 0 => {}
         libc::SIG_IGN | libc::SIG_DFL => {
-            // SAFETY: zeroed, it is the default action, which needs nothing of us.
-            unsafe {
-                let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
-                libc::sigaction(signal, &raw const default, ptr::null_mut());
-            }
+            let default = default_action();
+            // SAFETY: the default action needs nothing of us, and the struct lives for the call.
+            unsafe { libc::sigaction(signal, &raw const default, ptr::null_mut()) };
             // A fault happens again on return. What somebody has sent does not: it is sent again.
             if code <= 0 {
                 // SAFETY: `raise` may be called by a handler; the signal is blocked until this one returns.
@@ -132,6 +143,11 @@ fn chain(signal: libc::c_int, code: libc::c_int, info: *mut libc::siginfo_t, con
                 >(handler)
             };
             handler(signal, info, context);
+            // That of the standard library leaves a fault to the default action, and returns to it. What somebody has
+            // sent is over by then, and the process lives on: not without its guard.
+            if code <= 0 || code == libc::BUS_MCEERR_AO {
+                handle();
+            }
         }
         handler => {
             // SAFETY: without the flag a handler that is neither of the two constants is of this type.

@@ -175,4 +175,34 @@ fn a_signal_that_has_nothing_to_do_with_maps_goes_to_who_was_there_before() {
     }
 }
 
+#[test]
+#[cfg_attr(miri, ignore = "maps a file")]
+fn a_signal_that_somebody_sends_and_nobody_dies_of_leaves_the_guard_in_its_place() {
+    guarded("a_signal_that_somebody_sends_and_nobody_dies_of_leaves_the_guard_in_its_place", |dir| {
+        // To this very thread: it is over when the call returns. The standard library handles it.
+        signal_hook::low_level::raise(libc::SIGBUS).unwrap();
+        let map = written(&dir.join("log"), 4);
+        truncate(&dir.join("log"), 0);
+        expect_poisoned(all(&map).copy_to(0, &mut [0]), 0);
+    });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "maps a file")]
+fn a_file_that_was_truncated_before_it_is_mapped_to_be_read_has_what_is_left() {
+    guarded("a_file_that_was_truncated_before_it_is_mapped_to_be_read_has_what_is_left", |dir| {
+        drop(written(&dir.join("log"), 4));
+        truncate(&dir.join("log"), 2 * PAGE + 5);
+        let file = File::open(dir.join("log")).unwrap();
+        let end = 4 * PAGE as u64;
+        let map = SegmentMap::open_as_left(folio_mapped::map_budget(), file, end, end).unwrap();
+        assert_eq!(map.poisoned(), Some(2 * PAGE as u64 + 5));
+        let mut front = all(&map);
+        let front = front.split_to(2 * PAGE);
+        let mut bytes = vec![0; 2 * PAGE];
+        front.copy_to(0, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|&byte| byte == 0x55));
+    });
+}
+
 const PAGE: usize = 64 << 10; // a multiple of every page size

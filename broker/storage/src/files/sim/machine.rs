@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use folio_mapped::{MapBudget, SegmentMap};
+use folio_mapped::{CopyError, MapBudget, SegmentMap};
 
 use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space, final_error};
 use super::inode::{Inode, SECTOR_SIZE};
@@ -411,7 +411,8 @@ impl Machine {
 
     fn map_up_to(&mut self, id: InodeId, capacity: u64, end: u64) -> io::Result<Arc<SegmentMap>> {
         let bytes = self.inode(id)?.bytes();
-        let published = bytes.get(..end as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let position = bytes.len() as u64;
+        let published = bytes.get(..end as usize).ok_or(CopyError::Poisoned { position })?;
         let map = SegmentMap::heap_within(&self.budget, capacity as usize)?;
         map.appender().map_err(io::Error::other)?.append(&[IoSlice::new(published)])?;
         Ok(map)
