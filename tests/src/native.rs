@@ -417,6 +417,18 @@ pub fn batch_of((id, epoch, sequence): (i64, i16, i32), values: &[&[u8]]) -> Vec
     builder.build().expect("it has a record").to_vec()
 }
 
+/// A batch of one record with a key, as old as it can be: what is compacted by age is.
+///
+/// # Panics
+/// When it does not fit a batch.
+pub fn keyed(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::None, 64 << 20);
+    let timestamp = Timestamp::new(1_000_000);
+    let record = NewRecord { timestamp, key: Some(key), value: Some(value), headers: &[] };
+    builder.append(&record).expect("it fits");
+    builder.build().expect("it has a record").to_vec()
+}
+
 /// Waits for bytes and puts them behind `received`: whether some came (not the end), `None` at the deadline.
 pub(crate) fn receive(stream: &mut TcpStream, received: &mut Vec<u8>, deadline: Instant) -> Option<bool> {
     let left = deadline.saturating_duration_since(Instant::now());

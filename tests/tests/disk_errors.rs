@@ -11,7 +11,7 @@ use folio_client::{Client, ClientConfig, ConfigChange, ConfigResource};
 use folio_tests::daemon::Daemon;
 use folio_tests::disk::TinyDisk;
 use folio_tests::kafka::{KafkaPeer, fetch, produce};
-use folio_tests::native::{Peer, batch};
+use folio_tests::native::{Peer, batch, keyed};
 use folio_tests::rig::until;
 use folio_tests::strace::Strace;
 use folio_wire::kafka::fetch::FetchResponse;
@@ -147,20 +147,10 @@ fn on_a_disk_that_is_nearly_full_retention_goes_on_and_compaction_pauses() {
         ("min.compaction.lag.ms", "1000"),
     ];
     peer.create("c", 1, &compacted);
-    let keyed = |number: i32| {
-        let mut builder = folio_record::BatchBuilder::new(folio_record::Compression::None, 1 << 20);
-        let value = vec![number as u8; 1000];
-        let record = folio_record::NewRecord {
-            key: Some(b"k"),
-            value: Some(&value),
-            ..folio_record::NewRecord::at(folio_record::Timestamp::new(1_000_000))
-        };
-        builder.append(&record).unwrap();
-        builder.build().unwrap()
-    };
     leave(&disk, 9 * MIB);
     for number in 0..20 {
-        assert_eq!(peer.produce("c", 0, Acks::All, &keyed(number)).error, ErrorCode::NONE);
+        let record = keyed(b"k", &[number; 1000]);
+        assert_eq!(peer.produce("c", 0, Acks::All, &record).error, ErrorCode::NONE);
     }
     leave(&disk, 6 * MIB);
     until("produce is refused", || {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use folio_tests::cache::{closed_logs, cool};
 use folio_tests::daemon::{Daemon, signal};
-use folio_tests::native::{Peer, batch};
+use folio_tests::native::{Peer, batch, keyed};
 use folio_tests::rig::until;
 use folio_tests::strace::{Call, Strace, calls};
 use folio_wire::native::produce::Acks;
@@ -41,6 +41,20 @@ fn fill(peer: &mut Peer, batches: usize) {
             peer.produce(durability, 0, Acks::All, &value);
         }
     }
+}
+
+/// A topic of which a segment is compacted.
+fn compact(peer: &mut Peer) {
+    let small = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0"),
+        ("internal.segment.bytes", "20000"),
+    ];
+    peer.create("compacted", 1, &small);
+    for number in 0..50 {
+        peer.produce("compacted", 0, Acks::All, &keyed(b"one", &[number; 1000]));
+    }
+    until("it is compacted", || peer.counter("compactions") > 0);
 }
 
 #[test]
@@ -89,6 +103,7 @@ fn event_loops_make_no_call_that_waits_for_a_disk_but_appends_to_topics_that_tru
     let trace = dir.path().join("trace");
     let strace = Strace::watch(daemon.pid(), true, &[format!("trace={CALLS}")], &trace);
     fill(&mut peer, 50);
+    compact(&mut peer);
     let slow = lose_what_is_being_sent(&mut peer, &daemon);
     closed_logs(&dir.path().join("data"), "fsync").iter().for_each(|log| cool(log));
     for topic in ["fsync", "interval", "os"] {
