@@ -96,6 +96,9 @@ impl Case {
                 return "ended otherwise";
             }
         };
+        if self.fault.is_want_of_handles() && how == "ended with 70" {
+            findings.push(format!("wrong: no disk is at fault, and it {how}: {last:?}"));
+        }
         if !last.starts_with(begins) {
             findings.push(format!("wrong: it {how} and its last line is {last:?}"));
         }

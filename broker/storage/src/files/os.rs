@@ -15,9 +15,9 @@ use rustix::fs::{Advice, AtFlags, OFlags, StatxFlags};
 
 use self::around::Around;
 use super::syncs::{SyncTotals, Syncs};
-use crate::filesystem::Mounted;
+use crate::filesystem::{Filesystem, Mounted};
 
-use super::{Boot, DirEntry, EntryKind, FileAppender, FileHandle, Files, OpenMode, Space};
+use super::{Boot, DirEntry, EntryKind, FileAppender, FileHandle, Files, OpenMode, Space, is_exhausted};
 
 /// Files of a directory on a mounted file system.
 #[derive(Debug)]
@@ -175,8 +175,14 @@ impl Files for OsFiles {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let dir = open_dir(&self.at(dir))?;
-        self.syncs.count(|| dir.sync_all())
+        match open_dir(&self.at(dir)) {
+            Ok(dir) => self.syncs.count(|| dir.sync_all()),
+            // No descriptor is left for it; the one that was opened at the start reaches every directory.
+            Err(error) if is_exhausted(&error) && Filesystem::from_magic(self.magic()?).has_syncfs() => {
+                self.sync_everything()
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn sync_everything(&self) -> io::Result<()> {

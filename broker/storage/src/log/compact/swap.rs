@@ -13,7 +13,7 @@ use super::rewrite::Source;
 use crate::compacted::{Compacted, compacted_path};
 use crate::data_dir::DataDir;
 use crate::envelope::replace;
-use crate::files::{FileHandle, Files, is_full, tmp_path};
+use crate::files::{FileHandle, Files, is_exhausted, is_full, tmp_path};
 use crate::log::Log;
 use crate::log::append::{AppendError, failed};
 use crate::log::segment::Segment;
@@ -118,7 +118,7 @@ impl<F: Files> Log<F> {
     fn commit(&self, path: &Path, replacement: &Replacement) -> Result<(), AppendError> {
         let Err(source) = replace(&*self.files, path, &replacement.encode()) else { return Ok(()) };
         let is_begun = !matches!(self.files.entry(path), Ok(None));
-        if is_full(&source) && !is_begun {
+        if (is_full(&source) || is_exhausted(&source)) && !is_begun {
             let _ = self.files.remove_file(&tmp_path(path));
             return Err(failed(&self.dir, replacement.base, source));
         }
