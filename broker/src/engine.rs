@@ -13,6 +13,7 @@ use folio_storage::files::OsFiles;
 use folio_storage::partition::PartitionId;
 use folio_storage::{CompactionOptions, DataDir, LogOptions, Visibility};
 
+use crate::clock::Clock;
 use crate::config::{Config, DurabilityClass, TopicSettings};
 use crate::counters::Counters;
 use crate::health::{Failure, Health};
@@ -66,6 +67,8 @@ pub(crate) struct Engine {
     pub(crate) reaper: Inbox<Retired>,
     /// Whether the disk has room for more records.
     pub(crate) space: DiskSpace,
+    /// Whether anything may go by its age.
+    pub(crate) clock: Clock,
     /// Closed when maintenance is to stop.
     pub(crate) stop: Inbox<()>,
     /// Known once the loops exist, before they run.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod broker;
+mod clock;
 pub mod config;
 mod counters;
 mod defaults;

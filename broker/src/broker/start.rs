@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::StartError;
 use super::end::End;
+use crate::clock::Clock;
 use crate::config::keys::MAPPED_FILES_LEAST;
 use crate::config::{Config, Endpoint};
 use crate::counters::Counters;
@@ -96,6 +97,7 @@ pub(super) fn engine(
         move || end.give_up()
     };
     Engine {
+        clock: Clock::new(dir.written_before()),
         dir,
         view: ArcSwap::from_pointee(View::new(Defaults::new(&config.topic, Vec::new(), Vec::new()))),
         follower: Mutex::default(),

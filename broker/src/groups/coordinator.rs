@@ -322,7 +322,9 @@ impl Coordinator {
                 Timer::Join { group } => self.with(&group, now, effects, Group::join_timer_ran_out),
                 Timer::Sync { group } => self.with(&group, now, effects, Group::sync_timer_ran_out),
                 Timer::Expiry => {
-                    self.clean(now, effects, Group::expire);
+                    if now.is_believed {
+                        self.clean(now, effects, Group::expire);
+                    }
                     self.timers.set(now.mono + self.settings.retention_check_interval, Timer::Expiry);
                     None
                 }

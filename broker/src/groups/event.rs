@@ -29,6 +29,8 @@ pub(crate) struct WriteId(pub(crate) u64);
 pub(crate) struct Now {
     pub(crate) mono: Instant,
     pub(crate) wall: Timestamp,
+    /// Whether anything may go by its age.
+    pub(crate) is_believed: bool,
 }
 
 /// Something that has happened.

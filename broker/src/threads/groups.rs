@@ -24,7 +24,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::engine::{Disk, Engine, now};
+use crate::clock::Time;
+use crate::engine::{Disk, Engine};
 use crate::error::{Fault, ServiceError};
 use crate::groups::answer::{Answer, ListedGroup};
 use crate::groups::event::{Caller, Event, List, Now};
@@ -91,7 +92,8 @@ pub(crate) fn run(engine: &Engine) {
         if taken == Taken::Closed {
             return;
         }
-        let at = Now { mono: Instant::now(), wall: now() };
+        let Time { wall, is_believed } = engine.clock.look();
+        let at = Now { mono: Instant::now(), wall, is_believed };
         for job in jobs.drain(..) {
             groups.work(job, at);
         }

@@ -2,7 +2,6 @@
 //! indexes, scrubs, writes down and forgets producers, lets partitions sleep that nobody needs, and watches the space and
 //! the descriptors that are left.
 
-mod clock;
 mod compaction;
 mod rest;
 mod scrub;
@@ -17,7 +16,6 @@ use std::time::{Duration, Instant};
 use folio_record::Timestamp;
 use folio_storage::{AppendError, Sealed};
 
-use self::clock::{Clock, since_boot};
 use self::compaction::Compactor;
 use self::rest::Rest;
 use self::scrub::Scrubber;
@@ -36,7 +34,6 @@ pub(crate) fn run(engine: &Engine) {
     let mut rest = Rest::default();
     let mut quick_look = Instant::now();
     engine.space.look(&engine.dir, engine.config.disk_min_free);
-    let mut clock = Clock::new(engine.dir.written_before(), now(), since_boot());
     let mut epochs = save_epochs(engine);
     loop {
         let pause = QUICK_LOOK.min(engine.config.maintenance_interval);
@@ -63,9 +60,8 @@ pub(crate) fn run(engine: &Engine) {
         if is_due {
             looked = Instant::now();
         }
-        // What was believed is what things are held against: the clock may step at any moment.
-        let time = now();
-        let believed = clock.is_believed(time, since_boot()).then_some(time);
+        let time = engine.clock.look();
+        let believed = time.is_believed.then_some(time.wall);
         let topics: Vec<_> = engine.view.load().topics().cloned().collect();
         for partition in topics.iter().flat_map(|topic| topic.online()) {
             make_ready(engine, partition);

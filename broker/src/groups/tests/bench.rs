@@ -48,7 +48,7 @@ impl Bench {
     pub(super) fn loading(settings: GroupSettings) -> Self {
         Self {
             coordinator: Coordinator::new(settings),
-            now: Now { mono: Instant::now(), wall: Timestamp::new(1_000_000) },
+            now: Now { mono: Instant::now(), wall: Timestamp::new(1_000_000), is_believed: true },
             answers: BTreeMap::new(),
             writes: VecDeque::new(),
             log: Vec::new(),
@@ -120,10 +120,15 @@ impl Bench {
         self.set_time(end);
     }
 
+    /// Whether the clock is believed from here on.
+    pub(super) fn believe(&mut self, is_believed: bool) {
+        self.now.is_believed = is_believed;
+    }
+
     fn set_time(&mut self, mono: Instant) {
         let passed = mono - self.now.mono;
         let wall = self.now.wall.get() + i64::try_from(passed.as_millis()).unwrap();
-        self.now = Now { mono, wall: Timestamp::new(wall) };
+        self.now = Now { mono, wall: Timestamp::new(wall), ..self.now };
     }
 
     pub(super) fn join(&mut self, join: Join) -> Caller {

@@ -44,6 +44,18 @@ fn an_offset_without_a_group_goes_after_its_commit_and_the_group_with_the_last_o
 }
 
 #[test]
+fn while_the_clock_is_not_believed_no_offset_and_no_group_goes() {
+    let mut bench = Bench::with(settings());
+    bench.commit(simple_commit(&[("orders", 0, 1)]));
+    bench.believe(false);
+    bench.pass(seconds(10 * HOUR));
+    assert_eq!(offsets(&mut bench), ["orders-0"]);
+    bench.believe(true);
+    bench.pass(seconds(601));
+    assert!(offsets(&mut bench).is_empty());
+}
+
+#[test]
 fn the_time_of_offsets_of_a_group_begins_when_its_last_member_goes() {
     let mut bench = Bench::with(settings());
     let member = bench.stable(1).remove(0);

@@ -148,7 +148,8 @@ impl Host {
     /// Tells the coordinator of a heartbeat, which does nothing but answer; `None` where there is none to be told.
     fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Option<Result<(), ServiceError>> {
         let State::Serving(_) = self.state else { return None };
-        let at = Now { mono: Instant::now(), wall: now() };
+        // Nothing goes by its age here.
+        let at = Now { mono: Instant::now(), wall: now(), is_believed: false };
         self.coordinator.step(at, Event::Heartbeat(Caller(0), heartbeat.clone()), &mut self.effects);
         let effect = self.effects.pop();
         assert!(self.effects.is_empty(), "a heartbeat has more to it than its answer");

@@ -1,36 +1,66 @@
-//! Whether the wall clock can be believed when records are to be deleted by their age: one bad step of it would take all.
+//! Whether the wall clock can be believed when anything is to be deleted by its age, be it records or committed offsets:
+//! one bad step of it would take all.
 //!
 //! What it says is held against the time since the machine was booted, which no step moves, and at a start against the
 //! last word of the run before. Where it has run ahead, nothing goes by age for an hour; somebody may notice. A clock that
 //! goes back only delays.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use folio_record::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::engine::now;
+
+/// This machine's clock, for all threads that delete by age: what one of them doubts, no other believes.
+#[derive(Debug)]
+pub(crate) struct Clock(Mutex<Said>);
+
+/// The time at one look.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Time {
+    /// What the clock says. It may step at the next moment: what goes by age goes by this look alone.
+    pub(crate) wall: Timestamp,
+    /// Whether anything may go by it.
+    pub(crate) is_believed: bool,
+}
+
+impl Clock {
+    /// At a start; the run before has written something last at `before`.
+    pub(crate) fn new(before: Option<Timestamp>) -> Self {
+        Self(Mutex::new(Said::new(before, now(), since_boot())))
+    }
+
+    /// Looks at it.
+    pub(crate) fn look(&self) -> Time {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wall = now();
+        Time { wall, is_believed: said.is_believed(wall, since_boot()) }
+    }
+}
+
 /// What the clocks said last.
 #[derive(Debug)]
-pub(super) struct Clock {
+struct Said {
     wall: Timestamp,
     boot: Duration,
     /// Nothing goes by age before this time since the boot.
     doubted_until: Option<Duration>,
 }
 
-impl Clock {
-    /// At a start; the run before has written something last at `before`.
-    pub(super) fn new(before: Option<Timestamp>, wall: Timestamp, boot: Duration) -> Self {
-        let mut clock = Self { wall, boot, doubted_until: None };
+impl Said {
+    fn new(before: Option<Timestamp>, wall: Timestamp, boot: Duration) -> Self {
+        let mut said = Self { wall, boot, doubted_until: None };
         let away = before.map_or(0, |before| wall.get().saturating_sub(before.get()));
         if away > LONGEST_AWAY_MS {
-            clock.doubt(boot, away, "the clock says that the last run was more than 30 days ago");
+            said.doubt(boot, away, "the clock says that the last run was more than 30 days ago");
         }
-        clock
+        said
     }
 
     /// Whether it can be believed now.
-    pub(super) fn is_believed(&mut self, wall: Timestamp, boot: Duration) -> bool {
+    fn is_believed(&mut self, wall: Timestamp, boot: Duration) -> bool {
         let passed = i64::try_from(boot.saturating_sub(self.boot).as_millis()).unwrap_or(i64::MAX);
         let ahead = wall.get().saturating_sub(self.wall.get()).saturating_sub(passed);
         (self.wall, self.boot) = (wall, boot);
@@ -48,7 +78,7 @@ impl Clock {
 }
 
 /// How long the machine has been up, asleep or not.
-pub(super) fn since_boot() -> Duration {
+fn since_boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let (seconds, nanos) =
         (u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0));
@@ -77,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_runs_with_the_time_is_believed_however_long_nobody_looked() {
-        let mut clock = Clock::new(Some(at(-HOUR)), at(0), up(0));
+        let mut clock = Said::new(Some(at(-HOUR)), at(0), up(0));
         for hours in [1, 2, 1000, 9000] {
             assert!(clock.is_believed(at(hours * HOUR + 500), up(hours * HOUR)), "{hours}");
         }
@@ -85,7 +115,7 @@ mod tests {
 
     #[test]
     fn after_a_jump_ahead_nothing_goes_by_age_for_an_hour_and_a_second_one_makes_it_longer() {
-        let mut clock = Clock::new(None, at(0), up(0));
+        let mut clock = Said::new(None, at(0), up(0));
         assert!(clock.is_believed(at(HOUR), up(0)), "an hour is not more than an hour");
         let jumped = 3 * HOUR;
         assert!(!clock.is_believed(at(jumped), up(0)));
@@ -97,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_is_believed_and_when_it_comes_again_it_is_a_jump() {
-        let mut clock = Clock::new(None, at(0), up(0));
+        let mut clock = Said::new(None, at(0), up(0));
         assert!(clock.is_believed(at(-50 * HOUR), up(1)));
         assert!(!clock.is_believed(at(0), up(2)));
     }
@@ -105,8 +135,8 @@ mod tests {
     #[test]
     fn a_start_that_seems_to_come_a_month_after_the_last_run_waits_for_an_hour() {
         let month = 30 * 24 * HOUR;
-        assert!(Clock::new(Some(at(-month)), at(0), up(0)).is_believed(at(0), up(0)));
-        let mut clock = Clock::new(Some(at(-month - 1)), at(0), up(0));
+        assert!(Said::new(Some(at(-month)), at(0), up(0)).is_believed(at(0), up(0)));
+        let mut clock = Said::new(Some(at(-month - 1)), at(0), up(0));
         assert!(!clock.is_believed(at(1), up(1)));
         assert!(clock.is_believed(at(HOUR), up(HOUR)));
     }
