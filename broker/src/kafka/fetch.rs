@@ -217,10 +217,12 @@ impl Round {
             return standing;
         }
         // Whoever moved one before it was watched told nobody.
-        match fetch.look_at_moved() {
+        let standing = match fetch.look_at_moved() {
             Standing::TooLittle => standing,
             other => other,
-        }
+        };
+        // What was found just now goes the way of all else.
+        if standing == Standing::Enough && !fetch.is_ready() { Standing::Cold } else { standing }
     }
 
     /// Answers when it is time.
