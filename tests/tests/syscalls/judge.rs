@@ -89,7 +89,14 @@ impl Case {
             }
             Some(End::Signal) if self.fault == Fault::Kill => return "killed",
             Some(End::Code(0)) => return "went on",
-            Some(End::Code(70)) => ("ended with 70", "foliod: the data directory failed: "),
+            Some(End::Code(70)) => {
+                // What there is too little of for a moment is nobody's disk's fault.
+                if matches!(self.fault, Fault::Says(says) | Fault::SaysEver(says) if ["error=EMFILE", "error=ENOMEM"].contains(&says))
+                {
+                    findings.push(format!("wrong: it ended with 70 after {:?}: {last}", self.fault));
+                }
+                ("ended with 70", "foliod: the data directory failed: ")
+            }
             Some(End::Code(1)) if !course.has_started => ("did not start", "foliod: "),
             Some(other) => {
                 findings.push(format!("panic: it ended with {other:?} and said: {said}"));
