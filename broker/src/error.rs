@@ -66,7 +66,7 @@ pub(crate) enum Fault {
     Damaged,
     // The moment's.
     TooBusy,
-    OutOfFiles,
+    Unavailable,
     TimedOut,
     ShuttingDown,
     RebalanceInProgress,
@@ -105,7 +105,7 @@ impl ServiceError {
             ReadError::Retired => Fault::UnknownTopic,
             ReadError::Damaged(_) => Fault::Damaged,
             ReadError::Lost { .. } => Fault::PartitionOffline,
-            ReadError::Exhausted { .. } | ReadError::Replaced => Fault::OutOfFiles,
+            ReadError::Exhausted { .. } | ReadError::Replaced => Fault::Unavailable,
             ReadError::Io { .. } => Fault::StorageFailed,
         };
         Self::new(fault, error.to_string())
@@ -204,7 +204,7 @@ impl Fault {
             Self::Damaged => (ErrorCode::CORRUPT_BATCH, KafkaError::CORRUPT_MESSAGE),
             Self::TooBusy => (ErrorCode::TOO_BUSY, KafkaError::REQUEST_TIMED_OUT),
             // What Kafka's consumers try again, too.
-            Self::OutOfFiles => (ErrorCode::TOO_BUSY, KafkaError::KAFKA_STORAGE_ERROR),
+            Self::Unavailable => (ErrorCode::TOO_BUSY, KafkaError::KAFKA_STORAGE_ERROR),
             Self::TimedOut => (ErrorCode::TIMED_OUT, KafkaError::REQUEST_TIMED_OUT),
             Self::ShuttingDown => (ErrorCode::SHUTTING_DOWN, KafkaError::REQUEST_TIMED_OUT),
             Self::RebalanceInProgress => {

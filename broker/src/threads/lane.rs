@@ -118,7 +118,7 @@ fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) 
         AppendError::Retired => Fault::UnknownTopic,
         AppendError::TooLarge { .. } | AppendError::TooMany { .. } => Fault::MessageTooLarge,
         AppendError::Full { .. } => return engine.space.filled(),
-        AppendError::Exhausted { .. } => Fault::OutOfFiles,
+        AppendError::Exhausted { .. } => Fault::Unavailable,
         AppendError::Unopened { .. } if partition.is_deleted() => Fault::UnknownTopic,
         AppendError::Lost { .. } | AppendError::Unopened { .. } => {
             if let AppendError::Unopened { path, source } = error

@@ -14,7 +14,8 @@
 //! Invariants:
 //! * What is counted is what is held: the count goes down when a map is gone, and not when nobody finds it any more.
 //! * Nothing is unmapped here while there is somebody whose work that is (see [`OpenSegments::on_retired`]).
-//! * Nobody waits for a lock of a log while it is looked for something that may give way.
+//! * Nobody waits for a lock of a log while it is looked for something that may give way, nor for the list of those while
+//!   one does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -136,7 +137,8 @@ impl OpenSegments {
         if too_many > 0 {
             let gone = self.have_give_way(too_many);
             self.gave_way.fetch_add(gone.len() as u64, Ordering::Relaxed);
-            self.leaving.fetch_add(gone.len(), Ordering::Relaxed);
+            let free = gone.iter().filter(|map| Arc::strong_count(map) == 1).count();
+            self.leaving.fetch_add(free, Ordering::Relaxed);
             self.retire(gone);
         }
         let mut retired = lock(&self.retired);
@@ -184,29 +186,40 @@ impl OpenSegments {
         error
     }
 
-    /// Has about so many maps given up, of those who were not used the longest.
+    /// Has about so many maps given up, of those who were not used the longest. Nobody who opens something waits meanwhile.
     fn have_give_way(&self, maps: usize) -> Vec<Arc<SegmentMap>> {
         let (mut gone, mut needed) = (Vec::new(), Vec::new());
-        let mut holders = lock(&self.holders);
         while gone.len() < maps {
-            let Some(((known, number), next)) = holders.pop_first() else { break };
+            let Some((number, holder)) = self.take_least_used() else { break };
+            match holder.give_way() {
+                Some(maps) => gone.extend(maps),
+                None => needed.push((number, holder)),
+            }
+        }
+        let mut holders = lock(&self.holders);
+        for (number, holder) in needed {
+            // Its turn comes again when everybody else has had theirs.
+            if !holder.is_listed().swap(true, Ordering::Relaxed) {
+                holders.insert((self.clock(), number), Arc::downgrade(&holder));
+            }
+        }
+        gone
+    }
+
+    /// Takes the one who was not used the longest off the list, with its number there.
+    fn take_least_used(&self) -> Option<(u64, Arc<dyn Holder>)> {
+        let mut holders = lock(&self.holders);
+        loop {
+            let ((known, number), next) = holders.pop_first()?;
             let Some(holder) = next.upgrade() else { continue };
             let used = holder.last_used();
             if used > known {
                 holders.insert((used, number), next);
                 continue;
             }
-            match holder.give_way() {
-                Some(maps) => {
-                    holder.is_listed().store(false, Ordering::Relaxed);
-                    gone.extend(maps);
-                }
-                // Its turn comes again when everybody else has had theirs.
-                None => needed.push(((self.clock(), number), next)),
-            }
+            holder.is_listed().store(false, Ordering::Relaxed);
+            return Some((number, holder));
         }
-        holders.extend(needed);
-        gone
     }
 }
 

@@ -83,8 +83,13 @@ impl Loading {
         let read = log.read(self.next, SLICE_BYTES, &mut self.cursor, Touch::Any);
         let fetched = match read {
             Ok(Read::Ready(fetched)) => fetched,
-            // Nothing is cold to who touches anything; and files that cannot be opened now can be in a moment.
-            Ok(Read::Cold) | Err(ReadError::Exhausted { .. } | ReadError::Replaced) => return Ok(true),
+            // Nothing is cold to who touches anything.
+            Ok(Read::Cold) => return Ok(true),
+            // Files that cannot be opened now can be in a moment.
+            Err(ReadError::Exhausted { .. } | ReadError::Replaced) => {
+                std::thread::sleep(LOOK_AGAIN);
+                return Ok(true);
+            }
             Err(error) => return Err(self.unreadable(&error)),
         };
         let Fetched { slice: Some(slice), next_offset, .. } = fetched else { return Ok(false) };
@@ -162,3 +167,6 @@ impl Loading {
 const SLICE_BYTES: usize = 1 << 20;
 /// What one compressed batch may unpack to: nothing here is compressed, unless it was brought.
 const UNPACKED_MAX: usize = 64 << 20;
+
+/// So long is waited where no file can be opened.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);

@@ -44,6 +44,8 @@ pub(super) struct Active<F: Files> {
     pub(super) written_back: u64,
     /// When the first record came, as far as is known.
     pub(super) begun: Option<Timestamp>,
+    /// How many hold the map of its log to append to it: whoever else does is reading.
+    pub(super) holders: usize,
     /// Since when nobody was seen to need it.
     pub(super) idle_since: Option<Instant>,
 }
@@ -183,11 +185,7 @@ impl<F: Files> OpenFiles<F> {
         if position < segment.end() {
             return Err(CopyError::Poisoned { position }.into());
         }
-        let (mut log, log_sync) = open(SegmentFile::Log, segment.end())?;
-        if position > segment.end() {
-            // Nobody was ever told of that.
-            log.cut()?;
-        }
+        let (log, log_sync) = open(SegmentFile::Log, segment.end())?;
         let entries = (entry_position(indexer.offset_entries()), entry_position(indexer.time_entries()));
         let indexes = open(SegmentFile::OffsetIndex, entries.0)
             .and_then(|offsets| Ok((offsets, open(SegmentFile::TimeIndex, entries.1)?)));
@@ -199,6 +197,15 @@ impl<F: Files> OpenFiles<F> {
             // They were never made, or a foreign hand has been at them. Nothing depends on them.
             Err(_) => Self { log, indexes: None, sync: vec![log_sync] },
         })
+    }
+}
+
+impl<F: Files> OpenFiles<F> {
+    /// Cuts off what somebody has written behind the end of the log: nobody was ever told of that.
+    pub(super) fn cut_foreign(&mut self) -> io::Result<()> {
+        let end = self.log.map().end();
+        let is_longer = self.sync.first().map_or(Ok(0), |file| file.len())? > end;
+        if is_longer { self.log.cut() } else { Ok(()) }
     }
 }
 
@@ -216,12 +223,23 @@ impl<F: Files> Active<F> {
         }
         segment.set_interval(indexer.interval());
         let written_back = segment.end();
-        Self { segment, files: None, shape, indexer, is_dirty: false, written_back, begun, idle_since: None }
+        Self {
+            segment,
+            files: None,
+            shape,
+            indexer,
+            is_dirty: false,
+            written_back,
+            begun,
+            holders: 0,
+            idle_since: None,
+        }
     }
 
     /// Has it hold these files open. Gives the map of its log that a reader has made meanwhile.
     pub(super) fn open(&mut self, files: OpenFiles<F>) -> Displaced {
         let indexes = files.indexes.as_ref().map(|files| files.each_ref().map(|file| Arc::clone(file.map())));
+        self.holders = Arc::strong_count(files.log.map());
         let displaced = self.segment.set_maps(Arc::clone(files.log.map()), indexes, self.indexer.interval());
         self.files = Some(files);
         self.idle_since = None;

@@ -92,13 +92,17 @@ impl<F: Files> Log<F> {
         let Some(mut active) = writer.active.take_if(|active| active.files.is_none()) else { return Ok(()) };
         self.open.make_room(MAPS);
         let opened = OpenFiles::open(&*self.files, &self.dir, &active);
-        let woken = opened.map(|files| active.open(files));
         let base = active.segment.base();
+        let opened = opened.map_err(|source| self.unopened(base, self.open.refused(source)));
+        let woken = opened.and_then(|mut files| {
+            files.cut_foreign().map_err(|source| self.broken(base, source))?;
+            Ok(active.open(files))
+        });
         let displaced = match woken {
             Ok(displaced) => displaced,
-            Err(source) => {
+            Err(error) => {
                 writer.active = Some(active);
-                return Err(self.unopened(base, self.open.refused(source)));
+                return Err(error);
             }
         };
         self.has_opened(writer, active);
@@ -176,11 +180,16 @@ impl<F: Files> Holder for Log<F> {
     fn give_way(&self) -> Option<Vec<Arc<SegmentMap>>> {
         let mut writer = self.writer.try_lock().ok()?;
         let is_awake = writer.active.as_ref().is_some_and(|active| active.files.is_some());
-        if is_awake && !self.is_at_rest(&writer) {
+        let is_needed = |active: &Active<F>| active.segment.is_needed_beside(active.holders);
+        if is_awake && (!self.is_at_rest(&writer) || writer.active.as_ref().is_some_and(is_needed)) {
             return None;
         }
-        // What cannot be cut stays open, and says so to the next append.
-        self.fall_asleep(&mut writer).ok()
+        let asleep = self.fall_asleep(&mut writer);
+        if asleep.is_err() {
+            // A write has failed: whoever writes next is told.
+            self.failure.set();
+        }
+        asleep.ok()
     }
 
     fn is_listed(&self) -> &AtomicBool {

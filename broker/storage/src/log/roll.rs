@@ -73,6 +73,14 @@ impl<F: Files> Log<F> {
         let made = made.and_then(|mut prepared| prepared.reserve().map(|()| prepared));
         let prepared = made.map_err(|source| failed(&self.dir, self.log_end(), self.open.refused(source)))?;
         let mut writer = self.lock();
+        if writer.is_dormant() || self.is_retired() {
+            // It fell asleep meanwhile, and wants nothing ready.
+            drop(writer);
+            let maps = prepared.maps();
+            let discarded = prepared.discard(&*self.files);
+            self.open.retire(maps);
+            return discarded.map_err(|source| self.broken(self.log_end(), source));
+        }
         writer.prepared = Some(prepared);
         self.is_prepared.store(true, Ordering::Relaxed);
         Ok(())

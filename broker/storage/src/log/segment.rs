@@ -224,6 +224,14 @@ impl Segment {
         self.log.swap(Some(log))
     }
 
+    /// Whether more than so many others hold the map of its log: an answer is being sent from it, say. One that has lost
+    /// bytes is remembered by its map.
+    pub(super) fn is_needed_beside(&self, others: usize) -> bool {
+        let map = self.log.load_full();
+        // The cell's, and this one.
+        map.is_some_and(|map| Arc::strong_count(&map) > 2 + others || map.poisoned().is_some())
+    }
+
     /// It is not appended to any more. Gives the maps of its indexes up.
     pub(super) fn take_indexes(&self) -> Vec<Arc<SegmentMap>> {
         let indexes = [&self.offsets, &self.times].into_iter().filter_map(|cell| cell.swap(None));
@@ -333,10 +341,7 @@ impl Holder for Segment {
     }
 
     fn give_way(&self) -> Option<Vec<Arc<SegmentMap>>> {
-        // The cell's and this one: whoever has more to do with it is sending it, or appends to it. One that has lost bytes is
-        // remembered by its map.
-        let is_needed = |map: Arc<SegmentMap>| Arc::strong_count(&map) > 2 || map.poisoned().is_some();
-        if self.log.load_full().is_some_and(is_needed) {
+        if self.is_needed_beside(0) {
             return None;
         }
         let Some(map) = self.log.swap(None) else { return Some(Vec::new()) };

@@ -4,6 +4,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
+use crate::open_segments::Holder;
 
 /// A log of so many segments, all of whose records are seen.
 fn filled<F: Files>(files: &Arc<F>, segments: usize) -> (DataDir<F>, Arc<Log<F>>) {
@@ -122,6 +123,68 @@ fn a_durable_log_that_is_appended_to_gives_way_to_others_and_one_that_is_not_dur
     assert!(dir.open_segments().totals().refused > 0 && !dir.has_failed());
     dir.flush(&logs, NOW, Instant::now()).unwrap();
     append(&logs[9], &["y"]).unwrap();
+}
+
+#[test]
+fn a_log_whose_tail_is_being_sent_does_not_give_way_and_holds_nobody_up() {
+    let files = Arc::new(SimFiles::with_maps(20));
+    let (dir, log) = filled(&files, 12);
+    let topic = |number: u128| NewTopic {
+        name: format!("t{number}"),
+        uuid: Uuid::from_u128(100 + number),
+        partitions: 1,
+        settings: Vec::new(),
+    };
+    let mut held = Vec::new();
+    for number in 0..4 {
+        let log = dir.create_topic(topic(number), &small(), NOW).unwrap().remove(0);
+        append(&log, &["x"]).unwrap();
+        flush(&dir, &log);
+        held.push((read_one(&log, 0).unwrap().slice.unwrap(), log));
+    }
+    let begun = Instant::now();
+    for base in bases(&log).into_iter().take(8) {
+        read_one(&log, base).unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "somebody waited for what was not on its way");
+    assert!(held.iter().all(|(_, log)| !log.is_dormant()));
+    assert!(files.budget().in_use() <= 20);
+}
+
+#[test]
+fn a_log_that_falls_asleep_while_its_next_segment_is_made_ready_keeps_nothing_open() {
+    let files = Arc::new(SimFiles::with_maps(6));
+    let (dir, log) = open(&files, &small());
+    while !log.wants_next_segment() {
+        append(&log, &[&"x".repeat(500)]).unwrap();
+    }
+    flush(&dir, &log);
+    log.prepare_next().unwrap();
+    assert!(log.is_dormant() && files.budget().in_use() == 0, "{:?}", files.budget());
+    let left = files.list(log.dir()).unwrap();
+    assert!(!left.iter().any(|entry| entry.name.ends_with(".tmp")), "{left:?}");
+    append(&log, &["woken"]).unwrap();
+}
+
+#[test]
+fn a_cut_that_fails_before_a_log_sleeps_or_when_it_wakes_is_the_end_of_writing() {
+    for wakes in [false, true] {
+        let files = Arc::new(SimFiles::new());
+        let (dir, log) = open(&files, &small());
+        append(&log, &["x"]).unwrap();
+        flush(&dir, &log);
+        if wakes {
+            log.sleep_if_idle(Instant::now(), Duration::ZERO).unwrap();
+            assert!(log.is_dormant());
+            let path = crate::partition_files::SegmentFile::Log.path(log.dir(), Offset::ZERO);
+            files.tamper(&path, |bytes| bytes.extend(b"foreign"));
+        }
+        files.fail_at(files.operations(), Fault::Broken);
+        if !wakes {
+            assert!(Holder::give_way(&*log).is_none());
+        }
+        assert!(matches!(append(&log, &["y"]), Err(AppendError::Io { .. })), "wakes: {wakes}");
+    }
 }
 
 #[test]
