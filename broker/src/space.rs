@@ -7,6 +7,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use folio_storage::DataDir;
 
@@ -20,12 +22,23 @@ pub(crate) struct DiskSpace {
     is_low: AtomicBool,
     free: AtomicU64,
     needed: AtomicU64,
+    /// The last refusal of a write was not told: one was, a moment before.
+    is_quiet: AtomicBool,
+    /// When one was told.
+    told: Mutex<Option<Instant>>,
 }
 
 impl DiskSpace {
     /// Of the disk that has this directory, about which nothing is known yet.
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, is_low: AtomicBool::new(false), free: AtomicU64::new(0), needed: AtomicU64::new(0) }
+        Self {
+            dir,
+            is_low: AtomicBool::new(false),
+            free: AtomicU64::new(0),
+            needed: AtomicU64::new(0),
+            is_quiet: AtomicBool::new(false),
+            told: Mutex::new(None),
+        }
     }
 
     /// Looks at the disk. A look that fails changes nothing: the append will say what is wrong.
@@ -46,7 +59,7 @@ impl DiskSpace {
             (false, true) => {
                 tracing::error!(dir = %self.dir.display(), free, min_free, "the disk is nearly full: produce is refused");
             }
-            (true, false) => {
+            (true, false) if !self.is_quiet.swap(false, Ordering::Relaxed) => {
                 tracing::info!(dir = %self.dir.display(), free, "the disk has room again: produce is taken");
             }
             _ => {}
@@ -72,11 +85,22 @@ impl DiskSpace {
 
     /// A write found no room: until the next look nothing more is tried. Gives what is to be said about it.
     pub(crate) fn filled(&self) -> ServiceError {
-        if !self.is_low.swap(true, Ordering::Relaxed) {
+        if !self.is_low.swap(true, Ordering::Relaxed) && self.may_tell(Instant::now()) {
             let free = self.free.load(Ordering::Relaxed);
             tracing::error!(dir = %self.dir.display(), free, "a write found no room: produce is refused");
         }
         self.refusal()
+    }
+
+    /// A quota has it refuse a write, take produce again, and refuse the next write, at every look: once a while is enough.
+    fn may_tell(&self, now: Instant) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|told| now.duration_since(told) >= TELL_EACH);
+        if is_due {
+            *told = Some(now);
+        }
+        self.is_quiet.store(!is_due, Ordering::Relaxed);
+        is_due
     }
 
     fn refusal(&self) -> ServiceError {
@@ -90,6 +114,9 @@ impl DiskSpace {
         ServiceError::new(Fault::StorageFull, text)
     }
 }
+
+/// A write that is refused again and again is told so often.
+const TELL_EACH: Duration = Duration::from_secs(60);
 
 /// min(max(2 %, 64 MiB), 1 GiB).
 fn default_min_free(total: u64) -> u64 {
@@ -109,6 +136,15 @@ mod tests {
             space.seen(free, 100);
             assert_eq!(space.check().is_ok(), is_taken, "{free} bytes free");
         }
+    }
+
+    #[test]
+    fn a_write_that_is_refused_at_every_look_is_told_once_a_minute() {
+        let space = DiskSpace::new("/data".into());
+        let begun = Instant::now();
+        let told = |seconds| space.may_tell(begun + Duration::from_secs(seconds));
+        assert!(told(0) && !told(1) && !told(59) && told(60) && !told(61));
+        assert!(space.is_quiet.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod rest;
 mod scrub;
 mod throttle;
 
+use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -21,7 +22,7 @@ use self::rest::Rest;
 use self::scrub::Scrubber;
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine, now};
-use crate::partition::Partition;
+use crate::partition::{Partition, PartitionKey};
 use crate::threads::inbox::Taken;
 use crate::threads::reaper::Retired;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(engine: &Engine) {
     let mut compactor = Compactor::new(engine.config.cleaner_bytes_per_second);
     let mut scrubber = Scrubber::new(engine.config.scrub_bytes_per_second, engine.config.scrub_interval);
     let mut rest = Rest::default();
+    let mut untimed = HashSet::new();
     let mut quick_look = Instant::now();
     engine.space.look(&engine.dir, engine.config.disk_min_free);
     let mut epochs = save_epochs(engine);
@@ -66,7 +68,7 @@ pub(crate) fn run(engine: &Engine) {
         for partition in topics.iter().flat_map(|topic| topic.online()) {
             make_ready(engine, partition);
             if is_due {
-                maintain(engine, partition, believed);
+                maintain(engine, partition, believed, &mut untimed);
             }
         }
         rest.look(engine);
@@ -110,7 +112,13 @@ fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
     }
 }
 
-fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<Timestamp>) {
+/// `untimed` has the partitions of which it was told that the age of some segment is not known.
+fn maintain(
+    engine: &Engine,
+    partition: &Arc<Partition<Disk>>,
+    believed: Option<Timestamp>,
+    untimed: &mut HashSet<PartitionKey>,
+) {
     let log = &partition.log;
     let fail = |path: &Path, source: &io::Error| engine.fail_of(partition, path, source);
     match log.missing() {
@@ -129,9 +137,12 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<
     if let Err(AppendError::Io { path, source }) = log.roll_if_expired(now()) {
         return fail(&path, &source);
     }
-    if let Err(error) = log.learn_timestamps() {
-        tracing::warn!(topic = &*partition.topic, partition = partition.number, %error, "retention has to wait");
-        return;
+    // By size segments go all the same, and those before it by age.
+    if let Err(error) = log.learn_timestamps()
+        && untimed.insert(partition.key)
+    {
+        let (topic, partition) = (&*partition.topic, partition.number);
+        tracing::warn!(topic, partition, %error, "nobody knows how old a segment is: it does not go by age");
     }
     match log.mend_indexes() {
         Ok(0) => {}

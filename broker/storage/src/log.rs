@@ -19,6 +19,7 @@ mod producers;
 mod read;
 mod retain;
 mod roll;
+mod rot;
 mod scrub;
 mod seal;
 mod segment;

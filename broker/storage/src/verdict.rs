@@ -27,6 +27,8 @@ use folio_record::{LeaderEpoch, Offset};
 /// What was met while walking a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// The disk does not give its bytes back. Recovery never comes to judge that.
+    Unreadable,
     /// A file that the slot names, or that the chain needs, is not there.
     MissingFile,
     /// The file ends before the durable point.
@@ -172,7 +174,7 @@ pub fn verdict(evidence: &Evidence) -> Verdict {
         Fault::UnusableHeader { zero_chunk: false } | Fault::BadBatch { zero_chunk: false } => {
             Verdict::Offline(Reason::NotTorn)
         }
-        Fault::Contradiction => Verdict::Offline(Reason::NotTorn),
+        Fault::Contradiction | Fault::Unreadable => Verdict::Offline(Reason::NotTorn),
         Fault::Discontinuous { .. } | Fault::EpochOutOfOrder { .. } => Verdict::Offline(Reason::OutOfPlace),
     }
 }
@@ -229,6 +231,7 @@ impl fmt::Display for Fault {
                     if *zero_chunk { ", and a sector of it is zero" } else { "" }
                 )
             }
+            Self::Unreadable => f.write_str("the disk cannot read what is here or right behind"),
             Self::Contradiction => f.write_str("a batch with a good checksum contradicts itself"),
             Self::Discontinuous { expected, found, .. } => {
                 write!(f, "a valid batch begins at offset {} where {} was due", found.get(), expected.get())

@@ -64,6 +64,10 @@ impl Scrubber {
         if self.pass.is_none() && now >= self.next_pass {
             self.next_pass = now.checked_add(interval).unwrap_or(now + FOR_EVER);
             self.begin(engine);
+            if self.pass.is_none() {
+                // There is no partition yet.
+                self.next_pass = now + interval.min(FIRST_PASS);
+            }
         }
         let begun = Instant::now();
         while self.pass.is_some() && self.throttle.is_due(Instant::now()) && begun.elapsed() < MOMENT {

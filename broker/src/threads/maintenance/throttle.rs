@@ -19,12 +19,13 @@ impl Throttle {
         now >= self.next
     }
 
-    /// `bytes` were read and written. What was not used before is not made up for.
+    /// `bytes` were read or written. What was not used before is not made up for.
     pub(super) fn spend(&mut self, bytes: u64, now: Instant) {
         let micros = u128::from(bytes) * 1_000_000 / u128::from(self.bytes_per_second.max(1));
         let spent = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX).min(LONGEST_MICROS));
         self.next = self.next.max(now) + spent;
     }
+
     /// Nothing is due for so long.
     pub(super) fn wait(&mut self, pause: Duration) {
         self.next = self.next.max(Instant::now() + pause);

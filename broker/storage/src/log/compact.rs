@@ -321,6 +321,9 @@ impl<F: Files> Compaction<F> {
                 return Err(error);
             }
         };
+        if let Compacting::Rotten(rotten) = &progress.state {
+            self.log.mark_rotten(rotten);
+        }
         if progress.state != Compacting::Working {
             self.give_up();
         }

@@ -222,14 +222,21 @@ impl<F: Files> Scrub<F> {
             let until_page = (buffer.len() as u64 - reading.at % PAGE as u64).min(len - reading.at);
             let part = &mut buffer[..until_page as usize];
             let fed = match reading.file.read_at(part, reading.at) {
-                Ok(read) => self.feed(&mut reading, &part[..read], done),
+                Ok(read) => {
+                    let is_end = read < part.len();
+                    self.feed(&mut reading, &part[..read], done).map(|fed| (fed, is_end))
+                }
                 Err(error) if is_exhausted(&error) => return Err(error),
-                Err(_) => self.feed_by_page(&mut reading, part, done),
+                // A disk takes its time over what it cannot read: others have their turn after that.
+                Err(_) => {
+                    left = 0;
+                    self.feed_by_page(&mut reading, part, done)
+                }
             };
-            let Some(fed) = fed else { return Ok(self.without_index(done)) };
+            let Some((fed, is_end)) = fed else { return Ok(self.without_index(done)) };
             done.read += fed;
             left = left.saturating_sub(fed.max(1));
-            if fed < until_page {
+            if is_end {
                 let kind = DamageKind::Missing { len: reading.at };
                 let block = &reading.block;
                 self.mark((block.start, block.offset), (len, self.next_base), kind);
@@ -243,32 +250,36 @@ impl<F: Files> Scrub<F> {
         Ok(self.end(done))
     }
 
-    /// Each page by itself: how much there is, with zeros where the disk gives nothing. `None`: the index is damaged.
+    /// Each page by itself, up to the first that the disk does not give, and with zeros for that: how much it was, and
+    /// whether the file ends there. `None`: the index is damaged.
     fn feed_by_page(
         &mut self,
         reading: &mut Reading<F>,
         part: &mut [u8],
         done: &mut Scrubbed,
-    ) -> Option<u64> {
+    ) -> Option<(u64, bool)> {
         let (begun, len) = (reading.at, part.len() as u64);
         while reading.at - begun < len {
             let from = (reading.at - begun) as usize;
             let to = (from + PAGE - (reading.at % PAGE as u64) as usize).min(part.len());
             let page = &mut part[from..to];
-            let read = match reading.file.read_at(page, reading.at) {
-                Ok(read) => read,
+            match reading.file.read_at(page, reading.at) {
+                Ok(read) => {
+                    let is_end = read < page.len();
+                    self.feed(reading, &page[..read], done)?;
+                    if is_end {
+                        return Some((reading.at - begun, true));
+                    }
+                }
                 Err(_) => {
                     reading.block.unreadable.get_or_insert(reading.at);
                     page.fill(0);
-                    page.len()
+                    self.feed(reading, page, done)?;
+                    break;
                 }
-            };
-            self.feed(reading, &page[..read], done)?;
-            if read < page.len() {
-                break;
             }
         }
-        Some(reading.at - begun)
+        Some((reading.at - begun, false))
     }
 
     /// The next bytes of the log; `None`: the index is damaged.

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::Log;
 use super::append::{AppendError, failed};
 use super::mend::Built;
+use super::rot::is_of_the_disk;
 use super::segment::Segment;
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::footer::Footer;
@@ -62,6 +63,7 @@ impl<F: Files> Log<F> {
             Ok(Ok(built)) => built,
             Ok(Err(rotten)) => {
                 segment.leave_unsealed();
+                self.mark_rotten(&rotten);
                 return Ok(Sealed::Rotten(rotten));
             }
             // Its files are on their way out.
@@ -96,10 +98,13 @@ impl<F: Files> Log<F> {
         let mut scan = Scan::new(&file, 0, segment.base(), LeaderEpoch::NONE, rules)?;
         loop {
             let (position, offset) = (scan.at(), scan.expected());
-            match scan.next()? {
-                Step::Batch { at, batch } => seal.batch(at, &batch),
-                Step::End => break,
-                Step::Fault(fault) => return rotten(position, offset, fault),
+            match scan.next() {
+                Ok(Step::Batch { at, batch }) => seal.batch(at, &batch),
+                Ok(Step::End) => break,
+                Ok(Step::Fault(fault)) => return rotten(position, offset, fault),
+                // What the disk does not give back is this segment's affair, and nobody else's.
+                Err(error) if is_of_the_disk(&error) => return rotten(position, offset, Fault::Unreadable),
+                Err(error) => return Err(error),
             }
         }
         let (len, ends) = (scan.at(), scan.expected());

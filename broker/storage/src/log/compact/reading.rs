@@ -12,6 +12,7 @@ use crate::files::{FileHandle, Files, OpenMode};
 use crate::footer::Footer;
 use crate::log::Log;
 use crate::log::append::{AppendError, failed};
+use crate::log::rot::is_of_the_disk;
 use crate::log::seal::Rotten;
 use crate::partition_files::SegmentFile;
 use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
@@ -101,12 +102,8 @@ impl<F: Files> Reading<F> {
             Ok(Ok(false)) => return Ok(Looked::Enough),
             Ok(Err((place, fault))) => return Ok(rotten(place, fault)),
             // A disk that does not give its bytes back is not asked again and again.
-            Err(_) => {
-                return Ok(rotten(
-                    position,
-                    Fault::ShortFile { len: self.at, durable: source.segment.end() },
-                ));
-            }
+            Err(error) if is_of_the_disk(&error) => return Ok(rotten(position, Fault::Unreadable)),
+            Err(error) => return Err(failed(&log.dir, source.segment.base(), error)),
         }
         let sealed = Footer::of_segment(&*log.files, &log.dir, source.segment.base());
         let crc = self.log.clone().finalize();

@@ -4,7 +4,9 @@ use super::compact::{compact, compact_at, put, settle};
 use super::lookups::{filled, growing};
 use super::seal::seal_all;
 use super::*;
+use crate::log::compact::Compacting;
 use crate::partition_files::SegmentFile;
+use crate::verdict::Fault as LogFault;
 
 /// A log with sealed segments, and the bases of those.
 fn sealed() -> (SimFiles, DataDir<SimFiles>, Arc<Log<SimFiles>>, Vec<i64>) {
@@ -283,4 +285,88 @@ fn a_scrub_of_a_segment_that_is_replaced_meanwhile_is_over_and_the_new_one_is_sc
     assert!(step.is_done && step.found.is_empty() && !step.is_index_damaged);
     assert_eq!(log.damaged(), []);
     assert!(pass(&log, 512).found.is_empty());
+}
+
+#[test]
+fn what_is_found_rotten_as_it_is_to_be_sealed_is_refused_by_the_batch_and_its_neighbours_are_served() {
+    for position in [3, 12, 17, 70, 200, 700, 1500] {
+        let files = SimFiles::new();
+        let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+        let second = log.view.load()[1].base();
+        let path = log_of(&log, second.get());
+        files.tamper(&path, |bytes| bytes[position] ^= 1);
+        let mut rotten = Vec::new();
+        loop {
+            match log.seal_next(NOW).unwrap() {
+                Sealed::Nothing => break,
+                Sealed::Segment(..) => {}
+                Sealed::Rotten(found) => rotten.push(found.file),
+            }
+        }
+        if position == 12 {
+            // A higher epoch may be: only who knew it before can tell.
+            assert!(rotten.len() <= 1);
+            continue;
+        }
+        assert_eq!(rotten, std::slice::from_ref(&path), "byte {position}");
+        let [range] = &log.damaged()[..] else { panic!("byte {position}: {:?}", log.damaged()) };
+        assert!(
+            range.file == path && range.positions.contains(&(position as u64)),
+            "byte {position}: {range}"
+        );
+        let (good, refused) = readable(&log);
+        assert!(!refused.is_empty() && good.contains(&(second.get() - 1)), "byte {position}");
+        assert!(good.contains(&(log.high_watermark().get() - 1)), "byte {position}");
+        if position > 16 {
+            assert!(refused.len() < 12 && range.positions.end < 3000, "one batch: {range}");
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_as_it_is_to_be_sealed_is_no_failure_of_the_disk() {
+    let files = SimFiles::new();
+    let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+    // What readers have mapped stays as it is.
+    assert!(readable(&log).1.is_empty());
+    let base = log.view.load()[1].base();
+    let path = log_of(&log, base.get());
+    files.break_sectors(&path, 1024..1025);
+    let mut sealed = 0;
+    loop {
+        match log.seal_next(NOW).unwrap() {
+            Sealed::Nothing => break,
+            Sealed::Segment(..) => sealed += 1,
+            Sealed::Rotten(rotten) => {
+                assert_eq!((rotten.file, rotten.fault), (path.clone(), LogFault::Unreadable));
+            }
+        }
+    }
+    assert_eq!(sealed, log.segment_count() - 2, "all others are sealed");
+    assert!(log.damaged().iter().all(|range| matches!(range.kind, DamageKind::Unreadable { .. })));
+    let (good, refused) = readable(&log);
+    assert!(!refused.is_empty() && good.contains(&(base.get() - 1)));
+    assert!(good.contains(&(log.high_watermark().get() - 1)));
+}
+
+#[test]
+fn what_compaction_finds_rotten_is_refused_too() {
+    let files = SimFiles::new();
+    let (dir, log) = super::compact::filled(&files, 60);
+    let base = log.view.load()[1].base();
+    let path = log_of(&log, base.get());
+    let middle = files.snapshot()[&path].len() / 2;
+    files.tamper(&path, |bytes| bytes[middle] ^= 1);
+    let mut compaction = log.compact([7, 9], 1 << 20, NOW).unwrap();
+    let found = loop {
+        match compaction.step(&dir, 700).unwrap().state {
+            Compacting::Working => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(found, Compacting::Rotten(_)), "{found:?}");
+    let [range] = &log.damaged()[..] else { panic!("{:?}", log.damaged()) };
+    assert!(range.file == path && range.positions.contains(&(middle as u64)), "{range}");
+    assert!(log.read(range.offsets.start, 1, &mut Cursor::default(), Touch::Any).is_err());
+    assert!(log.read(range.offsets.end, 1, &mut Cursor::default(), Touch::Any).is_ok());
 }
