@@ -15,7 +15,8 @@ use folio_wire::native::produce::Acks;
 
 /// What is said about the file system at `dir`, on which a daemon serves.
 fn said_of(dir: &Path) -> Vec<String> {
-    let daemon = Daemon::on(dir, &[]);
+    // Some of them are smaller than what is to stay free.
+    let daemon = Daemon::on(dir, &["--set", "disk.min.free=1000000"]);
     let mut peer = Peer::connect(daemon.address());
     peer.create("t", 1, &[]);
     assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"kept")).error, ErrorCode::NONE);
