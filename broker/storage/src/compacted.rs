@@ -42,9 +42,10 @@ impl Compacted {
         if fields.is_empty() { Ok(Self { gaps_below, upto }) } else { Err(EnvelopeError::Payload) }
     }
 
-    /// As far as it goes for a log that ends at `end`: what a repair has cut off was never compacted.
+    /// As far as it goes for a log that ends at `end`: what comes in the place of what a repair has cut off was never
+    /// compacted, and nothing is missing in it.
     pub(crate) fn below(self, end: Offset) -> Self {
-        Self { upto: self.upto.min(end), ..self }
+        Self { upto: self.upto.min(end), gaps_below: self.gaps_below.min(end) }
     }
 }
 

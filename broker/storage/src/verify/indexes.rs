@@ -140,6 +140,13 @@ impl<H: FileHandle> Indexes<H> {
         }
     }
 
+    /// The log is read, and was longer when it was sealed: its end is lost. Where an entry is not true, the footer is that
+    /// of another log.
+    pub(super) fn tell_of_more(&self) -> bool {
+        let is_of_this_log = !self.is_partial && self.offsets.untrue.count == 0;
+        is_of_this_log && self.footer.is_some_and(|footer| footer.log_len > self.log_len)
+    }
+
     /// The log is read. `next_base`: another segment follows, from there on.
     pub(super) fn finish(
         mut self,

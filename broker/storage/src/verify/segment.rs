@@ -111,8 +111,9 @@ pub(super) fn look<F: Files>(
         }
     };
     walk.findings.read(dir, segment.len.saturating_sub(told));
-    walk.end(&ended, next_base, segment.len);
-    if let Ended::Torn = ended {
+    let is_short = may_have_gaps && indexes.tell_of_more();
+    walk.end(&ended, next_base, segment.len, is_short);
+    if is_short || matches!(ended, Ended::Torn) {
         indexes.damaged(u64::MAX, None);
     }
     indexes.finish(next_base, may_have_gaps, walk.findings);
@@ -179,8 +180,8 @@ impl Walk<'_, '_> {
         self.durable_seen |= (self.number, at, due) == (durable.segment, durable.pos, durable.next_offset);
     }
 
-    /// Everything that can be read was read.
-    fn end(&mut self, ended: &Ended, next_base: Option<Offset>, len: u64) {
+    /// Everything that can be read was read. `is_short`: there was more, so that what is missing at the end is no gap.
+    fn end(&mut self, ended: &Ended, next_base: Option<Offset>, len: u64, is_short: bool) {
         let durable = self.expected.durable;
         if self.number == durable.segment
             && !self.durable_seen
@@ -197,10 +198,11 @@ impl Walk<'_, '_> {
             self.findings.damage(Path::new(SLOTS_NAME), what, need);
         }
         let (Ended::At(ends), Some(next_base)) = (ended, next_base) else { return };
-        if *ends == next_base || self.may_have_gaps && *ends < next_base {
+        let is_gap = self.may_have_gaps && *ends < next_base;
+        if *ends == next_base || is_gap && !is_short {
             return;
         }
-        let fault = Fault::Hole { ends: *ends, next_base };
+        let fault = if is_gap { Fault::UnlikeFooter } else { Fault::Hole { ends: *ends, next_base } };
         match self.judge(len, fault) {
             Some(reason) => {
                 self.damaged(

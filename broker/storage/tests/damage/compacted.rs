@@ -10,6 +10,7 @@ use folio_record::{
     BatchBuilder, Compression, DecompressLimit, NewRecord, Offset, ProducerId, Timestamp, UnverifiedBatch,
 };
 use folio_storage::files::SimFiles;
+use folio_storage::repair::Step;
 use folio_storage::replacement::Replacement;
 use folio_storage::verify::Severity;
 use folio_storage::{
@@ -18,7 +19,7 @@ use folio_storage::{
 use proptest::prelude::*;
 
 use crate::repair;
-use crate::rig::{Change, NOW, findings, open, options, restore, topic};
+use crate::rig::{Change, NOW, batches, findings, is_log, open, options, restore, topic};
 
 type Rows = Vec<(i64, String, Option<String>)>;
 
@@ -197,6 +198,41 @@ fn is_intent(path: &Path) -> bool {
 
 fn name_of_intent(snapshot: &BTreeMap<PathBuf, Vec<u8>>) -> &Path {
     snapshot.keys().find(|path| is_intent(path)).map_or(Path::new("none"), PathBuf::as_path)
+}
+
+/// Batches that go from the end of a closed segment leave no gap: the footer knows of them.
+#[test]
+fn a_segment_that_ends_early_at_a_batch_is_cut_there_whether_it_was_compacted_or_was_about_to_be() {
+    let mut cuts = 0;
+    for (number, written) in WRITTEN.iter().enumerate() {
+        let logs = written.snapshot.iter().filter(|(path, _)| is_log(path) && !written.is_replaced(path));
+        // The last segment is not sealed, and what it lost is no gap.
+        let last =
+            written.snapshot.keys().rfind(|path| path.starts_with("topics/t-0") && is_log(path)).unwrap();
+        for (path, bytes) in logs.filter(|(path, _)| path.starts_with("topics/t-0") && *path != last) {
+            let mut next: i64 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+            for (at, base) in batches(bytes) {
+                let last = i32::from_be_bytes(bytes[at + 23..at + 27].try_into().unwrap());
+                let due = std::mem::replace(&mut next, base + i64::from(last) + 1);
+                let files = restore(&written.snapshot);
+                Change::Cut(at).make(&files, path);
+                let (repaired, steps) = repair::run(&files, &repair::options()).unwrap();
+                let case = format!("{number}: {} cut at {at}, {steps:?}", path.display());
+                assert_eq!(repaired.left.damage, 0, "{case}");
+                let is_told = |step: &Step| {
+                    step.file == *path && step.offsets.is_some_and(|given_up| given_up.from == due)
+                };
+                assert!(steps.iter().any(is_told), "{case}");
+                let (_dir, report) = open(&Arc::new(files)).unwrap();
+                let log = &report.partitions[0].state.as_ref().unwrap().0;
+                assert_eq!(log.log_end().get(), due, "{case}");
+                let left: Rows = written.rows.iter().filter(|row| row.0 < due).cloned().collect();
+                assert_eq!(rows(log), Some(left), "{case}");
+                cuts += 1;
+            }
+        }
+    }
+    assert!(cuts > 50, "{cuts}");
 }
 
 #[test]
