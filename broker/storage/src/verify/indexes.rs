@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use folio_record::{Batch, Offset, Timestamp};
+use folio_record::{Batch, LeaderEpoch, Offset, Timestamp};
 
 use super::{Finding, Findings, Need, Severity};
 use crate::files::{FileHandle, Files, OpenMode, parent};
@@ -34,7 +34,22 @@ pub(super) struct Indexes<H> {
     /// Of the log so far, and of what lies behind the last entry that should be there.
     log: crc32fast::Hasher,
     block: crc32fast::Hasher,
+    proof: Proof,
 }
+
+/// How far the checksums of a sealed log vouch for what those of its batches do not cover. An epoch that is known by
+/// other means is taken for what it should be.
+struct Proof {
+    log: crc32fast::Hasher,
+    block: crc32fast::Hasher,
+    /// Where the last block begins, and the offset that is due there.
+    block_at: Due,
+    /// Where the first block begins that nothing vouches for.
+    doubtful: Option<Due>,
+}
+
+/// A place in a log file, and the offset that is due there.
+pub(super) type Due = (u64, Offset);
 
 /// One index file, entry by entry.
 struct Stored<H, E> {
@@ -94,20 +109,23 @@ impl<H: FileHandle> Indexes<H> {
             log_len: 0,
             log,
             block,
+            proof: Proof::new(base),
         }
     }
 
-    /// A batch lies at `at`.
-    pub(super) fn batch(&mut self, at: u64, batch: &Batch<'_>) {
+    /// A batch lies at `at`, where `due` is due. Of which epoch it should be, if anything says so.
+    pub(super) fn batch(&mut self, (at, due): Due, batch: &Batch<'_>, epoch: Option<LeaderEpoch>) {
         let header = batch.header();
         let Ok(pos) = u32::try_from(at) else { return };
         let wanted = self.indexer.batch(pos, header);
         let (base, is_partial) = (self.base, self.is_partial);
         self.was_sealed |= self.offsets.next.is_some_and(|(_, entry)| entry.block_crc != 0);
         let (is_sealed, block_crc) = (self.footer.is_some(), self.block.clone().finalize());
+        let (proof_crc, mut is_proven) = (self.proof.block.clone().finalize(), false);
         let is_there = self.offsets.meet(
             |entry| entry.pos.cmp(&pos),
             |entry| {
+                is_proven = entry.block_crc == proof_crc;
                 let is_block =
                     entry.block_crc == block_crc || is_partial || !is_sealed && entry.block_crc == 0;
                 entry.names(base, header) && is_block
@@ -115,7 +133,9 @@ impl<H: FileHandle> Indexes<H> {
         );
         if wanted.offset.is_some() {
             self.block = crc32fast::Hasher::new();
+            self.proof.next_block((at, due), is_proven);
         }
+        self.proof.add(batch.bytes(), epoch.unwrap_or(header.leader_epoch));
         self.block.update(batch.bytes());
         self.log.update(batch.bytes());
         self.log_len = at + header.total_size() as u64;
@@ -145,6 +165,14 @@ impl<H: FileHandle> Indexes<H> {
     pub(super) fn tell_of_more(&self) -> bool {
         let is_of_this_log = !self.is_partial && self.offsets.untrue.count == 0;
         is_of_this_log && self.footer.is_some_and(|footer| footer.log_len > self.log_len)
+    }
+
+    /// From where on it is in doubt which offsets the batches had, of a log of `len` bytes whose footer is this. `is_read`:
+    /// all of it was; if not, one of the batches so far, or the next, has another offset for sure.
+    pub(super) fn doubtful(&self, len: u64, is_read: bool) -> Option<Due> {
+        let footer = self.footer.filter(|footer| footer.log_len == len && !self.is_partial)?;
+        let is_as_sealed = is_read && self.proof.log.clone().finalize() == footer.log_crc;
+        (!is_as_sealed).then(|| self.proof.doubtful.unwrap_or(self.proof.block_at))
     }
 
     /// The log is read. `next_base`: another segment follows, from there on.
@@ -185,6 +213,29 @@ impl<H: FileHandle> Indexes<H> {
             |entry| entry.max_timestamp == latest || is_partial,
         );
         self.times.absent += u32::from(is_wanted && !is_there);
+    }
+}
+
+impl Proof {
+    fn new(base: Offset) -> Self {
+        let (log, block) = (crc32fast::Hasher::new(), crc32fast::Hasher::new());
+        Self { log, block, block_at: (0, base), doubtful: None }
+    }
+
+    /// A block begins; whether its entry vouches for the one before.
+    fn next_block(&mut self, at: Due, is_proven: bool) {
+        if !is_proven {
+            self.doubtful.get_or_insert(self.block_at);
+        }
+        (self.block, self.block_at) = (crc32fast::Hasher::new(), at);
+    }
+
+    fn add(&mut self, batch: &[u8], epoch: LeaderEpoch) {
+        let (before, rest) = batch.split_at(EPOCH_AT);
+        for part in [before, &epoch.get().to_be_bytes(), &rest[size_of::<i32>()..]] {
+            self.log.update(part);
+            self.block.update(part);
+        }
     }
 }
 
@@ -266,7 +317,11 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
     }
 
     /// Passes the entries that lie before a place where they have to be `true`; whether there is a true one there.
-    fn meet(&mut self, compare: impl Fn(&E) -> std::cmp::Ordering, is_true: impl Fn(&E) -> bool) -> bool {
+    fn meet(
+        &mut self,
+        compare: impl Fn(&E) -> std::cmp::Ordering,
+        mut is_true: impl FnMut(&E) -> bool,
+    ) -> bool {
         while let Some((number, entry)) = self.next {
             let place = compare(&entry);
             if place.is_gt() {
@@ -361,3 +416,5 @@ fn relative(base: Offset, offset: Offset) -> u32 {
 }
 
 const WINDOW_ENTRIES: u32 = 4096;
+/// Where the epoch lies in a batch.
+const EPOCH_AT: usize = 12;

@@ -86,8 +86,8 @@ pub(super) fn look<F: Files>(
             Step::End => break Ended::At(due),
             Step::Batch { at, batch } => {
                 *epoch_min = batch.header().leader_epoch;
-                walk.batch(at, batch.header());
-                indexes.batch(at, &batch);
+                let epoch = walk.batch(at, batch.header());
+                indexes.batch((at, due), &batch, epoch);
                 if expected.epochs.is_some() {
                     scan.forget_epoch();
                 }
@@ -104,6 +104,13 @@ pub(super) fn look<F: Files>(
         let resumed = next_intact(&file, at, due..next_base.unwrap_or(Offset::new(i64::MAX)))?;
         let (bytes, to) = resumed.map_or((left, next_base), |(resumed, base)| (resumed - at, Some(base)));
         walk.damaged(at, format_args!("{fault}; {reason}"), bytes, due, to);
+        if let Fault::Discontinuous { expected, found, .. } = fault
+            && may_have_gaps
+            && found < expected
+            && let Some((at, due)) = indexes.doubtful(segment.len, false)
+        {
+            walk.doubtful(at, due, to);
+        }
         indexes.damaged(at + bytes, to);
         match resumed {
             Some((at, base)) => scan.resume(at, base),
@@ -113,6 +120,12 @@ pub(super) fn look<F: Files>(
     walk.findings.read(dir, segment.len.saturating_sub(told));
     let is_short = may_have_gaps && indexes.tell_of_more();
     walk.end(&ended, next_base, segment.len, is_short);
+    if may_have_gaps
+        && let Ended::At(end) = ended
+        && let Some((at, due)) = indexes.doubtful(segment.len, true)
+    {
+        walk.doubtful(at, due, Some(end));
+    }
     if is_short || matches!(ended, Ended::Torn) {
         indexes.damaged(u64::MAX, None);
     }
@@ -121,7 +134,8 @@ pub(super) fn look<F: Files>(
 }
 
 impl Walk<'_, '_> {
-    fn batch(&mut self, at: u64, header: &BatchHeader) {
+    /// Gives the epoch that it should have, if anything says so.
+    fn batch(&mut self, at: u64, header: &BatchHeader) -> Option<LeaderEpoch> {
         self.findings.summary.batches += 1;
         let known = self.expected.epochs.and_then(|epochs| epochs.of(header.base_offset));
         let found = header.leader_epoch;
@@ -137,6 +151,7 @@ impl Walk<'_, '_> {
                 self.findings.add_with(finding.at(at).of_bytes(bytes).affecting(from, to), need);
             }
         }
+        known
     }
 
     /// Why recovery would not cut this; `None` if it would.
@@ -173,6 +188,13 @@ impl Walk<'_, '_> {
         let segment = self.expected.survey.segments[self.number].base;
         let cut = Need::Cut(self.expected.survey.dir.clone(), Place { offset: from, segment, at });
         self.findings.add_with(finding.at(at).of_bytes(bytes).affecting(from, to), cut);
+    }
+
+    /// A batch of those from here on has another offset than it was given, and nothing tells which.
+    fn doubtful(&mut self, at: u64, due: Offset, to: Option<Offset>) {
+        let len = self.expected.survey.segments[self.number].len;
+        let what = "a batch has another offset than it was given: the footer does not tell this log";
+        self.damaged(at, what, len - at, due, to);
     }
 
     fn pass_durable(&mut self, at: u64, due: Offset) {
