@@ -1,5 +1,6 @@
 //! What group commit is held against: the same with nothing around it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -121,8 +122,10 @@ fn serve(listener: &TcpListener, mut poll: Poll, frames: &[Vec<u8>], shared: &Sh
         connections.push((stream, 0));
     }
     let (answer, mut buffer) = (answer()?, vec![0; 256 << 10]);
-    let (mut events, mut open) = (Events::with_capacity(1024), connections.len());
-    while open > 0 {
+    // A peer that closes may be told twice.
+    let mut open: HashSet<usize> = (0..connections.len()).collect();
+    let mut events = Events::with_capacity(1024);
+    while !open.is_empty() {
         poll.poll(&mut events, None)?;
         let mut arrived = Vec::new();
         for event in &events {
@@ -137,7 +140,7 @@ fn serve(listener: &TcpListener, mut poll: Poll, frames: &[Vec<u8>], shared: &Sh
             loop {
                 match stream.read(&mut buffer) {
                     Ok(0) => {
-                        open -= 1;
+                        open.remove(&number);
                         break;
                     }
                     Ok(read) => *got += read,
