@@ -79,6 +79,14 @@ struct Tally {
     first: u32,
 }
 
+/// Whether an index was never made, or not even its header.
+fn has_no_header<F: Files>(files: &F, path: &Path) -> bool {
+    match files.open(path, OpenMode::Read).and_then(|file| file.len()) {
+        Ok(len) => len < INDEX_HEADER_SIZE as u64,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
 impl<H: FileHandle> Indexes<H> {
     /// `may_be_torn`: nothing says that the files were synced.
     pub(super) fn open<F: Files<File = H>>(
@@ -90,6 +98,10 @@ impl<H: FileHandle> Indexes<H> {
         findings: &mut Findings<'_>,
     ) -> Self {
         let path = |kind| SegmentFile::index(kind).path(dir, base);
+        // On a full disk a segment goes without either, until it is closed and there is room.
+        let is_without =
+            [IndexKind::Offset, IndexKind::Time].iter().all(|kind| has_no_header(files, &path(*kind)));
+        let may_be_torn = may_be_torn || is_without;
         let mut offsets = Stored::new(path(IndexKind::Offset), uid, OffsetEntry::decode, may_be_torn);
         let mut times = Stored::new(path(IndexKind::Time), uid, TimeEntry::decode, may_be_torn);
         let interval = offsets.open(files, IndexKind::Offset, findings);
