@@ -38,6 +38,8 @@ impl World {
         let to = at + 1 + self.random.up_to(most);
         self.seam.note(|| format!("{} cannot be read from {at} to {to}", path.display()));
         self.seam.machine.break_sectors(path, at..to);
+        // A marker that cannot be read vouches for nothing.
+        self.life.stopped_cleanly &= path.as_os_str() != "clean";
         self.stats.sectors_broken += 1;
     }
 

@@ -85,6 +85,8 @@ pub(crate) struct Life {
     pub(crate) is_full: bool,
     /// A sync has failed since the cache was last dropped: what it was about may be gone without a power cut.
     pub(crate) has_lied: bool,
+    /// An operation failed, and nobody was told.
+    pub(crate) has_failed_unheard: bool,
     /// The power went since the last recovery.
     pub(crate) lost_power: bool,
     pub(crate) stopped_cleanly: bool,
@@ -403,6 +405,7 @@ impl World {
 
     fn forget_process(&mut self) {
         self.note_fired();
+        self.life.has_failed_unheard = false;
         self.stats.gave_way += self.dir.as_ref().map_or(0, |dir| dir.open_segments().totals().gave_way);
         self.seam.died();
         self.dir = None;
@@ -448,6 +451,7 @@ impl World {
             self.stats.faults += 1;
             self.life.has_lied |= fault == Fault::SyncLies;
             self.has_ever_lied |= self.life.has_lied;
+            self.life.has_failed_unheard |= fault != Fault::SyncLies;
             self.life.armed = None;
         }
     }
@@ -463,7 +467,9 @@ impl World {
         self.seam.note(|| format!("{what}: {error}"));
         let is_down = self.seam.machine.is_down();
         let is_short = self.life.is_full || self.is_out_of_maps(&error.to_string());
-        let is_expected = is_down || self.fired().is_some() || kind == Kind::Full && is_short;
+        // Who closes what nobody needs has nobody to tell: the next one hears of it.
+        let is_late = self.life.has_failed_unheard && error.to_string().contains("an earlier write failed");
+        let is_expected = is_down || self.fired().is_some() || is_late || kind == Kind::Full && is_short;
         ensure!(is_expected, "{what} failed for no reason: {error}");
         if kind == Kind::Fatal {
             self.life.has_failed = true;
