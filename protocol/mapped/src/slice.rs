@@ -159,12 +159,11 @@ impl MapSlice {
         self.map.backing().read(self.from + at, out)
     }
 
-    /// Whether all its pages are in the page cache, so that using it waits for no disk: one `cachestat`, or
-    /// `mincore` where the kernel lacks or forbids that. Does not touch the pages.
+    /// Whether all its pages are in the page cache and up to date, so that using it waits for no disk. Does not touch
+    /// the pages. One of them may leave the cache right after the answer.
     ///
-    /// `cachestat` counts a page as cached while it is still being read. So while a range of the same map is being
-    /// [populated](Self::populate), and for some probes after that, `mincore` has the last word, which does not. A page
-    /// may leave the cache right after the answer.
+    /// One `cachestat` tells that some are not there. It counts those that are still being read, whoever asked for them
+    /// (the kernel also reads ahead by itself), so `mincore`, which does not, has the last word on a yes.
     ///
     /// # Errors
     ///
@@ -181,7 +180,7 @@ impl MapSlice {
     /// [`CopyError::Poisoned`] if a page does not exist any more, [`CopyError::Io`] if one cannot be read; each names
     /// the first such byte of the slice.
     pub fn populate(&self) -> Result<(), CopyError> {
-        self.map.populating(|| self.map.backing().populate(self.from, self.len))?;
+        self.map.backing().populate(self.from, self.len)?;
         self.check_poison()
     }
 
@@ -191,7 +190,7 @@ impl MapSlice {
     ///
     /// Those of the system call.
     pub fn read_ahead(&self) -> io::Result<()> {
-        self.map.populating(|| self.map.backing().read_ahead(self.from, self.len))
+        self.map.backing().read_ahead(self.from, self.len)
     }
 
     /// Whether what was taken from the mapping before this call is what the file had.

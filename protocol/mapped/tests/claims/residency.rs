@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
-use folio_mapped::{SegmentMap, cachestat, mincore};
+use folio_mapped::{MapSlice, SegmentMap, cachestat, mincore};
+use rustix::fs::Advice;
 
 use crate::{MIB, directory};
 
@@ -95,7 +97,7 @@ fn a_copy_that_may_not_wait_is_made_of_what_is_in_memory_and_of_nothing_else() {
     // A disk may be so fast that the first part has come by the time that it is asked for.
     let is_cold = (0..100).any(|_| {
         disk.sync_data().unwrap();
-        rustix::fs::fadvise(&disk, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        rustix::fs::fadvise(&disk, 0, None, Advice::DontNeed).unwrap();
         slice.copied_at_once().unwrap().is_none()
     });
     assert!(is_cold, "it never says that it would wait");
@@ -105,21 +107,49 @@ fn a_copy_that_may_not_wait_is_made_of_what_is_in_memory_and_of_nothing_else() {
 #[test]
 #[cfg_attr(miri, ignore = "maps a file")]
 fn a_range_that_is_being_read_is_not_resident_before_it_has_come() {
+    /// The least that any disk is asked for at once.
+    const AHEAD: u64 = 128 << 10;
+
     let directory = directory();
     let file = cold(&directory.path().join("log"));
     file.write_all_at(&vec![1; MIB as usize], 0).unwrap();
-    file.sync_data().unwrap();
-    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let disk = file.try_clone().unwrap();
     let map = SegmentMap::open(file, MIB, MIB).unwrap();
-    let all = map.slice(0..MIB).unwrap();
-    all.read_ahead().unwrap();
-    // However soon: who is told that it is resident can copy all of it at once.
-    while !all.resident().unwrap() {
-        std::thread::yield_now();
+    let by_this_map = |part: &MapSlice| part.read_ahead().unwrap();
+    let by_somebody_else = |part: &MapSlice| {
+        let len = std::num::NonZeroU64::new(AHEAD);
+        rustix::fs::fadvise(&disk, part.range().start, len, Advice::WillNeed).unwrap();
+    };
+    for (by, begin) in
+        [("by this map", &by_this_map as &dyn Fn(&MapSlice)), ("by somebody else", &by_somebody_else)]
+    {
+        for start in (0..MIB).step_by(AHEAD as usize) {
+            let part = map.slice(start..start + AHEAD).unwrap();
+            // What comes last.
+            let last = map.slice(part.range().end - 1..part.range().end).unwrap();
+            // However soon: who is told that it is resident can copy it at once. Where memory is short, or somebody
+            // drops caches, what has come may be gone again: once of a few times it is not.
+            let is_copied = (0..5).any(|_| {
+                disk.sync_data().unwrap();
+                rustix::fs::fadvise(&disk, 0, None, Advice::DontNeed).unwrap();
+                begin(&part);
+                let deadline = Instant::now() + Duration::from_secs(10);
+                while !last.resident().unwrap() && Instant::now() < deadline {
+                    std::thread::yield_now();
+                }
+                last.copied_at_once().unwrap().is_some()
+            });
+            assert!(is_copied, "{start}, {by}: it is said to be resident while it is being read");
+        }
     }
-    assert!(all.copied_at_once().unwrap().is_some());
-    let mut front = all;
-    let front = front.split_to(1000);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "maps a file")]
+fn what_follows_a_slice_ends_where_its_map_does() {
+    let directory = directory();
+    let map = SegmentMap::open(cold(&directory.path().join("log")), MIB, MIB).unwrap();
+    let front = map.slice(0..1000).unwrap();
     assert_eq!(front.following(500).range(), 1000..1500);
     assert_eq!(front.following(u64::MAX).range(), 1000..MIB);
 }
