@@ -7,20 +7,29 @@ use std::path::{Path, PathBuf};
 use folio_storage::footer::Footer;
 use rustix::fs::Advice;
 
-/// The logs of the segments of partition 0 that are closed, in order.
+/// The logs of a partition's segments, oldest first.
 ///
 /// # Panics
-/// When there is no such partition below `data`.
-pub fn closed_logs(data: &Path, topic: &str) -> Vec<PathBuf> {
-    let dir = data.join(format!("topics/{topic}-0"));
-    let mut logs: Vec<_> =
-        std::fs::read_dir(dir).expect("there is one").flatten().map(|it| it.path()).collect();
+/// When `partition` is no directory.
+pub fn logs(partition: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(partition).expect("there is one");
+    let mut logs: Vec<_> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
+    // What is prepared for later has a name that is no number.
     logs.retain(|path| {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy());
         path.extension().is_some_and(|extension| extension == "log")
             && stem.is_some_and(|stem| stem.parse::<i64>().is_ok())
     });
     logs.sort();
+    logs
+}
+
+/// The logs of the segments of partition 0 that are closed, in order.
+///
+/// # Panics
+/// When there is no such partition below `data`.
+pub fn closed_logs(data: &Path, topic: &str) -> Vec<PathBuf> {
+    let mut logs = logs(&data.join(format!("topics/{topic}-0")));
     logs.pop();
     logs
 }

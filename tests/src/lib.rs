@@ -1,5 +1,6 @@
 //! Claims about the whole house, and what they share: the project's programs, built, and a daemon to talk to.
 
+pub mod benchmark;
 pub mod cache;
 pub mod daemon;
 pub mod disk;

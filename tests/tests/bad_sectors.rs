@@ -4,11 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use folio_tests::cache;
 use folio_tests::daemon::Daemon;
 use folio_tests::disk::crash::CrashDisk;
-use folio_tests::disk::image::{Ext4, FileSystem, Mounted, Xfs, extents};
+use folio_tests::disk::image::{Ext4, FileSystem, Xfs, extents};
 use folio_tests::isolated::Isolated;
 use folio_tests::native::{Peer, batch};
 use folio_tests::rig::until;
@@ -97,15 +98,6 @@ fn fetch(daemon: &Daemon, offset: usize) -> Result<(), ErrorCode> {
     Ok(())
 }
 
-/// The logs of the topic, oldest first.
-fn logs(mounted: &Mounted) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(mounted.path().join("data/topics/t-0")).unwrap();
-    let mut logs: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    logs.retain(|path| path.to_string_lossy().ends_with(".log"));
-    logs.sort();
-    logs
-}
-
 fn unwritable(file_system: FileSystem, harm: impl Fn(&CrashDisk, &Path)) {
     let dir = tempfile::tempdir().unwrap();
     let disk = CrashDisk::serve(file_system, dir.path());
@@ -114,7 +106,7 @@ fn unwritable(file_system: FileSystem, harm: impl Fn(&CrashDisk, &Path)) {
     let mut peer = Peer::connect(daemon.address());
     peer.create("t", 1, &[]);
     produce(&mut peer, 0..20);
-    harm(&disk, &logs(&mounted)[0]);
+    harm(&disk, &cache::logs(&mounted.path().join("data/topics/t-0"))[0]);
     let sent = peer.submit_produce("t", 0, Acks::All, &batch(&value(20)));
     let produced = peer.produced(sent);
     assert_eq!(produced.error, ErrorCode::STORAGE_FAILED, "{:?}", produced.message);
@@ -147,7 +139,7 @@ fn unreadable(file_system: FileSystem) {
     peer.create("t", 1, &[]);
     produce(&mut peer, 0..RECORDS);
     until("all but the last are sealed", || {
-        let said = logs(&mounted);
+        let said = cache::logs(&mounted.path().join("data/topics/t-0"));
         said.len() > 2 && said[..said.len() - 1].iter().all(|log| is_sealed(log))
     });
     daemon.stop();
@@ -155,7 +147,7 @@ fn unreadable(file_system: FileSystem) {
 
     // Nothing of it is in memory any more.
     let mounted = file_system.mount(disk.path(), &dir.path().join("mnt"));
-    let logs = logs(&mounted);
+    let logs = cache::logs(&mounted.path().join("data/topics/t-0"));
     let bad = on_disk(&logs[1], BAD_AT as u64);
     disk.fail_reads(bad..bad + 4096);
     let daemon = Daemon::on(mounted.path(), SETTINGS);

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use folio_tests::cache;
 use folio_tests::daemon::Daemon;
 use folio_tests::native::{Peer, Push, batch};
 use folio_tests::rig::until;
@@ -54,7 +55,7 @@ impl Served {
 
     /// The logs of a topic's segments, in order.
     fn logs(&self, topic: &str) -> Vec<PathBuf> {
-        logs_in(&self.dir.path().join(format!("data/topics/{topic}-0")))
+        cache::logs(&self.dir.path().join(format!("data/topics/{topic}-0")))
     }
 
     /// What a new connection is told of an offset: none of its places is known.
@@ -69,14 +70,6 @@ impl Served {
         let said = self.daemon.said();
         said.lines().filter(|line| line.contains("a segment is offline")).map(str::to_owned).collect()
     }
-}
-
-fn logs_in(dir: &Path) -> Vec<PathBuf> {
-    let mut logs: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
-    logs.retain(|path| path.file_stem().is_some_and(|stem| stem.to_string_lossy().parse::<i64>().is_ok()));
-    logs.sort();
-    logs
 }
 
 fn base(log: &Path) -> i64 {

@@ -15,11 +15,11 @@ use folio_client::{
     Acks, Client, ClientConfig, ConsumerConfig, DeliveryError, ErrorCode, NewTopic, PollError, Position,
     Producer, ProducerConfig, ProducerRecord, TopicPartition,
 };
-use folio_tests::binary;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::image::Ext4;
 use folio_tests::isolated::Isolated;
 use folio_tests::rig::until;
+use folio_tests::{binary, cache};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const SMALL: &[&str] = &["--set", "topic.segment.bytes=65536", "--set", "maintenance.interval.ms=50"];
@@ -69,13 +69,7 @@ impl Served {
 
     /// The logs of a topic's segments, oldest first.
     fn logs(&self, topic: &str) -> Vec<PathBuf> {
-        let mut logs: Vec<_> = std::fs::read_dir(self.partition(topic))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-            .collect();
-        logs.sort();
-        logs
+        cache::logs(&self.partition(topic))
     }
 
     fn restart(self) -> (tempfile::TempDir, Daemon) {

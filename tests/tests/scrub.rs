@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use folio_client::{Client, ClientConfig, ConsumerConfig, ErrorCode, PollError, Position, TopicPartition};
+use folio_tests::cache;
 use folio_tests::daemon::Daemon;
 use folio_tests::kafka::{KafkaPeer, fetch};
 use folio_tests::native::{Peer, batch};
@@ -38,19 +39,8 @@ fn sealed(dir: &Path) -> Daemon {
         let record = batch(format!("{number} {}", "x".repeat(400)).as_bytes());
         assert_eq!(peer.produce("t", 0, Acks::All, &record).error, ErrorCode::NONE);
     }
-    scrubbed_all(&daemon, &segments(dir));
+    scrubbed_all(&daemon, &cache::logs(&dir.join("data/topics/t-0")));
     daemon
-}
-
-/// The log files of the topic, oldest first.
-fn segments(dir: &Path) -> Vec<PathBuf> {
-    let mut logs: Vec<_> = std::fs::read_dir(dir.join("data/topics/t-0"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-        .collect();
-    logs.sort();
-    logs
 }
 
 /// Waits until a pass has read all segments but the last one.
@@ -99,7 +89,7 @@ fn refused(daemon: &Daemon) -> Vec<i64> {
 fn a_flipped_byte_under_a_running_daemon_is_found_named_and_refused_and_all_else_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = sealed(dir.path());
-    let segments = segments(dir.path());
+    let segments = cache::logs(&dir.path().join("data/topics/t-0"));
     assert!(segments.len() > 4, "{segments:?}");
     assert!(refused(&daemon).is_empty());
     let mut peer = Peer::connect(daemon.address());
@@ -142,7 +132,7 @@ fn a_flipped_byte_under_a_running_daemon_is_found_named_and_refused_and_all_else
 fn flips_all_over_full_segments_are_found_each_in_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = sealed(dir.path());
-    let segments = segments(dir.path());
+    let segments = cache::logs(&dir.path().join("data/topics/t-0"));
     let mut peer = Peer::connect(daemon.address());
     // One in each, at another place: offset, length, payload, the last byte.
     let full = &segments[..segments.len() - 1];
@@ -165,7 +155,7 @@ fn flips_all_over_full_segments_are_found_each_in_its_place() {
 fn a_hole_that_a_neighbour_makes_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = sealed(dir.path());
-    let segments = segments(dir.path());
+    let segments = cache::logs(&dir.path().join("data/topics/t-0"));
     let file = std::fs::File::options().write(true).open(&segments[2]).unwrap();
     file.write_all_at(&[0; 4096], 4096).unwrap();
     file.sync_all().unwrap();

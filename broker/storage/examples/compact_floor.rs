@@ -195,17 +195,7 @@ fn settle(dir: &DataDir<OsFiles>, log: &Arc<Log<OsFiles>>) {
 
 fn open(path: &Path, name: &str) -> (DataDir<OsFiles>, Arc<Log<OsFiles>>) {
     let files = Arc::new(OsFiles::open_or_create(path).unwrap());
-    let options = DataDirOptions {
-        build: "folio benchmark".to_owned(),
-        run_id: 1,
-        new_dir: Uuid::from_u128(1),
-        new_cluster: Uuid::from_u128(2),
-        pid: std::process::id(),
-        host: "here".to_owned(),
-        allow_incoherent_fs: true,
-        slots_sync: Duration::from_millis(100),
-        side_by_side: |_, work| work(),
-    };
+    let options = DataDirOptions { allow_incoherent_fs: true, ..DataDirOptions::fixed(1) };
     let compaction = CompactionOptions {
         min_lag_ms: 0,
         max_lag_ms: None,

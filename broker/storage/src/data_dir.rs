@@ -123,6 +123,25 @@ pub struct DataDirOptions {
     pub side_by_side: SideBySide,
 }
 
+impl DataDirOptions {
+    /// Options that take nothing from the machine, on the caller's thread: a test that opens with them repeats. What a
+    /// test is about, it sets besides: `DataDirOptions { slots_sync, ..DataDirOptions::fixed(7) }`.
+    #[must_use]
+    pub fn fixed(run_id: u64) -> Self {
+        Self {
+            build: "folio test".to_owned(),
+            run_id,
+            new_dir: Uuid::from_u128(1),
+            new_cluster: Uuid::from_u128(2),
+            pid: 1,
+            host: "box".to_owned(),
+            allow_incoherent_fs: false,
+            slots_sync: Duration::from_millis(100),
+            side_by_side: |_, work| work(),
+        }
+    }
+}
+
 /// What opening found and did.
 #[derive(Debug)]
 pub struct OpenReport<F: Files> {

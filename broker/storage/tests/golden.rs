@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{env, fs};
 
 use bytes::BytesMut;
@@ -333,14 +333,11 @@ fn options() -> LogOptions {
 fn open<F: Files>(files: &Arc<F>) -> (DataDir<F>, folio_storage::OpenReport<F>) {
     let dir_options = DataDirOptions {
         build: "folio golden".to_owned(),
-        run_id: 0x601D,
         new_dir: Uuid::from_u128(0xD1),
         new_cluster: Uuid::from_u128(0xC1),
-        pid: 1,
         host: "golden".to_owned(),
         allow_incoherent_fs: true,
-        slots_sync: Duration::from_millis(100),
-        side_by_side: |_, work| work(),
+        ..DataDirOptions::fixed(0x601D)
     };
     DataDir::open(Arc::clone(files), &dir_options, |_| options(), NOW).unwrap()
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
+use folio_record::Timestamp;
 use folio_storage::data_dir::NewTopic;
 use folio_storage::files::OsFiles;
 use folio_storage::{DataDir, LogOptions, Mode};
+use folio_tests::native::batch;
 use uuid::Uuid;
 
 use crate::{Extent, Outcome, Times, tell};
@@ -28,7 +29,7 @@ pub(crate) fn measure(path: &Path, extent: Extent) -> Outcome<()> {
     let topic =
         NewTopic { name: "log".to_owned(), uuid: Uuid::new_v4(), partitions: 1, settings: Vec::new() };
     let logs = dir.create_topic(topic, &LogOptions::default(), now)?;
-    let batch = batch(now)?;
+    let batch = batch(&[b'x'; 1024]);
     let append = || -> Outcome<()> {
         logs[0].writer().append(&mut [BytesMut::from(&batch[..])], Mode::MayBlock, now)?;
         Ok(())
@@ -93,10 +94,4 @@ fn paced(
         other.join().map_err(|_| "the other thread panicked")??;
         outcome.map(|()| times)
     })
-}
-
-fn batch(now: Timestamp) -> Outcome<Vec<u8>> {
-    let mut builder = BatchBuilder::new(Compression::None, 4096);
-    builder.append(&NewRecord { timestamp: now, key: None, value: Some(&[b'x'; 1024]), headers: &[] })?;
-    builder.build().ok_or_else(|| "an empty batch".into())
 }

@@ -1,14 +1,14 @@
 //! Produces beside the compaction of another topic.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use folio_broker::{Broker, Config};
 use folio_client::{
     Client, ClientConfig, ConfigChange, ConfigResource, NewTopic, ProducerConfig, ProducerRecord,
 };
-use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
+use folio_tests::native::batch;
 use folio_wire::native::produce::{Acks, ProduceAnswerV1, ProduceEntryV1, ProduceRequestV1};
 use folio_wire::native::{ErrorCode, Head, encode_frame};
 
@@ -107,16 +107,7 @@ fn produce(connection: &mut Connection, request: &[u8], round: Duration) -> Outc
 }
 
 fn request() -> Outcome<Vec<u8>> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let mut builder = BatchBuilder::new(Compression::None, 4096);
-    let record = NewRecord {
-        timestamp: Timestamp::new(i64::try_from(now)?),
-        key: None,
-        value: Some(&[b'x'; 1024]),
-        headers: &[],
-    };
-    builder.append(&record)?;
-    let batch = builder.build().ok_or("an empty batch")?;
+    let batch = batch(&[b'x'; 1024]);
     let entry = ProduceEntryV1 { topic: HOT, partition: 0, record_bytes: u32::try_from(batch.len())? };
     let request = ProduceRequestV1 { acks: Acks::All, timeout_ms: 30_000, entries: vec![entry] };
     let mut frame = BytesMut::new();

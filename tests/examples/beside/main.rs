@@ -18,8 +18,9 @@ mod connection;
 mod fetches;
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::time::Duration;
+
+use folio_tests::benchmark::Words;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -33,28 +34,21 @@ struct Extent {
 }
 
 fn main() -> Outcome<()> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut has = |word: &str| {
-        let before = arguments.len();
-        arguments.retain(|argument| argument != word);
-        arguments.len() < before
-    };
-    let extent = if has("small") {
+    let mut words = Words::given();
+    let extent = if words.has("small") {
         Extent { rounds: 3, round: Duration::from_millis(300), cold_bytes: 64 << 20 }
     } else {
         Extent { rounds: 7, round: Duration::from_secs(2), cold_bytes: 2 << 30 }
     };
-    let parts = ["append", "fetch", "compaction"].map(&mut has);
-    let parts = if parts == [false; 3] { [true; 3] } else { parts };
-    let parent = arguments.pop().map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let dir = tempfile::tempdir_in(parent)?;
-    if parts[0] {
+    let [append, fetch, compaction] = words.parts(["append", "fetch", "compaction"]);
+    let dir = words.new_directory()?;
+    if append {
         appends::measure(dir.path(), extent)?;
     }
-    if parts[1] {
+    if fetch {
         fetches::measure(dir.path(), extent)?;
     }
-    if parts[2] {
+    if compaction {
         compaction::measure(dir.path(), extent)?;
     }
     Ok(())

@@ -21,12 +21,13 @@ mod floor;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use folio_broker::{Broker, Config};
 use folio_client::{Client, ClientConfig, NewTopic};
-use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
+use folio_tests::benchmark::{Words, median};
+use folio_tests::native::batch;
 use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1};
 use folio_wire::native::{Head, encode_frame};
 
@@ -47,17 +48,10 @@ struct Bench {
 }
 
 fn main() -> Outcome<()> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut has = |word: &str| {
-        let before = arguments.len();
-        arguments.retain(|argument| argument != word);
-        arguments.len() < before
-    };
-    let is_small = has("small");
-    let parts = ["records", "batches", "flush"].map(&mut has);
-    let parts = if parts == [false; 3] { [true; 3] } else { parts };
-    let parent = arguments.pop().unwrap_or_else(|| ".".to_owned());
-    let dir = tempfile::tempdir_in(parent)?;
+    let mut words = Words::given();
+    let is_small = words.has("small");
+    let [records, batches, flush] = words.parts(["records", "batches", "flush"]);
+    let dir = words.new_directory()?;
     let mut config = Config::new(dir.path().join("data"));
     config.listen = vec!["127.0.0.1:0".parse()?];
     let broker = Broker::start(config)?;
@@ -69,15 +63,15 @@ fn main() -> Outcome<()> {
         rounds: if is_small { 3 } else { 7 },
         round: Duration::from_millis(if is_small { 200 } else { 500 }),
     };
-    if parts[0] {
+    if records {
         for producers in [1, 4, 16, 64, 256] {
             bench.records(producers)?;
         }
     }
-    if parts[1] {
+    if batches {
         bench.batches()?;
     }
-    if parts[2] {
+    if flush {
         for partitions in [1, 8] {
             bench.flush_each(partitions)?;
         }
@@ -91,7 +85,7 @@ fn main() -> Outcome<()> {
 impl Bench {
     fn records(&self, producers: usize) -> Outcome<()> {
         let load = Load { producers, window: 1, round: self.round };
-        let batch = batch(KIB)?;
+        let batch = batch(&[b'x'; KIB]);
         let [fsync, paged] = ["fsync", "os"].map(|durability| format!("{durability}-{producers}"));
         self.create(&fsync, "fsync", 1)?;
         self.create(&paged, "os", 1)?;
@@ -118,7 +112,7 @@ impl Bench {
 
     fn batches(&self) -> Outcome<()> {
         let load = Load { producers: 64, window: 5, round: self.round };
-        let batch = batch(16 * KIB)?;
+        let batch = batch(&[b'x'; 16 * KIB]);
         let mut all = Figures::default();
         for round in 0..self.rounds {
             let rates = ["fsync", "os"].map(|durability| -> Outcome<_> {
@@ -147,7 +141,7 @@ impl Bench {
 
     fn flush_each(&self, partitions: u32) -> Outcome<()> {
         let load = Load { producers: 64, window: 1, round: self.round };
-        let batch = batch(KIB)?;
+        let batch = batch(&[b'x'; KIB]);
         let topic = format!("flush-{partitions}");
         self.create(&topic, "fsync", partitions)?;
         let frames = frames(&topic, partitions, load.producers, &batch)?;
@@ -204,11 +198,7 @@ impl<const N: usize> Figures<N> {
     }
 
     fn medians(&self) -> [f64; N] {
-        std::array::from_fn(|at| {
-            let mut all: Vec<f64> = self.0.iter().map(|round| round[at]).collect();
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
-        })
+        std::array::from_fn(|at| median(self.0.iter().map(|round| round[at]).collect()))
     }
 }
 
@@ -225,13 +215,4 @@ fn frame(topic: &str, partition: u32, batch: &[u8]) -> Outcome<Vec<u8>> {
     encode_frame(&mut frame, Head::request::<ProduceRequestV1<'_>>(1), &request, batch.len())?;
     frame.extend_from_slice(batch);
     Ok(frame.into())
-}
-
-/// A batch of one record with so many bytes.
-fn batch(bytes: usize) -> Outcome<Vec<u8>> {
-    let mut builder = BatchBuilder::new(Compression::None, 2 * bytes);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let (timestamp, value) = (Timestamp::new(i64::try_from(now)?), vec![b'x'; bytes]);
-    builder.append(&NewRecord { timestamp, key: None, value: Some(&value), headers: &[] })?;
-    builder.build().ok_or_else(|| "an empty batch".into())
 }

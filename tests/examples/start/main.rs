@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use folio_client::{Acks, Client, ClientConfig, ProducerConfig, ProducerRecord};
+use folio_tests::benchmark::{Words, median};
 use folio_tests::daemon::{Daemon, signal};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -48,15 +49,9 @@ struct Started {
 }
 
 fn main() -> Outcome<()> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut has = |word: &str| {
-        let before = arguments.len();
-        arguments.retain(|argument| argument != word);
-        arguments.len() < before
-    };
-    let (is_small, is_cold, is_kept) = (has("small"), has("cold"), has("keep"));
-    let is_half = has("half");
-    let parent = arguments.pop().map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let mut words = Words::given();
+    let [is_small, is_half, is_cold, is_kept] = ["small", "half", "cold", "keep"].map(|word| words.has(word));
+    let parent = PathBuf::from(words.directory()?);
     let partitions = if is_small { 50 } else { 1000 };
     let sizes: &[u32] = if is_small || is_half { &[64] } else { &[64, 1024] };
 
@@ -149,9 +144,4 @@ fn settle(is_cold: bool) -> Outcome<()> {
     }
     std::thread::sleep(Duration::from_millis(100));
     Ok(())
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }

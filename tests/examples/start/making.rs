@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
+use folio_record::Timestamp;
 use folio_storage::data_dir::NewTopic;
 use folio_storage::files::OsFiles;
 use folio_storage::{DataDir, Log, LogOptions, Mode, Sealed};
+use folio_tests::native::batch;
 use uuid::Uuid;
 
 use crate::{Outcome, Shape, TOPIC};
@@ -55,10 +56,7 @@ pub(crate) fn make(path: &Path, shape: Shape) -> Outcome<Made> {
 
 /// Appends as many segments as are to be sealed, and the beginning of the next.
 fn fill(log: &Log<OsFiles>, shape: Shape, now: Timestamp) -> Outcome<()> {
-    let mut builder = BatchBuilder::new(Compression::None, 2 * BATCH_BYTES);
-    let value = vec![b'x'; BATCH_BYTES - 256];
-    builder.append(&NewRecord { timestamp: now, key: None, value: Some(&value), headers: &[] })?;
-    let batch = builder.build().ok_or("an empty batch")?;
+    let batch = batch(&[b'x'; BATCH_BYTES - 256]);
     while log.segment_count() <= shape.segments as usize {
         let mut buffers = [BytesMut::from(&batch[..])];
         log.writer().append(&mut buffers, Mode::MayBlock, now)?;

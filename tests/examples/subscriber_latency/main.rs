@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use folio_tests::benchmark::median;
+
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// One side of a contender: sends the record of a number and waits until it is acknowledged; or waits for records, and
@@ -90,12 +92,8 @@ impl Percentiles {
     /// Each the median over the rounds, in microseconds.
     fn of(rounds: &[Vec<Duration>]) -> Self {
         let at = |share: f64| {
-            let mut all: Vec<f64> = rounds
-                .iter()
-                .map(|round| round[((round.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6)
-                .collect();
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
+            let of_round = |round: &Vec<Duration>| round[((round.len() - 1) as f64 * share) as usize];
+            median(rounds.iter().map(|round| of_round(round).as_secs_f64() * 1e6).collect())
         };
         Self { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
     }

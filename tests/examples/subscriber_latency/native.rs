@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use bytes::BytesMut;
-use folio_record::{BatchBuilder, Compression, DecompressLimit, NewRecord, Timestamp, UnverifiedBatch};
+use folio_record::{DecompressLimit, UnverifiedBatch};
+use folio_tests::native::batch;
 use folio_wire::native::preface::PREFACE_SIZE;
 use folio_wire::native::produce::{Acks, ProduceEntryV1, ProduceRequestV1};
 use folio_wire::native::subscribe::{SubscribeFrom, SubscribeRequestV1};
@@ -46,22 +47,13 @@ pub(super) fn read_frame(stream: &mut TcpStream) -> Outcome<Vec<u8>> {
 /// Sends records of `topic`, each acknowledged before the next.
 pub(super) fn sender(mut stream: TcpStream, topic: String) -> Sender {
     Box::new(move |number| {
-        let batch = batch(number)?;
+        let batch = batch(&super::value(number));
         let entry = ProduceEntryV1 { topic: &topic, partition: 0, record_bytes: u32::try_from(batch.len())? };
         let request = ProduceRequestV1 { acks: Acks::One, timeout_ms: 30_000, entries: vec![entry] };
         stream.write_all(&framed(&request, &batch)?)?;
         read_frame(&mut stream)?;
         Ok(())
     })
-}
-
-fn batch(number: u64) -> Outcome<Vec<u8>> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
-    let timestamp = Timestamp::new(i64::try_from(now)?);
-    let value = super::value(number);
-    let mut builder = BatchBuilder::new(Compression::None, 2 * value.len());
-    builder.append(&NewRecord { timestamp, key: None, value: Some(&value), headers: &[] })?;
-    Ok(builder.build().ok_or("an empty batch")?.to_vec())
 }
 
 /// Subscribes to what comes.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use folio_record::{BatchBuilder, Compression, HEADER_SIZE, NewRecord, Timestamp, UnverifiedBatch, seal};
@@ -166,17 +166,7 @@ fn options() -> LogOptions {
 }
 
 fn open(files: &SimFiles) -> Result<(DataDir<SimFiles>, OpenReport<SimFiles>), OpenError> {
-    let dir_options = DataDirOptions {
-        build: "folio fuzz".to_owned(),
-        run_id: 1,
-        new_dir: Uuid::from_u128(1),
-        new_cluster: Uuid::from_u128(2),
-        pid: 1,
-        host: "box".to_owned(),
-        allow_incoherent_fs: false,
-        slots_sync: Duration::from_millis(100),
-        side_by_side: |_, work| work(),
-    };
+    let dir_options = DataDirOptions::fixed(1);
     DataDir::open(Arc::new(files.clone()), &dir_options, |_| options(), NOW)
 }
 

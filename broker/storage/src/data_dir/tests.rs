@@ -29,17 +29,7 @@ use crate::trash::TRASH_NAME;
 const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
 
 fn options(run_id: u64) -> DataDirOptions {
-    DataDirOptions {
-        build: "folio test".to_owned(),
-        run_id,
-        new_dir: Uuid::from_u128(1),
-        new_cluster: Uuid::from_u128(2),
-        pid: 4711,
-        host: "box".to_owned(),
-        allow_incoherent_fs: false,
-        slots_sync: Duration::from_millis(100),
-        side_by_side: |_, work| work(),
-    }
+    DataDirOptions { pid: 4711, ..DataDirOptions::fixed(run_id) }
 }
 
 fn try_open<F: Files>(files: &Arc<F>) -> Result<(DataDir<F>, OpenReport<F>), OpenError> {

@@ -30,17 +30,7 @@ use crate::files::{OsFiles, SimFiles};
 const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
 
 fn open<F: Files>(files: &Arc<F>, options: &LogOptions) -> (DataDir<F>, Arc<Log<F>>) {
-    let dir_options = DataDirOptions {
-        build: "folio test".to_owned(),
-        run_id: 1,
-        new_dir: Uuid::from_u128(1),
-        new_cluster: Uuid::from_u128(2),
-        pid: 1,
-        host: "box".to_owned(),
-        allow_incoherent_fs: false,
-        slots_sync: Duration::from_millis(100),
-        side_by_side: |_, work| work(),
-    };
+    let dir_options = DataDirOptions::fixed(1);
     let (dir, report) = DataDir::open(Arc::clone(files), &dir_options, |_| options.clone(), NOW).unwrap();
     let log = match report.partitions.into_iter().next() {
         Some(partition) => partition.state.expect("a log that is online").0,

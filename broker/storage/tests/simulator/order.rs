@@ -8,12 +8,11 @@ use bytes::BytesMut;
 use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
 use folio_storage::data_dir::NewTopic;
 use folio_storage::log::{CompactionOptions, DirtyRatio};
-use folio_storage::{Compacting, DataDir, Log, LogOptions, Mode, OpenReport, Sealed};
+use folio_storage::{Compacting, DataDir, DataDirOptions, Log, LogOptions, Mode, OpenReport, Sealed};
 use uuid::Uuid;
 
 use crate::seam::Seam;
 use crate::weakness::Weakness;
-use crate::world::dir_options;
 
 const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
 
@@ -33,7 +32,7 @@ fn options() -> LogOptions {
 }
 
 fn open(seam: &Seam, run_id: u64) -> (DataDir<Seam>, OpenReport<Seam>) {
-    DataDir::open(Arc::new(seam.clone()), &dir_options(run_id), |_| options(), NOW).unwrap()
+    DataDir::open(Arc::new(seam.clone()), &DataDirOptions::fixed(run_id), |_| options(), NOW).unwrap()
 }
 
 fn with_topic(seam: &Seam) -> (DataDir<Seam>, Arc<Log<Seam>>) {

@@ -304,7 +304,7 @@ impl World {
     }
 
     fn open(&self) -> Result<(DataDir<Seam>, OpenReport<Seam>), OpenError> {
-        let options = dir_options(self.run);
+        let options = DataDirOptions::fixed(self.run);
         let of_topic = |topic: &folio_storage::metadata::Topic| {
             // The last that has this name: one that was deleted needs no log.
             let known = self.topics.iter().rfind(|known| known.name == topic.name);
@@ -550,21 +550,6 @@ impl World {
     pub(crate) fn instant(&self) -> Instant {
         let since = u64::try_from(self.clock - 1_700_000_000_000).unwrap_or(0);
         self.started + Duration::from_millis(since)
-    }
-}
-
-/// How a directory is opened.
-pub(crate) fn dir_options(run_id: u64) -> DataDirOptions {
-    DataDirOptions {
-        build: "folio test".to_owned(),
-        run_id,
-        new_dir: Uuid::from_u128(1),
-        new_cluster: Uuid::from_u128(2),
-        pid: 1,
-        host: "box".to_owned(),
-        allow_incoherent_fs: false,
-        slots_sync: Duration::from_millis(100),
-        side_by_side: |_, work| work(),
     }
 }
 

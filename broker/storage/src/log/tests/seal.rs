@@ -29,17 +29,7 @@ fn index_of(log: &Log<SimFiles>, base: i64) -> PathBuf {
 
 /// Opens the directory after a kill: nothing says that it was closed.
 fn reopened(files: &SimFiles) -> (DataDir<SimFiles>, OpenReport<SimFiles>) {
-    let options = DataDirOptions {
-        build: "folio test".to_owned(),
-        run_id: 2,
-        new_dir: Uuid::from_u128(1),
-        new_cluster: Uuid::from_u128(2),
-        pid: 2,
-        host: "box".to_owned(),
-        allow_incoherent_fs: false,
-        slots_sync: Duration::from_millis(100),
-        side_by_side: |_, work| work(),
-    };
+    let options = DataDirOptions::fixed(2);
     DataDir::open(Arc::new(files.clone()), &options, |_| small(), NOW).unwrap()
 }
 
