@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use folio_storage::files::sim::Fault;
 
+use crate::stats::Stats;
+use crate::trouble::Trouble;
 use crate::weakness::Weakness;
-use crate::world::{Stats, Trouble, World};
+use crate::world::World;
 
 /// What a seed has found.
 pub(crate) struct Found {
@@ -78,33 +80,6 @@ fn repeat(found: &Found) -> String {
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
-impl Stats {
-    fn add(&mut self, other: &Self) {
-        let sums = [
-            (&mut self.power_cuts, other.power_cuts),
-            (&mut self.kills, other.kills),
-            (&mut self.clean_stops, other.clean_stops),
-            (&mut self.deaths_in_recovery, other.deaths_in_recovery),
-            (&mut self.faults, other.faults),
-            (&mut self.appended, other.appended),
-            (&mut self.promised, other.promised),
-            (&mut self.recoveries, other.recoveries),
-            (&mut self.tails_cut, other.tails_cut),
-            (&mut self.sealed, other.sealed),
-            (&mut self.slept, other.slept),
-            (&mut self.gave_way, other.gave_way),
-            (&mut self.compacted, other.compacted),
-            (&mut self.offline_until_reboot, other.offline_until_reboot),
-            (&mut self.sectors_broken, other.sectors_broken),
-            (&mut self.offline_for_sectors, other.offline_for_sectors),
-            (&mut self.ranges_refused, other.ranges_refused),
-        ];
-        for (sum, more) in sums {
-            *sum += more;
-        }
-    }
 }
 
 #[test]

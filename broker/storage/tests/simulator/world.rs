@@ -1,21 +1,20 @@
 //! One run: a machine, a broker that lives and dies on it again and again, and what it has promised.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use folio_record::Timestamp;
 use folio_storage::files::sim::{Fault, Random};
-use folio_storage::metadata::{Key, Operation, Transaction, Value};
-use folio_storage::{
-    AppendError, DataDir, DataDirOptions, Files, Log, LogOptions, OpenError, OpenReport, Visibility,
-};
+use folio_storage::metadata::Value;
+use folio_storage::{DataDir, DataDirOptions, Log, LogOptions, OpenError, OpenReport, Visibility};
 use uuid::Uuid;
 
 use crate::model::Partition;
 use crate::seam::Seam;
+use crate::stats::Stats;
+use crate::trouble::{Kind, Trouble};
 use crate::weakness::Weakness;
 
 /// What was found, in words.
@@ -106,46 +105,6 @@ pub(crate) struct Chances {
     pub(crate) steps: u64,
 }
 
-/// What a run came to.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stats {
-    pub(crate) power_cuts: u64,
-    pub(crate) kills: u64,
-    pub(crate) clean_stops: u64,
-    pub(crate) deaths_in_recovery: u64,
-    pub(crate) faults: u64,
-    pub(crate) appended: u64,
-    pub(crate) promised: u64,
-    pub(crate) recoveries: u64,
-    pub(crate) tails_cut: u64,
-    pub(crate) sealed: u64,
-    pub(crate) slept: u64,
-    pub(crate) gave_way: u64,
-    pub(crate) compacted: u64,
-    pub(crate) offline_until_reboot: u64,
-    pub(crate) sectors_broken: u64,
-    pub(crate) offline_for_sectors: u64,
-    pub(crate) ranges_refused: u64,
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// The process dies, or the power goes: the operation is done in part, and none after it.
-    Death,
-    /// The operation fails.
-    Fault(Fault),
-}
-
-/// What an error means for the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Nothing has changed; later.
-    Full,
-    /// The last of this run.
-    Fatal,
-}
-
 impl World {
     pub(crate) fn new(seed: u64, weakness: Weakness, is_traced: bool) -> Self {
         let mut random = Random::new(seed);
@@ -203,20 +162,6 @@ impl World {
         (*cut, *fault, *full, *again, *kill, *broken) = (0, 0, 0, 0, 50, 0);
         world.meet_preset();
         world
-    }
-
-    /// The run is over that the trouble did not come in: it is still to come.
-    fn meet_preset(&mut self) {
-        let Some((at, trouble)) = self.preset.filter(|(at, _)| *at >= self.seam.machine.operations()) else {
-            return;
-        };
-        match trouble {
-            Trouble::Death => self.seam.machine.cut_power_at(at),
-            Trouble::Fault(fault) => {
-                self.seam.machine.fail_at(at, fault);
-                self.life.armed = Some((at, fault));
-            }
-        }
     }
 
     /// Lives so many lives, and stops.
@@ -415,113 +360,6 @@ impl World {
         self.life.has_failed = false;
         self.life.armed = None;
         self.meet_preset();
-    }
-
-    /// Lets something go wrong within the next operations.
-    fn arm(&mut self, within: u64) {
-        let machine = &self.seam.machine;
-        let at = machine.operations() + self.random.up_to(within);
-        if self.random.percent(100 * self.chances.cut / (self.chances.cut + self.chances.fault).max(1)) {
-            self.seam.note(|| format!("the power will go at operation {at}"));
-            machine.cut_power_at(at);
-        } else if self.chances.fault > 0 && self.life.armed.is_none() {
-            let faults = match self.seam.weakness() {
-                Weakness::None => {
-                    [Fault::SyncLies, Fault::SyncLies, Fault::Broken, Fault::Full, Fault::Short].as_slice()
-                }
-                Weakness::LeavesShortWrites => &[Fault::Short],
-                _ => &[Fault::SyncLies],
-            };
-            let fault = faults[self.random.up_to(faults.len() as u64 - 1) as usize];
-            self.seam.note(|| format!("operation {at} will fail: {fault:?}"));
-            machine.fail_at(at, fault);
-            self.life.armed = Some((at, fault));
-        }
-    }
-
-    /// The fault that was armed, if its operation was begun.
-    pub(crate) fn fired(&self) -> Option<Fault> {
-        let (at, fault) = self.life.armed?;
-        (self.seam.machine.operations() > at).then_some(fault)
-    }
-
-    /// A fault that nobody was told of is forgotten.
-    fn note_fired(&mut self) {
-        if let Some(fault) = self.fired() {
-            self.stats.faults += 1;
-            self.life.has_lied |= fault == Fault::SyncLies;
-            self.has_ever_lied |= self.life.has_lied;
-            self.life.has_failed_unheard |= fault != Fault::SyncLies;
-            self.life.armed = None;
-        }
-    }
-
-    pub(crate) fn fill(&mut self, is_full: bool) {
-        self.seam.note(|| format!("the disk is full: {is_full}"));
-        self.seam.machine.set_full(is_full);
-        self.life.is_full = is_full;
-    }
-
-    /// Something failed; there has to be a cause. What remains to be done.
-    pub(crate) fn trouble(&mut self, what: &str, kind: Kind, error: &dyn Display) -> Outcome<Kind> {
-        self.seam.note(|| format!("{what}: {error}"));
-        let is_down = self.seam.machine.is_down();
-        let is_short = self.life.is_full || self.is_out_of_maps(&error.to_string());
-        // Who closes what nobody needs has nobody to tell: the next one hears of it.
-        let is_late = self.life.has_failed_unheard && error.to_string().contains("an earlier write failed");
-        let is_expected = is_down || self.fired().is_some() || is_late || kind == Kind::Full && is_short;
-        ensure!(is_expected, "{what} failed for no reason: {error}");
-        if kind == Kind::Fatal {
-            self.life.has_failed = true;
-            if let Some(dir) = &self.dir {
-                // As the broker does.
-                dir.fail();
-            }
-        }
-        Ok(if is_down { Kind::Fatal } else { kind })
-    }
-
-    /// Whether this is the word of somebody who found no room beside what else is open, in a run where there may be none.
-    pub(crate) fn is_out_of_maps(&self, error: &str) -> bool {
-        self.seam.budget().limit() < usize::MAX && error.contains("no room for another open file")
-    }
-
-    /// What an error of an append, or of anything like it, means.
-    pub(crate) fn append_trouble(&mut self, what: &str, error: &AppendError) -> Outcome<Kind> {
-        let kind = match error {
-            AppendError::Full { .. } | AppendError::Exhausted { .. } | AppendError::Unopened { .. } => {
-                Kind::Full
-            }
-            AppendError::Io { .. } => Kind::Fatal,
-            _ => return Err(format!("{what}: {error}")),
-        };
-        self.trouble(what, kind, error)
-    }
-
-    pub(crate) fn put_setting(&mut self) -> Outcome {
-        let Some(dir) = &self.dir else { return Ok(()) };
-        let node = self.random.up_to(2) as u32;
-        self.number += 1;
-        // Some are larger than a page, and lie in one that no later transaction writes to.
-        let size = [10, 100, 9000][self.random.up_to(2) as usize];
-        let text = format!("{} {}", self.number, "y".repeat(size));
-        let value = Value::Broker(vec![("k".to_owned(), text)]);
-        let operations = vec![Operation::Put(Key::Broker(Some(node)), value.clone())];
-        let transaction = Transaction { compares: Vec::new(), operations };
-        match dir.commit(transaction, self.now()) {
-            Ok(_) => {
-                self.settings.insert(node, Setting { promised: Some(value), attempted: None });
-                Ok(())
-            }
-            Err(error) => {
-                let is_full = matches!(error, folio_storage::metadata::CommitError::Full { .. });
-                let kind = if is_full { Kind::Full } else { Kind::Fatal };
-                if self.trouble("a setting", kind, &error)? == Kind::Fatal {
-                    self.settings.entry(node).or_default().attempted = Some(value);
-                }
-                Ok(())
-            }
-        }
     }
 
     /// Partitions that are in use: topic, partition, and its log.

@@ -1,0 +1,50 @@
+//! What runs come to, in numbers: one in which nothing happens proves nothing.
+
+/// What a run came to.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stats {
+    pub(crate) power_cuts: u64,
+    pub(crate) kills: u64,
+    pub(crate) clean_stops: u64,
+    pub(crate) deaths_in_recovery: u64,
+    pub(crate) faults: u64,
+    pub(crate) appended: u64,
+    pub(crate) promised: u64,
+    pub(crate) recoveries: u64,
+    pub(crate) tails_cut: u64,
+    pub(crate) sealed: u64,
+    pub(crate) slept: u64,
+    pub(crate) gave_way: u64,
+    pub(crate) compacted: u64,
+    pub(crate) offline_until_reboot: u64,
+    pub(crate) sectors_broken: u64,
+    pub(crate) offline_for_sectors: u64,
+    pub(crate) ranges_refused: u64,
+}
+
+impl Stats {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let sums = [
+            (&mut self.power_cuts, other.power_cuts),
+            (&mut self.kills, other.kills),
+            (&mut self.clean_stops, other.clean_stops),
+            (&mut self.deaths_in_recovery, other.deaths_in_recovery),
+            (&mut self.faults, other.faults),
+            (&mut self.appended, other.appended),
+            (&mut self.promised, other.promised),
+            (&mut self.recoveries, other.recoveries),
+            (&mut self.tails_cut, other.tails_cut),
+            (&mut self.sealed, other.sealed),
+            (&mut self.slept, other.slept),
+            (&mut self.gave_way, other.gave_way),
+            (&mut self.compacted, other.compacted),
+            (&mut self.offline_until_reboot, other.offline_until_reboot),
+            (&mut self.sectors_broken, other.sectors_broken),
+            (&mut self.offline_for_sectors, other.offline_for_sectors),
+            (&mut self.ranges_refused, other.ranges_refused),
+        ];
+        for (sum, more) in sums {
+            *sum += more;
+        }
+    }
+}

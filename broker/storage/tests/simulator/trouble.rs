@@ -1,0 +1,124 @@
+//! What goes wrong in a run, and what has to come of it.
+
+use std::fmt::Display;
+
+use folio_storage::files::sim::Fault;
+use folio_storage::{AppendError, Files};
+
+use crate::weakness::Weakness;
+use crate::world::{Outcome, World, ensure};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The process dies, or the power goes: the operation is done in part, and none after it.
+    Death,
+    /// The operation fails.
+    Fault(Fault),
+}
+
+/// What an error means for the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing has changed; later.
+    Full,
+    /// The last of this run.
+    Fatal,
+}
+
+impl World {
+    /// The run is over that the trouble did not come in: it is still to come.
+    pub(crate) fn meet_preset(&mut self) {
+        let Some((at, trouble)) = self.preset.filter(|(at, _)| *at >= self.seam.machine.operations()) else {
+            return;
+        };
+        match trouble {
+            Trouble::Death => self.seam.machine.cut_power_at(at),
+            Trouble::Fault(fault) => {
+                self.seam.machine.fail_at(at, fault);
+                self.life.armed = Some((at, fault));
+            }
+        }
+    }
+
+    /// Lets something go wrong within the next operations.
+    pub(crate) fn arm(&mut self, within: u64) {
+        let machine = &self.seam.machine;
+        let at = machine.operations() + self.random.up_to(within);
+        if self.random.percent(100 * self.chances.cut / (self.chances.cut + self.chances.fault).max(1)) {
+            self.seam.note(|| format!("the power will go at operation {at}"));
+            machine.cut_power_at(at);
+        } else if self.chances.fault > 0 && self.life.armed.is_none() {
+            let faults = match self.seam.weakness() {
+                Weakness::None => {
+                    [Fault::SyncLies, Fault::SyncLies, Fault::Broken, Fault::Full, Fault::Short].as_slice()
+                }
+                Weakness::LeavesShortWrites => &[Fault::Short],
+                _ => &[Fault::SyncLies],
+            };
+            let fault = faults[self.random.up_to(faults.len() as u64 - 1) as usize];
+            self.seam.note(|| format!("operation {at} will fail: {fault:?}"));
+            machine.fail_at(at, fault);
+            self.life.armed = Some((at, fault));
+        }
+    }
+
+    /// The fault that was armed, if its operation was begun.
+    pub(crate) fn fired(&self) -> Option<Fault> {
+        let (at, fault) = self.life.armed?;
+        (self.seam.machine.operations() > at).then_some(fault)
+    }
+
+    /// A fault that nobody was told of is forgotten.
+    pub(crate) fn note_fired(&mut self) {
+        if let Some(fault) = self.fired() {
+            self.stats.faults += 1;
+            self.life.has_lied |= fault == Fault::SyncLies;
+            self.has_ever_lied |= self.life.has_lied;
+            self.life.has_failed_unheard |= fault != Fault::SyncLies;
+            self.life.armed = None;
+        }
+    }
+
+    pub(crate) fn fill(&mut self, is_full: bool) {
+        self.seam.note(|| format!("the disk is full: {is_full}"));
+        self.seam.machine.set_full(is_full);
+        self.life.is_full = is_full;
+    }
+
+    /// Something failed; there has to be a cause. What remains to be done.
+    pub(crate) fn trouble(&mut self, what: &str, kind: Kind, error: &dyn Display) -> Outcome<Kind> {
+        self.seam.note(|| format!("{what}: {error}"));
+        let is_down = self.seam.machine.is_down();
+        let is_short = self.life.is_full || self.is_out_of_maps(&error.to_string());
+        // Who closes what nobody needs has nobody to tell: the next one hears of it.
+        let is_late = self.life.has_failed_unheard && error.to_string().contains("an earlier write failed");
+        let is_expected = is_down || self.fired().is_some() || is_late || kind == Kind::Full && is_short;
+        ensure!(is_expected, "{what} failed for no reason: {error}");
+        if kind == Kind::Fatal {
+            self.life.has_failed = true;
+            if let Some(dir) = &self.dir {
+                // As the broker does.
+                dir.fail();
+            }
+        }
+        Ok(if is_down { Kind::Fatal } else { kind })
+    }
+
+    /// Whether this is the word of somebody who found no room beside what else is open, in a run where there may be none.
+    pub(crate) fn is_out_of_maps(&self, error: &str) -> bool {
+        self.seam.budget().limit() < usize::MAX && error.contains("no room for another open file")
+    }
+
+    /// What an error of an append, or of anything like it, means.
+    pub(crate) fn append_trouble(&mut self, what: &str, error: &AppendError) -> Outcome<Kind> {
+        let kind = match error {
+            AppendError::Full { .. } | AppendError::Exhausted { .. } | AppendError::Unopened { .. } => {
+                Kind::Full
+            }
+            AppendError::Io { .. } => Kind::Fatal,
+            _ => return Err(format!("{what}: {error}")),
+        };
+        self.trouble(what, kind, error)
+    }
+}
