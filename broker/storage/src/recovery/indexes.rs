@@ -49,6 +49,8 @@ pub(super) struct IndexPlan {
 struct Planned<E> {
     /// The file is there, with a good header.
     is_found: bool,
+    /// It has a footer.
+    is_footed: bool,
     /// How many of its entries stay.
     keep: u32,
     /// What comes behind those.
@@ -147,7 +149,8 @@ impl IndexPlan {
     /// Makes the files what they should be; says whether anything had to be changed.
     ///
     /// A full disk leaves them shorter than they should be, but right: the log goes on with fewer entries. Where it has no
-    /// room even for a header, a file is missing: lookups walk the log, until the segment is closed and gets its indexes.
+    /// room even for a header, both files are missing: lookups walk the log, until the segment is closed and gets its
+    /// indexes.
     pub(super) fn write<F: Files>(&mut self, files: &F, dir: &Path) -> io::Result<bool> {
         match self.try_write(files, dir) {
             Err(error) if is_full(&error) && self.offsets.is_found && self.times.is_found => {
@@ -159,10 +162,16 @@ impl IndexPlan {
             Err(error) if is_full(&error) => {
                 self.is_without = true;
                 self.indexer.went_without(0, 0, None);
+                self.take_away(files, dir)?;
                 Ok(false)
             }
             outcome => outcome,
         }
+    }
+
+    /// Whether one of the files may be there only since they were written.
+    pub(super) fn has_new_names(&self) -> bool {
+        !(self.offsets.is_found && self.times.is_found)
     }
 
     /// Waits until both files are on stable storage, as far as there was room to make them.
@@ -174,6 +183,24 @@ impl IndexPlan {
             }
         }
         Ok(())
+    }
+
+    /// One index without the other is not gone on with, and would pass for what is left of both: neither is better. One
+    /// that vouches for its log stays.
+    fn take_away<F: Files>(&self, files: &F, dir: &Path) -> io::Result<()> {
+        let mut may_come_back = false;
+        for (kind, is_found, is_footed) in [
+            (IndexKind::Offset, self.offsets.is_found, self.offsets.is_footed),
+            (IndexKind::Time, self.times.is_found, false),
+        ] {
+            let path = SegmentFile::index(kind).path(dir, self.base);
+            if !is_footed && files.entry(&path)?.is_some() {
+                files.remove_file(&path)?;
+                may_come_back |= is_found;
+            }
+        }
+        // Entries about batches that were lost, as below.
+        if may_come_back { files.sync_dir(dir) } else { Ok(()) }
     }
 
     fn try_write<F: Files>(&self, files: &F, dir: &Path) -> io::Result<bool> {
@@ -256,7 +283,8 @@ impl<E> Planned<E> {
         // A header without entries is held against the one that is due.
         let is_whole = |stored: &&Stored<H>| stored.footer.is_some() || stored.is_whole && stored.count > 0;
         let whole = stored.filter(is_whole).map(|stored| stored.count);
-        Self { is_found: stored.is_some(), keep: 0, new: Vec::new(), whole }
+        let is_footed = stored.is_some_and(|stored| stored.footer.is_some());
+        Self { is_found: stored.is_some(), is_footed, keep: 0, new: Vec::new(), whole }
     }
 
     fn write<F: Files>(
@@ -290,14 +318,7 @@ impl<E> Planned<E> {
         }
         // In the place of another header it needs no room.
         let header = if self.keep == 0 { &header[..] } else { &[] };
-        let written = file.write_at(header, 0).and_then(|()| file.write_at(&entries, at));
-        if let Err(error) = written {
-            if is_full(&error) && !self.is_found {
-                // Nothing is as good as a part of a header.
-                files.remove_file(path)?;
-            }
-            return Err(error);
-        }
+        file.write_at(header, 0).and_then(|()| file.write_at(&entries, at))?;
         // Entries about batches that were lost look like those about the batches that will have their offsets. They
         // must not come back with the next crash.
         if takes_back {

@@ -78,7 +78,7 @@ pub(super) fn write_indexes<F: Files>(
     survey: &Survey,
     examined: &mut Examined,
 ) -> Result<u64, RecoveryError> {
-    let mut mended = 0;
+    let (mut mended, mut has_new_names) = (0, false);
     let (durable, last) = (examined.durable_segment, examined.segments.len().saturating_sub(1));
     for (number, segment) in examined.segments.iter_mut().enumerate() {
         let path = SegmentFile::OffsetIndex.path(&survey.dir, segment.recovered.base);
@@ -89,8 +89,13 @@ pub(super) fn write_indexes<F: Files>(
                 plan.sync(files, &survey.dir).map_err(io)?;
             }
             mended += u64::from(is_changed);
+            has_new_names |= is_changed && plan.has_new_names();
             segment.indexer = Some(plan.into_indexer());
         }
+    }
+    if has_new_names {
+        let io = |source| RecoveryError::Io { path: survey.dir.clone(), source };
+        files.sync_dir(&survey.dir).map_err(io)?;
     }
     Ok(mended)
 }

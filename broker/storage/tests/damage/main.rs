@@ -4,6 +4,7 @@
 
 mod compacted;
 mod crashes;
+mod indexes;
 mod looking;
 mod repair;
 mod rig;

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::files::read_file;
+use crate::verdict::Reason;
 
 #[test]
 fn a_file_that_ends_anywhere_in_its_last_three_batches_keeps_the_batches_that_are_whole() {
