@@ -377,6 +377,14 @@ impl Peer {
         }
     }
 
+    /// Waits until something has come that nobody has read, and leaves it there.
+    ///
+    /// # Panics
+    /// When nothing does.
+    pub fn until_readable(&self) {
+        assert!(self.stream.peek(&mut [0]).expect("something comes") > 0, "the connection ended");
+    }
+
     /// Whether the other side ends the connection in time.
     pub fn is_closed(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
