@@ -56,7 +56,7 @@ pub(super) fn call(
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
 fn quorum(kafka: &KafkaService) -> ResponsePartition<'static> {
-    let revision = kafka.engine.dir.with_metadata(|state| state.revision().get());
+    let revision = kafka.engine.dir.revision().get();
     let end = i64::try_from(revision).unwrap_or(i64::MAX);
     let now = now().get();
     let this_one = ReplicaState {

@@ -34,6 +34,7 @@ mod topics;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -73,7 +74,10 @@ pub struct DataDir<F: Files> {
     written_before: Option<Timestamp>,
     trash: Trash,
     open: Arc<OpenSegments>,
+    /// Held while a transaction is written and synced.
     metadata: Mutex<MetadataLog<F>>,
+    /// What `metadata` has come to.
+    revision: AtomicU64,
     durable: Mutex<DurablePoints<F>>,
     /// Held through a whole flush round. A round takes from each log what is not synced, and a log counts as synced
     /// from then on: another round beside it would find nothing to sync, and publish what is still on its way.

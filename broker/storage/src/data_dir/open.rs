@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use folio_record::Timestamp;
@@ -96,6 +97,7 @@ impl<F: Files> DataDir<F> {
             written_before,
             trash,
             open: shared.open,
+            revision: AtomicU64::new(metadata.state().revision().get()),
             metadata: Mutex::new(metadata),
             durable: Mutex::new(durable),
             round: Mutex::new(()),

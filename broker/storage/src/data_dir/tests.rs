@@ -174,6 +174,20 @@ fn a_full_disk_refuses_a_topic_and_takes_it_when_there_is_room() {
 }
 
 #[test]
+fn who_asks_for_the_revision_does_not_wait_for_a_transaction_that_is_being_made() {
+    let (dir, _) = open(&Arc::new(SimFiles::new()));
+    create(&dir, 1).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        // As long as this goes on, no other transaction begins; one that is written holds the same.
+        dir.with_metadata(|state| {
+            scope.spawn(|| tell.send(dir.revision()).unwrap());
+            assert_eq!(told.recv_timeout(Duration::from_secs(20)).unwrap(), state.revision());
+        });
+    });
+}
+
+#[test]
 fn the_log_of_a_deleted_topic_leaves_a_new_topic_of_its_name_alone() {
     let temporary = tempfile::tempdir().unwrap();
     let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());

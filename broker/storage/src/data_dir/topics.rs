@@ -9,6 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use folio_record::{Offset, Timestamp};
 use thiserror::Error;
@@ -116,9 +117,9 @@ impl<F: Files> DataDir<F> {
         self.durable().logs.values().cloned().collect()
     }
 
-    /// The revision of the last metadata transaction.
+    /// The revision of the last metadata transaction. Waits for nobody.
     pub fn revision(&self) -> Revision {
-        self.metadata().state().revision()
+        Revision::new(self.revision.load(Ordering::Acquire))
     }
 
     /// What changed in the metadata after `revision`, in order.
@@ -126,7 +127,8 @@ impl<F: Files> DataDir<F> {
         self.metadata().state().events_since(revision).map(<[Event]>::to_vec)
     }
 
-    /// Reads the metadata with `read`; no transaction is made meanwhile.
+    /// Reads the metadata with `read`; no transaction is made meanwhile, and one that is being made is waited for, with its
+    /// sync.
     pub fn with_metadata<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(self.metadata().state())
     }
@@ -137,7 +139,12 @@ impl<F: Files> DataDir<F> {
         if let Err(source) = self.failure.check() {
             return Err(CommitError::Io { path: self.files.root().to_owned(), source });
         }
-        let committed = self.metadata().commit(transaction, now);
+        let committed = {
+            let mut metadata = self.metadata();
+            let committed = metadata.commit(transaction, now);
+            self.revision.store(metadata.state().revision().get(), Ordering::Release);
+            committed
+        };
         if let Err(CommitError::Io { .. }) = &committed {
             self.fail();
         }
