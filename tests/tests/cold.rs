@@ -184,6 +184,27 @@ fn what_leaves_memory_while_a_slow_consumer_takes_its_time_is_read_in_by_others_
 }
 
 #[test]
+fn what_nobody_has_flushed_and_has_left_memory_is_read_in_by_others_than_the_loop() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[("durability", "os")]);
+    let sent = batch(&vec![7; 1_000_000]);
+    for _ in 0..8 {
+        assert_eq!(peer.produce("t", 0, Acks::All, &sent).error, ErrorCode::NONE);
+    }
+    // As the kernel does by itself, sooner or later.
+    cool(&dir.path().join("data/topics/t-0/00000000000000000000.log"));
+    let trace = dir.path().join("trace");
+    let strace = Strace::record(daemon.pid(), "madvise", &trace);
+    let (entry, records) = peer.fetch_now("t", 0);
+    drop(strace);
+    assert_eq!((entry.error, records.len() % sent.len()), (ErrorCode::NONE, 0));
+    let trace = std::fs::read_to_string(trace).unwrap();
+    assert!(trace.contains("madvise("), "the loop took for granted that it is in memory");
+}
+
+#[test]
 fn a_range_that_the_disk_cannot_read_is_an_error_and_nothing_else_is() {
     let served = Served::cold(&[]);
     let mut peer = served.begun();

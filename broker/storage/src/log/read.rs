@@ -1,6 +1,5 @@
 //! Reading: from an offset to a range of mapped bytes, whole batches only.
 
-use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
 
@@ -242,7 +241,7 @@ impl<F: Files> Log<F> {
         segment.touch(self.open.clock());
         let map = &*map;
         let end = visible_end(segment, visible);
-        let warm_from = if is_active { self.warm_from(segment, end) } else { u64::MAX };
+        let warm_from = if is_active { warm_from(segment, end) } else { u64::MAX };
         let window = Window { map, end, warm_from, touch, gaps_upto: segment.gaps_upto() };
         let pos = match known {
             Some(pos) => pos,
@@ -356,18 +355,6 @@ impl<F: Files> Log<F> {
         [IndexKind::Offset, IndexKind::Time].map(|kind| self.index_of(segment, kind))
     }
 
-    /// From where on the active segment is in memory for certain: it was just written, or is not on disk yet. Of what was
-    /// there when it was opened, nobody knows.
-    fn warm_from(&self, segment: &Segment, end: u64) -> u64 {
-        let durable = self.durable.load();
-        let unflushed = match durable.segment_base.cmp(&segment.base()) {
-            Ordering::Less => 0,
-            Ordering::Equal => durable.pos,
-            Ordering::Greater => u64::MAX,
-        };
-        unflushed.min(end.saturating_sub(NEAR_TAIL)).max(segment.appended_from())
-    }
-
     /// What went wrong with a look into a segment.
     pub(super) fn unreadable_in(&self, segment: &Segment, source: io::Error) -> ReadError {
         match segment.damaged().first() {
@@ -437,6 +424,12 @@ fn refuse(damaged: Option<DamagedRange>) -> Result<(), ReadError> {
 }
 /// So often a read begins anew because what it was about is not there any more.
 const TRIES: usize = 4;
+
+/// From where on the active segment is in memory, as good as certainly: it was just written. Of what was there when it was
+/// opened nobody knows, and of what is older neither: the kernel writes back and forgets pages that nobody has flushed.
+fn warm_from(segment: &Segment, end: u64) -> u64 {
+    end.saturating_sub(NEAR_TAIL).max(segment.appended_from())
+}
 
 /// The last MiB of a log was written a moment ago.
 const NEAR_TAIL: u64 = 1024 * 1024;
