@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::data_dir::TOPICS_NAME;
-use crate::files::{EntryKind, Files};
+use crate::files::{EntryKind, Files, is_full};
 
 /// Gives what comes here names that nothing else has.
 #[derive(Debug)]
@@ -29,6 +29,15 @@ impl Trash {
         let to = Path::new(TRASH_NAME).join(format!("{:016x}-{number}-{name}", self.run_id));
         files.rename(path, &to)?;
         Ok(to)
+    }
+
+    /// Takes a file in, unless it is not there; where there is no room for another name, it goes at once.
+    pub(crate) fn discard<F: Files>(&self, files: &F, path: &Path) -> io::Result<()> {
+        let taken = match self.take(files, path) {
+            Err(error) if is_full(&error) => files.remove_file(path),
+            taken => taken.map(drop),
+        };
+        taken.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
     }
 }
 

@@ -158,8 +158,11 @@ impl<F: Files> Sorting<'_, F> {
             other => return self.without_meta(path, other),
         };
         if self.deleted.contains(&meta.id.topic) {
-            self.is_trashed = true;
-            return self.trash.take(self.files, path).map(drop);
+            return match self.trash.take(self.files, path) {
+                // There is no room for another name: the next start tries again.
+                Err(error) if is_full(&error) => Ok(()),
+                taken => taken.map(|_| self.is_trashed = true),
+            };
         }
         if self.wanted.get(path).is_some_and(|wanted| wanted.id == meta.id) {
             self.metas.insert(path.to_owned(), Ok(meta));
