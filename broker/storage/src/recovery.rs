@@ -79,8 +79,8 @@ pub struct RecoveredSegment {
     pub next_offset: Offset,
     /// The latest timestamp in it, if it was read.
     pub max_timestamp: Option<Timestamp>,
-    /// Its footer vouches for it.
-    pub is_sealed: bool,
+    /// When it was sealed, if its footer vouches for it.
+    pub sealed_at: Option<Timestamp>,
     /// Offsets may be missing in it: it was compacted.
     pub may_have_gaps: bool,
 }

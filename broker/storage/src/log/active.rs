@@ -142,7 +142,7 @@ impl<F: Files> Prepared<F> {
             len: 0,
             next_offset: base,
             max_timestamp: None,
-            is_sealed: false,
+            sealed_at: None,
             may_have_gaps: false,
         };
         let segment = Arc::new(Segment::new(id, &recovered, 0));
@@ -217,10 +217,10 @@ impl<F: Files> Active<F> {
     }
 
     fn dormant(segment: Arc<Segment>, indexer: Indexer, shape: Shape) -> Self {
-        let begun = indexer.max_timestamp().map(|max| max.timestamp);
-        if let Some(timestamp) = begun {
-            segment.set_max_timestamp(timestamp);
+        if let Some(max) = indexer.max_timestamp() {
+            segment.set_max_timestamp(max.timestamp);
         }
+        let begun = segment.aged_from();
         segment.set_interval(indexer.interval());
         let written_back = segment.end();
         Self {

@@ -256,7 +256,7 @@ impl<F: Files> Log<F> {
         let settled = self.durable_tail().segment_base.min(self.high_watermark());
         let is_young = |segment: &Segment| {
             let youngest = now.get().saturating_sub(i64::try_from(options.min_lag_ms).unwrap_or(i64::MAX));
-            options.min_lag_ms > 0 && segment.max_timestamp().is_none_or(|last| last.get() > youngest)
+            options.min_lag_ms > 0 && segment.aged_from().is_none_or(|last| last.get() > youngest)
         };
         let source =
             |pair: &[Arc<Segment>]| Source { segment: Arc::clone(&pair[0]), next_base: pair[1].base() };

@@ -108,7 +108,7 @@ impl<F: Files> Log<F> {
         }
         segment.set_interval(built.interval);
         segment.trust();
-        segment.set_sealed(built.footer.is_some());
+        segment.set_sealed(built.footer.map(|footer| footer.sealed_at));
         Ok(true)
     }
 }

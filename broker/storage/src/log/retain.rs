@@ -22,15 +22,17 @@ impl<F: Files> Log<F> {
     pub fn roll_if_expired(&self, now: Timestamp) -> Result<bool, AppendError> {
         let options = self.options();
         let mut writer = self.lock();
-        let Some(active) = writer.active.as_ref().filter(|active| active.segment.end() > 0) else {
+        let Some(active) = writer.active.as_mut().filter(|active| active.segment.end() > 0) else {
             return Ok(false);
         };
+        // Of records without a time nobody knows after a start when the first of them came.
+        let begun = *active.begun.get_or_insert(now);
         let age = |since: Timestamp| u64::try_from(now.get().saturating_sub(since.get())).unwrap_or(0);
         let limit =
             options.segment_ms.map(|limit| limit - active.jitter(options.segment_jitter_ms.min(limit)));
-        let is_old = limit.zip(active.begun).is_some_and(|(limit, begun)| age(begun) >= limit);
-        let last = active.segment.max_timestamp();
-        let is_expired = options.retention_ms.zip(last).is_some_and(|(limit, last)| age(last) > limit);
+        let is_old = limit.is_some_and(|limit| age(begun) >= limit);
+        let last = active.segment.aged_from().unwrap_or(begun);
+        let is_expired = options.retention_ms.is_some_and(|limit| age(last) > limit);
         if !is_old && !is_expired && !active.lacks_indexes() {
             return Ok(false);
         }
@@ -58,7 +60,7 @@ impl<F: Files> Log<F> {
         for pair in view.windows(2) {
             let (segment, next) = (&pair[0], &pair[1]);
             let is_over = options.retention_bytes.is_some_and(|limit| size - segment.end() >= limit);
-            let last = now.zip(segment.max_timestamp());
+            let last = now.zip(segment.aged_from());
             let is_old = options.retention_ms.zip(last).is_some_and(|(limit, (now, last))| {
                 now.get().saturating_sub(last.get()) > i64::try_from(limit).unwrap_or(i64::MAX)
             });
@@ -96,10 +98,7 @@ impl<F: Files> Log<F> {
         let mut maps = Vec::new();
         for segment in &view[..gone] {
             for file in SegmentFile::ALL {
-                match trash.take(&*self.files, &file.path(&self.dir, segment.base())) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                trash.discard(&*self.files, &file.path(&self.dir, segment.base()))?;
             }
             segment.set_gone();
             maps.extend(segment.take_maps());

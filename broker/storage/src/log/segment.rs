@@ -48,8 +48,8 @@ pub(super) struct Segment {
     is_gone: AtomicBool,
     /// An index did not lead where it should have.
     is_suspect: AtomicBool,
-    /// It has a footer,
-    is_sealed: AtomicBool,
+    /// When it got its footer,
+    sealed_at: AtomicI64,
     /// or shall have none: it cannot be read from end to end.
     is_rotten: AtomicBool,
     /// What of it is not to be served.
@@ -84,7 +84,7 @@ impl Segment {
             gaps_upto: recovered.may_have_gaps.then_some(recovered.next_offset),
             uid: SegmentUid::new(id, recovered.base, 0),
             len: AtomicU64::new(recovered.len),
-            max_timestamp: AtomicI64::new(recovered.max_timestamp.map_or(UNKNOWN, Timestamp::get)),
+            max_timestamp: AtomicI64::new(known(recovered.max_timestamp)),
             interval: AtomicU32::new(0),
             log: ArcSwapOption::empty(),
             offsets: ArcSwapOption::empty(),
@@ -95,7 +95,7 @@ impl Segment {
             is_listed: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
             is_suspect: AtomicBool::new(false),
-            is_sealed: AtomicBool::new(recovered.is_sealed),
+            sealed_at: AtomicI64::new(known(recovered.sealed_at)),
             is_rotten: AtomicBool::new(false),
             damaged: DamagedRanges::default(),
             is_lost: AtomicBool::new(false),
@@ -137,8 +137,12 @@ impl Segment {
 
     /// The latest timestamp in it, if known.
     pub(super) fn max_timestamp(&self) -> Option<Timestamp> {
-        let ms = self.max_timestamp.load(Ordering::Acquire);
-        (ms != UNKNOWN).then(|| Timestamp::new(ms))
+        if_known(&self.max_timestamp)
+    }
+
+    /// From when on its age counts: the latest timestamp in it, or when it was sealed if none of its records has one.
+    pub(super) fn aged_from(&self) -> Option<Timestamp> {
+        self.max_timestamp().filter(|last| *last >= Timestamp::new(0)).or_else(|| if_known(&self.sealed_at))
     }
 
     pub(super) fn set_max_timestamp(&self, timestamp: Timestamp) {
@@ -304,12 +308,12 @@ impl Segment {
     }
 
     pub(super) fn is_sealed(&self) -> bool {
-        self.is_sealed.load(Ordering::Acquire)
+        if_known(&self.sealed_at).is_some()
     }
 
-    /// Its index has a footer, or has it no more.
-    pub(super) fn set_sealed(&self, is_sealed: bool) {
-        self.is_sealed.store(is_sealed, Ordering::Release);
+    /// Its index has a footer since then, or has it no more.
+    pub(super) fn set_sealed(&self, at: Option<Timestamp>) {
+        self.sealed_at.store(known(at), Ordering::Release);
     }
 
     /// It is damaged, and is not tried again.
@@ -364,3 +368,12 @@ pub(super) type Displaced = Option<Arc<SegmentMap>>;
 
 /// No timestamp of a record: nobody was so early.
 const UNKNOWN: i64 = i64::MIN;
+
+fn known(timestamp: Option<Timestamp>) -> i64 {
+    timestamp.map_or(UNKNOWN, Timestamp::get)
+}
+
+fn if_known(cell: &AtomicI64) -> Option<Timestamp> {
+    let ms = cell.load(Ordering::Acquire);
+    (ms != UNKNOWN).then(|| Timestamp::new(ms))
+}

@@ -10,6 +10,7 @@ mod model;
 mod open;
 mod options;
 mod producers;
+mod retention;
 mod scrub;
 mod seal;
 
@@ -383,52 +384,6 @@ fn a_search_by_time_finds_the_first_record_that_late() {
     }
     assert_eq!(log.offset_for_time(Timestamp::new(0)).unwrap().unwrap().offset, Offset::ZERO);
     assert_eq!(log.offset_for_time(Timestamp::new(1400)).unwrap(), None);
-}
-
-#[test]
-fn retention_by_size_raises_the_start_durably_before_a_file_goes() {
-    let files = Arc::new(SimFiles::new());
-    let options = LogOptions { retention_bytes: Some(8192), retention_ms: None, ..small() };
-    let (dir, log) = open(&files, &options);
-    for number in 0..100 {
-        append(&log, &[&format!("{number} {}", "x".repeat(300))]).unwrap();
-    }
-    assert_eq!(log.expired(NOW), None, "nothing is durable yet");
-    flush(&dir, &log);
-    let start = log.expired(NOW).unwrap();
-    assert_eq!(log.expired_by_size(), Some(start));
-    let before = log.view.load().len();
-    assert_eq!(dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap(), start);
-    assert_eq!(log.log_start(), start);
-    log.drop_below_start(dir.trash()).unwrap();
-    assert!(log.view.load().len() < before && log.size() >= 8192);
-    assert_eq!(log.expired(NOW), None);
-    let left = values(&log, start, 1 << 20);
-    assert_eq!((left[0].0, left.last().unwrap().0), (start.get(), 99));
-    assert!(matches!(
-        log.read(Offset::ZERO, 1, &mut Cursor::default(), Touch::Any),
-        Err(ReadError::OffsetOutOfRange { .. })
-    ));
-    for seed in 0..5 {
-        files.crash(seed);
-        let (_, log) = open(&files, &options);
-        assert_eq!(log.log_start(), start);
-        assert_eq!(values(&log, start, 1 << 20), left);
-    }
-}
-
-#[test]
-fn retention_by_time_rolls_what_has_expired_and_lets_it_go() {
-    let files = Arc::new(SimFiles::new());
-    let options = LogOptions { retention_ms: Some(1000), segment_ms: None, ..small() };
-    let (dir, log) = open(&files, &options);
-    append(&log, &["old"]).unwrap();
-    flush(&dir, &log);
-    assert!(log.roll_if_expired(NOW).unwrap(), "its record is from 1970");
-    append(&log, &["of now"]).unwrap();
-    flush(&dir, &log);
-    assert_eq!(log.expired(NOW), Some(Offset::new(1)));
-    assert_eq!(log.expired_by_size(), None, "without a clock nothing is old");
 }
 
 #[test]

@@ -73,5 +73,5 @@ fn intact<F: Files>(
 }
 
 fn segment(base: Offset, len: u64, next_offset: Offset, may_have_gaps: bool) -> RecoveredSegment {
-    RecoveredSegment { base, len, next_offset, max_timestamp: None, is_sealed: false, may_have_gaps }
+    RecoveredSegment { base, len, next_offset, max_timestamp: None, sealed_at: None, may_have_gaps }
 }

@@ -97,7 +97,7 @@ impl<F: Files> Examiner<'_, F> {
                 len: segment.len,
                 next_offset: due,
                 max_timestamp: None,
-                is_sealed: false,
+                sealed_at: None,
                 may_have_gaps: self.gaps(number),
             };
             segments.push(match next_base {
@@ -174,7 +174,7 @@ impl<F: Files> Examiner<'_, F> {
                 len,
                 next_offset: end,
                 max_timestamp: None,
-                is_sealed: false,
+                sealed_at: None,
                 may_have_gaps,
             };
             examined.segments.push(ExaminedSegment::new(recovered, plan));
@@ -217,7 +217,7 @@ impl<F: Files> Examiner<'_, F> {
             len: segment.len,
             next_offset: next_base,
             max_timestamp: Some(footer.max_timestamp),
-            is_sealed: true,
+            sealed_at: Some(footer.sealed_at),
             may_have_gaps: footer.has_gaps,
         };
         Ok(Some(ExaminedSegment { recovered, indexes: None, indexer: None }))

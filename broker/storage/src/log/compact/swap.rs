@@ -56,7 +56,7 @@ impl<F: Files> Log<F> {
             len: ready.footer.log_len,
             next_offset: ready.next_base,
             max_timestamp: Some(ready.footer.max_timestamp),
-            is_sealed: true,
+            sealed_at: Some(ready.footer.sealed_at),
             may_have_gaps: true,
         };
         let segment = Arc::new(Segment::new(self.id, &recovered, number));
@@ -137,13 +137,7 @@ impl<F: Files> Log<F> {
         }
         for base in &replacement.old[1..] {
             for file in SegmentFile::ALL.into_iter().rev() {
-                let path = file.path(&self.dir, *base);
-                match trash.take(files, &path) {
-                    // Without room for another name, it goes at once.
-                    Err(error) if is_full(&error) => files.remove_file(&path)?,
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                trash.discard(files, &file.path(&self.dir, *base))?;
             }
         }
         // What left one directory for another is gone once both are synced.

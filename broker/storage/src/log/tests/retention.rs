@@ -1,0 +1,127 @@
+//! Claims about what goes by age and by size, and about the disk that it goes from.
+
+use super::seal::seal_all;
+use super::*;
+use crate::partition_files::SegmentFile;
+
+#[test]
+fn retention_by_size_raises_the_start_durably_before_a_file_goes() {
+    let files = Arc::new(SimFiles::new());
+    let options = LogOptions { retention_bytes: Some(8192), retention_ms: None, ..small() };
+    let (dir, log) = open(&files, &options);
+    for number in 0..100 {
+        append(&log, &[&format!("{number} {}", "x".repeat(300))]).unwrap();
+    }
+    assert_eq!(log.expired(NOW), None, "nothing is durable yet");
+    flush(&dir, &log);
+    let start = log.expired(NOW).unwrap();
+    assert_eq!(log.expired_by_size(), Some(start));
+    let before = log.view.load().len();
+    assert_eq!(dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap(), start);
+    assert_eq!(log.log_start(), start);
+    log.drop_below_start(dir.trash()).unwrap();
+    assert!(log.view.load().len() < before && log.size() >= 8192);
+    assert_eq!(log.expired(NOW), None);
+    let left = values(&log, start, 1 << 20);
+    assert_eq!((left[0].0, left.last().unwrap().0), (start.get(), 99));
+    assert!(matches!(
+        log.read(Offset::ZERO, 1, &mut Cursor::default(), Touch::Any),
+        Err(ReadError::OffsetOutOfRange { .. })
+    ));
+    for seed in 0..5 {
+        files.crash(seed);
+        let (_, log) = open(&files, &options);
+        assert_eq!(log.log_start(), start);
+        assert_eq!(values(&log, start, 1 << 20), left);
+    }
+}
+
+#[test]
+fn retention_by_time_rolls_what_has_expired_and_lets_it_go() {
+    let files = Arc::new(SimFiles::new());
+    let options = LogOptions { retention_ms: Some(1000), segment_ms: None, ..small() };
+    let (dir, log) = open(&files, &options);
+    append(&log, &["old"]).unwrap();
+    flush(&dir, &log);
+    assert!(log.roll_if_expired(NOW).unwrap(), "its record is from 1970");
+    append(&log, &["of now"]).unwrap();
+    flush(&dir, &log);
+    assert_eq!(log.expired(NOW), Some(Offset::new(1)));
+    assert_eq!(log.expired_by_size(), None, "without a clock nothing is old");
+}
+
+/// A record without a time, and one that closes its segment a second later.
+fn timeless(files: &SimFiles, options: &LogOptions) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+    let (dir, log) = open(&Arc::new(files.clone()), options);
+    log.writer().append(&mut [batch(&["a"], -1)], Mode::MayBlock, NOW).unwrap();
+    assert!(!log.roll_if_expired(later(999)).unwrap(), "it came a moment ago");
+    assert!(log.roll_if_expired(later(1001)).unwrap());
+    log.writer().append(&mut [batch(&["b"], later(1001).get())], Mode::MayBlock, later(1001)).unwrap();
+    flush(&dir, &log);
+    (dir, log)
+}
+
+fn later(ms: i64) -> Timestamp {
+    Timestamp::new(NOW.get() + ms)
+}
+
+fn by_age() -> LogOptions {
+    LogOptions { retention_ms: Some(1000), segment_ms: None, ..small() }
+}
+
+#[test]
+fn records_without_a_time_age_from_when_their_segment_was_sealed() {
+    let files = SimFiles::new();
+    let (dir, log) = timeless(&files, &by_age());
+    assert_eq!(log.expired(later(1 << 40)), None, "nobody knows yet how old it is");
+    assert_eq!(seal_all(&log), [0], "at {NOW:?}");
+    assert_eq!(log.expired(later(1000)), None);
+    assert_eq!(log.expired(later(1001)), Some(Offset::new(1)));
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    drop(log);
+    let (_dir, log) = open(&Arc::new(files), &by_age());
+    assert_eq!(log.expired(later(1000)), None, "a start reads it in the footer");
+    assert_eq!(log.expired(later(1001)), Some(Offset::new(1)));
+}
+
+#[test]
+fn after_a_start_records_without_a_time_age_from_the_first_look() {
+    let files = SimFiles::new();
+    let (dir, log) = open(&Arc::new(files.clone()), &by_age());
+    log.writer().append(&mut [batch(&["a"], -1)], Mode::MayBlock, NOW).unwrap();
+    flush(&dir, &log);
+    drop((dir, log));
+    files.kill();
+    let (_dir, log) = open(&Arc::new(files), &by_age());
+    assert!(!log.roll_if_expired(later(5000)).unwrap());
+    assert!(!log.roll_if_expired(later(6000)).unwrap());
+    assert!(log.roll_if_expired(later(6001)).unwrap());
+}
+
+#[test]
+fn retention_needs_no_room() {
+    // At each of its operations the disk has none.
+    for at in 0.. {
+        let files = SimFiles::new();
+        let options = LogOptions { retention_bytes: Some(0), ..small() };
+        let (dir, log) = open(&Arc::new(files.clone()), &options);
+        let value = "x".repeat(1000);
+        for _ in 0..12 {
+            append(&log, &[&value]).unwrap();
+        }
+        flush(&dir, &log);
+        let start = log.expired(NOW).unwrap();
+        dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap();
+        let first = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+        assert!(files.snapshot().contains_key(&first));
+        let begun = files.operations();
+        files.fail_at(begun + at, Fault::Full);
+        log.drop_below_start(dir.trash()).unwrap();
+        assert!(!files.snapshot().contains_key(&first), "{at}");
+        if files.operations() <= begun + at {
+            assert!(at > 5, "{at}");
+            return;
+        }
+        assert_eq!(append(&log, &["on it goes"]).unwrap().base_offset, Offset::new(12));
+    }
+}
