@@ -172,7 +172,10 @@ pub(crate) fn recover<F: Files>(
         let same_boot = is_same_boot(task.slot, files.boot());
         let evidence = Evidence::new(found.fault, (found.segment, found.pos), durable, same_boot);
         match verdict(&evidence) {
-            Verdict::Cut => report.cut = Some(repair::cut(files, survey, task, found)?),
+            Verdict::Cut => {
+                repair::check_tail(files, survey, found).map_err(RecoveryError::Offline)?;
+                report.cut = Some(repair::cut(files, survey, task, found)?);
+            }
             Verdict::Offline(reason) => {
                 let damage = survey.broken(found.segment, found.pos, found.offset, found.fault, reason);
                 return Err(RecoveryError::Offline(damage));

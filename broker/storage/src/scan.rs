@@ -238,18 +238,34 @@ impl<'f, H: FileHandle> Window<'f, H> {
             let keep = if at >= self.from && at < end { (at - self.from) as usize } else { self.bytes.len() };
             self.bytes.drain(..keep);
             self.from = at;
-            let kept = self.bytes.len();
             let wanted = len.max(self.step).min((self.len - at) as usize);
-            self.bytes.resize(wanted, 0);
-            let read = self.file.read_at(&mut self.bytes[kept..], at + kept as u64)?;
-            self.read += read as u64;
-            if read < wanted - kept {
-                // Somebody else is cutting the file.
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            if let Err(error) = self.fill(wanted) {
+                if wanted == len {
+                    return Err(error);
+                }
+                // What cannot be read may lie behind what is asked for. From now on nothing more than that is read.
+                self.step = 0;
+                self.fill(len)?;
             }
         }
         let from = (at - self.from) as usize;
         Ok(&self.bytes[from..from + len])
+    }
+
+    /// Reads on until there are `len` bytes.
+    fn fill(&mut self, len: usize) -> io::Result<()> {
+        let kept = self.bytes.len();
+        self.bytes.resize(len, 0);
+        let read = match self.file.read_at(&mut self.bytes[kept..], self.from + kept as u64) {
+            Ok(read) if read == len - kept => read,
+            outcome => {
+                self.bytes.truncate(kept);
+                // Somebody else is cutting the file.
+                return outcome.and(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        };
+        self.read += read as u64;
+        Ok(())
     }
 }
 

@@ -18,7 +18,11 @@ pub(crate) fn below<F: Files>(
     task: &Task<'_>,
     damage: &Damage,
 ) -> Option<RecoveredLog> {
-    let Damage::Log { file, position, offset, .. } = damage else { return None };
+    let (Damage::Log { file, position, offset, .. } | Damage::UnreadableLog { file, position, offset, .. }) =
+        damage
+    else {
+        return None;
+    };
     let survey = &survey.without_expired(task.slot);
     let first = survey.segments.first()?.base;
     let log_start = task.slot.map_or(first, |slot| slot.log_start);
@@ -31,7 +35,7 @@ pub(crate) fn below<F: Files>(
     let upto = if damaged.is_some() { *position } else { u64::MAX };
     let gaps = |number| survey.may_have_gaps(files, task.id, number);
     let gaps_upto = survey.next_base(last).filter(|_| gaps(last));
-    let (len, log_end) = intact(files, survey, last, upto, gaps_upto)?;
+    let (len, log_end) = intact(files, survey, last, upto, gaps_upto);
     if first > log_start || log_end <= log_start {
         return None;
     }
@@ -40,7 +44,9 @@ pub(crate) fn below<F: Files>(
         .enumerate()
         .map(|(number, pair)| segment(pair[0].base, pair[0].len, pair[1].base, gaps(number)))
         .collect();
-    segments.push(segment(survey.segments[last].base, len, log_end, gaps(last)));
+    if len > 0 {
+        segments.push(segment(survey.segments[last].base, len, log_end, gaps(last)));
+    }
     let epochs = read_file(files, &survey.dir.join(EPOCHS_NAME), EPOCHS_SIZE_MAX).ok().flatten();
     let epochs = epochs.and_then(|bytes| Epochs::decode(&bytes).ok());
     Some(RecoveredLog {
@@ -56,20 +62,21 @@ pub(crate) fn below<F: Files>(
     })
 }
 
-/// How far segment `number` is intact, at most to `upto`: in bytes, and the offset that is due there.
+/// How far segment `number` is intact and can be read, at most to `upto`: in bytes, and the offset that is due there.
 fn intact<F: Files>(
     files: &F,
     survey: &Survey,
     number: usize,
     upto: u64,
     gaps_upto: Option<Offset>,
-) -> Option<(u64, Offset)> {
-    let file = files.open(&survey.log_path(number), OpenMode::Read).ok()?;
+) -> (u64, Offset) {
+    let base = survey.segments[number].base;
+    let Ok(file) = files.open(&survey.log_path(number), OpenMode::Read) else { return (0, base) };
     let epoch_max = LeaderEpoch::new(i32::MAX);
     let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto, epoch_max };
-    let mut scan = Scan::new(&file, 0, survey.segments[number].base, LeaderEpoch::NONE, rules).ok()?;
-    while scan.at() < upto && matches!(scan.next().ok()?, Step::Batch { .. }) {}
-    Some((scan.at(), scan.expected()))
+    let Ok(mut scan) = Scan::new(&file, 0, base, LeaderEpoch::NONE, rules) else { return (0, base) };
+    while scan.at() < upto && matches!(scan.next(), Ok(Step::Batch { .. })) {}
+    (scan.at(), scan.expected())
 }
 
 fn segment(base: Offset, len: u64, next_offset: Offset, may_have_gaps: bool) -> RecoveredSegment {

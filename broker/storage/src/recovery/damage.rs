@@ -30,6 +30,21 @@ pub enum Damage {
         /// Why that is not a torn write.
         reason: Reason,
     },
+    /// Bytes of its log that the disk does not give back.
+    #[error(
+        "{}, byte {position}: the disk cannot read what is here: {error}. Offsets from {offset} on are affected, nothing was changed",
+        file.display()
+    )]
+    UnreadableLog {
+        /// The file.
+        file: PathBuf,
+        /// Where in it the batch begins that cannot be read.
+        position: u64,
+        /// The first offset concerned.
+        offset: Offset,
+        /// What the system said.
+        error: String,
+    },
     /// Its directory is gone, although it was there.
     #[error("{} is missing: the partition was made and never deleted. All its offsets are affected", dir.display())]
     DirectoryMissing {
@@ -82,7 +97,7 @@ pub enum Damage {
         /// What is wrong.
         reason: String,
     },
-    /// The disk does not give its bytes back.
+    /// The disk does not give something else of it back, without which nothing is known of its log.
     #[error("{} cannot be read: {error}. Nothing was changed", file.display())]
     Unreadable {
         /// The file or directory.

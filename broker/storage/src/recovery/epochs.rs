@@ -4,6 +4,8 @@
 //! batches of segments, then by those that the index of one leads to. Where the index does not lead, its batches are
 //! gone through.
 
+use std::io;
+
 use folio_record::LeaderEpoch;
 
 use super::Damage;
@@ -31,12 +33,12 @@ impl<F: Files> Examiner<'_, F> {
     }
 
     fn epoch_of_first(&mut self, examined: &Examined, number: usize) -> Result<Option<LeaderEpoch>, Damage> {
-        let path = self.survey.log_path(number);
-        if examined.segments[number].recovered.len == 0 {
+        let segment = examined.segments[number].recovered;
+        if segment.len == 0 {
             return Ok(None);
         }
-        let unreadable = |error| Damage::unreadable(&path, &error);
-        let log = self.open(&path)?;
+        let unreadable = |error| self.survey.unreadable(number, 0, segment.base, &error);
+        let log = self.open_log(number)?;
         let mut walk = HeaderWalk::new(&log, 0).map_err(unreadable)?;
         let header = walk.next().map_err(unreadable)?;
         self.report.bytes_walked += walk.bytes_read();
@@ -47,9 +49,8 @@ impl<F: Files> Examiner<'_, F> {
     fn learn_next(&mut self, examined: &mut Examined, number: usize) -> Result<bool, Damage> {
         let known = examined.epochs.current();
         let segment = examined.segments[number].recovered;
-        let path = self.survey.log_path(number);
-        let unreadable = |error| Damage::unreadable(&path, &error);
-        let log = self.open(&path)?;
+        let unreadable = |at, due, error: io::Error| self.survey.unreadable(number, at, due, &error);
+        let log = self.open_log(number)?;
         let mut bytes_walked = 0;
         // Of a place that the index names: whether the batch there is one before the next epoch.
         let is_before = |place: Place| {
@@ -63,12 +64,13 @@ impl<F: Files> Examiner<'_, F> {
         };
         let uid = self.task.uid(segment.base);
         let place = indexes::last_place(self.files, &self.survey.dir, segment.base, uid, is_before);
-        let mut walk = HeaderWalk::new(&log, place.map_or(0, |place| place.pos)).map_err(unreadable)?;
+        let (from, mut due) = place.map_or((0, segment.base), |place| (place.pos, place.offset));
+        let mut walk = HeaderWalk::new(&log, from).map_err(|error| unreadable(from, due, error))?;
         let mut begins = None;
-        while begins.is_none()
-            && walk.at() < segment.len
-            && let Some(header) = walk.next().map_err(unreadable)?
-        {
+        while begins.is_none() && walk.at() < segment.len {
+            let at = walk.at();
+            let Some(header) = walk.next().map_err(|error| unreadable(at, due, error))? else { break };
+            due = header.next_offset();
             begins = (header.leader_epoch > known).then_some((header.leader_epoch, header.base_offset));
         }
         self.report.bytes_walked += bytes_walked + walk.bytes_read();

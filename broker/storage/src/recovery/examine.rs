@@ -1,7 +1,6 @@
 //! The first step of a recovery: read what has to be read, change nothing.
 
 use std::io;
-use std::path::Path;
 
 use folio_record::{LeaderEpoch, Offset};
 
@@ -107,14 +106,14 @@ impl<F: Files> Examiner<'_, F> {
             });
         }
         let durable_segment = self.survey.segments.len().saturating_sub(1);
-        let epochs = self.read_epochs()?;
+        let epochs = self.read_epochs();
         let epoch_max = self.task.slot.map_or(LeaderEpoch::NONE, |slot| slot.leader_epoch);
         Ok(Examined { segments, end, epochs, epoch_max, fault: None, durable_segment, durable_pos: 0 })
     }
 
     /// After anything else: read what lies above the durable point.
     fn verify(&mut self) -> Result<Examined, Damage> {
-        let epochs = self.read_epochs()?;
+        let epochs = self.read_epochs();
         let slot_epoch = self.task.slot.map(|slot| slot.leader_epoch);
         let mut examined = Examined {
             segments: Vec::new(),
@@ -259,19 +258,19 @@ impl<F: Files> Examiner<'_, F> {
         upto: u64,
         due: Offset,
     ) -> Result<Result<(), (u64, Offset)>, Damage> {
-        let path = self.survey.log_path(number);
-        let log = self.open(&path)?;
+        let log = self.open_log(number)?;
         let (from, mut end) = plan.start();
         let gaps_upto = self.survey.next_base(number).filter(|_| self.gaps(number));
         let is_next = |found: Offset, due: Offset| {
             found == due || gaps_upto.is_some_and(|upto| found > due && found <= upto)
         };
-        let unreadable = |error| Damage::unreadable(&path, &error);
-        let mut walk = HeaderWalk::new(&log, from).map_err(unreadable)?;
+        let unreadable = |at, due, error: io::Error| self.survey.unreadable(number, at, due, &error);
+        let mut walk = HeaderWalk::new(&log, from).map_err(|error| unreadable(from, end, error))?;
         while walk.at() < upto {
             let at = walk.at();
+            let header = walk.next().map_err(|error| unreadable(at, end, error))?;
             // The batch that the last entry points at has to be the one that it names, and so on from there.
-            match walk.next().map_err(unreadable)?.filter(|header| is_next(header.base_offset, end)) {
+            match header.filter(|header| is_next(header.base_offset, end)) {
                 Some(header) => {
                     end = header.next_offset();
                     plan.batch(at, &header);
@@ -308,17 +307,18 @@ impl<F: Files> Examiner<'_, F> {
             // A sync has confirmed every byte of it, so there is nothing that the cache could show otherwise.
             return Ok((from, due, self.join(number, from, due, self.trust)?, None));
         }
-        let path = self.survey.log_path(number);
-        let unreadable = |error| Damage::unreadable(&path, &error);
-        let log = self.open(&path)?;
+        let log = self.open_log(number)?;
+        let unreadable = |at, due, error: io::Error| self.survey.unreadable(number, at, due, &error);
         // Before the first byte of it is read: also below the durable point, what counts is what the disk has.
-        log.drop_cache().map_err(unreadable)?;
+        log.drop_cache().map_err(|error| unreadable(from, due, error))?;
         let mut plan = self.join(number, from, due, self.trust)?;
         let gaps_upto = self.survey.next_base(number).filter(|_| self.gaps(number));
         let rules = Rules { batch_size_max: self.task.batch_size_max, gaps_upto, epoch_max };
-        let mut scan = Scan::new(&log, from, due, *epoch_min, rules).map_err(unreadable)?;
+        let mut scan =
+            Scan::new(&log, from, due, *epoch_min, rules).map_err(|error| unreadable(from, due, error))?;
         let fault = loop {
-            match scan.next().map_err(unreadable)? {
+            let (at, due) = (scan.at(), scan.expected());
+            match scan.next().map_err(|error| unreadable(at, due, error))? {
                 Step::Batch { at, batch } => {
                     *epoch_min = batch.header().leader_epoch;
                     plan.batch(at, batch.header());
@@ -331,16 +331,13 @@ impl<F: Files> Examiner<'_, F> {
         Ok((scan.at(), scan.expected(), plan, fault))
     }
 
-    fn read_epochs(&mut self) -> Result<Epochs, Damage> {
+    fn read_epochs(&mut self) -> Epochs {
         let path = self.survey.dir.join(EPOCHS_NAME);
-        let bytes = match read_file(self.files, &path, EPOCHS_SIZE_MAX) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-            Err(error) => return Err(Damage::unreadable(&path, &error)),
-        };
+        // One that cannot be read is as good as none: the batches have them all.
+        let bytes = read_file(self.files, &path, EPOCHS_SIZE_MAX).ok().flatten();
         let is_latest =
             |epochs: &Epochs| self.task.slot.is_none_or(|slot| slot.leader_epoch <= epochs.current());
-        Ok(match bytes.map(|bytes| Epochs::decode(&bytes)) {
+        match bytes.map(|bytes| Epochs::decode(&bytes)) {
             Some(Ok(epochs)) if is_latest(&epochs) => epochs,
             // The slot was written first, and what was to follow was not, or not yet.
             Some(Ok(epochs)) => {
@@ -352,11 +349,14 @@ impl<F: Files> Examiner<'_, F> {
                 self.report.epochs_rebuilt = true;
                 Epochs::from_log([])
             }
-        })
+        }
     }
 
-    pub(super) fn open(&self, path: &Path) -> Result<F::File, Damage> {
-        self.files.open(path, OpenMode::Read).map_err(|error| Damage::unreadable(path, &error))
+    /// Opens the log of segment `number`.
+    pub(super) fn open_log(&self, number: usize) -> Result<F::File, Damage> {
+        let base = self.survey.segments[number].base;
+        let opened = self.files.open(&self.survey.log_path(number), OpenMode::Read);
+        opened.map_err(|error| self.survey.unreadable(number, 0, base, &error))
     }
 }
 

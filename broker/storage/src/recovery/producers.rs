@@ -1,5 +1,6 @@
 //! Who numbered the batches of a log, found out from the newest snapshot that holds and the batches behind it.
 
+use std::io;
 use std::path::PathBuf;
 
 use folio_record::Offset;
@@ -83,26 +84,30 @@ fn replay<F: Files>(
 ) -> Result<(), Damage> {
     let base = segment.recovered.base;
     let path = survey.log_path(number);
-    let unreadable = |error| Damage::unreadable(&path, &error);
-    let log = files.open(&path, OpenMode::Read).map_err(unreadable)?;
-    let mut walk = HeaderWalk::new(&log, 0).map_err(unreadable)?;
+    let mut due = base;
+    let unreadable = |at, due, error: io::Error| survey.unreadable(number, at, due, &error);
+    let log = files.open(&path, OpenMode::Read).map_err(|error| unreadable(0, base, error))?;
+    let mut walk = HeaderWalk::new(&log, 0).map_err(|error| unreadable(0, base, error))?;
     if from > base
         && let Some(place) = indexes::floor(files, &survey.dir, base, task.uid(base), from)
         && place.pos < segment.recovered.len
     {
+        let unreadable = |error| unreadable(place.pos, place.offset, error);
         let mut there = HeaderWalk::new(&log, place.pos).map_err(unreadable)?;
         if there.next().map_err(unreadable)?.is_some_and(|header| header.base_offset == place.offset) {
             remembered.bytes_walked += there.bytes_read();
             walk = HeaderWalk::new(&log, place.pos).map_err(unreadable)?;
+            due = place.offset;
         }
     }
     while walk.at() < segment.recovered.len {
         let position = walk.at();
-        let Some(header) = walk.next().map_err(unreadable)? else {
+        let Some(header) = walk.next().map_err(|error| unreadable(position, due, error))? else {
             let fault = Fault::UnusableHeader { zero_chunk: false };
             let reason = Reason::BelowDurable;
             return Err(Damage::Log { file: path.clone(), position, offset: base, fault, reason });
         };
+        due = header.next_offset();
         if header.base_offset >= from {
             remembered.producers.replay(&header, task.now);
         }

@@ -6,11 +6,26 @@ use std::path::{Path, PathBuf};
 use folio_record::Timestamp;
 
 use super::examine::{Examined, FoundFault};
-use super::{Cut, RecoveryError, Survey, Task};
+use super::{Cut, Damage, RecoveryError, Survey, Task};
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::partition_files::{PartitionFile, SegmentFile};
 use crate::quarantine::{self, Note};
 use crate::scan::intact_batches_behind;
+
+/// Whether the disk gives back all that a cut at `found` takes away: nothing goes without a copy.
+pub(super) fn check_tail<F: Files>(files: &F, survey: &Survey, found: FoundFault) -> Result<(), Damage> {
+    let read = || {
+        let log = files.open(&survey.log_path(found.segment), OpenMode::Read)?;
+        let (mut at, mut bytes) = (found.pos, vec![0; TAIL_STEP]);
+        loop {
+            match log.read_at(&mut bytes, at)? {
+                0 => return Ok(()),
+                read => at += read as u64,
+            }
+        }
+    };
+    read().map_err(|error| survey.unreadable(found.segment, found.pos, found.offset, &error))
+}
 
 /// Cuts the log at `found`. Later segments go first, newest first: whatever a crash interrupts, the log still ends
 /// in the same fault.
@@ -125,6 +140,8 @@ pub(super) fn remove_garbage<F: Files>(
     }
     Ok(())
 }
+
+const TAIL_STEP: usize = 64 * 1024;
 
 fn path_name(survey: &Survey, found: FoundFault) -> String {
     let path: PathBuf = survey.log_path(found.segment);

@@ -1,6 +1,7 @@
 //! Which files a partition's directory holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use folio_record::Offset;
@@ -249,6 +250,17 @@ impl Survey {
         reason: Reason,
     ) -> Damage {
         Damage::Log { file: self.log_path(number), position, offset, fault, reason }
+    }
+
+    /// The disk does not give back what segment `number` has at `position`.
+    pub(super) fn unreadable(
+        &self,
+        number: usize,
+        position: u64,
+        offset: Offset,
+        error: &io::Error,
+    ) -> Damage {
+        Damage::UnreadableLog { file: self.log_path(number), position, offset, error: error.to_string() }
     }
 
     /// Whether the clean marker and the slot describe exactly what is here.

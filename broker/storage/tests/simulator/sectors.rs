@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use folio_record::Offset;
 use folio_storage::log::{DamageKind, Scrubbed};
+use folio_storage::recovery::Damage;
 use folio_storage::{Cursor, Log, OpenReport, Read, ReadError, Touch};
 
 use crate::check::slice_bytes;
@@ -74,7 +75,10 @@ impl World {
                 Err(damage) if is_concerned => {
                     self.stats.offline_for_sectors += 1;
                     self.seam.note(|| format!("{what} is offline: {damage}"));
-                    Ok(())
+                    let partition = partition.as_deref();
+                    partition.map_or(Ok(()), |partition| {
+                        self.check_below(partition, &damage, found.below.as_ref())
+                    })
                 }
                 Err(damage) => Err(format!("is offline, and nothing of it is broken: {damage}")),
                 Ok((log, _)) => match (partition, visibility) {
@@ -88,6 +92,30 @@ impl World {
             checked.map_err(|error| format!("{what}, with broken sectors: {error}"))?;
         }
         self.topics = topics;
+        Ok(())
+    }
+
+    /// Of a partition that is offline because some of its log cannot be read: what lies before that segment is served, and
+    /// whatever is served is right.
+    fn check_below(
+        &mut self,
+        partition: &Partition,
+        damage: &Damage,
+        below: Option<&Arc<Log<Seam>>>,
+    ) -> Outcome {
+        if let Some(below) = below {
+            self.check_what_is_left(partition, below)?;
+        }
+        if let Damage::Unreadable { file, .. } = damage {
+            ensure!(file.ends_with("partition.meta"), "all of it is offline: {damage}");
+        }
+        let Damage::UnreadableLog { file, .. } = damage else { return Ok(()) };
+        let base = file.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        let due = Offset::new(base.ok_or("a log without a name")?);
+        let start = partition.attempted_start.unwrap_or(partition.start).max(partition.start);
+        let served = below.map_or(Offset::new(start), |below| below.log_end());
+        ensure!(served >= due, "of what lies below {due}, all from {served} on is offline: {damage}");
+        self.stats.served_below += u64::from(below.is_some());
         Ok(())
     }
 

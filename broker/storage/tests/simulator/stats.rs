@@ -19,6 +19,7 @@ pub(crate) struct Stats {
     pub(crate) offline_until_reboot: u64,
     pub(crate) sectors_broken: u64,
     pub(crate) offline_for_sectors: u64,
+    pub(crate) served_below: u64,
     pub(crate) ranges_refused: u64,
 }
 
@@ -41,6 +42,7 @@ impl Stats {
             (&mut self.offline_until_reboot, other.offline_until_reboot),
             (&mut self.sectors_broken, other.sectors_broken),
             (&mut self.offline_for_sectors, other.offline_for_sectors),
+            (&mut self.served_below, other.served_below),
             (&mut self.ranges_refused, other.ranges_refused),
         ];
         for (sum, more) in sums {

@@ -1,0 +1,132 @@
+//! The disk does not give back what it was given.
+
+use super::*;
+use crate::partition_files::SegmentFile;
+use crate::{Log, Read};
+
+const PATH: &str = "topics/t1-0";
+
+/// Opens a directory whose segments take five batches of these.
+fn open_small(files: &SimFiles) -> (DataDir<SimFiles>, OpenReport<SimFiles>) {
+    let small = LogOptions { segment_bytes: 16 * 1024, batch_size_max: 8192, ..LogOptions::default() };
+    DataDir::open(Arc::new(files.clone()), &options(7), |_| small.clone(), NOW).expect("it opens")
+}
+
+/// Thirteen batches of one record in segments of five, of which ten are durable, and what comes after that is ended by a
+/// kill.
+fn written() -> SimFiles {
+    let files = SimFiles::new();
+    let (dir, _) = open_small(&files);
+    create(&dir, 1).unwrap();
+    drop(dir);
+    let (dir, _) = open_small(&files);
+    let log = dir.logs().into_iter().find(|log| log.dir() == Path::new(PATH)).unwrap();
+    for number in 0..13 {
+        if number == 10 {
+            dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+        }
+        log.writer().append(&mut [batch(3000)], Mode::MayBlock, NOW).unwrap();
+    }
+    drop((dir, log));
+    files.kill();
+    files
+}
+
+fn log_path(base: i64) -> std::path::PathBuf {
+    SegmentFile::Log.path(Path::new(PATH), Offset::new(base))
+}
+
+/// The offsets that a log gives, one by one.
+fn offsets(log: &Arc<Log<SimFiles>>) -> Vec<i64> {
+    let (mut offset, mut given) = (log.log_start(), Vec::new());
+    while offset < log.high_watermark() {
+        given.push(offset.get());
+        let read = log.read(offset, 1, &mut Cursor::default(), Touch::Any);
+        let Ok(Read::Ready(fetched)) = read else { panic!("{offset}: {read:?}") };
+        offset = fetched.next_offset;
+    }
+    given
+}
+
+#[test]
+fn what_lies_below_a_place_that_cannot_be_read_is_served() {
+    let size = batch(3000).len() as u64;
+    // Which segment, where in it, and which offsets are left.
+    let places =
+        [(10, 2 * size + 1500, 12), (10, size + 1500, 11), (10, 0, 10), (5, 4 * size + 10, 9), (0, 0, 0)];
+    for (base, at, left) in places {
+        let files = written();
+        // Nobody reads what is durable and has an index, unless there is none.
+        for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            files.remove_file(&file.path(Path::new(PATH), Offset::new(base))).unwrap();
+        }
+        files.break_sectors(&log_path(base), at..at + 1);
+        let before = files.snapshot();
+        let (_dir, report) = open_small(&files);
+        assert_eq!(online(&report), set(&["t1-1"]), "byte {at} of {base}");
+        let damage = report.partitions[0].state.as_ref().unwrap_err();
+        let Damage::UnreadableLog { file, position, offset, .. } = damage else { panic!("{damage}") };
+        assert_eq!(*file, log_path(base));
+        assert_eq!((*position, offset.get()), ((left - base) as u64 * size, left), "{damage}");
+        let below = report.partitions[0].below.as_ref().map_or(Vec::new(), offsets);
+        assert_eq!(below, (0..left).collect::<Vec<_>>(), "byte {at} of {base}");
+        let left_alone = |path: &Path| path.starts_with(PATH);
+        let of = |files: &BTreeMap<std::path::PathBuf, Vec<u8>>| {
+            files
+                .iter()
+                .filter(|(path, _)| left_alone(path))
+                .map(|(_, bytes)| bytes.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(&files.snapshot()), of(&before), "something was changed");
+    }
+}
+
+#[test]
+fn a_torn_end_that_cannot_be_copied_stays_where_it_is() {
+    let (files, size) = (written(), batch(3000).len() as u64);
+    let path = log_path(10);
+    // The last but one was torn, and something behind it cannot be read.
+    files.tamper(&path, |bytes| bytes[size as usize..][..1024].fill(0));
+    files.crash(0);
+    let before = files.snapshot();
+    files.break_sectors(&path, 2 * size + 1500..2 * size + 1501);
+    let (dir, report) = open_small(&files);
+    let damage = report.partitions[0].state.as_ref().unwrap_err();
+    assert!(matches!(damage, Damage::UnreadableLog { offset, .. } if offset.get() == 11), "{damage}");
+    assert_eq!(files.snapshot()[&path], before[&path], "something was changed");
+    files.heal_sectors();
+    drop((dir, report));
+    let (_dir, report) = open_small(&files);
+    let (_, found) = report.partitions[0].state.as_ref().unwrap();
+    assert!(found.cut.as_ref().is_some_and(|cut| cut.offset.get() == 11 && cut.kept.is_some()), "{found:?}");
+}
+
+#[test]
+fn epochs_that_cannot_be_read_are_those_of_the_batches() {
+    for is_clean in [false, true] {
+        let files = written();
+        let (dir, _) = open_small(&files);
+        if is_clean {
+            dir.close_clean(NOW, Instant::now()).unwrap();
+        } else {
+            drop(dir);
+        }
+        files.kill();
+        let path = Path::new(PATH).join("epochs");
+        files.break_sectors(&path, 0..1);
+        let (dir, report) = open_small(&files);
+        assert_eq!(
+            online(&report),
+            set(&["t1-0", "t1-1"]),
+            "{:?}",
+            report.partitions[0].state.as_ref().err()
+        );
+        let (log, found) = report.partitions[0].state.as_ref().unwrap();
+        assert!(found.epochs_rebuilt && found.was_clean == is_clean);
+        assert_eq!(offsets(log), (0..13).collect::<Vec<_>>());
+        // A new one takes its place.
+        while dir.save_epochs(1).unwrap().left > 0 {}
+        assert!(read_file(&files, &path, 4096).unwrap().is_some());
+    }
+}
