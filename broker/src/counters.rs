@@ -39,6 +39,10 @@ pub(crate) struct Counters {
     pub(crate) flushes: Counter,
     /// Records that flush rounds made durable.
     pub(crate) records_flushed: Counter,
+    /// Looks at how much room the disk has.
+    pub(crate) disk_looks: Counter,
+    /// Rounds of maintenance over all partitions, to their end: what was due by then has begun.
+    pub(crate) maintenance_rounds: Counter,
     /// Compactions of a log that came to an end.
     pub(crate) compactions: Counter,
     /// Bytes that compaction read.
@@ -84,6 +88,8 @@ impl Counters {
             ("appends", &self.appends),
             ("flushes", &self.flushes),
             ("records.flushed", &self.records_flushed),
+            ("disk.looks", &self.disk_looks),
+            ("maintenance.rounds", &self.maintenance_rounds),
             ("compactions", &self.compactions),
             ("compaction.bytes.read", &self.compaction_bytes_read),
             ("compaction.bytes.written", &self.compaction_bytes_written),

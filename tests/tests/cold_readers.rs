@@ -37,6 +37,14 @@ fn with_an_eighth_of_its_log_as_memory_fifty_cold_readers_are_served_and_everybo
         assert_eq!(produced.error, ErrorCode::NONE, "{:?}", produced.message);
     }
 
+    // On a busy machine whoever asks waits for a processor, whatever the disk does.
+    let alone = {
+        let asked = Instant::now();
+        for _ in 0..100 {
+            peer.counter("bytes.out");
+        }
+        asked.elapsed() / 100
+    };
     let done = AtomicBool::new(false);
     let waits = std::thread::scope(|scope| {
         let others = scope.spawn(|| ask_meanwhile(&daemon, &done));
@@ -59,7 +67,7 @@ fn with_an_eighth_of_its_log_as_memory_fifty_cold_readers_are_served_and_everybo
     assert!(anonymous < mib / 2, "{anonymous} MiB of its own");
     println!(
         "{} MiB of log, {mib} MiB of memory, of which {:?} were used and {anonymous} are the daemon's own; {} were answered \
-         meanwhile, half of them within {:?}, 99 of a hundred within {:?}, the last after {:?}",
+         meanwhile, half of them within {:?} (alone {alone:?}), 99 of a hundred within {:?}, the last after {:?}",
         (records * VALUE as u64) >> 20,
         limit.peak_bytes().map(|bytes| bytes >> 20),
         waits.len(),
@@ -67,7 +75,9 @@ fn with_an_eighth_of_its_log_as_memory_fifty_cold_readers_are_served_and_everybo
         waits[waits.len() * 99 / 100],
         waits.last().unwrap(),
     );
-    assert!(waits[waits.len() / 2] < Duration::from_secs(1), "{:?}", waits[waits.len() / 2]);
+    // Who had to wait for the disk would stand behind fifty others.
+    let (half, most) = (waits[waits.len() / 2], Duration::from_secs(1).max(100 * alone));
+    assert!(half < most, "{half:?}, and {alone:?} alone");
     drop((client, peer));
     assert_eq!(daemon.stop().code(), Some(0));
 }

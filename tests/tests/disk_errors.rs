@@ -24,6 +24,7 @@ use folio_wire::native::ErrorCode;
 use folio_wire::native::produce::Acks;
 
 const MIB: u64 = 1 << 20;
+const COMPACTION_LAG_MS: u64 = 1000;
 
 /// A daemon on a disk of 40 MiB that refuses produce below 8 MiB, with a topic of some records.
 fn nearly_full(disk: &TinyDisk, more: &[&str]) -> Daemon {
@@ -48,6 +49,13 @@ fn leave(disk: &TinyDisk, wanted: u64) {
         Some(more) => (&ballast).write_all(&vec![1; more as usize]).unwrap(),
         None => ballast.set_len(ballast.metadata().unwrap().len() - (wanted - free)).unwrap(),
     }
+}
+
+/// Waits until what this counts has happened that had not begun before.
+fn until_it_looks_again(peer: &mut Peer, counter: &str) {
+    let before = peer.counter(counter);
+    // One may be under way.
+    until("it looks again", || peer.counter(counter) >= before + 2);
 }
 
 fn commit_code(peer: &mut KafkaPeer, offset: i64) -> KafkaError {
@@ -103,7 +111,7 @@ fn below_the_bound_producers_are_told_what_is_free_and_needed_all_else_goes_on_a
 
     // Above the bound, and not well above it: as before.
     leave(&disk, 10 * MIB);
-    std::thread::sleep(Duration::from_millis(700));
+    until_it_looks_again(&mut peer, "disk.looks");
     assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"more")).error, ErrorCode::STORAGE_FULL);
     // Others run beside this: the quickest of some times is what it takes.
     let (mut refused_in, mut resumed_in, mut stored) = (Duration::MAX, Duration::MAX, 0);
@@ -144,7 +152,7 @@ fn on_a_disk_that_is_nearly_full_retention_goes_on_and_compaction_pauses() {
     let compacted = [
         ("cleanup.policy", "compact"),
         ("min.cleanable.dirty.ratio", "0"),
-        ("min.compaction.lag.ms", "1000"),
+        ("min.compaction.lag.ms", &COMPACTION_LAG_MS.to_string()),
     ];
     peer.create("c", 1, &compacted);
     leave(&disk, 9 * MIB);
@@ -157,8 +165,9 @@ fn on_a_disk_that_is_nearly_full_retention_goes_on_and_compaction_pauses() {
         peer.produce("t", 0, Acks::All, &batch(b"more")).error == ErrorCode::STORAGE_FULL
     });
     let before = peer.counter("compactions");
-    // Long enough for a pass to begin, if it were to.
-    std::thread::sleep(Duration::from_millis(1500));
+    // Everything is old enough to be compacted, and a whole round finds it so.
+    std::thread::sleep(Duration::from_millis(COMPACTION_LAG_MS));
+    until_it_looks_again(&mut peer, "maintenance.rounds");
     assert_eq!(peer.counter("compactions"), before, "compaction waits");
     let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
     let change = ConfigChange::Set("retention.bytes".to_owned(), "1".to_owned());

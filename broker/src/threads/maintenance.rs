@@ -57,6 +57,7 @@ pub(crate) fn run(engine: &Engine) {
         }
         quick_look = Instant::now();
         engine.space.look(&engine.dir, engine.config.disk_min_free);
+        engine.counters.disk_looks.add(1);
         engine.counters.look_at_memory();
         let is_due = looked.elapsed() >= engine.config.maintenance_interval;
         if is_due {
@@ -78,6 +79,7 @@ pub(crate) fn run(engine: &Engine) {
         if let Some(time) = believed.filter(|_| is_due) {
             compactor.look(engine, time, topics.iter().flat_map(|topic| topic.online()));
         }
+        engine.counters.maintenance_rounds.add(u64::from(is_due));
     }
 }
 
