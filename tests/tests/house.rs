@@ -106,7 +106,7 @@ fn nothing_stands_at_the_top_level_that_is_not_agreed() {
 
 #[test]
 fn the_tests_that_need_a_tool_are_those_that_go_without_it() {
-    let run = fs::read_to_string(root().join("tests/run")).expect("tests/run is text");
+    let needs = fs::read_to_string(root().join("tests/needs")).expect("tests/needs is text");
     let tools = [
         ("strace cannot be installed", "Strace"),
         ("mounting a tmpfs needs root", "TinyDisk"),
@@ -119,7 +119,7 @@ fn the_tests_that_need_a_tool_are_those_that_go_without_it() {
         ("btrfs-progs cannot be installed, or the kernel has no btrfs", "Btrfs"),
     ];
     for (reason, tool) in tools {
-        let (_, list) = run.split_once(&format!("without \"{reason}\"")).expect(reason);
+        let (_, list) = needs.split_once(&format!("without \"{reason}\"")).expect(reason);
         let mut listed = BTreeSet::new();
         for line in list.lines() {
             let (names, goes_on) = line.strip_suffix('\\').map_or((line, false), |names| (names, true));
@@ -132,7 +132,7 @@ fn the_tests_that_need_a_tool_are_those_that_go_without_it() {
             .iter()
             .flat_map(|file| tests_that_need(&fs::read_to_string(file).expect("a source file is text"), tool))
             .collect();
-        assert_eq!(listed, needing, "{reason}: what tests/run leaves out, and what needs it");
+        assert_eq!(listed, needing, "{reason}: what tests/needs leaves out, and what needs it");
     }
 }
 

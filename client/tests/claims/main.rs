@@ -11,6 +11,7 @@ mod groups;
 mod hostile;
 mod members;
 mod producing;
+mod retrying;
 mod streaming;
 
 use std::sync::Arc;
