@@ -3,11 +3,12 @@
 //! While one flush runs, the next group collects. `fsync` partitions are flushed at once, `interval` ones by their
 //! age or size, and all of them when the directory has too much unflushed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use folio_storage::data_dir::FlushError;
+use folio_storage::partition::PartitionId;
 
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine, now};
@@ -45,14 +46,22 @@ pub(crate) fn run(engine: &Engine) {
         }
         let due = take_due(engine, &mut dirty, at);
         let is_idle = due.is_empty();
-        let done = if is_idle { Ok(()) } else { flush(engine, &due) };
-        let done = done.and_then(|()| slots(engine, is_idle));
+        let done = if is_idle { Ok(Vec::new()) } else { flush(engine, &due) };
+        let done = done.and_then(|postponed| {
+            let since = Instant::now() + LATER;
+            let again = postponed.into_iter().map(|partition| (partition.key, Dirty { partition, since }));
+            dirty.extend(again);
+            slots(engine, is_idle)
+        });
         if let Err(error) = done {
             engine.fail(&error.path, &error.source);
             return;
         }
     }
 }
+
+/// Where there was no descriptor, there may be one then.
+const LATER: Duration = Duration::from_millis(50);
 
 struct Dirty {
     partition: Arc<Partition<Disk>>,
@@ -103,19 +112,26 @@ fn take_due(
     due.iter().filter_map(|key| dirty.remove(key)).map(|one| one.partition).collect()
 }
 
-fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<(), FlushError> {
+/// Gives those that have to be flushed again.
+fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<Vec<Arc<Partition<Disk>>>, FlushError> {
     let begun: Vec<u64> = due.iter().map(|partition| partition.begin_flush()).collect();
     let before: Vec<i64> = due.iter().map(|partition| partition.log.durable().get()).collect();
     // What was deleted needs no flush; its bytes count as flushed, or they would hold producers back for ever.
     let kept = due.iter().filter(|partition| !partition.is_deleted());
     let logs: Vec<_> = kept.map(|partition| Arc::clone(&partition.log)).collect();
-    engine.dir.flush(&logs, now(), Instant::now())?;
+    let advanced = engine.dir.flush(&logs, now(), Instant::now())?;
+    let advanced: HashSet<PartitionId> = advanced.iter().map(|one| one.partition).collect();
     for partition in due.iter().filter(|partition| partition.log.is_given_up()) {
         engine.taken_away(partition, partition.log.dir());
     }
     engine.counters.flushes.add(1);
-    let mut is_relieved = false;
+    let (mut is_relieved, mut postponed) = (false, Vec::new());
     for ((partition, upto), before) in due.iter().zip(begun).zip(before) {
+        let is_over = partition.is_deleted() || partition.log.is_given_up();
+        if !is_over && !advanced.contains(&partition.log.id()) {
+            postponed.push(Arc::clone(partition));
+            continue;
+        }
         is_relieved |= engine.pressure.unflushed.sub(partition.end_flush(upto));
         engine.counters.records_flushed.add((partition.log.durable().get() - before).unsigned_abs());
     }
@@ -123,7 +139,7 @@ fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<(), FlushError
     if is_relieved {
         engine.wake_producers();
     }
-    Ok(())
+    Ok(postponed)
 }
 
 /// A flusher that is never idle syncs the slots all the same, when they have waited long enough.

@@ -120,6 +120,9 @@ pub trait FileHandle: fmt::Debug + Send + Sync + Sized + 'static {
     /// Waits until the bytes and the length are on stable storage.
     fn sync(&self) -> io::Result<()>;
 
+    /// Whether it has a name in some directory: without one it is gone once it is closed.
+    fn has_name(&self) -> io::Result<bool>;
+
     /// Asks for cached pages to be dropped, so that the next read sees the disk. Only clean pages go: sync first.
     fn drop_cache(&self) -> io::Result<()>;
 

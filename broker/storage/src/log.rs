@@ -38,13 +38,13 @@ use folio_record::{LeaderEpoch, Offset};
 use crate::compacted::Compacted;
 use crate::epochs::Epochs;
 use crate::failure::Failure;
-use crate::files::Files;
+use crate::files::{FileHandle, Files};
 use crate::open_segments::OpenSegments;
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::recovery::RecoveredLog;
 
-use active::Active;
+use active::{Active, Unsynced};
 use append::Writer;
 pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
 pub use compact::{Compacting, Compaction, CompactionOptions, CompactionReport, Dirty, DirtyRatio, Progress};
@@ -76,8 +76,17 @@ pub struct ToFlush<F: Files> {
     pub tail: Tail,
     /// Files with bytes that are not on stable storage, oldest first; open since before those were written.
     pub files: Vec<Arc<F::File>>,
+    /// Those of them that have records.
+    pub logs: Vec<Arc<F::File>>,
     /// Names in the log's directory are not on stable storage.
     pub new_names: bool,
+}
+
+impl<F: Files> ToFlush<F> {
+    /// Whether a start finds everything that has records, as far as is known: somebody else may have unlinked it.
+    pub(crate) fn can_be_found(&self) -> bool {
+        self.logs.iter().all(|log| log.has_name().unwrap_or(true))
+    }
 }
 
 /// Who may see records, and when.
@@ -355,8 +364,13 @@ impl<F: Files> Log<F> {
     pub fn to_flush(&self) -> ToFlush<F> {
         let mut writer = self.lock();
         let tail = writer.tail(self.log_end());
-        let (files, new_names) = writer.take_unsynced();
-        ToFlush { tail, files, new_names }
+        let Unsynced { files, logs, new_names } = writer.take_unsynced();
+        ToFlush { tail, files, logs, new_names }
+    }
+
+    /// The names that were captured could not be synced for now: the next round sees to them.
+    pub(crate) fn give_back_names(&self) {
+        self.lock().unsynced.new_names = true;
     }
 
     /// Asks the kernel to begin writing what was appended and not flushed, without waiting.

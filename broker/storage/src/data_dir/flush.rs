@@ -6,6 +6,7 @@
 //! The order is the whole of it: nothing is published, and no slot written, that a sync begun afterwards does not
 //! cover. Any error is final for the run.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -57,7 +58,9 @@ pub struct FlushError {
 }
 
 impl<F: Files> DataDir<F> {
-    /// One flush round over `logs`. Rounds of several threads follow one another.
+    /// One flush round over `logs`. Rounds of several threads follow one another. A log is not among those that have
+    /// advanced if its files were found to be taken away, or if there is no descriptor to sync its names by: then it has to
+    /// be flushed again.
     pub fn flush(
         &self,
         logs: &[Arc<Log<F>>],
@@ -74,7 +77,8 @@ impl<F: Files> DataDir<F> {
         Ok(advanced)
     }
 
-    /// A round over one log, and its slot on stable storage, too: for who is about to do what a crash may not undo.
+    /// A round over one log, and its slot on stable storage, too: for who is about to do what a crash may not undo, if the
+    /// log has advanced by it.
     pub(crate) fn flush_with_slot(&self, log: &Arc<Log<F>>, now: Timestamp) -> Result<(), FlushError> {
         let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
@@ -167,6 +171,7 @@ impl<F: Files> DataDir<F> {
         let captured: Vec<(&Arc<Log<F>>, ToFlush<F>)> = logs.map(|log| (log, log.to_flush())).collect();
         let count: usize = captured.iter().map(|(_, flush)| flush.files.len()).sum();
         let everything = self.has_syncfs && count > FILES_MAX;
+        let mut postponed = HashSet::new();
         if everything {
             self.files.sync_everything().map_err(|source| self.error("", source))?;
         } else {
@@ -174,22 +179,16 @@ impl<F: Files> DataDir<F> {
                 for file in &flush.files {
                     file.sync().map_err(|source| self.error(log.dir(), source))?;
                 }
-                if flush.new_names {
-                    match self.files.sync_dir(log.dir()) {
-                        // The topic was deleted meanwhile, and its directory is in the trash; or somebody else has
-                        // taken it away.
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                            if !log.is_retired() {
-                                log.give_up();
-                            }
-                        }
-                        // No descriptor is left to open it by. The one for everything was opened at the start.
-                        Err(error) if is_exhausted(&error) && self.has_syncfs => {
-                            self.files.sync_everything().map_err(|source| self.error("", source))?;
-                        }
-                        synced => synced.map_err(|source| self.error(log.dir(), source))?,
-                    }
+                if flush.new_names && !self.sync_names(log)? {
+                    log.give_back_names();
+                    postponed.insert(log.id());
                 }
+            }
+        }
+        for (log, flush) in &captured {
+            // What nobody finds after this run is not kept, however well it is synced.
+            if !flush.can_be_found() && !log.is_retired() {
+                log.give_up();
             }
         }
         let mut durable = self.durable();
@@ -198,13 +197,35 @@ impl<F: Files> DataDir<F> {
             durable.deadline.synced();
         }
         let mut advanced = Vec::with_capacity(captured.len());
-        for (log, flush) in captured.into_iter().filter(|(log, _)| !log.is_given_up()) {
+        let kept = captured.into_iter().filter(|(log, _)| !log.is_given_up());
+        for (log, flush) in kept.filter(|(log, _)| !postponed.contains(&log.id())) {
             self.write_slot(&mut durable, log, &flush.tail, log.log_start(), now)?;
             log.flushed(&flush.tail);
             let visible = log.high_watermark();
             advanced.push(Advanced { partition: log.id(), durable: flush.tail.next_offset, visible });
         }
         Ok(advanced)
+    }
+
+    /// Syncs the names in a log's directory; `false` if that has to wait for a descriptor.
+    fn sync_names(&self, log: &Log<F>) -> Result<bool, FlushError> {
+        match self.files.sync_dir(log.dir()) {
+            // The topic was deleted meanwhile, and its directory is in the trash; or somebody else has taken it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !log.is_retired() {
+                    log.give_up();
+                }
+                Ok(true)
+            }
+            // The one for everything was opened at the start.
+            Err(error) if is_exhausted(&error) && self.has_syncfs => {
+                self.files.sync_everything().map_err(|source| self.error("", source))?;
+                Ok(true)
+            }
+            Err(error) if is_exhausted(&error) => Ok(false),
+            Err(source) => Err(self.error(log.dir(), source)),
+            Ok(()) => Ok(true),
+        }
     }
 
     fn write_slot(

@@ -332,6 +332,10 @@ impl FileHandle for SimFile {
         self.lock()?.sync(self.inode)
     }
 
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.lock()?.has_name(self.inode))
+    }
+
     fn drop_cache(&self) -> io::Result<()> {
         self.lock()?.drop_cache(self.inode);
         Ok(())

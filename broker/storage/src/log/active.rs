@@ -101,6 +101,23 @@ impl Shape {
     }
 }
 
+/// What the next flush has to sync besides the active segment.
+#[derive(Debug)]
+pub(super) struct Unsynced<F: Files> {
+    /// Handles of files that were rolled away from, with bytes that are not on stable storage.
+    pub(super) files: Vec<Arc<F::File>>,
+    /// Those of them that have records.
+    pub(super) logs: Vec<Arc<F::File>>,
+    /// Names in the log's directory are not on stable storage.
+    pub(super) new_names: bool,
+}
+
+impl<F: Files> Default for Unsynced<F> {
+    fn default() -> Self {
+        Self { files: Vec::new(), logs: Vec::new(), new_names: false }
+    }
+}
+
 /// How many maps a segment holds that is appended to: log, offset index, time index.
 pub(super) const MAPS: usize = 3;
 

@@ -10,7 +10,7 @@ use folio_mapped::SegmentMap;
 use folio_record::{BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, Timestamp, stamp};
 use thiserror::Error;
 
-use super::active::{Active, Prepared, log_capacity};
+use super::active::{Active, Prepared, Unsynced, log_capacity};
 use super::producers::Snapshots;
 use super::{Log, LogOptions, Tail, Visibility};
 use crate::files::{FileAppender, Files, is_exhausted, is_full};
@@ -130,10 +130,7 @@ pub(super) struct Writer<F: Files> {
     pub(super) active: Option<Active<F>>,
     /// Made ready to come after it.
     pub(super) prepared: Option<Prepared<F>>,
-    /// Handles of files that were rolled away from, with bytes that are not on stable storage.
-    pub(super) unsynced: Vec<Arc<F::File>>,
-    /// Names in the log's directory are not on stable storage.
-    pub(super) new_names: bool,
+    pub(super) unsynced: Unsynced<F>,
 }
 
 impl<'a, F: Files> LogWriter<'a, F> {
@@ -293,7 +290,7 @@ impl<'a, F: Files> LogWriter<'a, F> {
 
 impl<F: Files> Writer<F> {
     pub(super) fn new(producers: Producers, snapshots: Snapshots) -> Self {
-        Self { producers, snapshots, active: None, prepared: None, unsynced: Vec::new(), new_names: false }
+        Self { producers, snapshots, active: None, prepared: None, unsynced: Unsynced::default() }
     }
 
     /// Whether nobody has found that the active segment has lost bytes.
@@ -317,15 +314,16 @@ impl<F: Files> Writer<F> {
         }
     }
 
-    /// The files with unsynced bytes; they count as synced from here on, for a failed sync is final.
-    pub(super) fn take_unsynced(&mut self) -> (Vec<Arc<F::File>>, bool) {
-        let mut files = std::mem::take(&mut self.unsynced);
+    /// What has unsynced bytes; it counts as synced from here on, for a failed sync is final.
+    pub(super) fn take_unsynced(&mut self) -> Unsynced<F> {
+        let mut unsynced = std::mem::take(&mut self.unsynced);
         if let Some(active) = &mut self.active
             && std::mem::take(&mut active.is_dirty)
         {
-            files.extend(active.log_handle());
+            unsynced.files.extend(active.log_handle());
+            unsynced.logs.extend(active.log_handle());
         }
-        (files, std::mem::take(&mut self.new_names))
+        unsynced
     }
 
     pub(super) fn start_writeback(&mut self) -> io::Result<()> {
@@ -351,12 +349,12 @@ impl<F: Files> Writer<F> {
         let mut maps = Vec::new();
         if let Some(active) = self.active.take() {
             if active.is_dirty {
-                self.unsynced.extend(active.log_handle());
+                self.unsynced.files.extend(active.log_handle());
             }
             maps.extend(active.segment.take_maps());
         }
         maps.extend(self.prepared.take().iter().flat_map(Prepared::maps));
-        self.new_names = false;
+        self.unsynced.new_names = false;
         maps
     }
 

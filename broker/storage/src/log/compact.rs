@@ -36,6 +36,7 @@ mod rewrite;
 mod swap;
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 
 use folio_mapped::SegmentMap;
@@ -337,7 +338,12 @@ impl<F: Files> Compaction<F> {
             return Ok(());
         }
         let flushed = dir.flush_with_slot(&self.log, self.begun);
-        flushed.map_err(|FlushError { path, source }| AppendError::Io { path, source })
+        flushed.map_err(|FlushError { path, source }| AppendError::Io { path, source })?;
+        if self.log.durable() < self.remembered_at {
+            let source = io::Error::other("its names could not be synced");
+            return Err(AppendError::Exhausted { source });
+        }
+        Ok(())
     }
 
     /// Removes what was not finished. Nothing is left of the pass but what it has replaced so far.

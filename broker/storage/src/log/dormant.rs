@@ -128,7 +128,7 @@ impl<F: Files> Log<F> {
 
     /// Everything is on stable storage, and nobody is about to append.
     fn is_at_rest(&self, writer: &Writer<F>) -> bool {
-        let is_synced = writer.unsynced.is_empty() && !writer.new_names;
+        let is_synced = writer.unsynced.files.is_empty() && !writer.unsynced.new_names;
         // After a failed write nothing is cut or removed any more; and files that were taken away are there while they are
         // open.
         is_synced

@@ -132,8 +132,8 @@ impl<F: Files> Log<F> {
         file: Option<Arc<F::File>>,
     ) -> io::Result<()> {
         let Some(file) = file else { return Ok(()) };
-        writer.unsynced.push(file);
-        writer.new_names = true;
+        writer.unsynced.files.push(file);
+        writer.unsynced.new_names = true;
         let ends = &mut writer.snapshots.ends;
         // One of a later end may have been written meanwhile by whoever appends.
         if let Err(place) = ends.binary_search(&end) {

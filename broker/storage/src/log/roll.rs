@@ -31,7 +31,7 @@ impl<F: Files> Log<F> {
             Ok(()) => failed(&self.dir, base, source),
             // The names are gone, but perhaps not yet on disk: the next flush sees to that.
             Err(again) if is_exhausted(&again) => {
-                writer.new_names = true;
+                writer.unsynced.new_names = true;
                 failed(&self.dir, base, source)
             }
             Err(source) => self.broken(base, source),
@@ -40,7 +40,8 @@ impl<F: Files> Log<F> {
             // Never told as a full disk: the log could not go on without the handles that would be lost here.
             let segment = Arc::clone(&active.segment);
             let sync = active.finish().map_err(|source| self.broken(base, source))?;
-            writer.unsynced.extend(sync);
+            writer.unsynced.logs.extend(sync.first().cloned());
+            writer.unsynced.files.extend(sync);
             self.open.retire(segment.take_indexes());
             self.may_give_way(&segment);
             self.note_end_of_segment(writer);
@@ -93,7 +94,7 @@ impl<F: Files> Log<F> {
         // a thread that does not have the writer's lock.
         self.is_prepared.store(false, Ordering::Release);
         if let Some(begun) = begun {
-            writer.new_names = true;
+            writer.unsynced.new_names = true;
             return begun;
         }
         self.open.make_room(MAPS);

@@ -322,6 +322,10 @@ impl FileHandle for SeamFile {
         self.shared.sync(format_args!("sync {}", self.path.display()), || self.file.sync())
     }
 
+    fn has_name(&self) -> io::Result<bool> {
+        self.file.has_name()
+    }
+
     fn drop_cache(&self) -> io::Result<()> {
         if self.shared.weakness == Weakness::TrustsTheCache {
             return Ok(());

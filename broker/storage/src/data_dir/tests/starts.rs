@@ -153,6 +153,80 @@ fn a_partition_that_is_taken_away_before_its_epochs_are_written_down_is_the_only
     }
 }
 
+/// A log with records in a second segment that was made ready before, none of which is flushed.
+fn rolled(dir: &DataDir<SimFiles>) -> Arc<Log<SimFiles>> {
+    let small = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
+    let log = dir.create_topic(topic(1), &small, NOW).unwrap().remove(0);
+    while !log.wants_next_segment() {
+        append(&log, 500);
+    }
+    dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
+    log.prepare_next().unwrap();
+    while log.segment_count() == 1 {
+        append(&log, 500);
+    }
+    log
+}
+
+#[test]
+fn names_that_cannot_be_synced_for_want_of_a_descriptor_are_synced_by_a_later_flush() {
+    let files = Arc::new(SimFiles::new());
+    let (mut dir, _) = open(&files);
+    let log = rolled(&dir);
+    dir.has_syncfs = false;
+    let durable = log.durable();
+    files.set_exhausted(true);
+    for _ in 0..3 {
+        let advanced = dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
+        assert!(advanced.is_empty() && log.durable() == durable && !dir.has_failed());
+    }
+    files.set_exhausted(false);
+    let advanced = dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
+    assert!(advanced.len() == 1 && log.durable() == log.log_end());
+    let end = log.log_end();
+    drop((log, dir));
+    files.crash(1);
+    let (dir, _) = open(&files);
+    assert_eq!(dir.logs().iter().map(|log| log.log_end()).max(), Some(end));
+}
+
+#[test]
+fn what_somebody_has_unlinked_is_not_called_durable() {
+    for is_rolled_from in [true, false] {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        let log = rolled(&dir);
+        create(&dir, 2).unwrap();
+        let other = Arc::clone(dir.logs().iter().find(|one| one.dir().ends_with("t2-0")).unwrap());
+        append(&other, 500);
+        let mut names = files.list(log.dir()).unwrap();
+        names.retain(|entry| entry.name.ends_with(".log"));
+        assert_eq!(names.len(), 2);
+        let durable = log.durable();
+        files.remove_file(&log.dir().join(&names[usize::from(!is_rolled_from)].name)).unwrap();
+        let logs = [Arc::clone(&log), Arc::clone(&other)];
+        let advanced = dir.flush(&logs, NOW, Instant::now()).unwrap();
+        assert_eq!(advanced.iter().map(|one| one.partition).collect::<Vec<_>>(), [other.id()]);
+        assert!(log.is_given_up() && log.durable() == durable && !dir.has_failed());
+        assert_eq!(other.durable(), other.log_end());
+    }
+}
+
+/// Indexes are made again.
+#[test]
+fn an_index_that_somebody_has_unlinked_holds_no_flush_back() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    let log = rolled(&dir);
+    for entry in files.list(log.dir()).unwrap() {
+        if entry.name.ends_with("index") {
+            files.remove_file(&log.dir().join(&entry.name)).unwrap();
+        }
+    }
+    assert_eq!(dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap().len(), 1);
+    assert_eq!(log.durable(), log.log_end());
+}
+
 #[test]
 fn a_flush_syncs_the_names_of_a_new_segment_also_when_no_descriptor_is_left() {
     let files = Arc::new(SimFiles::new());

@@ -254,6 +254,10 @@ impl Machine {
         Ok(())
     }
 
+    pub(super) fn has_name(&self, inode: InodeId) -> bool {
+        self.names.has(inode)
+    }
+
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         self.check_alive(self.incarnation)?;
         let id = self.names.find(dir)?.ok_or(io::ErrorKind::NotFound)?;

@@ -64,6 +64,11 @@ impl Names {
         self.seen.contains_key(&inode)
     }
 
+    /// Whether some directory names it.
+    pub(super) fn has(&self, inode: InodeId) -> bool {
+        self.seen.values().any(|names| names.values().any(|named| *named == inode))
+    }
+
     pub(super) fn list(&self, dir: InodeId) -> Option<&BTreeMap<String, InodeId>> {
         self.seen.get(&dir)
     }
