@@ -17,9 +17,8 @@ use crate::partition::{Partition, PartitionKey};
 
 pub(super) struct Scrubber {
     throttle: Throttle,
-    /// From the beginning of one pass to that of the next; `None`: there are none.
-    interval: Option<Duration>,
-    next_pass: Instant,
+    /// `None`: there are no passes.
+    schedule: Option<Schedule>,
     /// Where the next segment is looked for.
     place: Option<Place>,
     pass: Option<Pass>,
@@ -45,8 +44,7 @@ impl Scrubber {
         let now = Instant::now();
         Self {
             throttle: Throttle::new(bytes_per_second, now),
-            interval: (bytes_per_second > 0).then_some(interval),
-            next_pass: now + interval.min(FIRST_PASS),
+            schedule: (bytes_per_second > 0).then(|| Schedule::new(interval, now)),
             place: None,
             pass: None,
         }
@@ -60,14 +58,10 @@ impl Scrubber {
     /// Goes on, or begins a pass that is due.
     pub(super) fn work(&mut self, engine: &Engine) {
         let now = Instant::now();
-        let Some(interval) = self.interval else { return };
-        if self.pass.is_none() && now >= self.next_pass {
-            self.next_pass = now.checked_add(interval).unwrap_or(now + FOR_EVER);
+        if self.pass.is_none() && self.schedule.as_ref().is_some_and(|schedule| schedule.is_due(now)) {
             self.begin(engine);
-            if self.pass.is_none() {
-                // There is no partition yet.
-                self.next_pass = now + interval.min(FIRST_PASS);
-            }
+            let has_begun = self.pass.is_some();
+            self.schedule.iter_mut().for_each(|schedule| schedule.tried(has_begun, now));
         }
         let begun = Instant::now();
         while self.pass.is_some() && self.throttle.is_due(Instant::now()) && begun.elapsed() < MOMENT {
@@ -136,6 +130,32 @@ impl Scrubber {
             let Pass { segments, bytes, damaged, .. } = pass;
             tracing::info!(segments, bytes, damaged, ms, "scrubbed all full segments");
         }
+    }
+}
+
+/// When passes begin.
+struct Schedule {
+    /// From the beginning of one to that of the next.
+    interval: Duration,
+    next: Instant,
+}
+
+impl Schedule {
+    fn new(interval: Duration, now: Instant) -> Self {
+        Self { interval, next: now + interval.min(FIRST_PASS) }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        now >= self.next
+    }
+
+    /// One was to begin. As long as there is no partition none does.
+    fn tried(&mut self, has_begun: bool, now: Instant) {
+        self.next = if has_begun {
+            now.checked_add(self.interval).unwrap_or(now + FOR_EVER)
+        } else {
+            now + self.interval.min(FIRST_PASS)
+        };
     }
 }
 
@@ -222,3 +242,24 @@ const MOMENT: Duration = Duration::from_millis(50);
 /// A start has other things to do.
 const FIRST_PASS: Duration = Duration::from_secs(60);
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_that_found_nothing_to_look_at_is_tried_again_soon_and_one_that_began_an_interval_later() {
+        let (start, week) = (Instant::now(), Duration::from_secs(7 * 24 * 3600));
+        let mut schedule = Schedule::new(week, start);
+        let first = start + FIRST_PASS;
+        assert!(!schedule.is_due(start) && schedule.is_due(first));
+        schedule.tried(false, first);
+        assert!(!schedule.is_due(first) && schedule.is_due(first + FIRST_PASS));
+        schedule.tried(true, first + FIRST_PASS);
+        let second = first + FIRST_PASS + week;
+        assert!(!schedule.is_due(second - Duration::from_millis(1)) && schedule.is_due(second));
+        schedule.interval = Duration::MAX;
+        schedule.tried(true, second);
+        assert!(!schedule.is_due(second + week));
+    }
+}
