@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use folio_record::{
     BatchBuilder, Compression, DecompressLimit, NewRecord, Offset, ProducerId, Timestamp, UnverifiedBatch,
 };
+use folio_storage::compacted::{COMPACTED_NAME, Compacted};
 use folio_storage::files::SimFiles;
 use folio_storage::repair::Step;
 use folio_storage::replacement::Replacement;
@@ -261,11 +262,17 @@ fn check_repair(written: &Written, change: Change, path: &Path, end: Option<i64>
     let files = restore(&written.snapshot);
     change.make(&files, path);
     let (repaired, steps) = repair::run(&files, &repair::options()).unwrap();
+    let compacted = files.snapshot().remove(Path::new("topics/t-0").join(COMPACTED_NAME).as_path());
     let (_dir, report) = open(&Arc::new(files)).unwrap();
     let log = &report.partitions[0].state.as_ref().unwrap().0;
     let found = log.log_end().get();
     let case = format!("{number}: {change:?} of {}, {steps:?}", path.display());
     assert_eq!((repaired.left.damage, found), (0, end.unwrap_or(found)), "{case}");
+    // In what is appended there from now on nothing was compacted, and nothing is missing.
+    if let Some(compacted) = compacted {
+        let Compacted { gaps_below, upto } = Compacted::decode(&compacted).unwrap();
+        assert!(gaps_below <= log.log_end() && upto <= log.log_end(), "{case}: {gaps_below:?} {upto:?}");
+    }
     let is_told =
         |step: &Step| step.file == *path && step.offsets.is_some_and(|given_up| given_up.from == found);
     assert!(steps.iter().any(is_told), "{case}");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::files::{FileHandle, OpenMode};
-use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE};
+use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, SegmentUid, TimeEntry, entries_in};
 
 /// A log over several segments, of batches with these records: size and timestamp each. All of it is flushed.
 pub(super) fn filled<F: Files>(files: &Arc<F>, batches: &[Vec<(usize, i64)>]) -> (DataDir<F>, Arc<Log<F>>) {
@@ -207,6 +207,34 @@ fn an_index_found_wrong_is_built_anew_byte_for_byte_and_believed_again() {
             check(&log, &batches).unwrap();
             assert_eq!(log.mend_indexes().unwrap(), 0, "{harm:?}: nothing is left to mend");
         }
+    }
+}
+
+/// What is protected by checksums, without them: whoever knows them misleads a lookup, and that is found.
+#[test]
+fn an_index_that_was_forged_together_with_its_checksums_is_believed_and_its_wrong_answers_are_found() {
+    let batches = growing(40);
+    let foreign = SegmentUid::new(PartitionId { topic: Uuid::from_u128(9), partition: 7 }, Offset::ZERO, 0);
+    for is_forged in [true, false] {
+        let files = SimFiles::new();
+        let before = filled(&Arc::new(files.clone()), &batches);
+        let uid = before.1.view.load()[0].uid();
+        let forge = |bytes: &mut Vec<u8>| {
+            let entry = |number: usize| {
+                let at = INDEX_HEADER_SIZE + number * INDEX_ENTRY_SIZE;
+                TimeEntry::decode(bytes[at..].first_chunk().unwrap(), uid, number as u32).unwrap()
+            };
+            // As if up to the last entry nothing later had come than up to the first.
+            let count = entries_in(bytes.len() as u64) as usize;
+            let first = TimeEntry { rel_offset: entry(count - 1).rel_offset, ..entry(0) };
+            bytes.truncate(INDEX_HEADER_SIZE);
+            bytes.extend_from_slice(&first.encode(if is_forged { uid } else { foreign }, 0));
+        };
+        let (_dir, log) = restarted(&files, before, |paths| {
+            let is_of_time = |path: &&PathBuf| path.extension().is_some_and(|name| name == "timeindex");
+            files.tamper(paths.iter().find(is_of_time).unwrap(), forge);
+        });
+        assert_eq!(check(&log, &batches).is_err(), is_forged);
     }
 }
 

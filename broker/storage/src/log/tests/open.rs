@@ -2,6 +2,9 @@
 //! than with an error that goes away.
 
 use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use folio_mapped::SegmentMap;
 
 use super::*;
 use crate::open_segments::Holder;
@@ -27,6 +30,58 @@ fn read_one<F: Files>(log: &Log<F>, offset: i64) -> Result<Fetched, ReadError> {
 fn bases<F: Files>(log: &Log<F>) -> Vec<i64> {
     let view = log.view.load();
     view[..view.len() - 1].iter().map(|segment| segment.base().get()).collect()
+}
+
+/// Somebody whose files take long to be given up.
+#[derive(Debug)]
+struct Slow {
+    begun: Sender<()>,
+    may_end: Mutex<Receiver<()>>,
+    is_listed: AtomicBool,
+}
+
+impl Holder for Slow {
+    fn last_used(&self) -> u64 {
+        0
+    }
+
+    fn give_way(&self) -> Option<Vec<Arc<SegmentMap>>> {
+        self.begun.send(()).unwrap();
+        let _ = self.may_end.lock().unwrap().recv();
+        Some(Vec::new())
+    }
+
+    fn is_listed(&self) -> &AtomicBool {
+        &self.is_listed
+    }
+}
+
+#[test]
+fn whoever_opens_a_segment_does_not_wait_while_others_give_way() {
+    let files = Arc::new(SimFiles::with_maps(4));
+    let (dir, _) = filled(&files, 1);
+    let open = Arc::clone(dir.open_segments());
+    let ((begun, has_begun), (end, may_end)) = (channel(), channel());
+    let slow: Arc<dyn Holder> =
+        Arc::new(Slow { begun, may_end: Mutex::new(may_end), is_listed: AtomicBool::new(false) });
+    open.opened(Arc::downgrade(&slow));
+    let makes_room = std::thread::spawn({
+        let open = Arc::clone(&open);
+        move || open.make_room(4)
+    });
+    has_begun.recv().unwrap();
+    let (opened, has_opened) = channel();
+    let opens = std::thread::spawn(move || {
+        open.opened(Arc::downgrade(&slow));
+        opened.send(()).unwrap();
+    });
+    let is_held_up = has_opened.recv_timeout(Duration::from_secs(20)).is_err();
+    end.send(()).unwrap();
+    // It may be its turn again.
+    drop(end);
+    opens.join().unwrap();
+    makes_room.join().unwrap();
+    assert!(!is_held_up);
 }
 
 #[test]
