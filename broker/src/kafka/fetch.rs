@@ -217,12 +217,7 @@ impl Round {
             return standing;
         }
         // Whoever moved one before it was watched told nobody.
-        let standing = match fetch.look_at_moved() {
-            Standing::TooLittle => standing,
-            other => other,
-        };
-        // What was found just now goes the way of all else.
-        if standing == Standing::Enough && !fetch.is_ready() { Standing::Cold } else { standing }
+        fetch.look_once_more(standing)
     }
 
     /// Answers when it is time.

@@ -185,6 +185,16 @@ impl Fetch {
         self.standing()
     }
 
+    /// The same before it is answered, or waits, as it was `found` to: that holds unless there is more by now.
+    pub(crate) fn look_once_more(&mut self, found: Standing) -> Standing {
+        let standing = match self.look_at_moved() {
+            Standing::TooLittle => found,
+            other => other,
+        };
+        // What was found just now goes the way of all else.
+        if standing == Standing::Enough && !self.is_ready() { Standing::Cold } else { standing }
+    }
+
     /// The partitions that can be waited for.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = &Arc<Partition<Disk>>> {
         self.wants.iter().filter_map(|want| want.partition.as_ref().ok())
@@ -272,7 +282,69 @@ const COPY_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use arc_swap::ArcSwap;
+    use bytes::BytesMut;
+    use folio_record::{BatchBuilder, Compression, NewRecord, Offset, Timestamp};
+    use folio_storage::files::OsFiles;
+    use folio_storage::{DataDir, LogOptions, Mode, Visibility};
+    use uuid::Uuid;
+
     use super::*;
+    use crate::Config;
+    use crate::config::TopicSettings;
+    use crate::engine::now;
+
+    /// A partition whose records are seen once they are appended.
+    fn partition(data: &std::path::Path) -> (DataDir<Disk>, Arc<Partition<Disk>>) {
+        let files = Arc::new(OsFiles::open_or_create(data).unwrap());
+        let options = crate::data_dir_options(&Config::new(data.to_owned()));
+        let log = || LogOptions { visibility: Visibility::Appended, ..LogOptions::default() };
+        let (dir, _) = DataDir::open(files, &options, |_| log(), now()).unwrap();
+        let topic = folio_storage::data_dir::NewTopic {
+            name: "t".to_owned(),
+            uuid: Uuid::from_u128(1),
+            partitions: 1,
+            settings: Vec::new(),
+        };
+        let log = dir.create_topic(topic, &log(), now()).unwrap().remove(0);
+        let settings = Arc::new(ArcSwap::from_pointee(TopicSettings::default()));
+        (dir, Arc::new(Partition::new("t".into(), 0, log, settings, 1)))
+    }
+
+    fn append(partition: &Partition<Disk>) {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+        let value = Some(&b"value"[..]);
+        builder.append(&NewRecord { timestamp: Timestamp::new(1), key: None, value, headers: &[] }).unwrap();
+        let batch = BytesMut::from(builder.build().unwrap().as_slice());
+        partition.log.writer().append(&mut [batch], Mode::MayBlock, now()).unwrap();
+    }
+
+    #[test]
+    fn what_is_found_by_the_last_look_is_copied_where_all_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_dir, partition) = partition(&dir.path().join("data"));
+        for (path, min_bytes, may_wait, found) in [
+            (ReadPath::Copy, 1, true, Standing::TooLittle),
+            (ReadPath::Copy, 1 << 20, false, Standing::Enough),
+            (ReadPath::Map, 1, true, Standing::TooLittle),
+        ] {
+            let want = Want {
+                partition: Ok(Arc::clone(&partition)),
+                offset: Offset::new(partition.log.log_end().get()),
+                max_bytes: 1 << 20,
+                leader_epoch: None,
+                last_epoch: None,
+                place: Place::default(),
+            };
+            let limits = Limits { min_bytes, max_bytes: 1 << 20, batch_max: 1 << 20 };
+            let mut fetch = Fetch::new(path, limits, vec![want]);
+            assert_eq!(fetch.begin(may_wait), found);
+            append(&partition);
+            assert_eq!(fetch.look_once_more(found), Standing::Enough);
+            let slice = fetch.found[0].as_ref().unwrap().as_ref().unwrap().slice.as_ref().unwrap();
+            assert_eq!(slice.is_on_heap(), path == ReadPath::Copy, "{min_bytes}");
+        }
+    }
 
     #[test]
     fn a_fetch_of_too_many_partitions_or_of_one_twice_is_refused() {
