@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use folio_record::UnverifiedBatch;
 use folio_tests::cache;
 use folio_tests::daemon::Daemon;
 use folio_tests::disk::crash::CrashDisk;
@@ -98,6 +99,27 @@ fn fetch(daemon: &Daemon, offset: usize) -> Result<(), ErrorCode> {
     Ok(())
 }
 
+/// Asks for everything from an offset on, again and again from where the answer before ended: how far that goes, and the
+/// error that ends it.
+fn read_through(daemon: &Daemon, from: usize, upto: usize) -> (usize, Option<ErrorCode>) {
+    let mut next = from;
+    while next < upto {
+        let answer = || Peer::connect(daemon.address()).fetch_unless_closed("t", next as i64);
+        let (entry, records) = (0..5).find_map(|_| answer()).expect("an answer, at last");
+        if entry.error != ErrorCode::NONE {
+            return (next, Some(entry.error));
+        }
+        let mut rest = &records[..];
+        while let Ok((batch, behind)) = UnverifiedBatch::split_first(rest) {
+            let value = value(next);
+            assert_eq!(batch.verify().unwrap().header().base_offset.get(), next as i64);
+            assert!(rest[..rest.len() - behind.len()].windows(value.len()).any(|one| one == value));
+            (next, rest) = (next + 1, behind);
+        }
+    }
+    (next, None)
+}
+
 fn unwritable(file_system: FileSystem, harm: impl Fn(&CrashDisk, &Path)) {
     let dir = tempfile::tempdir().unwrap();
     let disk = CrashDisk::serve(file_system, dir.path());
@@ -156,10 +178,15 @@ fn unreadable(file_system: FileSystem) {
         "{}",
         daemon.said()
     );
-    let refused: Vec<usize> = (0..RECORDS).filter(|number| fetch(&daemon, *number).is_err()).collect();
     let first: usize = logs[1].file_stem().unwrap().to_str().unwrap().parse().unwrap();
     // Batches have 1070 bytes. The kernel may read several pages as one, and then all of them are refused.
     let (from, upto) = (first + (BAD_AT - AROUND) / 1070, first + (BAD_AT + AROUND) / 1070 + 1);
+    // In the middle of what is asked for at once, none of it in memory: what lies before is served, and what lies behind.
+    let (stopped, error) = read_through(&daemon, first, RECORDS);
+    assert!(error.is_some() && (from..=upto).contains(&stopped), "{stopped} of {first}: {error:?}");
+    assert_eq!(read_through(&daemon, upto + 1, RECORDS), (RECORDS, None));
+
+    let refused: Vec<usize> = (0..RECORDS).filter(|number| fetch(&daemon, *number).is_err()).collect();
     assert!(
         !refused.is_empty() && refused.iter().all(|number| (from..=upto).contains(number)),
         "{refused:?}"
