@@ -215,6 +215,23 @@ impl Daemon {
         tasks.flatten().find(is_it)?.file_name().to_string_lossy().parse().ok()
     }
 
+    /// Stops every thread of it where it is; whoever sends it something waits.
+    ///
+    /// # Panics
+    /// When it does not stop in time.
+    pub fn freeze(&self) {
+        signal(&self.pid().to_string(), "STOP");
+        let deadline = Instant::now() + LIMIT;
+        let tasks = format!("/proc/{}/task", self.pid());
+        let runs = |task: std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| !stat.contains(") T "))
+        };
+        while std::fs::read_dir(&tasks).expect("it lives").flatten().any(runs) {
+            assert!(Instant::now() < deadline, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// What an ended process wrote may still be on its way through the pipe. One that it started may hold the pipe
     /// open for longer than anybody wants to wait.
     fn hear_the_last_words(&self) {

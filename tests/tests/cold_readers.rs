@@ -5,11 +5,13 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use folio_client::{Client, ClientConfig, ConsumerConfig, NewTopic, Offset, Position, TopicPartition};
 use folio_storage::files::sim::Random;
+use folio_tests::control::finding;
 use folio_tests::daemon::Daemon;
 use folio_tests::limits::MemoryLimit;
 use folio_tests::native::{Peer, batch};
@@ -80,6 +82,33 @@ fn with_an_eighth_of_its_log_as_memory_fifty_cold_readers_are_served_and_everybo
     assert!(half < most, "{half:?}, and {alone:?} alone");
     drop((client, peer));
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn whoever_takes_more_memory_than_the_limit_is_killed_and_counted() {
+    let limit = MemoryLimit::new("control", 16 << 20);
+    let [shell, option, enter, group] = limit.wrapper();
+    // It keeps the end of what it reads in memory of its own.
+    let greedy = "head -c 200000000 /dev/zero | tail -c 150000000 > /dev/null";
+    let mut command = Command::new(shell);
+    command.args([&option, &enter, &group, "sh", "-c", greedy]).status().unwrap();
+    assert!(limit.kills() > 0);
+}
+
+#[test]
+fn a_record_that_is_not_as_it_was_and_one_that_is_missing_are_found_by_the_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[("durability", "os")]);
+    for number in [0, 1, 2, 3, 5, 5, 6, 8] {
+        peer.produce("t", 0, Acks::One, &batch(&value(number)));
+    }
+    for (from, record) in [(0, 4), (5, 7)] {
+        let said = finding("another record", || read(daemon.address(), 32, from, 8));
+        assert!(said.contains(&format!("record {record} is not as it was")), "{said}");
+    }
+    daemon.stop();
 }
 
 fn value(number: u64) -> Vec<u8> {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use folio_client::{Client, ClientConfig, ConfigChange, ConfigResource};
+use folio_tests::control::finding;
 use folio_tests::daemon::Daemon;
 use folio_tests::disk::TinyDisk;
 use folio_tests::kafka::{KafkaPeer, fetch, produce};
@@ -186,33 +187,97 @@ fn no_room_and_no_quota_at_a_write_or_a_reservation_refuse_produce_until_there_i
         ("fallocate", "ENOSPC"),
         ("fallocate", "EDQUOT"),
     ] {
-        let dir = tempfile::tempdir().unwrap();
-        // The next reservation is near.
-        let daemon = Daemon::on(dir.path(), &[]);
-        let mut peer = Peer::connect(daemon.address());
-        peer.create("t", 1, &[]);
-        assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"first")).error, ErrorCode::NONE);
-        let strace = Strace::attach(daemon.pid(), &format!("inject={calls}:error={error}"));
-        let what = format!("{error} at {calls}");
-        let mut refused = None;
-        until(&what, || {
-            let answer = peer.produce("t", 0, Acks::All, &batch(&[7; 100_000]));
-            refused = (answer.error != ErrorCode::NONE).then_some(answer);
-            refused.is_some()
-        });
-        let refused = refused.unwrap();
-        assert_eq!(refused.error, ErrorCode::STORAGE_FULL, "{what}: {:?}", refused.message);
-        let dir = dir.path().join("data").display().to_string();
-        assert!(refused.message.unwrap_or_default().starts_with(&format!("disk full on {dir}: ")), "{what}");
-        let end = peer.describe("t").log_end;
-        assert!(!peer.fetch_now("t", 0).1.is_empty(), "{what}: reads go on");
-        drop(strace);
-        until(&format!("{what}: it resumes"), || {
-            peer.produce("t", 0, Acks::All, &batch(b"again")).error == ErrorCode::NONE
-        });
-        assert_eq!(peer.describe("t").log_end, end + 1, "{what}: what was refused left nothing");
-        assert_eq!(daemon.stop().code(), Some(0), "{what}");
+        let Refused { _dir, daemon, acknowledged, .. } = refused_for_a_while(calls, error);
+        check(&mut Peer::connect(daemon.address()), &acknowledged);
+        assert_eq!(daemon.stop().code(), Some(0), "{error} at {calls}");
     }
+}
+
+#[test]
+fn a_record_that_was_refused_for_want_of_room_and_counts_as_stored_is_found_missing() {
+    let Refused { _dir, daemon, acknowledged, refused } = refused_for_a_while("fallocate", "ENOSPC");
+    let mut peer = Peer::connect(daemon.address());
+    check(&mut peer, &acknowledged);
+    let (last, before) = acknowledged.split_last().unwrap();
+    let with_it = [before, &[refused, last.clone()]].concat();
+    let said = finding("a refusal", || check(&mut peer, &with_it));
+    assert!(said.contains("is not what was acknowledged there"), "{said}");
+    let said = finding("a record too many", || check(&mut peer, before));
+    assert!(said.contains("what was refused left something"), "{said}");
+    daemon.stop();
+}
+
+#[test]
+fn a_file_system_that_cannot_reserve_room_is_served_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &["--set", "topic.segment.bytes=1000000"]);
+    let mut peer = Peer::connect(daemon.address());
+    let strace = Strace::attach(daemon.pid(), "inject=fallocate:error=EOPNOTSUPP");
+    peer.create("t", 1, &[]);
+    let values: Vec<Vec<u8>> = (0..30).map(|number| vec![number; 100_000]).collect();
+    for value in &values {
+        assert_eq!(peer.produce("t", 0, Acks::All, &batch(value)).error, ErrorCode::NONE);
+    }
+    check(&mut peer, &values);
+    drop(strace);
+    assert_eq!(daemon.stop().code(), Some(0));
+    let daemon = Daemon::on(dir.path(), &[]);
+    check(&mut Peer::connect(daemon.address()), &values);
+    daemon.stop();
+}
+
+/// Every record that was acknowledged is where it should be, and there is nothing else.
+fn check(peer: &mut Peer, acknowledged: &[Vec<u8>]) {
+    for (offset, value) in acknowledged.iter().enumerate() {
+        let (_, bytes) = peer.fetch_now("t", offset as i64);
+        let is_there = bytes.windows(value.len()).any(|window| window == value);
+        assert!(is_there, "the record at {offset} is not what was acknowledged there");
+    }
+    assert_eq!(peer.describe("t").log_end, acknowledged.len() as i64, "what was refused left something");
+}
+
+/// What came of calls that failed for a while.
+struct Refused {
+    _dir: tempfile::TempDir,
+    daemon: Daemon,
+    /// Before and afterwards, by offset.
+    acknowledged: Vec<Vec<u8>>,
+    /// One that was not.
+    refused: Vec<u8>,
+}
+
+/// These calls fail with this error for a while.
+fn refused_for_a_while(calls: &str, error: &str) -> Refused {
+    let dir = tempfile::tempdir().unwrap();
+    // The next reservation is near.
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[]);
+    let mut acknowledged = vec![b"first".to_vec()];
+    assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"first")).error, ErrorCode::NONE);
+    let strace = Strace::attach(daemon.pid(), &format!("inject={calls}:error={error}"));
+    let what = format!("{error} at {calls}");
+    let (mut value, mut refused) = (Vec::new(), None);
+    until(&what, || {
+        value = vec![acknowledged.len() as u8; 100_000];
+        let answer = peer.produce("t", 0, Acks::All, &batch(&value));
+        match answer.error {
+            ErrorCode::NONE => acknowledged.push(value.clone()),
+            _ => refused = Some(answer),
+        }
+        refused.is_some()
+    });
+    let refused = refused.unwrap();
+    assert_eq!(refused.error, ErrorCode::STORAGE_FULL, "{what}: {:?}", refused.message);
+    let data = dir.path().join("data").display().to_string();
+    assert!(refused.message.unwrap_or_default().starts_with(&format!("disk full on {data}: ")), "{what}");
+    check(&mut peer, &acknowledged);
+    drop(strace);
+    until(&format!("{what}: it resumes"), || {
+        peer.produce("t", 0, Acks::All, &batch(b"again")).error == ErrorCode::NONE
+    });
+    acknowledged.push(b"again".to_vec());
+    Refused { _dir: dir, daemon, acknowledged, refused: value }
 }
 
 /// Every one of these calls fails with this error from some moment on, while a producer and a reader wait.

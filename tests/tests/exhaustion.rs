@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use folio_tests::control::finding;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::TinyDisk;
 use folio_tests::native::{Peer, batch};
@@ -148,6 +149,49 @@ fn few_mappings_serve_many_partitions_and_segments_and_whoever_finds_none_is_tol
 #[test]
 fn a_start_on_a_disk_that_is_full_to_the_last_byte_makes_no_index_and_serves_what_is_there() {
     let mount = TinyDisk::mount(16);
+    let (data, ballast) = full_and_without_indexes(&mount);
+    let daemon = Daemon::on(data.path(), &[SMALL, &["--set", "disk.min.free=0"]].concat());
+    let mut peer = Peer::connect(daemon.address());
+    check(&mut peer, 5);
+    let refused = peer.produce("t", 0, Acks::One, &batch(&[9; 3000])).error;
+    assert_eq!(refused, ErrorCode::STORAGE_FULL);
+    std::fs::remove_file(&ballast).unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while peer.produce("t", 0, Acks::One, &batch(&[5; 3000])).error != ErrorCode::NONE {
+        assert!(Instant::now() < deadline, "it does not resume");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(daemon.stop().code(), Some(0));
+    let daemon = Daemon::on(data.path(), &[]);
+    check(&mut Peer::connect(daemon.address()), 6);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// Without an index a reader walks through the log itself: a log that is not as it was is found by it.
+#[test]
+fn on_a_full_disk_without_an_index_a_record_that_was_changed_is_found() {
+    let mount = TinyDisk::mount(16);
+    let (data, _) = full_and_without_indexes(&mount);
+    let log = data.path().join("data/topics/t-0/00000000000000000001.log");
+    let file = std::fs::File::options().write(true).open(log).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"?", 1000).unwrap();
+    let daemon = Daemon::on(data.path(), &[SMALL, &["--set", "disk.min.free=0"]].concat());
+    let mut peer = Peer::connect(daemon.address());
+    check(&mut peer, 1);
+    finding("another byte", || check(&mut peer, 2));
+    daemon.stop();
+}
+
+/// Each of the first records is as it was sent.
+fn check(peer: &mut Peer, count: u8) {
+    for number in 0..count {
+        let (bytes, _) = read(peer, "t", 0, i64::from(number));
+        assert!(bytes.windows(3000).any(|window| window == [number; 3000]), "record {number} is another");
+    }
+}
+
+/// What a daemon has left that was killed, less the indexes, on a disk without a byte of room; and what fills it.
+fn full_and_without_indexes(mount: &TinyDisk) -> (tempfile::TempDir, PathBuf) {
     let data = tempfile::tempdir_in(mount.path()).unwrap();
     let mut daemon = Daemon::on(data.path(), &[SMALL, &["--set", "disk.min.free=0"]].concat());
     let mut peer = Peer::connect(daemon.address());
@@ -165,25 +209,5 @@ fn a_start_on_a_disk_that_is_full_to_the_last_byte_makes_no_index_and_serves_wha
     let ballast = mount.path().join("ballast");
     let mut file = std::fs::File::create(&ballast).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}
-    drop(file);
-
-    let daemon = Daemon::on(data.path(), &[SMALL, &["--set", "disk.min.free=0"]].concat());
-    let mut peer = Peer::connect(daemon.address());
-    for offset in 0..5 {
-        let (bytes, _) = read(&mut peer, "t", 0, offset);
-        assert!(bytes.windows(3000).any(|window| window == [offset as u8; 3000]));
-    }
-    let refused = peer.produce("t", 0, Acks::One, &batch(&[9; 3000])).error;
-    assert_eq!(refused, ErrorCode::STORAGE_FULL);
-    std::fs::remove_file(&ballast).unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while peer.produce("t", 0, Acks::One, &batch(&[9; 3000])).error != ErrorCode::NONE {
-        assert!(Instant::now() < deadline, "it does not resume");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert_eq!(daemon.stop().code(), Some(0));
-    let daemon = Daemon::on(data.path(), &[]);
-    let (bytes, _) = read(&mut Peer::connect(daemon.address()), "t", 0, 5);
-    assert!(bytes.windows(3000).any(|window| window == [9; 3000]));
-    assert_eq!(daemon.stop().code(), Some(0));
+    (data, ballast)
 }

@@ -11,6 +11,7 @@ use folio_client::{
     Acks, Client, ClientConfig, ConsumerConfig, DeliveryError, ErrorCode, NewTopic, OffsetSpec, Position,
     Producer, ProducerConfig, ProducerRecord, TopicPartition,
 };
+use folio_tests::control::finding;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::TinyDisk;
 use folio_tests::strace::Strace;
@@ -154,66 +155,150 @@ fn failing(calls: &str, durability: &str) {
 #[test]
 fn a_full_disk_refuses_produce_serves_reads_and_resumes_by_itself() {
     let mount = TinyDisk::mount(24);
-    let ballast = mount.path().join("ballast");
-    std::fs::write(&ballast, vec![1; 12 << 20]).unwrap();
     for min_free in ["0", "1048576"] {
-        let data = tempfile::tempdir_in(mount.path()).unwrap();
-        let setting = format!("disk.min.free={min_free}");
-        let daemon = Daemon::on(data.path(), &["--set", &setting]);
-        let client = connect(&daemon);
-        create(&client, "t", "fsync");
-        let records = producer(&client);
-        let value = vec![7; 100_000];
-        let mut acknowledged = 0;
-        let deadline = Instant::now() + LIMIT;
-        let refused = loop {
-            match send(&records, "t", &value) {
-                Ok(()) => acknowledged += 1,
-                Err(error) => break error,
-            }
-            assert!(Instant::now() < deadline, "the disk never fills");
-        };
-        let DeliveryError::Refused { refusal, .. } = &refused else { panic!("{refused}") };
-        assert_eq!(refusal.code, ErrorCode::STORAGE_FULL, "{refusal}");
-        assert!(refusal.code.is_retriable() && acknowledged > 20, "{acknowledged} before: {refusal}");
-        assert_eq!(stored(&client, "t").len(), acknowledged, "reads go on");
-
-        std::fs::remove_file(&ballast).unwrap();
-        while let Err(error) = send(&records, "t", &value) {
-            assert!(Instant::now() < deadline, "it does not resume: {error}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert_eq!(stored(&client, "t").len(), acknowledged + 1);
-        drop((records, client));
-        assert_eq!(daemon.stop().code(), Some(0));
-
-        let daemon = Daemon::on(data.path(), &["--set", &setting]);
-        assert_eq!(stored(&connect(&daemon), "t").len(), acknowledged + 1, "nothing was lost");
-        daemon.stop();
-        drop(data);
-        std::fs::write(&ballast, vec![1; 12 << 20]).unwrap();
+        let (acknowledged, _, stored) = filled_and_freed(&mount, min_free);
+        check(&stored, &acknowledged);
     }
 }
 
 #[test]
+fn a_record_that_a_full_disk_refused_and_that_counts_as_acknowledged_is_found_missing() {
+    let mount = TinyDisk::mount(24);
+    let (mut acknowledged, refused, stored) = filled_and_freed(&mount, "0");
+    acknowledged.push(refused[0]);
+    acknowledged.sort_unstable();
+    let said = finding("a refusal", || check(&stored, &acknowledged));
+    assert!(said.contains(&format!("{} was acknowledged and is gone", refused[0])), "{said}");
+    let said = finding("a record too many", || check(&[0, 1, 1], &[0, 1]));
+    assert!(said.contains("nobody was told of it, or it is there twice"), "{said}");
+}
+
+/// Records are sent to a disk until it is full, and again when it has room: those that were acknowledged, those that were
+/// refused, and what the next daemon finds.
+fn filled_and_freed(mount: &TinyDisk, min_free: &str) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+    let ballast = mount.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 12 << 20]).unwrap();
+    let data = tempfile::tempdir_in(mount.path()).unwrap();
+    let setting = format!("disk.min.free={min_free}");
+    let daemon = Daemon::on(data.path(), &["--set", &setting]);
+    let client = connect(&daemon);
+    create(&client, "t", "fsync");
+    let records = producer(&client);
+    let (mut acknowledged, mut refused) = (Vec::new(), Vec::new());
+    let deadline = Instant::now() + LIMIT;
+    let mut next = 0;
+    let mut send_next = || {
+        next += 1;
+        send(&records, "t", &numbered(next - 1, 100_000))
+            .map_err(|error| (next - 1, error))
+            .map(|()| next - 1)
+    };
+    let error = loop {
+        match send_next() {
+            Ok(number) => acknowledged.push(number),
+            Err((number, error)) => {
+                refused.push(number);
+                break error;
+            }
+        }
+        assert!(Instant::now() < deadline, "the disk never fills");
+    };
+    let DeliveryError::Refused { refusal, .. } = &error else { panic!("{error}") };
+    assert_eq!(refusal.code, ErrorCode::STORAGE_FULL, "{refusal}");
+    let count = acknowledged.len();
+    assert!(refusal.code.is_retriable() && count > 20, "{count} before: {refusal}");
+    check(&numbers(&client), &acknowledged);
+
+    std::fs::remove_file(&ballast).unwrap();
+    loop {
+        match send_next() {
+            Ok(number) => break acknowledged.push(number),
+            Err((number, error)) => {
+                refused.push(number);
+                assert!(Instant::now() < deadline, "it does not resume: {error}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    check(&numbers(&client), &acknowledged);
+    drop((records, client));
+    assert_eq!(daemon.stop().code(), Some(0));
+
+    let daemon = Daemon::on(data.path(), &["--set", &setting]);
+    let stored = numbers(&connect(&daemon));
+    daemon.stop();
+    (acknowledged, refused, stored)
+}
+
+/// A value that begins with its number.
+fn numbered(number: usize, size: usize) -> Vec<u8> {
+    let mut value = format!("{number} ").into_bytes();
+    value.resize(size, b'.');
+    value
+}
+
+/// The numbers of all records of `t`, in order.
+fn numbers(client: &Client) -> Vec<usize> {
+    let number = |value: &Vec<u8>| {
+        String::from_utf8_lossy(value).split_once(' ').and_then(|(number, _)| number.parse().ok())
+    };
+    stored(client, "t").iter().map(|value| number(value).expect("a number")).collect()
+}
+
+/// What was acknowledged is stored, in its order, and nothing else.
+fn check(stored: &[usize], acknowledged: &[usize]) {
+    for number in acknowledged {
+        assert!(stored.contains(number), "{number} was acknowledged and is gone");
+    }
+    assert_eq!(stored, acknowledged, "nobody was told of it, or it is there twice");
+}
+
+/// As many connections as there are descriptors, and more.
+const CROWD: usize = 120;
+
+#[test]
 fn few_descriptors_refuse_connections_and_not_the_ones_that_are_there() {
+    let (is_refused, acknowledged, stored) = crowded("80");
+    assert!(is_refused, "everybody was let in");
+    check(&stored, &acknowledged);
+}
+
+#[test]
+fn with_enough_descriptors_the_same_crowd_is_let_in_and_a_record_that_nobody_sent_is_found_missing() {
+    let (is_refused, mut acknowledged, stored) = crowded("4096");
+    assert!(!is_refused, "somebody was refused");
+    check(&stored, &acknowledged);
+    acknowledged.push(acknowledged.len());
+    finding("it was never sent", || check(&stored, &acknowledged));
+}
+
+/// A crowd comes, while somebody who was there before produces: whether anybody else was refused, what was acknowledged, and
+/// what is stored.
+fn crowded(descriptors: &str) -> (bool, Vec<usize>, Vec<usize>) {
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Daemon::under(&["prlimit", "--nofile=80:80"], dir.path(), &[]);
+    let limit = format!("--nofile={descriptors}:{descriptors}");
+    let daemon = Daemon::under(&["prlimit", &limit], dir.path(), &[]);
     let client = connect(&daemon);
     create(&client, "t", "os");
     let crowd: Vec<_> =
-        (0..120).filter_map(|_| std::net::TcpStream::connect(daemon.address()).ok()).collect();
+        (0..CROWD).filter_map(|_| std::net::TcpStream::connect(daemon.address()).ok()).collect();
     let records = producer(&client);
-    for _ in 0..10 {
-        send(&records, "t", b"still served").unwrap();
+    let mut acknowledged = Vec::new();
+    for number in 0..10 {
+        send(&records, "t", &numbered(number, 20)).unwrap();
+        acknowledged.push(number);
     }
+    let config = ClientConfig::new(daemon.address()).request_timeout(Duration::from_secs(5));
+    let is_refused = Client::connect(config).is_err();
     drop(crowd);
     let deadline = Instant::now() + LIMIT;
     while Client::connect(ClientConfig::new(daemon.address())).is_err() {
         assert!(Instant::now() < deadline, "nobody new is served after the crowd has gone");
     }
+    let stored = numbers(&client);
     drop((records, client));
     daemon.stop();
+    (is_refused, acknowledged, stored)
 }
 
 #[test]

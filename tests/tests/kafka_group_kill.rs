@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use folio_record::UnverifiedBatch;
+use folio_tests::control::finding;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::kafka::groups::{codes, commit, state, stored};
 use folio_tests::kafka::{KafkaPeer, fetch, produce};
@@ -78,6 +79,49 @@ fn ten_deaths_in_the_midst_of_rebalances_and_commits_lose_nothing_and_take_nothi
     daemon.stop();
 }
 
+/// A commit that counts although nobody has answered it yet.
+#[test]
+fn a_commit_that_counts_before_it_is_answered_is_found_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    create(&daemon);
+    let mut peer = KafkaPeer::connect(daemon.address());
+    let mut checker = Checker::default();
+    until("the group has a coordinator", || {
+        codes(&peer.call(9, &commit(GROUP, TOPIC, &[(0, 5)]))) == [KafkaError::NONE]
+    });
+    checker.commit(0, 5);
+    // It is on its way to a daemon that does not take it any more.
+    daemon.freeze();
+    peer.submit(9, &commit(GROUP, TOPIC, &[(0, 9)]));
+    signal(&daemon.pid().to_string(), "KILL");
+    let daemon = daemon.restart_after_death();
+    check_stored(&daemon, &checker.committed, 1);
+    checker.commit(0, 9);
+    let said = finding("nobody has answered", || check_stored(&daemon, &checker.committed, 1));
+    assert!(said.contains("partition 0 is at 5, was at 9"), "{said}");
+    daemon.stop();
+}
+
+#[test]
+fn deliveries_to_two_members_deliveries_twice_and_commits_that_go_back_are_found() {
+    let world = Arc::new(World::default());
+    let member = |id: &str| Worker { id: id.to_owned(), generation: 1, ..Worker::new(world.clone(), false) };
+    let (one, other) = (member("one"), member("other"));
+    let mut checker = Checker::default();
+    checker.deliver(&one, 0, 3);
+    checker.deliver(&other, 1, 0);
+    for (worker, offset, says) in [(&other, 4, "has two owners"), (&one, 3, "3 and then 3")] {
+        let mut checker = checker.clone();
+        let said = finding(says, || checker.deliver(worker, 0, offset));
+        assert!(said.contains(says), "{said}");
+    }
+    checker.commit(0, 4);
+    let said = finding("a commit goes back", || checker.commit(0, 3));
+    assert!(said.contains("partition 0: Some(4), then 3"), "{said}");
+    assert_eq!(checker.delivered(), 2, "a record that is not delivered is missed by the count");
+}
+
 fn create(daemon: &Daemon) {
     // A death of the daemon takes nothing from the page cache: the commits alone wait for the disk.
     let durability = CreatableTopicConfig { name: "durability", value: Some("os") };
@@ -138,7 +182,7 @@ impl World {
 }
 
 /// What was delivered and committed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Checker {
     /// Offsets, by partition.
     deliveries: BTreeMap<u8, BTreeSet<i64>>,

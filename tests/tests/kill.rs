@@ -11,6 +11,7 @@ use folio_client::{
     Acks, Backoff, Client, ClientConfig, ConsumerConfig, Delivery, NewTopic, Position, ProducerConfig,
     ProducerRecord, TopicPartition,
 };
+use folio_tests::control::finding;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::rig::until;
 
@@ -19,28 +20,52 @@ const KILLS: usize = 10;
 #[test]
 fn ten_deaths_of_the_daemon_lose_nothing_acknowledged_and_double_nothing() {
     for (durability, acks) in [("fsync", Acks::All), ("os", Acks::Leader)] {
-        let dir = tempfile::tempdir().unwrap();
-        let mut daemon = Daemon::on(dir.path(), &[]);
-        create(&daemon, durability, 1);
-        let lines = lines();
-        // The next line to be sent, and those that were acknowledged.
-        let (mut next, mut acknowledged) = (0, Vec::new());
+        let mut run = Run::new(durability);
         for kill in 0..KILLS {
-            let stored = before(&daemon);
-            let victim = daemon.pid();
-            let killer = std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(15 + 7 * kill as u64));
-                signal(&victim.to_string(), "KILL");
-            });
-            produce_until_death(&daemon, acks, &lines, &mut next, &mut acknowledged);
-            killer.join().unwrap();
-            daemon = daemon.restart_after_death();
-            let after = before(&daemon);
+            let stored = before(&run.daemon);
+            run = run.die(acks, kill);
+            let after = before(&run.daemon);
             assert!(after.len() >= stored.len(), "{durability}, kill {kill}: the log became shorter");
-            check(&after, &acknowledged, &format!("{durability}, kill {kill}"));
+            check(&after, &run.acknowledged, &format!("{durability}, kill {kill}"));
         }
-        assert!(acknowledged.len() > KILLS, "{durability}: {} lines were acknowledged", acknowledged.len());
-        daemon.stop();
+        let acknowledged = run.acknowledged.len();
+        assert!(acknowledged > KILLS, "{durability}: {acknowledged} lines were acknowledged");
+        run.daemon.stop();
+    }
+}
+
+/// Nobody answers with acks=0: what has left the client is taken for acknowledged.
+#[test]
+fn lines_that_count_as_acknowledged_once_they_are_sent_are_found_lost() {
+    for durability in ["fsync", "os"] {
+        let mut run = Run::new(durability);
+        let mut is_found = false;
+        for kill in 0..KILLS {
+            run = run.die(Acks::None, kill);
+            let stored = before(&run.daemon);
+            let lost = run.acknowledged.iter().any(|number| !stored.contains(number));
+            if lost {
+                let said = finding("acks=0", || check(&stored, &run.acknowledged, durability));
+                assert!(said.contains("was acknowledged and is gone"), "{said}");
+                is_found = true;
+                break;
+            }
+        }
+        assert!(is_found, "{durability}: {KILLS} deaths took nothing of what was on its way");
+        run.daemon.stop();
+    }
+}
+
+#[test]
+fn lines_that_are_missing_doubled_or_out_of_order_are_found() {
+    check(&[0, 1, 2, 3], &[0, 2, 3], "with one that was not acknowledged");
+    for (stored, says) in [
+        (&[0, 1, 3][..], "line 2 was acknowledged and is gone"),
+        (&[0, 1, 1, 2, 3], "out of order, or doubled"),
+        (&[0, 2, 1, 3], "out of order, or doubled"),
+    ] {
+        let said = finding(says, || check(stored, &[0, 2, 3], "by hand"));
+        assert!(said.contains(says), "{said}");
     }
 }
 
@@ -63,48 +88,71 @@ fn the_epoch_that_a_start_after_a_death_begins_is_written_down_while_the_daemon_
 #[test]
 fn ten_deaths_under_idempotent_producers_lose_nothing_double_nothing_and_keep_the_order() {
     for (durability, acks) in [("fsync", Acks::All), ("os", Acks::Leader)] {
-        let dir = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let daemon = Daemon::on(dir.path(), &["--listen", &address]);
-        create(&daemon, durability, PARTITIONS);
-        let (done, confirmed) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let (daemon, sent) = std::thread::scope(|scope| {
-            let sending = (0..PRODUCERS).map(|producer| {
-                let (address, done, confirmed) = (&address, &done, &confirmed);
-                scope.spawn(move || produce_until(producer, address, acks, done, confirmed))
-            });
-            let sending: Vec<_> = sending.collect();
-            let mut daemon = daemon;
-            for kill in 0..KILLS {
-                let before = confirmed.load(Ordering::Relaxed);
-                until("records are confirmed", || {
-                    confirmed.load(Ordering::Relaxed) > before + 40 * (kill + 1)
-                });
-                signal(&daemon.pid().to_string(), "KILL");
-                daemon = daemon.restart_after_death();
-            }
-            done.store(true, Ordering::Relaxed);
-            let sent: Vec<_> = sending.into_iter().map(|thread| thread.join().unwrap()).collect();
-            (daemon, sent)
-        });
-        let mut expected = BTreeMap::new();
-        for (producer, count) in sent.into_iter().enumerate() {
-            for number in 0..count {
-                let place = (number % PARTITIONS as usize, producer);
-                expected.entry(place).or_insert_with(Vec::new).push(number);
-            }
-        }
-        let mut stored = BTreeMap::new();
-        for partition in 0..PARTITIONS {
-            for text in values(&daemon, partition) {
-                let (producer, number) = text.split_once(':').unwrap();
-                let place = (partition as usize, producer.parse().unwrap());
-                stored.entry(place).or_insert_with(Vec::new).push(number.parse::<usize>().unwrap());
-            }
-        }
+        let (stored, expected) = deaths_under_producers(durability, acks, KILLS, true);
         assert_eq!(stored, expected, "{durability}");
-        daemon.stop();
     }
+}
+
+/// What was stored by a daemon that died before it could say so is sent again, and nobody knows it.
+#[test]
+fn under_producers_that_are_not_idempotent_records_are_found_doubled() {
+    let (stored, expected) = deaths_under_producers("os", Acks::Leader, 4, false);
+    assert_ne!(stored, expected);
+    let total = |numbers: &Numbers| numbers.values().map(Vec::len).sum::<usize>();
+    assert!(total(&stored) > total(&expected), "{} of {}", total(&stored), total(&expected));
+}
+
+/// By partition and producer.
+type Numbers = BTreeMap<(usize, usize), Vec<usize>>;
+
+/// The daemon dies so often while producers are at work; what is stored then, and what they were told.
+fn deaths_under_producers(
+    durability: &str,
+    acks: Acks,
+    kills: usize,
+    is_idempotent: bool,
+) -> (Numbers, Numbers) {
+    let dir = tempfile::tempdir().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let daemon = Daemon::on(dir.path(), &["--listen", &address]);
+    create(&daemon, durability, PARTITIONS);
+    let (done, confirmed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let config = ProducerConfig::new().acks(acks).batch_bytes(300).request_bytes(4 << 10);
+    let config = config.idempotent(is_idempotent);
+    let (daemon, sent) = std::thread::scope(|scope| {
+        let sending = (0..PRODUCERS).map(|producer| {
+            let (address, config, done, confirmed) = (&address, config.clone(), &done, &confirmed);
+            scope.spawn(move || produce_until(producer, address, config, done, confirmed))
+        });
+        let sending: Vec<_> = sending.collect();
+        let mut daemon = daemon;
+        for kill in 0..kills {
+            let before = confirmed.load(Ordering::Relaxed);
+            until("records are confirmed", || confirmed.load(Ordering::Relaxed) > before + 40 * (kill + 1));
+            signal(&daemon.pid().to_string(), "KILL");
+            daemon = daemon.restart_after_death();
+        }
+        done.store(true, Ordering::Relaxed);
+        let sent: Vec<_> = sending.into_iter().map(|thread| thread.join().unwrap()).collect();
+        (daemon, sent)
+    });
+    let mut expected = Numbers::new();
+    for (producer, count) in sent.into_iter().enumerate() {
+        for number in 0..count {
+            let place = (number % PARTITIONS as usize, producer);
+            expected.entry(place).or_default().push(number);
+        }
+    }
+    let mut stored = Numbers::new();
+    for partition in 0..PARTITIONS {
+        for text in values(&daemon, partition) {
+            let (producer, number) = text.split_once(':').unwrap();
+            let place = (partition as usize, producer.parse().unwrap());
+            stored.entry(place).or_default().push(number.parse().unwrap());
+        }
+    }
+    daemon.stop();
+    (stored, expected)
 }
 
 const PRODUCERS: usize = 3;
@@ -114,14 +162,13 @@ const PARTITIONS: u32 = 3;
 fn produce_until(
     producer: usize,
     address: &str,
-    acks: Acks,
+    config: ProducerConfig,
     done: &AtomicBool,
     confirmed: &AtomicUsize,
 ) -> usize {
     let quick = Backoff { first: Duration::from_millis(2), most: Duration::from_millis(50) };
-    let config = ClientConfig::new(address).reconnect_backoff(quick).retry_backoff(quick);
-    let client = Client::connect(config.request_timeout(Duration::from_secs(5))).unwrap();
-    let config = ProducerConfig::new().acks(acks).batch_bytes(300).request_bytes(4 << 10);
+    let of_client = ClientConfig::new(address).reconnect_backoff(quick).retry_backoff(quick);
+    let client = Client::connect(of_client.request_timeout(Duration::from_secs(5))).unwrap();
     let sender = client.producer(config).unwrap();
     let mut under_way: VecDeque<Delivery> = VecDeque::new();
     let mut next = 0;
@@ -139,6 +186,36 @@ fn produce_until(
         delivery.wait().unwrap();
     }
     next
+}
+
+/// A daemon that dies again and again in the middle of what it is sent.
+struct Run {
+    _dir: tempfile::TempDir,
+    daemon: Daemon,
+    lines: Vec<String>,
+    /// The next line to be sent.
+    next: usize,
+    acknowledged: Vec<usize>,
+}
+
+impl Run {
+    fn new(durability: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = Daemon::on(dir.path(), &[]);
+        create(&daemon, durability, 1);
+        Self { _dir: dir, daemon, lines: lines(), next: 0, acknowledged: Vec::new() }
+    }
+
+    fn die(mut self, acks: Acks, kill: usize) -> Self {
+        let victim = self.daemon.pid();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(15 + 7 * kill as u64));
+            signal(&victim.to_string(), "KILL");
+        });
+        produce_until_death(&self.daemon, acks, &self.lines, &mut self.next, &mut self.acknowledged);
+        killer.join().unwrap();
+        Self { daemon: self.daemon.restart_after_death(), ..self }
+    }
 }
 
 /// A line with its number before it: so each is unlike any other.

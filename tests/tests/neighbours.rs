@@ -15,6 +15,7 @@ use folio_client::{
     Acks, Client, ClientConfig, ConsumerConfig, DeliveryError, ErrorCode, NewTopic, PollError, Position,
     Producer, ProducerConfig, ProducerRecord, TopicPartition,
 };
+use folio_tests::control::finding;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::image::Ext4;
 use folio_tests::isolated::Isolated;
@@ -22,6 +23,8 @@ use folio_tests::rig::until;
 use folio_tests::{binary, cache};
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// For what is not going to come.
+const SOON: Duration = Duration::from_secs(2);
 const SMALL: &[&str] = &["--set", "topic.segment.bytes=65536", "--set", "maintenance.interval.ms=50"];
 
 const SMALL_DISK: &[&str] = &["--set", "disk.min.free=1000000"];
@@ -102,14 +105,25 @@ fn value(number: usize) -> Vec<u8> {
 
 /// Reads a topic from `from` on until `upto`, or an error; every record is as it was sent, and in its place.
 fn read(client: &Client, topic: &str, from: i64, upto: usize) -> Result<usize, PollError> {
+    read_within(LIMIT, client, topic, from, upto)
+}
+
+/// The same, where the next record may take so long.
+fn read_within(
+    limit: Duration,
+    client: &Client,
+    topic: &str,
+    from: i64,
+    upto: usize,
+) -> Result<usize, PollError> {
     let mut consumer = client.consumer(ConsumerConfig::new().prefetch_bytes(100_000)).unwrap();
     let from_offset = Position::At(folio_record::Offset::new(from));
     consumer.assign([(TopicPartition::new(topic, 0), from_offset)]);
     let mut next = from as usize;
     while next < upto {
-        let records = consumer.poll(LIMIT)?.expect("records come");
+        let records = consumer.poll(limit)?.unwrap_or_else(|| panic!("{topic}: nothing comes at {next}"));
         for record in &records {
-            assert_eq!(record.offset.get(), next as i64);
+            assert_eq!(record.offset.get(), next as i64, "{topic}");
             assert_eq!(record.value.unwrap(), value(next), "{topic} at {next}");
             next += 1;
         }
@@ -130,6 +144,23 @@ fn verify(dir: &Path) -> (bool, String) {
 /// The first offset of a segment, by the name of its log.
 fn base(log: &Path) -> usize {
     log.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+/// What every claim here goes by.
+#[test]
+fn a_record_that_is_missing_doubled_or_changed_is_found_by_its_reader() {
+    let served = Served::new(0);
+    for (topic, numbers, says) in [
+        ("missing", &[0, 1, 3, 4][..], "missing at 2"),
+        ("doubled", &[0, 1, 1, 2], "doubled at 2"),
+        ("swapped", &[0, 2, 1, 3], "swapped at 1"),
+        ("short", &[0, 1, 2], "short: nothing comes at 3"),
+    ] {
+        served.client.admin().create_topic(NewTopic::new(topic, 1)).wait().unwrap();
+        numbers.iter().for_each(|number| served.send(topic, *number).unwrap());
+        let said = finding(topic, || drop(read_within(SOON, &served.client, topic, 0, 4)));
+        assert!(said.contains(says), "{said}");
+    }
 }
 
 #[test]
@@ -174,6 +205,30 @@ fn a_segment_that_is_unlinked_is_missed_at_the_latest_by_the_next_start_and_all_
         }
         daemon.stop();
     }
+}
+
+/// Nobody need look for it: who is about to acknowledge does.
+#[test]
+fn what_is_appended_to_a_segment_that_was_unlinked_is_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &["--set", "maintenance.interval.ms=3600000"]);
+    let client = connect(&daemon);
+    for topic in ["t", "u"] {
+        client.admin().create_topic(NewTopic::new(topic, 1)).wait().unwrap();
+    }
+    let producer = producer(&client);
+    for topic in ["t", "u"] {
+        send(&producer, topic, &value(0)).unwrap();
+    }
+    std::fs::remove_file(dir.path().join("data/topics/t-0/00000000000000000000.log")).unwrap();
+    let refused = send(&producer, "t", &value(1)).unwrap_err();
+    let DeliveryError::Refused { refusal, .. } = &refused else { panic!("{refused}") };
+    assert_eq!(refusal.code, ErrorCode::PARTITION_OFFLINE, "{refusal}");
+    send(&producer, "u", &value(1)).unwrap();
+    assert_eq!(read(&client, "u", 0, 2).unwrap(), 2);
+    assert_eq!(read(&client, "t", 0, 1).unwrap(), 1);
+    drop((producer, client));
+    assert_eq!(daemon.stop().code(), Some(0));
 }
 
 #[test]
@@ -240,6 +295,10 @@ fn a_disk_that_becomes_read_only_ends_the_daemon_with_70_and_nothing_acknowledge
             let daemon = Daemon::on(mounted.path(), SMALL_DISK);
             assert!(daemon.said().contains(" 0 offline"), "{}", daemon.said());
             read(&connect(&daemon), "t", 0, 20).unwrap();
+            // The record that was refused, counted as acknowledged.
+            let all = || drop(read_within(SOON, &connect(&daemon), "t", 0, 21));
+            let said = finding("a refusal", all);
+            assert!(said.contains("t: nothing comes at 20"), "{said}");
             daemon.stop();
             mounted.unmount();
         },
@@ -291,6 +350,22 @@ fn a_copy_of_a_directory_in_use_is_served_by_a_second_daemon_that_leaves_the_fir
     let (_dir, daemon) = served.restart();
     assert!(daemon.said().contains("clean stop"), "{}", daemon.said());
     daemon.stop();
+}
+
+/// No copy, but the same files under other names, and a lock of its own.
+#[test]
+fn a_second_daemon_on_the_very_same_files_is_found_by_the_readers_of_the_first() {
+    let served = Served::new(20);
+    let same = tempfile::tempdir().unwrap();
+    run(Command::new("cp").arg("-rl").arg(served.dir.path().join("data")).arg(same.path()));
+    std::fs::remove_file(same.path().join("data/LOCK")).unwrap();
+    let second = Daemon::on(same.path(), SMALL);
+    served.fill("t", 20, 10);
+    assert_eq!(read(&served.client, "t", 0, 30).unwrap(), 30);
+    send(&producer(&connect(&second)), "t", &value(99)).unwrap();
+    finding("two write to one file", || {
+        assert_eq!(read_within(SOON, &served.client, "t", 0, 30).unwrap(), 30);
+    });
 }
 
 /// `FOLIO_PAUSE_S=60` for the long run.
