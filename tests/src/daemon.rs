@@ -1,5 +1,6 @@
 //! A daemon in a process of its own, from its start line to its end.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,8 @@ impl Daemon {
         Self::try_start(command, limit).unwrap_or_else(|said| panic!("{command:?} does not listen: {said}"))
     }
 
-    /// Starts the project's own `foliod` with its data below `dir`, on a free port unless the arguments say otherwise.
+    /// Starts the project's own `foliod` with its data below `dir`, on an address of its own unless the arguments say
+    /// otherwise.
     ///
     /// # Panics
     /// When it does not come to listen.
@@ -116,7 +118,7 @@ impl Daemon {
         // Cargo's many directories of libraries would be searched for each.
         command.args(arguments).env_remove("LD_LIBRARY_PATH").env("FOLIOD_DATA_DIR", dir.join("data"));
         if !arguments.contains(&"--listen") {
-            command.env("FOLIOD_LISTEN", "127.0.0.1:0");
+            command.env("FOLIOD_LISTEN", own_address());
         }
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let mut daemon = Self::try_start(&mut command, LIMIT)?;
@@ -262,6 +264,14 @@ impl Drop for Daemon {
     }
 }
 
+/// An address of this machine that no other daemon has, not even later: the port alone is given again as soon as its daemon
+/// has ended, and its clients, who come back, would be served by a stranger.
+fn own_address() -> String {
+    let [first, second, third, ..] = RandomState::new().hash_one(()).to_le_bytes();
+    // 127.0 is everybody's.
+    format!("127.{}.{second}.{}:0", 1 + first % 254, 1 + third % 254)
+}
+
 /// Sends a signal by name to a process, or to a group with `-` before its number.
 ///
 /// # Panics
@@ -269,4 +279,19 @@ impl Drop for Daemon {
 pub fn signal(process: &str, name: &str) {
     let kill = Command::new("kill").args([&format!("-{name}"), "--", process]).status();
     kill.expect("there is a program `kill`");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_address;
+
+    #[test]
+    fn no_daemon_is_given_the_address_of_another() {
+        let addresses: std::collections::BTreeSet<_> = (0..100).map(|_| own_address()).collect();
+        assert!(addresses.len() > 98, "{addresses:?}");
+        for address in addresses {
+            let at: std::net::SocketAddrV4 = address.parse().expect("an address");
+            assert!(at.ip().is_loopback() && at.port() == 0 && at.ip().octets()[1] > 0, "{at}");
+        }
+    }
 }

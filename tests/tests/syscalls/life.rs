@@ -37,6 +37,9 @@ pub(crate) const SETTINGS: [&str; 20] = [
 /// How long an answer may take: much longer than any that comes.
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a topic may be unknown to a producer, who does not know whether its broker is still there.
+const UNKNOWN: Duration = Duration::from_secs(3);
+
 /// How long an answer may be on its way when the daemon has ended.
 const AFTERWARDS: Duration = Duration::from_millis(200);
 
@@ -67,7 +70,7 @@ pub(crate) fn live(daemon: &mut Daemon, promises: &mut Promises, plan: Plan) {
     let mut life = Life { daemon, promises, client: &client };
     let producer = |acks| {
         let config = ProducerConfig::new().acks(acks).retries(0).batch_bytes(1200).delivery_timeout(LIMIT);
-        client.producer(config.block_max(LIMIT)).expect("a configuration that there is")
+        client.producer(config.block_max(UNKNOWN)).expect("a configuration that there is")
     };
     let (all, leader) = match plan.is_answered {
         true => (producer(Acks::All), producer(Acks::Leader)),

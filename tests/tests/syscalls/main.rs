@@ -34,6 +34,9 @@ use promises::{Answer, Promises, Sent, Stored};
 /// How long the sample goes on.
 const SAMPLE: Duration = Duration::from_secs(25);
 
+/// How often a campaign tells how far it is.
+const TOLD: Duration = Duration::from_secs(60);
+
 #[test]
 fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknowledged() {
     assert!(Strace::is_there(), "tests/run leaves this out where there is no strace");
@@ -58,9 +61,6 @@ fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknow
     let limit = if is_all { number("FOLIO_SYSCALLS_SECONDS", u64::MAX >> 32) } else { SAMPLE.as_secs() };
     let deadline = Instant::now() + Duration::from_secs(limit);
     let (tallies, findings) = run_all(&cases, &remains, deadline);
-    for (kind, tally) in &tallies {
-        println!("{kind:<18} {tally}");
-    }
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
     assert!(tallies.values().map(|tally| tally.hit).sum::<usize>() > 0, "nothing was hit");
 }
@@ -175,9 +175,10 @@ fn remains(seed: u64) -> Vec<Remains> {
 }
 
 /// Runs cases side by side until all are done or the time is over; what came of each kind, and everything that is wrong.
+/// Who watches is told of what is wrong at once, and now and then how far it is.
 fn run_all(cases: &[Case], remains: &[Remains], deadline: Instant) -> (BTreeMap<String, Tally>, Vec<String>) {
     let next = AtomicUsize::new(0);
-    let results = Mutex::new((BTreeMap::<String, Tally>::new(), Vec::new()));
+    let results = Mutex::new((BTreeMap::<String, Tally>::new(), Vec::new(), Instant::now()));
     let at_once = number("FOLIO_SYSCALLS_AT_ONCE", 3) as usize;
     std::thread::scope(|scope| {
         for _ in 0..at_once {
@@ -188,17 +189,32 @@ fn run_all(cases: &[Case], remains: &[Remains], deadline: Instant) -> (BTreeMap<
                     }
                     let run = catch_unwind(|| case.run(remains)).unwrap_or_else(|_| Run::given_up());
                     let mut results = results.lock().unwrap();
-                    let (tallies, findings) = &mut *results;
+                    let (tallies, findings, told) = &mut *results;
                     tallies.entry(case.fault.to_string()).or_default().add(&run);
                     for what in run.findings {
                         println!("FOLIO_SYSCALLS=\"{case}\": {what}");
                         findings.push(format!("{case}: {what}"));
                     }
+                    if told.elapsed() > TOLD {
+                        *told = Instant::now();
+                        tell(tallies, cases.len());
+                    }
                 }
             });
         }
     });
-    results.into_inner().unwrap()
+    let (tallies, findings, _) = results.into_inner().unwrap();
+    tell(&tallies, cases.len());
+    (tallies, findings)
+}
+
+/// How far a campaign is, with what has come of each kind.
+fn tell(tallies: &BTreeMap<String, Tally>, cases: usize) {
+    let sum = |part: fn(&Tally) -> usize| tallies.values().map(part).sum::<usize>();
+    println!("{} of {cases} cases, {} hit:", sum(|tally| tally.runs), sum(|tally| tally.hit));
+    for (kind, tally) in tallies {
+        println!("{kind:<18} {tally}");
+    }
 }
 
 fn number(variable: &str, otherwise: u64) -> u64 {
