@@ -1,4 +1,6 @@
-//! What a daemon costs that has nothing to do: its start, and the memory it keeps.
+//! What a daemon costs that has nothing to do: its start, the memory it keeps, and what it looks after meanwhile.
+//!
+//! `FOLIO_IDLE_PARTITIONS=10000 cargo test -p folio-tests --test idle partitions -- --nocapture` for the long run.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
@@ -7,12 +9,16 @@ use std::time::{Duration, Instant};
 use folio_tests::daemon::Daemon;
 use folio_tests::kafka::groups::Member;
 use folio_tests::kafka::{self, KafkaPeer};
-use folio_tests::native::Peer;
+use folio_tests::native::{Peer, batch};
 use folio_wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use folio_wire::kafka::{ApiKey, KafkaError};
+use folio_wire::native::ErrorCode;
+use folio_wire::native::produce::Acks;
 
 const START_MS_MAX: f64 = 10.0;
 const IDLE_BYTES_MAX: u64 = 8000 * 1024;
+const IDLE_PARTITION_BYTES_MAX: f64 = 16384.0;
+const IDLE_PARTITION_MICROS_MAX: f64 = 60.0;
 
 #[test]
 fn an_empty_daemon_starts_in_10_ms_beside_its_syncs_and_keeps_less_than_8_mb() {
@@ -121,6 +127,71 @@ fn a_heartbeat_wakes_no_thread_but_the_loop_that_it_comes_to() {
     }
     let woken = wakes(&daemon, "folio-groups") - before;
     assert!(woken < 20, "{woken} times");
+}
+
+#[test]
+fn partitions_that_nobody_uses_cost_next_to_nothing() {
+    let partitions = std::env::var("FOLIO_IDLE_PARTITIONS").map_or(300, |count| count.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    // Whatever is reserved is given back, file by file.
+    let patient = ["--set", "shutdown.timeout.ms=60000"];
+    let daemon = Daemon::on(dir.path(), &patient);
+    let none = Cost::of("no partition", &daemon);
+    let mut peer = Peer::connect(daemon.address());
+    for number in (0..partitions).step_by(100) {
+        let topic = format!("t-{number}");
+        peer.create(&topic, 100, &[]);
+        let submit = |partition| peer.submit_produce(&topic, partition, Acks::All, &batch(b"one"));
+        let sent: Vec<_> = (0..100).map(submit).collect();
+        for sent in sent {
+            assert_eq!(peer.produced(sent).error, ErrorCode::NONE);
+        }
+    }
+    drop(peer);
+    let awake = Cost::of("each with a record", &daemon);
+    assert!(daemon.stop().success());
+    let daemon = Daemon::on(dir.path(), &patient);
+    assert!(daemon.start_line().contains("(clean stop, "), "{}", daemon.start_line());
+    let dormant = Cost::of("the same after a start", &daemon);
+    assert!(daemon.stop().success());
+    for cost in [&awake, &dormant] {
+        let of_one = |part: fn(&Cost) -> f64| (part(cost) - part(&none)) / f64::from(partitions);
+        let (micros, bytes) = (of_one(|cost| cost.core) * 1e6, of_one(|cost| cost.anonymous as f64));
+        println!("of one, {}: {micros:.1} us of CPU time a second, {bytes:.0} bytes of memory", cost.what);
+        assert!(bytes < IDLE_PARTITION_BYTES_MAX, "{bytes} bytes");
+        assert!(micros < IDLE_PARTITION_MICROS_MAX, "{micros} us a second");
+    }
+}
+
+/// What a daemon takes while nobody asks for anything.
+struct Cost {
+    what: &'static str,
+    /// Of a core.
+    core: f64,
+    anonymous: u64,
+}
+
+impl Cost {
+    fn of(what: &'static str, daemon: &Daemon) -> Self {
+        // What follows a start or a produce by itself is over then.
+        std::thread::sleep(Duration::from_secs(2));
+        let (begun, before) = (Instant::now(), daemon.cpu());
+        std::thread::sleep(Duration::from_secs(if cfg!(debug_assertions) { 3 } else { 10 }));
+        let core = (daemon.cpu() - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+        let process = format!("/proc/{}", daemon.pid());
+        let count = |what| std::fs::read_dir(format!("{process}/{what}")).unwrap().count();
+        let maps = std::fs::read_to_string(format!("{process}/maps")).unwrap().lines().count();
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
+        let resident = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let anonymous = daemon.anonymous_bytes();
+        println!(
+            "{what}: {:.2} % of a core, {} KiB of anonymous memory, {resident}, {} descriptors, {maps} mappings",
+            100.0 * core,
+            anonymous / 1024,
+            count("fd"),
+        );
+        Self { what, core, anonymous }
+    }
 }
 
 /// How often a thread of the daemon has gone to sleep.
