@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use folio_storage::files::sim::Random;
 use folio_tests::binary;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::crash::Left;
 
-use crate::ledger::{Found, Trust};
+use crate::groups::Kept;
+use crate::ledger::{Found, Kind, Stream, Trust};
 use crate::load::{self, Known, Pace};
 use crate::machine::Machine;
 
@@ -26,9 +27,15 @@ pub(crate) struct Tally {
     pub(crate) breaking: usize,
     /// Cuts that took something that was acknowledged without a promise.
     pub(crate) losing: usize,
+    /// Records of `interval` topics whose interval was over.
+    pub(crate) overdue: usize,
     pub(crate) found: Found,
+    pub(crate) kept: Kept,
     pub(crate) left: Left,
 }
+
+/// What an `interval` topic was given is flushed by then: the interval, and as long as a flush may take beside others.
+const FLUSHED_WITHIN: Duration = Duration::from_millis(load::FLUSH_MS + 2000);
 
 /// Cuts the power so often, `first` being the seed of the first time, and looks up what was promised; or, for the
 /// negative control, whatever was acknowledged.
@@ -41,14 +48,21 @@ pub(crate) fn run(machine: &mut Machine, cuts: u64, first: u64, trust: Trust) ->
         machine.set_flush_time(Duration::from_millis(1 + random.up_to(3) * random.up_to(15)));
         let pace = if random.percent(60) { Pace::Rare } else { Pace::Busy };
         let stop = AtomicBool::new(false);
-        let after = Duration::from_millis(100 + random.up_to(700));
+        // Now and then long enough for an interval to be over.
+        let more = if random.percent(25) { FLUSHED_WITHIN } else { Duration::ZERO };
+        let after = Duration::from_millis(100 + random.up_to(700)) + more;
         std::thread::scope(|scope| {
             let (address, mount) = (daemon.address(), machine.path());
             scope.spawn(|| load::run(address, mount, &known, pace, seed, &stop));
             std::thread::sleep(after);
+            let cut_at = Instant::now();
             machine.cut();
             signal(&daemon.pid().to_string(), "KILL");
             stop.store(true, Ordering::Relaxed);
+            let is_interval = |stream: &Stream| stream.kind == Kind::Interval;
+            for (_, mut ledger) in known.streams().filter(|(stream, _)| is_interval(stream)) {
+                tally.overdue += ledger.expect_flushed(cut_at - FLUSHED_WITHIN);
+            }
         });
         daemon.wait();
         let mut left = machine.restore(random.next());
@@ -63,20 +77,23 @@ pub(crate) fn run(machine: &mut Machine, cuts: u64, first: u64, trust: Trust) ->
         println!("{when}: {}", daemon.start_line());
         assert!(daemon.start_line().contains(" 0 offline"), "{when}: {}", daemon.said());
         tally.torn += usize::from(!daemon.start_line().contains(" 0 bytes cut"));
-        tally.add(&look_up(&daemon, &known, &when), left);
+        let (found, kept) = look_up(&daemon, &known, &when);
+        tally.add(&found, kept, left);
     }
     daemon.stop();
     tally
 }
 
 impl Tally {
-    fn add(&mut self, found: &Found, left: Left) {
+    fn add(&mut self, found: &Found, kept: Kept, left: Left) {
         self.cuts += 1;
         self.breaking += usize::from(found.broken > 0);
         self.losing += usize::from(found.lost > 0);
         self.found.checked += found.checked;
         self.found.broken += found.broken;
         self.found.lost += found.lost;
+        self.kept.confirmed += kept.confirmed;
+        self.kept.behind += kept.behind;
         self.left.cached += left.cached;
         self.left.whole += left.whole;
         self.left.torn += left.torn;
@@ -99,6 +116,12 @@ fn arguments(seed: u64) -> Vec<&'static str> {
         "maintenance.interval.ms=50",
         "--set",
         "cleaner.io.max.bytes.per.second=1000000000",
+        "--set",
+        "group.initial.rebalance.delay.ms=0",
+        "--set",
+        "group.min.session.timeout.ms=1",
+        "--set",
+        "offsets.topic.num.partitions=3",
     ]
 }
 
@@ -129,9 +152,10 @@ fn verify(mount: &Path, when: &str) {
     }
 }
 
-fn look_up(daemon: &Daemon, known: &Known, when: &str) -> Found {
+fn look_up(daemon: &Daemon, known: &Known, when: &str) -> (Found, Kept) {
     let client = load::connect(daemon.address()).unwrap();
     known.check_topics(&client, when);
+    let kept = known.groups.check(&client, when);
     let mut all = Found::default();
     for (stream, mut ledger) in known.streams() {
         let found = ledger.check(stream, &client, when);
@@ -148,5 +172,5 @@ fn look_up(daemon: &Daemon, known: &Known, when: &str) -> Found {
         all.broken += found.broken;
         all.lost += found.lost;
     }
-    all
+    (all, kept)
 }

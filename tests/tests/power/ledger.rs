@@ -1,7 +1,7 @@
 //! What clients know of a partition: written elsewhere than on the disk whose power goes.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use folio_client::{Acks, Client, ConsumerConfig, OffsetSpec, Position, TopicPartition};
 use folio_storage::files::sim::Random;
@@ -88,6 +88,8 @@ pub(crate) struct Ledger {
     promised: BTreeMap<i64, u64>,
     /// Records by offset that were acknowledged, and may be lost, the last ones first.
     claimed: BTreeMap<i64, u64>,
+    /// When those were acknowledged, at the latest.
+    claimed_at: VecDeque<(Instant, i64)>,
     log_start: i64,
     epoch: i32,
 }
@@ -113,7 +115,17 @@ impl Ledger {
             self.promised.insert(offset, number);
         } else {
             self.claimed.insert(offset, number);
+            self.claimed_at.push_back((Instant::now(), offset));
         }
+    }
+
+    /// What was acknowledged before this is there for good: the interval in which it is flushed is over. How many those are.
+    pub(crate) fn expect_flushed(&mut self, before: Instant) -> usize {
+        let had = self.promised.len();
+        while let Some((_, offset)) = self.claimed_at.pop_front_if(|(at, _)| *at < before) {
+            self.promised.extend(self.claimed.remove_entry(&offset));
+        }
+        self.promised.len() - had
     }
 
     pub(crate) fn seen(&mut self, offset: i64, number: u64) {
@@ -146,6 +158,7 @@ impl Ledger {
         }
         // These offsets are given again.
         drop((self.promised.split_off(&end), self.claimed.split_off(&end)));
+        self.claimed_at.clear();
         found
     }
 

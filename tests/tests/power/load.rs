@@ -1,4 +1,4 @@
-//! What goes on when the power goes: producers, a consumer, topics that come and go, and others on the same disk.
+//! What goes on when the power goes: producers, a consumer, groups, topics that come and go, and others on the same disk.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -9,11 +9,13 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use folio_client::{
-    Acks, Backoff, Client, ClientConfig, ConsumerConfig, Delivery, NewTopic, Position, Producer,
-    ProducerConfig, ProducerRecord,
+    Acks, Backoff, Client, ClientConfig, CommittedOffset, ConfigChange, ConfigResource, ConsumerConfig,
+    Delivery, GroupConfig, NewTopic, Offset, Position, Producer, ProducerConfig, ProducerRecord,
+    TopicPartition,
 };
 use folio_storage::files::sim::Random;
 
+use crate::groups::Groups;
 use crate::ledger::{Kind, Ledger, Stream, Trust};
 
 const fn stream(topic: &'static str, partition: u32, acks: Acks, kind: Kind) -> Stream {
@@ -31,6 +33,9 @@ pub(crate) const STREAMS: &[Stream] = &[
     stream("compacted", 0, Acks::All, Kind::Compacted),
 ];
 
+/// Of the `interval` topic, in milliseconds.
+pub(crate) const FLUSH_MS: u64 = 150;
+
 /// The topics of [`STREAMS`], with small segments, so that they roll, seal, go and are compacted all the time.
 pub(crate) fn create_topics(client: &Client) {
     let small = |name, partitions| {
@@ -40,13 +45,21 @@ pub(crate) fn create_topics(client: &Client) {
     for topic in [
         small("fsync", 3),
         small("os", 2).setting("durability", "os"),
-        small("interval", 1).setting("durability", "interval").setting("flush.ms", "150"),
+        small("interval", 1).setting("durability", "interval").setting("flush.ms", FLUSH_MS.to_string()),
         small("compacted", 1)
             .setting("cleanup.policy", "compact")
             .setting("min.cleanable.dirty.ratio", "0.1"),
     ] {
         client.admin().create_topic(topic).wait().unwrap();
     }
+    let group = client.consumer(ConsumerConfig::new().group(GroupConfig::new("first"))).unwrap();
+    let at = (TopicPartition::new("fsync", 0), CommittedOffset::at(Offset::new(0)));
+    // Makes the topic of groups.
+    group.commit_offsets([at]).wait().unwrap();
+    let set = |key: &str, value: &str| ConfigChange::Set(key.into(), value.into());
+    let changes = [set("internal.segment.bytes", "8192"), set("min.cleanable.dirty.ratio", "0.1")];
+    let offsets = ConfigResource::Topic("__consumer_offsets".into());
+    client.admin().alter_configs(offsets, changes).wait().unwrap();
 }
 
 /// How much of everything there is in one life.
@@ -61,6 +74,7 @@ pub(crate) enum Pace {
 /// What clients know of all that is in a broker.
 pub(crate) struct Known {
     pub(crate) trust: Trust,
+    pub(crate) groups: Groups,
     ledgers: Vec<Mutex<Ledger>>,
     churned: Mutex<Churned>,
 }
@@ -84,7 +98,7 @@ enum Said {
 impl Known {
     pub(crate) fn new(trust: Trust) -> Self {
         let ledgers = STREAMS.iter().map(|stream| Mutex::new(Ledger::new(stream, trust))).collect();
-        Self { trust, ledgers, churned: Mutex::default() }
+        Self { trust, groups: Groups::new(trust), ledgers, churned: Mutex::default() }
     }
 
     pub(crate) fn streams(&self) -> impl Iterator<Item = (&Stream, MutexGuard<'_, Ledger>)> {
@@ -119,6 +133,7 @@ pub(crate) fn run(address: &str, mount: &Path, known: &Known, pace: Pace, seed: 
             scope.spawn(move || produce(address, stream, ledger, pace, random, stop));
         }
         scope.spawn(|| consume(address, known, stop));
+        scope.spawn(|| known.groups.run(address, pace, seed, stop));
         if pace == Pace::Busy {
             scope.spawn(|| churn(address, &known.churned, stop));
         } else {
