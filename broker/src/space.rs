@@ -22,6 +22,10 @@ pub(crate) struct DiskSpace {
     is_low: AtomicBool,
     free: AtomicU64,
     needed: AtomicU64,
+    /// What lanes have written since the last look,
+    written: AtomicU64,
+    /// and how much of that makes the next one due.
+    step: AtomicU64,
     /// The last refusal of a write was not told: one was, a moment before.
     is_quiet: AtomicBool,
     /// When one was told.
@@ -36,6 +40,8 @@ impl DiskSpace {
             is_low: AtomicBool::new(false),
             free: AtomicU64::new(0),
             needed: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            step: AtomicU64::new(0),
             is_quiet: AtomicBool::new(false),
             told: Mutex::new(None),
         }
@@ -43,6 +49,7 @@ impl DiskSpace {
 
     /// Looks at the disk. A look that fails changes nothing: the append will say what is wrong.
     pub(crate) fn look(&self, dir: &DataDir<Disk>, min_free: Option<u64>) {
+        self.written.store(0, Ordering::Relaxed);
         if let Ok(space) = dir.free_space() {
             self.seen(space.free, min_free.unwrap_or_else(|| default_min_free(space.total)));
         }
@@ -53,6 +60,7 @@ impl DiskSpace {
         let needed = if was_low { min_free.saturating_add(min_free / 2) } else { min_free };
         let is_low = free < needed;
         self.free.store(free, Ordering::Relaxed);
+        self.step.store(min_free / LOOKS_PER_BOUND, Ordering::Relaxed);
         self.needed.store(min_free.saturating_add(min_free / 2), Ordering::Relaxed);
         self.is_low.store(is_low, Ordering::Relaxed);
         match (was_low, is_low) {
@@ -70,6 +78,12 @@ impl DiskSpace {
     pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
         let (free, needed) = (self.free.load(Ordering::Relaxed), self.needed.load(Ordering::Relaxed));
         !self.is_low.load(Ordering::Relaxed) && free.saturating_sub(bytes) >= needed
+    }
+
+    /// A lane has written so much: whether it is to look before it goes on. What is appended elsewhere goes into room that a
+    /// lane has reserved.
+    pub(crate) fn wrote(&self, bytes: u64) -> bool {
+        self.written.fetch_add(bytes, Ordering::Relaxed) + bytes > self.step.load(Ordering::Relaxed)
     }
 
     /// Whether records may be added.
@@ -115,6 +129,9 @@ impl DiskSpace {
     }
 }
 
+/// Who writes faster than anybody looks would overrun the bound; so there is a look for each such part of it.
+const LOOKS_PER_BOUND: u64 = 16;
+
 /// A write that is refused again and again is told so often.
 const TELL_EACH: Duration = Duration::from_secs(60);
 
@@ -136,6 +153,13 @@ mod tests {
             space.seen(free, 100);
             assert_eq!(space.check().is_ok(), is_taken, "{free} bytes free");
         }
+    }
+
+    #[test]
+    fn a_look_is_due_for_each_part_of_the_bound_that_was_written() {
+        let space = DiskSpace::new("/data".into());
+        space.seen(1000, 160);
+        assert!(!space.wrote(9) && !space.wrote(1) && space.wrote(1));
     }
 
     #[test]

@@ -38,7 +38,14 @@ fn work(engine: &Engine, job: LaneJob) {
     let LaneJob { from, partition, pending } = job;
     let (count, bytes) = (pending.len(), pending.iter().map(|one| one.batches.len() as u64).sum());
     let before = partition.log.high_watermark();
-    let placed = append(engine, &partition, pending, Mode::MayBlock);
+    // What was admitted before the disk was nearly full comes here after it. The offsets of groups are taken all the same.
+    let placed = match (from, engine.space.check()) {
+        (Waiter::Loop(_), Err(refusal)) => Ok(refuse(pending, &refusal)),
+        _ => append(engine, &partition, pending, Mode::MayBlock),
+    };
+    if engine.space.wrote(bytes) {
+        engine.space.look(&engine.dir, engine.config.disk_min_free);
+    }
     partition.left_lane(count);
     engine.left_lane(bytes);
     let placed = placed.unwrap_or_else(|pending| refuse(pending, &ServiceError::storage_failed()));
