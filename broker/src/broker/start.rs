@@ -222,7 +222,7 @@ pub(super) fn threads(engine: &Arc<Engine>) -> io::Result<(Vec<JoinHandle<()>>, 
         let shared = Arc::clone(engine);
         threads::spawn(name, Arc::clone(&engine.health), move || body(&shared, number))
     };
-    reaper::unmaps_for(engine);
+    reaper::works_for(engine);
     let mut all = Vec::new();
     for number in 0..engine.config.lane_threads.get() {
         all.push(start(format!("folio-lane-{number}"), lane::run, number)?);

@@ -58,6 +58,11 @@ impl<T> Inbox<T> {
         self.arrived.notify_all();
     }
 
+    /// Whether nothing comes any more: whoever is at work may leave it there.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Waits for items and moves all of them to `into`; `Taken::TimedOut` without any at `deadline`.
     pub(crate) fn take_all(&self, into: &mut VecDeque<T>, deadline: Option<Instant>) -> Taken<()> {
         self.wait(deadline, |items| {

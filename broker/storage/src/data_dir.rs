@@ -165,8 +165,6 @@ pub struct OpenReport<F: Files> {
     pub partitions: Vec<OpenedPartition<F>>,
     /// Where things are that did not belong in `topics/`.
     pub quarantined: Vec<PathBuf>,
-    /// Things that the trash held and that are gone now.
-    pub purged: u64,
 }
 
 /// One partition after opening.
@@ -294,11 +292,11 @@ impl<F: Files> DataDir<F> {
         &self.trash
     }
 
-    /// Unlinks what lies in the trash; returns how many things there were. May take long. What cannot be removed stays for
-    /// the next time; only a failed sync is final, as everywhere.
-    pub fn purge_trash(&self) -> io::Result<u64> {
+    /// Unlinks what lies in the trash, file by file as long as `is_wanted` says so. What cannot be removed stays for the next
+    /// time; only a failed sync is final, as everywhere.
+    pub fn purge_trash(&self, is_wanted: &dyn Fn() -> bool) -> io::Result<()> {
         self.failure.check()?;
-        crate::trash::purge(&*self.files).inspect_err(|error| {
+        self.trash.purge(&*self.files, is_wanted).inspect_err(|error| {
             if is_final(error) {
                 self.failure.set();
             }

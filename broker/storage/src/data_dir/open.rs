@@ -24,7 +24,7 @@ use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
 use crate::open_segments::OpenSegments;
 use crate::quarantine::QUARANTINE_NAME;
 use crate::slots::{SLOTS_NAME, SlotsDeadline, SlotsFile};
-use crate::trash::{TRASH_NAME, Trash, purge};
+use crate::trash::{TRASH_NAME, Trash};
 
 impl<F: Files> DataDir<F> {
     /// Opens the directory, or sets it up if it is empty. `topic_options` says how the logs of a topic are to be.
@@ -73,7 +73,6 @@ impl<F: Files> DataDir<F> {
                 open_log(&shared, partition, options, &mut durable)
             })
             .collect::<Vec<_>>();
-        let purged = purge(&*files).map_err(|source| opening.io(TRASH_NAME, source))?;
         let unsaved = unsaved_epochs(&partitions);
         let report = OpenReport {
             created,
@@ -84,7 +83,6 @@ impl<F: Files> DataDir<F> {
             torn_transaction,
             partitions,
             quarantined: directories.quarantined,
-            purged,
         };
         let failure = opening.failure;
         let dir = Self {

@@ -386,7 +386,7 @@ impl World {
     }
 
     fn purge(&mut self) -> Outcome {
-        match self.dir.as_ref().ok_or("no directory")?.purge_trash() {
+        match self.dir.as_ref().ok_or("no directory")?.purge_trash(&|| true) {
             Ok(_) => Ok(()),
             Err(error) => self.trouble("emptying the trash", Kind::Fatal, &error).map(drop),
         }

@@ -106,6 +106,7 @@ fn a_crash_at_any_operation_of_deleting_a_topic_leaves_it_whole_or_gone() {
             );
             assert!(deleted.is_err() || found.len() == 2, "a deleted topic came back");
             assert_eq!(dirs(&files, TOPICS_NAME), found);
+            dir.purge_trash(&|| true).unwrap();
             assert!(dirs(&files, TRASH_NAME).is_empty());
             assert!(
                 dirs(&files, QUARANTINE_NAME).iter().all(|name| name.starts_with("metadata_")),

@@ -138,10 +138,24 @@ fn a_sync_that_fails_while_the_trash_is_emptied_is_final_and_a_file_that_cannot_
         create(&dir, 1).unwrap();
         dir.delete_topic("t1", NOW).unwrap();
         files.fail_at(files.operations() + operation, Fault::Broken);
-        dir.purge_trash().unwrap_err();
+        dir.purge_trash(&|| true).unwrap_err();
         assert_eq!(dir.has_failed(), is_final);
-        assert_eq!(dir.purge_trash().is_ok(), !is_final);
+        assert_eq!(dir.purge_trash(&|| true).is_ok(), !is_final);
     }
+}
+
+#[test]
+fn a_start_leaves_what_lies_in_the_trash_to_whoever_empties_it() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    dir.delete_topic("t1", NOW).unwrap();
+    drop(dir);
+    files.kill();
+    let (dir, _) = open(&files);
+    assert_eq!(dirs(&*files, TRASH_NAME).len(), 2);
+    dir.purge_trash(&|| true).unwrap();
+    assert!(dirs(&*files, TRASH_NAME).is_empty());
 }
 
 #[test]
