@@ -136,8 +136,6 @@ pub(crate) struct Task<'a> {
     pub(crate) slot: Option<&'a Slot>,
     /// What the clean marker says of it.
     pub(crate) clean: Option<&'a CleanPartition>,
-    /// The largest batch that is appended today, in bytes.
-    pub(crate) batch_size_max: u64,
     /// Bytes between index entries, for an index that is built anew.
     pub(crate) index_interval: u32,
     /// Whether what is sealed is believed; otherwise all of it is read again.

@@ -13,14 +13,14 @@ use std::ops::Range;
 use folio_record::{Batch, BatchError, BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, UnverifiedBatch};
 
 use crate::files::FileHandle;
-use crate::layout::field;
+use crate::layout::{field, put};
 use crate::verdict::{Fault, has_zero_chunk};
 
 /// What the batches of a file have to be like.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
-    /// The largest batch that is written here today, in bytes: a length above it is implausible unless the batch
-    /// proves itself.
+    /// The largest batch that was ever written here, in bytes: a length above it is implausible unless the batch
+    /// proves itself. Settings of today tell nothing about what is there.
     pub(crate) batch_size_max: u64,
     /// Offsets may be left out between batches, as compaction does, and every batch ends at this one or before. `None`:
     /// each batch follows on the one before it.
@@ -132,18 +132,23 @@ impl<'f, H: FileHandle> Scan<'f, H> {
         };
         let is_plausible = length <= self.rules.batch_size_max;
         if length > left {
-            return Ok(Step::Fault(if is_plausible { Fault::CutBatch { length, left } } else { unusable }));
+            let is_cut = is_plausible && !self.window.is_length_wrong(at, length)?;
+            return Ok(Step::Fault(if is_cut { Fault::CutBatch { length, left } } else { unusable }));
         }
         if length > BATCH_SIZE_LIMIT {
             return Ok(Step::Fault(unusable));
         }
+        let mut beside = self.window.beside();
         let bytes = self.window.get(at, length as usize)?;
         let batch = match UnverifiedBatch::split_first(bytes).and_then(|(batch, _)| batch.verify()) {
             Ok(batch) => batch,
             Err(_) if !is_plausible => return Ok(Step::Fault(unusable)),
             Err(BatchError::Checksum { .. }) => {
                 let zero_chunk = has_zero_chunk(bytes, at, self.expected);
-                return Ok(Step::Fault(Fault::BadBatch { zero_chunk }));
+                // Whoever takes others for its own end finds their zeros.
+                let is_wrong = zero_chunk && beside.is_length_wrong(at, length)?;
+                let fault = if is_wrong { unusable } else { Fault::BadBatch { zero_chunk } };
+                return Ok(Step::Fault(fault));
             }
             Err(_) => return Ok(Step::Fault(Fault::Contradiction)),
         };
@@ -216,6 +221,11 @@ impl<'f, H: FileHandle> Window<'f, H> {
         Ok(Self { file, len: file.len()?, step, bytes: Vec::new(), from: 0, read: 0 })
     }
 
+    /// Another one of the same file, which has read nothing.
+    fn beside(&self) -> Self {
+        Self { file: self.file, len: self.len, step: SCAN_STEP, bytes: Vec::new(), from: 0, read: 0 }
+    }
+
     /// The base offset of the intact batch at `at`, if there is one and it lies in `offsets`.
     fn intact(&mut self, at: u64, offsets: &Range<Offset>) -> io::Result<Option<Offset>> {
         let left = self.len.saturating_sub(at);
@@ -229,6 +239,42 @@ impl<'f, H: FileHandle> Window<'f, H> {
         let bytes = self.get(at, size as usize)?;
         let is_intact = UnverifiedBatch::split_first(bytes).is_ok_and(|(batch, _)| batch.verify().is_ok());
         Ok(is_intact.then_some(base))
+    }
+
+    /// Whether the batch at `at`, which says that it has `length` bytes, has nothing wrong but that: it is intact if it ends
+    /// with the file, or the one that follows on it stands elsewhere than behind so many bytes. An interrupted write leaves
+    /// neither; a bit that flips in the length does, and the checksum does not cover that.
+    fn is_length_wrong(&mut self, at: u64, length: u64) -> io::Result<bool> {
+        let header =
+            self.get(at, HEADER_SIZE)?.first_chunk().and_then(|bytes| BatchHeader::parse(bytes).ok());
+        let Some(next) = header.map(|header| header.next_offset()) else { return Ok(false) };
+        let Some(next_end) = next.checked_add(1) else { return Ok(false) };
+        let follows = next..next_end;
+        if self.intact(at.saturating_add(length), &follows)?.is_some() {
+            return Ok(false);
+        }
+        let left = self.len - at;
+        if left <= BATCH_SIZE_LIMIT && self.is_intact_as(at, left as usize)? {
+            return Ok(true);
+        }
+        for behind in at + HEADER_SIZE as u64..at + left.min(BATCH_SIZE_LIMIT) {
+            if self.intact(behind, &follows)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the batch at `at` is intact if it has `size` bytes, whatever it says.
+    fn is_intact_as(&mut self, at: u64, size: usize) -> io::Result<bool> {
+        self.get(at, size)?;
+        let from = (at - self.from) as usize;
+        let bytes = &mut self.bytes[from..from + size];
+        let told: [u8; size_of::<i32>()] = field(bytes, LENGTH_AT);
+        put(bytes, LENGTH_AT, &((size - LENGTH_END) as i32).to_be_bytes());
+        let is_intact = UnverifiedBatch::split_first(bytes).is_ok_and(|(batch, _)| batch.verify().is_ok());
+        put(bytes, LENGTH_AT, &told);
+        Ok(is_intact)
     }
 
     /// The `len` bytes at `at`, which the file has.

@@ -11,6 +11,7 @@
 //! | below the durable point; a file missing or too short; a sealed file unlike its footer; segments that overlap | offline |
 //! | above: a segment ends before the next begins | cut there: its end never reached the disk |
 //! | above: fewer bytes than a header left, or a plausible length that ends past the file | cut |
+//! | above: a length that only itself says to be right: with another one the batch is intact, or the next one there | offline |
 //! | above: a batch that fails, or is at the wrong offset, and has a zero chunk there | cut, even if valid batches follow |
 //! | above: no usable header | cut if a chunk of its header is zero, else offline |
 //! | above: a whole batch that fails and has no zero chunk | offline |
@@ -60,7 +61,8 @@ pub enum Fault {
         /// Bytes that are left.
         left: u64,
     },
-    /// A whole header's worth of bytes, but not the header of a batch: magic or length is impossible.
+    /// A whole header's worth of bytes, but not the header of a batch: magic or length is impossible, or the length is
+    /// contradicted by what stands behind.
     UnusableHeader {
         /// Whether a chunk that holds part of the header is all zero.
         zero_chunk: bool,

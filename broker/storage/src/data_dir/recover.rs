@@ -45,7 +45,6 @@ impl Surveyed<'_> {
             id: self.found.wanted.id,
             slot: self.slot.as_ref(),
             clean: self.clean,
-            batch_size_max: u64::from(self.options.batch_size_max),
             index_interval: self.options.index_interval,
             trusts_footers: true,
             producers_max: self.options.producers_max,

@@ -9,7 +9,7 @@ use super::{Damage, PartitionReport, RecoveredSegment, Survey, Task, is_same_boo
 use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
 use crate::files::{FileHandle, Files, OpenMode, read_file};
 use crate::index::Indexer;
-use crate::scan::{HeaderWalk, Rules, Scan, Step};
+use crate::scan::{BATCH_SIZE_LIMIT, HeaderWalk, Rules, Scan, Step};
 use crate::verdict::{Fault, Reason};
 
 /// What was found.
@@ -313,7 +313,7 @@ impl<F: Files> Examiner<'_, F> {
         log.drop_cache().map_err(|error| unreadable(from, due, error))?;
         let mut plan = self.join(number, from, due, self.trust)?;
         let gaps_upto = self.survey.next_base(number).filter(|_| self.gaps(number));
-        let rules = Rules { batch_size_max: self.task.batch_size_max, gaps_upto, epoch_max };
+        let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto, epoch_max };
         let mut scan =
             Scan::new(&log, from, due, *epoch_min, rules).map_err(|error| unreadable(from, due, error))?;
         let fault = loop {

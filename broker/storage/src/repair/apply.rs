@@ -111,7 +111,7 @@ fn partitions<F: Files>(
         let slot = number.map_or_else(|| slots.claim(*id), Ok).map_err(at(files, Path::new(SLOTS_NAME)))?;
         let meta = PartitionMeta { id: *id, slot, created: options.now };
         make_directories(files, &[(dir.clone(), meta)]).map_err(at(files, dir))?;
-        let known = Known { meta, slot: known.map(|(_, slot)| *slot), batch_size_max: None, end: None };
+        let known = Known { meta, slot: known.map(|(_, slot)| *slot), end: None };
         log::mend(files, dir, &known, &super::plan::LogPlan::default(), slots, options.now)?;
     }
     Ok(())

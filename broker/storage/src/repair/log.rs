@@ -49,7 +49,6 @@ pub(super) fn mend<F: Files>(
         id: known.meta.id,
         slot: Some(&slot),
         clean: None,
-        batch_size_max: known.batch_size_max.unwrap_or(u64::from(LogOptions::default().batch_size_max)),
         index_interval: LogOptions::default().index_interval,
         trusts_footers: false,
         producers_max: LogOptions::default().producers_max,

@@ -75,7 +75,7 @@ impl Plan {
                 Need::Aside(path) => plan.aside.push(path),
                 Need::Stranger(dir, meta) if options.metadata => {
                     plan.knows_too_little = true;
-                    let known = Known { meta, slot: None, batch_size_max: None, end: None };
+                    let known = Known { meta, slot: None, end: None };
                     plan.needs.partitions.insert(dir, known);
                 }
                 Need::Stranger(dir, _) => plan.aside.push(dir),

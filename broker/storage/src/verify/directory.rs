@@ -202,9 +202,9 @@ impl<F: Files> Directory<'_, '_, F> {
             return Err(VerifyError::NoSuchPartition { dir: self.files.root().to_owned(), partition });
         }
         for partition in &found {
-            let Partition { dir, meta, batch_size_max } = partition;
+            let Partition { dir, meta } = partition;
             let slot = self.slots.of(meta.slot, meta.id).slot();
-            let known = Known { meta: *meta, slot, batch_size_max: *batch_size_max, end: None };
+            let known = Known { meta: *meta, slot, end: None };
             self.findings.needs.partitions.insert(dir.clone(), known);
         }
         self.findings.needs.slots = self.slots.all();
@@ -295,14 +295,11 @@ impl<F: Files> Directory<'_, '_, F> {
             }
         };
         let Some(topics) = topics else {
-            return Some(Partition { dir: dir.to_owned(), meta, batch_size_max: None });
+            return Some(Partition { dir: dir.to_owned(), meta });
         };
         let topic = topics.get(&meta.id.topic);
         match (wanted, topic) {
-            (Some((id, topic)), _) if id == meta.id => {
-                let batch_size_max = batch_size_max(topic);
-                return Some(Partition { dir: dir.to_owned(), meta, batch_size_max });
-            }
+            (Some((id, _)), _) if id == meta.id => return Some(Partition { dir: dir.to_owned(), meta }),
             (_, Some(topic)) if topic.phase == TopicPhase::Deleted => {
                 self.findings.about(Severity::Interrupted, dir, "its topic is deleted");
             }
@@ -327,7 +324,7 @@ impl<F: Files> Directory<'_, '_, F> {
         }
         self.findings.damage(&dir, what, Need::Rename(dir.clone(), belongs.clone()));
         self.renamed.insert(belongs);
-        Some(Partition { dir, meta, batch_size_max: batch_size_max(topic) })
+        Some(Partition { dir, meta })
     }
 
     /// Findings about this directory were asked for, even if those about others were not.
@@ -349,12 +346,6 @@ impl<F: Files> Directory<'_, '_, F> {
             }
         }
     }
-}
-
-/// What the topic's own setting says; a broker's configuration is not known here.
-fn batch_size_max(topic: &Topic) -> Option<u64> {
-    let (_, value) = topic.settings.iter().find(|(key, _)| key == "max.message.bytes")?;
-    value.parse().ok()
 }
 
 fn io<F: Files>(files: &F, name: &str, source: std::io::Error) -> VerifyError {

@@ -59,7 +59,6 @@ pub(crate) struct Place {
 pub(crate) struct Known {
     pub(crate) meta: PartitionMeta,
     pub(crate) slot: Option<Slot>,
-    pub(crate) batch_size_max: Option<u64>,
     /// The offset after the last record that is there.
     pub(crate) end: Option<Offset>,
 }

@@ -13,21 +13,18 @@ use crate::compacted::compacted_path;
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::epochs::{EPOCHS_NAME, Epochs};
 use crate::files::{Files, read_file};
-use crate::log::LogOptions;
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::partition_files::{PartitionFile, snapshot_path};
 use crate::producers::{Producers, SNAPSHOT_PRODUCERS_MAX, SNAPSHOT_SIZE_MAX};
 use crate::recovery::{Damage, Survey, is_same_boot, read_compacted, sealed_upto, survey_all};
 use crate::replacement::{intent_path, read_intent};
-use crate::scan::{ANY_EPOCH, Rules};
+use crate::scan::{ANY_EPOCH, BATCH_SIZE_LIMIT, Rules};
 use crate::slots::Slot;
 
 /// A directory that is a partition's.
 pub(super) struct Partition {
     pub(super) dir: PathBuf,
     pub(super) meta: PartitionMeta,
-    /// The topic's own `max.message.bytes`.
-    pub(super) batch_size_max: Option<u64>,
 }
 
 /// Looks at a partition. `row` is what the marker of a clean stop says of it.
@@ -226,7 +223,7 @@ fn log<F: Files>(
     let sealed = sealed_upto(files, survey, id);
     let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
     let rules = Rules {
-        batch_size_max: partition.batch_size_max.unwrap_or(u64::from(LogOptions::default().batch_size_max)),
+        batch_size_max: BATCH_SIZE_LIMIT,
         gaps_upto: None,
         epoch_max: match (epochs, slot) {
             // Each batch is held against these by itself.

@@ -243,3 +243,29 @@ fn a_flush_syncs_the_names_of_a_new_segment_also_when_no_descriptor_is_left() {
     let (dir, _) = open(&files);
     assert_eq!(dir.logs()[0].log_end(), Offset::new(1));
 }
+
+#[test]
+fn a_torn_batch_larger_than_any_that_is_taken_today_is_cut_and_verify_says_so() {
+    let files = Arc::new(SimFiles::new());
+    let large = LogOptions { batch_size_max: 8 << 20, ..LogOptions::default() };
+    let log = {
+        let (dir, _) = DataDir::open(Arc::clone(&files), &options(7), |_| large.clone(), NOW).unwrap();
+        let log = dir.create_topic(topic(1), &large, NOW).unwrap().swap_remove(0);
+        append(&log, 100);
+        let mut builder = BatchBuilder::new(Compression::None, 8 << 20);
+        let value = vec![7; 3_000_000];
+        builder.append(&NewRecord { timestamp: NOW, key: None, value: Some(&value), headers: &[] }).unwrap();
+        let mut batches = [bytes::BytesMut::from(builder.build().unwrap().as_slice())];
+        log.writer().append(&mut batches, Mode::MayBlock, NOW).unwrap();
+        log.dir().join("00000000000000000000.log")
+    };
+    files.kill();
+    files.tamper(&log, |bytes| bytes.truncate(2_000_000));
+    let looked = crate::verify::verify(&*files, &Default::default(), &mut |_| {}).unwrap();
+    assert_eq!((looked.damage, looked.interrupted), (0, 1));
+    let small = LogOptions { batch_size_max: 1 << 10, ..LogOptions::default() };
+    let (_dir, report) = DataDir::open(Arc::clone(&files), &options(8), |_| small.clone(), NOW).unwrap();
+    let (log, found) = report.partitions[0].state.as_ref().unwrap();
+    assert_eq!(log.log_end(), Offset::new(1));
+    assert!(found.cut.as_ref().is_some_and(|cut| cut.offset == Offset::new(1)), "{found:?}");
+}

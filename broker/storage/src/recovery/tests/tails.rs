@@ -89,8 +89,10 @@ fn zeros_at_the_end_are_cut_and_garbage_there_or_zeros_below_the_durable_point_t
 fn a_length_that_no_batch_has_is_no_torn_write_and_one_that_ends_behind_the_file_is() {
     let mut written = Written::with_segments();
     written.power_was_lost();
-    let (at, offset) = written.batch(2, 8);
-    let whole = written.files.snapshot()[&log(written.segments[2].base)].clone();
+    let (at, offset) = written.batch(2, 9);
+    let mut whole = written.files.snapshot()[&log(written.segments[2].base)].clone();
+    // The last bytes of the last batch never came.
+    whole.truncate(whole.len() - 20);
     let left = whole.len() as u64 - at;
     let claim = |length: i32| {
         written.tamper(2, |bytes| {
@@ -98,9 +100,9 @@ fn a_length_that_no_batch_has_is_no_torn_write_and_one_that_ends_behind_the_file
             bytes[at as usize + 8..][..4].copy_from_slice(&length.to_be_bytes());
         });
     };
-    // What a batch is beside its length, at least, and at most what the topic takes.
+    // What a batch is beside its length, at least, and at most what a frame carries: settings of today tell nothing.
     const LEAST: i32 = 49;
-    const MOST: i32 = (1 << 20) - 12;
+    const MOST: i32 = (1 << 27) - 12;
     for length in [i32::MIN, -1, 0, LEAST - 1, MOST + 1, i32::MAX] {
         claim(length);
         let (fault, reason, position, from) = written.reason();
@@ -117,6 +119,49 @@ fn a_length_that_no_batch_has_is_no_torn_write_and_one_that_ends_behind_the_file
         claim(length);
         assert_eq!(written.reason().0, Fault::BadBatch { zero_chunk: false }, "length {length}");
     }
+}
+
+#[test]
+fn a_length_that_alone_is_wrong_is_no_torn_write() {
+    let mut written = Written::with_segments();
+    written.power_was_lost();
+    // One that has zeros wherever it is looked at.
+    let (many, zeros) = (written.segments[2].len, vec![0; 4096]);
+    written.append_bytes(batch_of(written.next, written.epoch, &zeros, 1000));
+    let whole = written.files.snapshot()[&log(written.segments[2].base)].clone();
+    let last = (many, written.batch(2, 10).1);
+    for (at, offset) in [written.batch(2, 7), written.batch(2, 9), last] {
+        let told = i32::from_be_bytes(whole[at as usize + 8..][..4].try_into().unwrap());
+        for bit in 0..31 {
+            let wrong = told ^ (1 << bit);
+            written.tamper(2, |bytes| {
+                bytes.clone_from(&whole);
+                bytes[at as usize + 8..][..4].copy_from_slice(&wrong.to_be_bytes());
+            });
+            let (fault, reason, position, from) = written.reason();
+            assert_eq!((reason, position, from), (Reason::NotTorn, at, offset), "length {wrong}: {fault}");
+        }
+    }
+}
+
+#[test]
+fn a_torn_write_is_cut_however_large_its_batch_is() {
+    let mut written = Written::with_segments();
+    written.append(1_500_000);
+    written.power_was_lost();
+    let (at, offset) = written.batch(2, 10);
+    let whole = written.files.snapshot()[&log(written.segments[2].base)].clone();
+    let middle = at as usize + 2_000_000;
+    written.tamper(2, |bytes| bytes.truncate(middle));
+    let cut = written.cut();
+    assert_eq!((cut.position, cut.offset, cut.bytes), (at, offset, 2_000_000));
+    let sector = middle / 512 * 512;
+    written.tamper(2, |bytes| {
+        bytes.clone_from(&whole);
+        bytes[sector..sector + 512].fill(0);
+    });
+    let cut = written.cut();
+    assert_eq!((cut.position, cut.fault), (at, Fault::BadBatch { zero_chunk: true }));
 }
 
 #[test]

@@ -92,7 +92,10 @@ impl Written {
     }
 
     pub(super) fn append(&mut self, size: usize) {
-        let bytes = batch(self.next, self.epoch, size, 1000 + self.next.get());
+        self.append_bytes(batch(self.next, self.epoch, size, 1000 + self.next.get()));
+    }
+
+    pub(super) fn append_bytes(&mut self, bytes: Vec<u8>) {
         let header = folio_record::BatchHeader::parse(bytes.first_chunk().unwrap()).unwrap();
         let segment = self.segments.last_mut().unwrap();
         let at = segment.len;
@@ -150,7 +153,6 @@ impl Written {
             id: ID,
             slot: self.slot.as_ref(),
             clean,
-            batch_size_max: 1 << 20,
             index_interval: INTERVAL,
             trusts_footers: true,
             producers_max: 100,
@@ -203,11 +205,15 @@ impl Written {
 }
 
 pub(super) fn batch(base: Offset, epoch: LeaderEpoch, size: usize, timestamp: i64) -> Vec<u8> {
-    let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
     let value: Vec<u8> = (0..size).map(|byte| (byte % 251 + 1) as u8).collect();
+    batch_of(base, epoch, &value, timestamp)
+}
+
+pub(super) fn batch_of(base: Offset, epoch: LeaderEpoch, value: &[u8], timestamp: i64) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::None, 8 << 20);
     for delta in 0..2 {
         let timestamp = Timestamp::new(timestamp + delta);
-        builder.append(&NewRecord { timestamp, key: None, value: Some(&value), headers: &[] }).unwrap();
+        builder.append(&NewRecord { timestamp, key: None, value: Some(value), headers: &[] }).unwrap();
     }
     let mut bytes = builder.build().unwrap();
     stamp(&mut bytes, base, epoch);
