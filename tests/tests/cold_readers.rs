@@ -78,8 +78,9 @@ fn with_an_eighth_of_its_log_as_memory_fifty_cold_readers_are_served_and_everybo
         waits.last().unwrap(),
     );
     // Who had to wait for the disk would stand behind fifty others.
-    let (half, most) = (waits[waits.len() / 2], Duration::from_secs(1).max(100 * alone));
-    assert!(half < most, "{half:?}, and {alone:?} alone");
+    let (half, most) = (waits[waits.len() / 2], waits[waits.len() * 99 / 100]);
+    assert!(half < Duration::from_secs(1).max(100 * alone), "{half:?}, and {alone:?} alone");
+    assert!(most < Duration::from_secs(5).max(500 * alone), "{most:?}, and {alone:?} alone");
     drop((client, peer));
     assert_eq!(daemon.stop().code(), Some(0));
 }
