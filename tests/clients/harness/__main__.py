@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from . import administering, answers, compaction, coordinator, group_kills, groups, kills, scenarios, semantics, sessions, tools
 from .brokers import BROKERS
 from .clients import CLIENTS
-from .places import HERE
+from .places import HERE, build
 from .report import Report
 
 PARTS = ("kcat", "python", "node", "java", "go", "rust")
@@ -37,6 +37,7 @@ def main():
     if subprocess.run([HERE / "setup", *without]).returncode:
         print("\nfailed: not every client could be installed\n0 passed, 1 failed, 0 skipped")
         return 1
+    build()
     report = Report(asked.only)
     clients = []
     for client in CLIENTS:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .places import KAFKA_JARS, java, program
 
-START_LIMIT_S = 90
+START_LIMIT_S = 240
 
 
 def free_port():

@@ -6,11 +6,13 @@ import time
 
 from . import wire
 from .clients import needs
-from .members import SESSION_MS, Group
+from .members import SESSION_MS, SETTLE_LIMIT_S, Group
 from .native import NATIVE
 from .report import check, equal
 
 PARTITIONS = 6
+# The shortest that Kafka allows.
+SHORT_SESSION_MS = 6_000
 MIXED = (("java-4.4", "confluent"), ("kafka-python", "franz-go"))
 # Beside these the native client is a member: once it comes first, once it comes to others.
 MIXED_NATIVE = (("java-4.4", "folio"), ("folio", "confluent"))
@@ -54,14 +56,14 @@ def comes_and_goes(run):
 
 def is_missed(run):
     with group_of(run, "killed") as group:
-        dies, stays = group.join(run.client), group.join(run.client)
+        dies, stays = (group.join(run.client, session_ms=SHORT_SESSION_MS) for _ in range(2))
         group.settles("two members")
         group.reads(group.write(3), "two members")
         began = time.monotonic()
         group.kill(dies)
         group.settles("one was killed")
         # Its last heartbeat may be a third of the session old.
-        check(time.monotonic() - began > SESSION_MS / 1000 / 2, "it was given up after", time.monotonic() - began, "s")
+        check(time.monotonic() - began > SHORT_SESSION_MS / 1000 / 2, "it was given up after", time.monotonic() - began, "s")
         equal(stays.owned(), set(range(PARTITIONS)), "partitions of who is left")
         group.reads(group.write(3), "the one that is left")
 
@@ -86,15 +88,13 @@ def resumes(run):
 
 def comes_back(run):
     with group_of(run, "static") as group:
-        # Long enough for a client to be started on a busy machine.
-        options = {"session_ms": 120_000}
-        first = group.join(run.client, instance="one", **options)
-        other = group.join(run.client, instance="two", **options)
+        first = group.join(run.client, instance="one")
+        other = group.join(run.client, instance="two")
         group.settles("two static members")
         before, noticed = first.owned(), len(list(other.events("owns")))
         # It goes without a word, and is back before its session has ended.
         group.kill(first)
-        back = group.join(run.client, instance="one", **options)
+        back = group.join(run.client, instance="one")
         group.until(lambda: back.owned() == before, "it is back at its partitions")
         places = group.write(3)
         group.reads(places, "both")
@@ -163,7 +163,7 @@ def kcats(broker):
     running = [_Kcat(broker, topic, number) for number in range(2)]
     try:
         # Both are there once a record of every round comes from both.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + SETTLE_LIMIT_S
         written = []
         while not all(one.partitions() and one.partitions() < set(range(PARTITIONS)) for one in running):
             check(time.monotonic() < deadline, "they do not share:", [sorted(one.partitions()) for one in running])

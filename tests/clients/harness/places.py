@@ -10,18 +10,17 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", PROJECT / "target")).resolve()
 CACHE = TARGET / "clients"
 KAFKA_JARS = f"{CACHE}/java/kafka-4.4/*"
 
-_built = set()
+
+def build():
+    """Makes `foliod` and `folio`, as the tests of the workspace do: before anything waits for them, for others may build too."""
+    if "FOLIO_BIN" not in os.environ:
+        subprocess.run(["cargo", "build", "-q", "--locked", "--bin", "foliod", "--bin", "folio"], cwd=PROJECT, check=True)
 
 
 def program(name):
-    """`foliod` or `folio`: what FOLIO_BIN holds, or built here, as the tests of the workspace build it."""
+    """`foliod` or `folio`: what FOLIO_BIN holds, or was built here."""
     given = os.environ.get("FOLIO_BIN")
-    if given:
-        return Path(given) / name
-    if name not in _built:
-        subprocess.run(["cargo", "build", "-q", "--locked", "--bin", name], cwd=PROJECT, check=True)
-        _built.add(name)
-    return TARGET / "debug" / name
+    return Path(given) / name if given else TARGET / "debug" / name
 
 
 def java(classpath, memory="256m"):
