@@ -16,10 +16,21 @@ use folio_wire::native::produce::Acks;
 /// What is said about the file system at `dir`, on which a daemon serves.
 fn said_of(dir: &Path) -> Vec<String> {
     // Some of them are smaller than what is to stay free.
-    let daemon = Daemon::on(dir, &["--set", "disk.min.free=1000000"]);
+    said_where(dir, "disk.min.free=1000000")
+}
+
+/// The same with a setting.
+fn said_where(dir: &Path, setting: &str) -> Vec<String> {
+    let daemon = Daemon::on(dir, &["--set", setting]);
     let mut peer = Peer::connect(daemon.address());
-    peer.create("t", 1, &[]);
-    assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"kept")).error, ErrorCode::NONE);
+    for durability in ["fsync", "os"] {
+        peer.create(durability, 1, &[("durability", durability)]);
+        for _ in 0..3 {
+            let produced = peer.produce(durability, 0, Acks::All, &batch(b"kept"));
+            assert_eq!(produced.error, ErrorCode::NONE, "{:?}", produced.message);
+        }
+        assert_eq!(peer.describe(durability).log_end, 3);
+    }
     let about = |line: &&str| line.contains("the file system of the data");
     let said = daemon.said().lines().filter(about).map(str::to_owned).collect();
     assert_eq!(daemon.stop().code(), Some(0));
@@ -50,6 +61,21 @@ fn nothing_is_said_of_ext4_as_it_is_made_and_one_without_a_journal_or_with_old_b
             assert!(said.contains("data=writeback with dioread_lock"), "{said}");
         },
     );
+}
+
+#[test]
+fn where_no_room_can_be_reserved_a_daemon_goes_without_and_says_so_of_ext3() {
+    Isolated::run("where_no_room_can_be_reserved_a_daemon_goes_without_and_says_so_of_ext3", || {
+        let [said] = &said_of_image(Ext4::EXT3)[..] else { panic!("one line is due") };
+        assert!(said.contains("it reserves no room"), "{said}");
+        let dir = tempfile::tempdir().unwrap();
+        let ramfs = Command::new("mount").args(["-t", "ramfs", "ramfs"]).arg(dir.path()).status();
+        assert!(ramfs.unwrap().success(), "this claim needs a ramfs");
+        // It does not say how much room there is.
+        let said = said_where(dir.path(), "disk.min.free=0");
+        Command::new("umount").arg(dir.path()).status().unwrap();
+        assert!(said.len() == 1 && said[0].contains("kept in memory"), "{said:?}");
+    });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use folio_tests::disk::TinyDisk;
 use folio_tests::kafka::KafkaPeer;
 use folio_tests::kafka::groups::{Member, Stored, codes, commit, commit_codes, delete, state, stored};
 use folio_tests::rig::until;
-use folio_tests::strace::Strace;
+use folio_tests::strace::{Strace, calls};
 use folio_wire::kafka::KafkaError;
 use folio_wire::kafka::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 
@@ -285,4 +285,34 @@ fn a_disk_that_fails_acknowledges_no_commit_and_ends_the_daemon() {
     }
     assert_eq!(daemon.wait().code(), Some(70), "{}", daemon.said());
     drop(strace);
+}
+
+/// What cannot be mapped now can be in a moment, and nobody asks for it all the time.
+#[test]
+fn groups_whose_log_finds_no_room_in_memory_are_loaded_later_and_asked_for_now_and_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::on(dir.path(), &ONE_PARTITION);
+    let mut admin = peer(&first);
+    admin.metadata("t");
+    assert_eq!(commit_codes(&mut admin, 9, &commit(GROUP, "t", &[(0, 7)])), [KafkaError::NONE]);
+    assert_eq!(first.stop().code(), Some(0));
+
+    let log = dir.path().join("data/topics/__consumer_offsets-0/00000000000000000000.log");
+    let told = dir.path().join("told");
+    // Of this one file, which no start maps.
+    let expressions = ["trace=mmap", "inject=mmap:error=ENOMEM:when=1..10"].map(str::to_owned);
+    let mut wrapper = Strace::wrapper(&expressions, &told);
+    wrapper.extend(["-P".to_owned(), log.display().to_string()]);
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let second = Daemon::under(&wrapper, dir.path(), &ONE_PARTITION);
+    let mut admin = peer(&second);
+    until("they are loaded", || stored(&mut admin, GROUP, "t", &[0]) == [Stored::at(7)]);
+    let refused: Vec<f64> = calls(&std::fs::read_to_string(&told).unwrap())
+        .iter()
+        .filter(|call| call.is_injected)
+        .map(|call| call.at)
+        .collect();
+    let (times, took) = (refused.len(), refused.last().unwrap() - refused[0]);
+    assert!(times == 10 && took > 0.15, "{times} times within {took} s");
+    second.stop();
 }

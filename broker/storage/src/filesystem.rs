@@ -71,6 +71,7 @@ impl Filesystem {
         let locks_reads = has("nodioread_nolock") || has("dioread_lock");
         let reservations = [
             (has_no_journal, WITHOUT_JOURNAL),
+            (["ext2", "ext3"].contains(&&*mounted.kind), WITHOUT_RESERVES),
             (has("data=writeback") && locks_reads && !has_no_journal, SHOWS_OLD_BLOCKS),
         ];
         reservations.into_iter().filter(|(holds, _)| *holds).map(|(_, what)| what).collect()
@@ -118,6 +119,8 @@ const OVERLAYFS: u64 = 0x794c_7630;
 
 const WITHOUT_JOURNAL: &str =
     "it has no journal: a power cut may take more than what was not flushed, files and directories with it";
+const WITHOUT_RESERVES: &str =
+    "it reserves no room: every append may wait for the disk, and goes through a lane";
 const SHOWS_OLD_BLOCKS: &str = "data=writeback with dioread_lock: after a power cut a file may have bytes of others, where \
      recovery expects zeros; mount it with dioread_nolock or data=ordered";
 
@@ -235,7 +238,8 @@ mod tests {
             ("ext4", &["rw", "nodioread_nolock"], true, &[WITHOUT_JOURNAL]),
             // Defaults are not told: there may be one.
             ("ext4", &["rw", "relatime"], false, &[]),
-            ("ext2", &["rw"], false, &[WITHOUT_JOURNAL]),
+            ("ext2", &["rw"], false, &[WITHOUT_JOURNAL, WITHOUT_RESERVES]),
+            ("ext3", &["rw"], false, &[WITHOUT_RESERVES]),
             ("ext4", &["rw", "data=writeback"], false, &[]),
             ("ext4", &["rw", "data=writeback", "dioread_nolock"], true, &[]),
             ("ext4", &["rw", "nodioread_nolock", "data=writeback"], false, &[SHOWS_OLD_BLOCKS]),

@@ -136,7 +136,8 @@ impl Appender {
     }
 
     /// Reserves disk space up to `upto` (bytes from the start of the file, at most the capacity) without
-    /// changing the length of the file, so that appends up to there find space. May wait for the disk.
+    /// changing the length of the file, so that appends up to there find space. May wait for the disk. Where the file system
+    /// cannot, nothing is [`allocated`](Self::allocated), and appends find room or they do not.
     ///
     /// # Errors
     ///
@@ -145,8 +146,7 @@ impl Appender {
         if upto > self.map.capacity() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "allocation beyond the capacity"));
         }
-        if upto > self.allocated {
-            self.map.backing().allocate(self.allocated..upto)?;
+        if upto > self.allocated && self.map.backing().allocate(self.allocated..upto)? {
             self.allocated = upto;
         }
         Ok(())

@@ -120,16 +120,15 @@ impl Backing {
         }
     }
 
-    /// Reserves disk space for `range` without changing the length of the file. Where the file system cannot, appends go
-    /// without: they find room or they do not.
-    pub(crate) fn allocate(&self, range: Range<u64>) -> io::Result<()> {
-        let Self::File(mapped) = self else { return Ok(()) };
+    /// Reserves disk space for `range` without changing the length of the file; `false` if the file system cannot.
+    pub(crate) fn allocate(&self, range: Range<u64>) -> io::Result<bool> {
+        let Self::File(mapped) = self else { return Ok(true) };
         loop {
             let len = range.end - range.start;
             match rustix::fs::fallocate(&mapped.file, FallocateFlags::KEEP_SIZE, range.start, len) {
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => return Ok(()),
-                done => return Ok(done?),
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => return Ok(false),
+                done => return Ok(done.map(|()| true)?),
             }
         }
     }

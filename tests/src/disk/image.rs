@@ -45,6 +45,8 @@ impl Ext4 {
         options: "loop",
         atom: SECTOR,
     };
+    /// An older one, of the same driver: it cannot reserve room.
+    pub const EXT3: FileSystem = FileSystem { name: "ext3", kind: "ext3", ..Self::DEFAULT };
     /// With the smallest blocks.
     pub const SMALL_BLOCKS: FileSystem = FileSystem {
         name: "ext4, 1 KiB blocks",
