@@ -132,8 +132,8 @@ impl<F: Files> Examiner<'_, F> {
         let sealed = sealed_upto(self.files, self.survey, self.task.id).filter(|_| self.task.trusts_footers);
         let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
         (examined.durable_segment, examined.durable_pos) = (durable.segment, durable.pos);
-        // If epochs are lost, the batches say which there were; no later ones than the slot, which is written before
-        // anything is appended under one.
+        // If epochs are lost, or may be behind, the batches say which there were; no later ones than the slot, which is
+        // written before anything is appended under one.
         let is_unbounded = self.report.epochs_rebuilt && slot_epoch.is_none();
         let epoch_known = if is_unbounded { LeaderEpoch::new(i32::MAX) } else { examined.epoch_max };
         let mut epoch_min = LeaderEpoch::NONE;
@@ -335,11 +335,14 @@ impl<F: Files> Examiner<'_, F> {
         let path = self.survey.dir.join(EPOCHS_NAME);
         // One that cannot be read is as good as none: the batches have them all.
         let bytes = read_file(self.files, &path, EPOCHS_SIZE_MAX).ok().flatten();
-        let is_latest =
-            |epochs: &Epochs| self.task.slot.is_none_or(|slot| slot.leader_epoch <= epochs.current());
+        // Without a slot nothing says how far the file is behind; but a log without batches has no later epoch.
+        let is_latest = |epochs: &Epochs| match self.task.slot {
+            Some(slot) => slot.leader_epoch <= epochs.current(),
+            None => self.report.was_clean || self.survey.segments.is_empty(),
+        };
         match bytes.map(|bytes| Epochs::decode(&bytes)) {
             Some(Ok(epochs)) if is_latest(&epochs) => epochs,
-            // The slot was written first, and what was to follow was not, or not yet.
+            // The slot was written first, and what was to follow was not, or not yet; or there is no slot to tell.
             Some(Ok(epochs)) => {
                 self.report.epochs_rebuilt = true;
                 epochs

@@ -203,6 +203,21 @@ fn epochs_behind_the_slot_are_looked_up_in_the_batches_and_few_of_those_are_read
 }
 
 #[test]
+fn without_a_slot_epochs_that_are_behind_bound_nothing_and_are_looked_up_in_the_batches() {
+    let mut written = Written::with_segments();
+    written.epoch = LeaderEpoch::new(3);
+    let start = written.next;
+    written.append(100);
+    written.durable();
+    written.append(100);
+    written.slot = None;
+    let (log, report) = written.recover().unwrap();
+    assert!(report.slot_missing && report.epochs_rebuilt && report.cut.is_none());
+    let row = |epoch, start| (LeaderEpoch::new(epoch), start);
+    assert_eq!(log.epochs.rows(), [row(0, Offset::ZERO), row(3, start), row(4, written.next)]);
+}
+
+#[test]
 fn a_file_that_does_not_belong_here_takes_it_offline_and_unfinished_ones_are_removed() {
     let written = Written::with_segments();
     put(&written.files, &Path::new(DIR).join("epochs.tmp"), b"half");

@@ -93,9 +93,11 @@ fn epochs<F: Files>(
     let path = dir.join(EPOCHS_NAME);
     let what = match read_file(files, &path, ENVELOPE_SIZE_MAX) {
         Ok(Some(bytes)) => match Epochs::decode(&bytes) {
-            Ok(epochs) if slot.is_none_or(|slot| slot.leader_epoch <= epochs.current()) => {
+            Ok(epochs) if slot.is_some_and(|slot| slot.leader_epoch <= epochs.current()) => {
                 return Some(epochs);
             }
+            // They may be behind, and nothing says how far.
+            Ok(_) if slot.is_none() => return None,
             Ok(_) => {
                 let what = "the latest epoch is not written down yet; batches and slot tell it";
                 findings.about(Severity::Harmless, &path, what);

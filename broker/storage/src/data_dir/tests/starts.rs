@@ -4,6 +4,7 @@ use super::*;
 use crate::epochs::{EPOCHS_NAME, Epochs};
 use crate::files::sim::Asked;
 use crate::log::Sealed;
+use crate::verify::{Event, VerifyOptions, verify};
 
 /// Partitions of the one topic.
 const PARTITIONS: u64 = 2;
@@ -113,6 +114,31 @@ fn epochs_that_a_start_has_begun_are_written_down_later_and_known_without_that()
     assert!(known.len() > 4, "{known:?}");
     dir.close_clean(NOW, Instant::now()).unwrap();
     assert_eq!(in_file(), known, "a clean stop leaves nothing to be done");
+}
+
+#[test]
+fn a_lost_file_of_slots_takes_no_partition_offline_whose_epochs_are_not_written_down_yet() {
+    let files = written(3);
+    let (dir, _) = open(&files);
+    dir.logs().iter().for_each(|log| append(log, 100));
+    dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+    let ends: Vec<Offset> = dir.logs().iter().map(|log| log.log_end()).collect();
+    drop(dir);
+    files.kill();
+    files.remove_file(Path::new(SLOTS_NAME)).unwrap();
+    // Nor does `verify` hold batches against them: a repair would make them older than they are.
+    let mut found = Vec::new();
+    verify(&*files, &VerifyOptions::default(), &mut |event| {
+        if let Event::Found(finding) = event {
+            found.push(finding.what);
+        }
+    })
+    .unwrap();
+    assert!(found.iter().all(|what| !what.contains("epoch")), "{found:?}");
+    let (dir, report) = open(&files);
+    assert_eq!(online(&report), set(&["t1-0", "t1-1"]));
+    assert_eq!(dir.logs().iter().map(|log| log.log_end()).collect::<Vec<_>>(), ends);
+    assert!(dir.logs().iter().all(|log| log.leader_epoch().get() == 2), "one for each start");
 }
 
 #[test]
