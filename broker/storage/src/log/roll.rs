@@ -19,23 +19,23 @@ impl<F: Files> Log<F> {
         let base = self.log_end();
         let options = self.options.load_full();
         let mut view = Vec::clone(&self.view.load_full());
-        // One that is empty, and too small for what is to come: the next one takes its place.
-        if let Some(empty) = writer.active.take_if(|active| active.segment.base() == base) {
-            view.pop();
-            self.view.store(Arc::new(view.clone()));
+        // One that is empty, and too small for what is to come: the next one takes its place, and the names of its files.
+        let mut empty = writer.active.take_if(|active| active.segment.base() == base);
+        if let Some(empty) = &mut empty {
+            empty.files = None;
             self.open.retire(empty.segment.take_maps());
         }
         // It has its last word to say, and its files are to be synced.
         self.wake(writer)?;
-        let next = self.begin(writer, base, &options).map_err(|source| match self.take_back(base) {
-            Ok(()) => failed(&self.dir, base, source),
-            // The names are gone, but perhaps not yet on disk: the next flush sees to that.
-            Err(again) if is_exhausted(&again) => {
-                writer.unsynced.new_names = true;
-                failed(&self.dir, base, source)
-            }
-            Err(source) => self.broken(base, source),
-        })?;
+        let next = match self.begin(writer, base, &options) {
+            Ok(next) => next,
+            Err(source) => return Err(self.not_begun(writer, base, empty, source)),
+        };
+        if let Some(empty) = empty {
+            view.pop();
+            // What a reader has mapped of it meanwhile.
+            self.open.retire(empty.segment.take_maps());
+        }
         if let Some(active) = writer.active.take() {
             // Never told as a full disk: the log could not go on without the handles that would be lost here.
             let segment = Arc::clone(&active.segment);
@@ -105,6 +105,34 @@ impl<F: Files> Log<F> {
         // log begins.
         self.files.sync_dir(&self.dir)?;
         Ok(active)
+    }
+
+    /// Leaves the log as it was before a segment could not be begun at `base`, where `empty` was, if there was one.
+    fn not_begun(
+        &self,
+        writer: &mut Writer<F>,
+        base: Offset,
+        empty: Option<Active<F>>,
+        source: io::Error,
+    ) -> AppendError {
+        let error = failed(&self.dir, base, source);
+        if empty.is_some() {
+            // Durable points and clean markers may speak of it, so its files stay; whether a name is that of an old file or
+            // of a new one by now, nothing is in it. It is opened by those names when it is appended to.
+            writer.active = empty;
+            writer.unsynced.new_names = true;
+            self.is_dormant.store(true, Ordering::Release);
+            return error;
+        }
+        match self.take_back(base) {
+            Ok(()) => error,
+            // The names are gone, but perhaps not yet on disk: the next flush sees to that.
+            Err(again) if is_exhausted(&again) => {
+                writer.unsynced.new_names = true;
+                error
+            }
+            Err(source) => self.broken(base, source),
+        }
     }
 
     /// Removes what a failed creation left. A smaller batch may still fit into the old segment, and the next start

@@ -11,6 +11,7 @@ mod open;
 mod options;
 mod producers;
 mod retention;
+mod rolls;
 mod scrub;
 mod seal;
 
