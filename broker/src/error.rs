@@ -1,6 +1,6 @@
 //! What can go wrong with a request, in house words, and the one table to each protocol's codes.
 
-use folio_storage::{ReadError, SequenceError};
+use folio_storage::{ReadError, Refusal, SequenceError};
 use folio_wire::kafka::KafkaError;
 use folio_wire::native::ErrorCode;
 use uuid::Uuid;
@@ -111,12 +111,14 @@ impl ServiceError {
         Self::new(fault, error.to_string())
     }
 
-    /// Why a batch of an idempotent producer was not appended.
-    pub(crate) fn of_sequence(error: &SequenceError) -> Self {
+    /// Why what one producer sent was not appended.
+    pub(crate) fn of_refusal(error: &Refusal) -> Self {
         let fault = match error {
-            SequenceError::OutOfOrder { .. } => Fault::OutOfOrderSequence,
-            SequenceError::Duplicate { .. } => Fault::DuplicateSequence,
-            SequenceError::InvalidEpoch { .. } => Fault::InvalidProducerEpoch,
+            Refusal::NotABatch => Fault::InvalidRecord,
+            Refusal::TooLarge { .. } | Refusal::TooMany { .. } => Fault::MessageTooLarge,
+            Refusal::Sequence(SequenceError::OutOfOrder { .. }) => Fault::OutOfOrderSequence,
+            Refusal::Sequence(SequenceError::Duplicate { .. }) => Fault::DuplicateSequence,
+            Refusal::Sequence(SequenceError::InvalidEpoch { .. }) => Fault::InvalidProducerEpoch,
         };
         Self::new(fault, error.to_string())
     }

@@ -106,7 +106,7 @@ pub(crate) fn append(
     let mut outcomes = outcomes.into_iter();
     let placed = tickets.into_iter().map(|ticket| {
         let outcome = match (outcomes.next(), &error) {
-            (Some(outcome), _) => outcome.map_err(|error| ServiceError::of_sequence(&error)),
+            (Some(outcome), _) => outcome.map_err(|error| ServiceError::of_refusal(&error)),
             (None, Some(error)) => Err(error.clone()),
             (None, None) => Err(ServiceError::storage_failed()),
         };
@@ -121,9 +121,8 @@ fn refuse(pending: Vec<Pending>, error: &ServiceError) -> Vec<Placed> {
 
 fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) -> ServiceError {
     let fault = match error {
-        AppendError::NeedsLane | AppendError::NotABatch => Fault::InvalidRecord,
+        AppendError::NeedsLane => Fault::InvalidRecord,
         AppendError::Retired => Fault::UnknownTopic,
-        AppendError::TooLarge { .. } | AppendError::TooMany { .. } => Fault::MessageTooLarge,
         AppendError::Full { .. } => return engine.space.filled(),
         AppendError::Exhausted { .. } => Fault::Unavailable,
         AppendError::Unopened { .. } if partition.is_deleted() => Fault::UnknownTopic,

@@ -23,6 +23,7 @@ mod rot;
 mod scrub;
 mod seal;
 mod segment;
+mod stamping;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -56,6 +57,7 @@ pub use read::{Cursor, Fetched, Read, ReadError, Touch};
 pub use scrub::{Scrub, Scrubbed};
 pub use seal::{Rotten, Sealed};
 use segment::Segment;
+pub use stamping::Refusal;
 pub use times::TimeHit;
 
 /// The end of a log, as one value: the state after one and the same batch.

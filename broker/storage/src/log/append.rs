@@ -7,15 +7,16 @@ use std::sync::{Arc, MutexGuard};
 
 use bytes::BytesMut;
 use folio_mapped::SegmentMap;
-use folio_record::{BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, Timestamp, stamp};
+use folio_record::{Offset, Timestamp};
 use thiserror::Error;
 
 use super::active::{Active, Prepared, Unsynced, log_capacity};
 use super::producers::Snapshots;
+use super::stamping::{Refusal, Stamped, Stamping};
 use super::{Log, LogOptions, Tail, Visibility};
 use crate::files::{FileAppender, Files, is_exhausted, is_full};
 use crate::partition_files::SegmentFile;
-use crate::producers::{Producers, SequenceError, Sequenced, is_numbered};
+use crate::producers::Producers;
 
 /// The right to append to a log.
 #[derive(Debug)]
@@ -36,8 +37,8 @@ pub enum Mode {
 /// What became of an append.
 #[derive(Debug)]
 pub struct Appended {
-    /// For each buffer that was dealt with, in order: its offsets, or why its producer may not append it now.
-    pub outcomes: Vec<Result<AppendedRange, SequenceError>>,
+    /// For each buffer that was dealt with, in order: its offsets, or why it is refused, whatever becomes of the others.
+    pub outcomes: Vec<Result<AppendedRange, Refusal>>,
     /// Why the rest was not, if there is a rest.
     pub stopped: Option<AppendError>,
 }
@@ -62,25 +63,6 @@ pub enum AppendError {
     /// The topic was deleted.
     #[error("the topic was deleted")]
     Retired,
-    /// The caller's fault: not one or more whole batches, or a numbered one among several.
-    #[error("not a whole record batch, or a batch of an idempotent producer that does not come alone")]
-    NotABatch,
-    /// The caller's fault: larger than the topic allows.
-    #[error("a batch of {size} bytes where at most {max} are allowed")]
-    TooLarge {
-        /// Its size.
-        size: u64,
-        /// The largest allowed.
-        max: u64,
-    },
-    /// The caller's fault: batches that are to be appended together and do not fit into one segment.
-    #[error("batches of {size} bytes together where a segment takes {max}")]
-    TooMany {
-        /// Their size.
-        size: u64,
-        /// The largest possible.
-        max: u64,
-    },
     /// The disk is full. Nothing has changed; try again when there is room.
     #[error("no room in {}", dir.display())]
     Full {
@@ -185,10 +167,11 @@ impl<'a, F: Files> LogWriter<'a, F> {
         mode: Mode,
         now: Timestamp,
         options: &LogOptions,
-    ) -> Result<Vec<Result<AppendedRange, SequenceError>>, AppendError> {
+    ) -> Result<Vec<Result<AppendedRange, Refusal>>, AppendError> {
         let max = log_capacity(options);
         if size > max {
-            return Err(AppendError::TooMany { size, max });
+            // One alone: several are appended together only where a segment takes them.
+            return Ok(vec![Err(Refusal::TooMany { size, max })]);
         }
         let written = self.stamp_and_write(buffers, mode, now, options);
         match written {
@@ -204,8 +187,8 @@ impl<'a, F: Files> LogWriter<'a, F> {
         mode: Mode,
         now: Timestamp,
         options: &LogOptions,
-    ) -> Result<Vec<Result<AppendedRange, SequenceError>>, AppendError> {
-        let mut stamped = self.stamp(buffers, now, options)?;
+    ) -> Result<Vec<Result<AppendedRange, Refusal>>, AppendError> {
+        let mut stamped = self.stamp(buffers, now, options);
         if stamped.size == 0 {
             return Ok(stamped.outcomes);
         }
@@ -216,7 +199,7 @@ impl<'a, F: Files> LogWriter<'a, F> {
             // The snapshot of the end that is left behind has nothing of what comes after it.
             self.writer.producers.take_back();
             self.log.roll(&mut self.writer)?;
-            stamped = self.stamp(buffers, now, options)?;
+            stamped = self.stamp(buffers, now, options);
         }
         if self.writer.is_dormant() {
             if mode == Mode::Inline {
@@ -228,12 +211,7 @@ impl<'a, F: Files> LogWriter<'a, F> {
         Ok(stamped.outcomes)
     }
 
-    fn stamp(
-        &mut self,
-        buffers: &mut [BytesMut],
-        now: Timestamp,
-        options: &LogOptions,
-    ) -> Result<Stamped, AppendError> {
+    fn stamp(&mut self, buffers: &mut [BytesMut], now: Timestamp, options: &LogOptions) -> Stamped {
         let (next, epoch) = (self.log.log_end(), self.log.leader_epoch());
         let producers = &mut self.writer.producers;
         Stamping { producers, next, epoch, batch_size_max: options.batch_size_max, now }.all(buffers)
@@ -376,97 +354,6 @@ impl<F: Files> Writer<F> {
             || active.is_index_full(batches, size);
         end > 0 && is_full || is_out_of_room
     }
-}
-
-/// Buffers that have their offsets.
-struct Stamped {
-    /// Of each buffer.
-    outcomes: Vec<Result<AppendedRange, SequenceError>>,
-    /// Each batch that is to be written, and where it begins among all bytes that are.
-    batches: Vec<(u64, BatchHeader)>,
-    /// The offset after the last.
-    next: Offset,
-    /// Bytes to be written.
-    size: u64,
-}
-
-/// Gives batches their places, one behind the other.
-struct Stamping<'a> {
-    producers: &'a mut Producers,
-    /// Of the next batch.
-    next: Offset,
-    epoch: LeaderEpoch,
-    batch_size_max: u32,
-    now: Timestamp,
-}
-
-impl Stamping<'_> {
-    fn all(mut self, buffers: &mut [BytesMut]) -> Result<Stamped, AppendError> {
-        let (mut outcomes, mut batches) = (Vec::with_capacity(buffers.len()), Vec::new());
-        let mut size = 0;
-        for buffer in buffers {
-            let base_offset = self.next;
-            let before = batches.len();
-            self.buffer(buffer, size, &mut batches)?;
-            outcomes.push(match batches[before..] {
-                [(_, header)] => {
-                    let checked = self.producers.check(&header, self.now);
-                    if !matches!(checked, Ok(Sequenced::Next)) {
-                        // Its place is that of whoever comes after it.
-                        batches.truncate(before);
-                        self.next = base_offset;
-                    }
-                    checked.map(|sequenced| match sequenced {
-                        Sequenced::Next => range(base_offset, self.next),
-                        Sequenced::Duplicate { base_offset, last_offset } => {
-                            AppendedRange { base_offset, last_offset, is_duplicate: true }
-                        }
-                    })
-                }
-                [] => return Err(AppendError::NotABatch),
-                ref several if several.iter().any(|(_, header)| is_numbered(header)) => {
-                    return Err(AppendError::NotABatch);
-                }
-                _ => Ok(range(base_offset, self.next)),
-            });
-            if self.next > base_offset {
-                size += buffer.len() as u64;
-            }
-        }
-        Ok(Stamped { outcomes, batches, next: self.next, size })
-    }
-
-    /// Stamps the batches of one buffer, which begins at `at`, and adds them to `batches`.
-    fn buffer(
-        &mut self,
-        buffer: &mut [u8],
-        mut at: u64,
-        batches: &mut Vec<(u64, BatchHeader)>,
-    ) -> Result<(), AppendError> {
-        let mut from = 0;
-        while from < buffer.len() {
-            let header = buffer[from..].first_chunk::<HEADER_SIZE>().ok_or(AppendError::NotABatch)?;
-            let header = BatchHeader::parse(header).map_err(|_| AppendError::NotABatch)?;
-            let size = header.total_size();
-            if size > self.batch_size_max as usize {
-                return Err(AppendError::TooLarge { size: size as u64, max: u64::from(self.batch_size_max) });
-            }
-            let batch = buffer.get_mut(from..from + size).ok_or(AppendError::NotABatch)?;
-            stamp(batch, self.next, self.epoch);
-            let stamped =
-                batch.first_chunk::<HEADER_SIZE>().and_then(|header| BatchHeader::parse(header).ok());
-            let stamped = stamped.ok_or(AppendError::NotABatch)?;
-            self.next = stamped.next_offset();
-            batches.push((at, stamped));
-            from += size;
-            at += size as u64;
-        }
-        Ok(())
-    }
-}
-
-fn range(base_offset: Offset, next: Offset) -> AppendedRange {
-    AppendedRange { base_offset, last_offset: Offset::new(next.get() - 1), is_duplicate: false }
 }
 
 impl AppendError {

@@ -11,6 +11,7 @@ mod open;
 mod options;
 mod producers;
 mod retention;
+mod refused;
 mod rolls;
 mod scrub;
 mod seal;
@@ -334,28 +335,6 @@ fn nothing_is_made_ready_for_a_deleted_topic() {
     let before = files.operations();
     log.prepare_next().unwrap();
     assert_eq!(files.operations(), before);
-}
-
-#[test]
-fn what_is_not_a_batch_or_too_large_is_refused() {
-    let files = Arc::new(SimFiles::new());
-    let (_dir, log) = open(&files, &small());
-    let mut junk =
-        [BytesMut::from(&b"not a batch, whatever its length may be, for it has to be 61 bytes or more"[..])];
-    assert!(matches!(log.writer().append(&mut junk, Mode::MayBlock, NOW), Err(AppendError::NotABatch)));
-    assert!(matches!(append(&log, &[&"x".repeat(5000)]), Err(AppendError::TooLarge { max: 4096, .. })));
-    assert_eq!(log.log_end(), Offset::ZERO);
-}
-
-#[test]
-fn more_batches_than_a_segment_takes_are_refused_together_and_harm_nothing() {
-    let files = Arc::new(SimFiles::new());
-    let (_dir, log) = open(&files, &small());
-    let mut many = BytesMut::new();
-    (0..10).for_each(|_| many.extend_from_slice(&batch(&[&"x".repeat(1000)], 1000)));
-    let refused = log.writer().append(&mut [many], Mode::MayBlock, NOW);
-    assert!(matches!(refused, Err(AppendError::TooMany { max: 8192, .. })), "{refused:?}");
-    assert_eq!(append(&log, &["next"]).unwrap().base_offset, Offset::ZERO);
 }
 
 #[test]

@@ -6,13 +6,13 @@ use crate::partition_files::PartitionFile;
 use crate::producers::{ActiveProducer, SequenceError};
 
 /// Sends one record with this number.
-fn send<F: Files>(log: &Log<F>, id: i64, sequence: i32) -> Result<AppendedRange, SequenceError> {
+fn send<F: Files>(log: &Log<F>, id: i64, sequence: i32) -> Result<AppendedRange, Refusal> {
     let value = format!("{id}:{sequence}");
     let mut buffers = [numbered((id, 0, sequence), &[&value], 1000)];
     log.writer().append(&mut buffers, Mode::MayBlock, NOW).unwrap().outcomes.remove(0)
 }
 
-fn offset_of(range: Result<AppendedRange, SequenceError>) -> (i64, bool) {
+fn offset_of(range: Result<AppendedRange, Refusal>) -> (i64, bool) {
     range.map(|range| (range.base_offset.get(), range.is_duplicate)).unwrap()
 }
 
@@ -81,7 +81,10 @@ fn a_copy_in_the_middle_of_a_turn_is_not_written_and_has_its_offset_of_then() {
             Some((4, 5, new))
         ]
     );
-    assert!(matches!(appended.outcomes[4], Err(SequenceError::OutOfOrder { expected: 3, found: 9, .. })));
+    assert!(matches!(
+        appended.outcomes[4],
+        Err(Refusal::Sequence(SequenceError::OutOfOrder { expected: 3, found: 9, .. }))
+    ));
     flush(&dir, &log);
     let read: Vec<String> = values(&log, Offset::ZERO, 1 << 20).into_iter().map(|(_, value)| value).collect();
     assert_eq!(read, ["7:0", "b", "c", "d", "of nobody", "of nobody"]);
@@ -103,8 +106,8 @@ fn a_numbered_batch_comes_alone() {
     let (_dir, log) = open(&files, &small());
     let mut two = numbered((7, 0, 0), &["a"], 1000);
     two.extend_from_slice(&numbered((7, 0, 1), &["b"], 1000));
-    let refused = log.writer().append(&mut [two], Mode::MayBlock, NOW);
-    assert!(matches!(refused, Err(AppendError::NotABatch)), "{refused:?}");
+    let refused = log.writer().append(&mut [two], Mode::MayBlock, NOW).unwrap().outcomes;
+    assert_eq!(refused, [Err(Refusal::NotABatch)]);
     assert_eq!(offset_of(send(&log, 7, 0)), (0, false));
 }
 
@@ -149,8 +152,11 @@ fn a_restart_of_any_kind_remembers_the_last_five_batches() {
             for sequence in 3..8 {
                 assert_eq!(offset_of(send(&log, 7, sequence)), (i64::from(sequence), true));
             }
-            assert!(matches!(send(&log, 7, 2), Err(SequenceError::Duplicate { .. })));
-            assert!(matches!(send(&log, 7, 9), Err(SequenceError::OutOfOrder { expected: 8, .. })));
+            assert!(matches!(send(&log, 7, 2), Err(Refusal::Sequence(SequenceError::Duplicate { .. }))));
+            assert!(matches!(
+                send(&log, 7, 9),
+                Err(Refusal::Sequence(SequenceError::OutOfOrder { expected: 8, .. }))
+            ));
             assert_eq!(offset_of(send(&log, 7, 8)), (8, false));
         }
     }
