@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use folio_mapped::{MapBudget, SegmentMap};
 
-use crate::filesystem::Mounted;
+use crate::filesystem::{Filesystem, Mounted};
 
 pub use os::{OsFile, OsFiles};
 pub use sim::SimFiles;
@@ -82,6 +82,11 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
 
     /// Waits until everything written to this file system is on stable storage, and says so if anything failed.
     fn sync_everything(&self) -> io::Result<()>;
+
+    /// Whether [`sync_everything`](Self::sync_everything) says so if anything failed; else each file is synced by itself.
+    fn has_syncfs(&self) -> io::Result<bool> {
+        Ok(Filesystem::from_magic(self.magic()?).has_syncfs())
+    }
 
     /// How much room there is.
     fn space(&self) -> io::Result<Space>;

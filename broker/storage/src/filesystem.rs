@@ -88,6 +88,13 @@ impl Filesystem {
     }
 }
 
+/// Whether `syncfs` of the kernel with this release (`uname -r`) reports that a write failed: Linux 5.8 and later. Before
+/// that, it was for `fsync` of the file alone to tell.
+pub(crate) fn syncfs_reports_errors(release: &str) -> bool {
+    let mut numbers = release.trim().split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 8))
+}
+
 impl Mounted {
     /// The file system on this device (`major:minor`), by what `/proc/self/mountinfo` says, and by `all_options` of it (a
     /// line each) if the kernel lists them.
@@ -265,6 +272,28 @@ mod tests {
         assert!(found.is_complete && found.options == ["rw", "data=ordered"]);
         assert_eq!(Mounted::find(mountinfo, "7:1", None), None);
         assert_eq!(Mounted::find("garbage", "7:1", None), None);
+    }
+
+    #[test]
+    fn a_kernel_before_5_8_or_one_that_nobody_knows_is_flushed_file_by_file() {
+        for (release, is_honest) in [
+            ("5.8.0-43-generic\n", true),
+            ("5.8", true),
+            ("5.10.102.1-microsoft-standard-WSL2", true),
+            ("6.1.0-18-amd64", true),
+            ("6.18.0", true),
+            ("10.0.1", true),
+            ("5.7.19", false),
+            ("5.4.0-200-generic", false),
+            ("4.18.0-513.el8.x86_64", false),
+            ("4.19.0", false),
+            ("3.10.0-1160.el7", false),
+            ("5", false),
+            ("5.x", false),
+            ("", false),
+        ] {
+            assert_eq!(syncfs_reports_errors(release), is_honest, "{release}");
+        }
     }
 
     #[test]

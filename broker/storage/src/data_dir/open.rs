@@ -48,7 +48,7 @@ impl<F: Files> DataDir<F> {
         let (mut metadata, torn_transaction) =
             MetadataLog::open(Arc::clone(&files), options.build.clone(), now)
                 .map_err(|error| opening.metadata_error(error))?;
-        let has_syncfs = filesystem.has_syncfs();
+        let has_syncfs = files.has_syncfs().map_err(|source| opening.io("", source))?;
 
         let trash = Trash::new(options.run_id);
         let directories = Directories::reconcile(&opening, &mut metadata, &mut slots, &trash)

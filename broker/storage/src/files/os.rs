@@ -15,7 +15,7 @@ use rustix::fs::{Advice, AtFlags, OFlags, StatxFlags};
 
 use self::around::Around;
 use super::syncs::{SyncTotals, Syncs};
-use crate::filesystem::{Filesystem, Mounted};
+use crate::filesystem::{Filesystem, Mounted, syncfs_reports_errors};
 
 use super::{Boot, DirEntry, EntryKind, FileAppender, FileHandle, Files, OpenMode, Space, is_exhausted};
 
@@ -27,6 +27,8 @@ pub struct OsFiles {
     /// so one opened later would hear nothing.
     root_dir: File,
     boot: Boot,
+    /// This kernel's `syncfs` reports errors.
+    is_syncfs_honest: bool,
     syncs: Arc<Syncs>,
     budget: Arc<MapBudget>,
 }
@@ -56,8 +58,9 @@ impl OsFiles {
         let root = root.into();
         let root_dir = open_dir(&root)?;
         let boot = Boot { id: boot_id().unwrap_or_default(), mount: mount_id(&root_dir).unwrap_or_default() };
-        let budget = Arc::clone(map_budget());
-        Ok(Self { root, root_dir, boot, syncs: Arc::default(), budget })
+        let release = fs::read_to_string(KERNEL_RELEASE).unwrap_or_default();
+        let (is_syncfs_honest, budget) = (syncfs_reports_errors(&release), Arc::clone(map_budget()));
+        Ok(Self { root, root_dir, boot, is_syncfs_honest, syncs: Arc::default(), budget })
     }
 
     /// Lets no more than `maps` files be mapped at once; without this, as many as the process may.
@@ -178,15 +181,17 @@ impl Files for OsFiles {
         match open_dir(&self.at(dir)) {
             Ok(dir) => self.syncs.count(|| dir.sync_all()),
             // No descriptor is left for it; the one that was opened at the start reaches every directory.
-            Err(error) if is_exhausted(&error) && Filesystem::from_magic(self.magic()?).has_syncfs() => {
-                self.sync_everything()
-            }
+            Err(error) if is_exhausted(&error) && self.has_syncfs()? => self.sync_everything(),
             Err(error) => Err(error),
         }
     }
 
     fn sync_everything(&self) -> io::Result<()> {
         self.syncs.count(|| Ok(rustix::fs::syncfs(&self.root_dir)?))
+    }
+
+    fn has_syncfs(&self) -> io::Result<bool> {
+        Ok(self.is_syncfs_honest && Filesystem::from_magic(self.magic()?).has_syncfs())
     }
 
     fn space(&self) -> io::Result<Space> {
@@ -304,6 +309,8 @@ impl FileAppender for Appender {
 
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// What `uname -r` says.
+const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
 
 /// The mount id that is never used again before the next boot; Linux 6.8 and later.
 const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
@@ -393,6 +400,16 @@ mod tests {
         files.sync_dir(Path::new("")).unwrap();
         files.sync_everything().unwrap();
         assert!(files.syncs().count == 3 && files.syncs().took > Duration::ZERO);
+    }
+
+    #[test]
+    fn what_a_kernel_does_not_report_errors_by_is_not_used_whatever_the_file_system() {
+        let (_dir, files) = fresh();
+        let of_filesystem = Filesystem::from_magic(files.magic().unwrap()).has_syncfs();
+        let old = OsFiles { is_syncfs_honest: false, ..files };
+        assert!(!old.has_syncfs().unwrap());
+        let new = OsFiles { is_syncfs_honest: true, ..old };
+        assert_eq!(new.has_syncfs().unwrap(), of_filesystem);
     }
 
     #[test]
