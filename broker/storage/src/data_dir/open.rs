@@ -41,13 +41,20 @@ impl<F: Files> DataDir<F> {
         let (filesystem, warnings) = opening.check_filesystem()?;
         let lock = opening.lock()?;
         let (node, created) = opening.node()?;
-        let clean = opening.take_clean_marker(&node)?;
+        let clean = opening.clean_marker(&node)?;
+        let metadata =
+            MetadataLog::find(Arc::clone(&files)).map_err(|error| opening.metadata_error(error))?;
+        if clean.is_some() {
+            // Before the marker goes: a second start would know less, and cut.
+            metadata.check_closed().map_err(|error| opening.metadata_error(error))?;
+        }
+        opening.remove_clean_marker()?;
         let (mut slots, slots_report) = SlotsFile::open(&*files, node.dir)
             .map_err(|source| OpenError::Slots { file: opening.path(SLOTS_NAME), source })?;
         let written_before = slots.last_written();
-        let (mut metadata, torn_transaction) =
-            MetadataLog::open(Arc::clone(&files), options.build.clone(), now)
-                .map_err(|error| opening.metadata_error(error))?;
+        let (mut metadata, torn_transaction) = metadata
+            .open(options.build.clone(), now)
+            .map_err(|source| opening.io(METADATA_LOG_NAME, source))?;
         let has_syncfs = files.has_syncfs().map_err(|source| opening.io("", source))?;
 
         let trash = Trash::new(options.run_id);
@@ -226,18 +233,21 @@ impl<F: Files> Opening<'_, F> {
         Ok(node)
     }
 
-    fn take_clean_marker(&self, node: &NodeMeta) -> Result<Option<CleanMarker>, OpenError> {
-        let path = Path::new(CLEAN_NAME);
+    fn clean_marker(&self, node: &NodeMeta) -> Result<Option<CleanMarker>, OpenError> {
         if !self.exists(CLEAN_NAME)? {
             return Ok(None);
         }
-        // A marker that cannot be read vouches for nothing, and goes all the same.
-        let bytes = read_file(self.files, path, CLEAN_SIZE_MAX).ok().flatten();
-        let marker =
-            bytes.and_then(|bytes| CleanMarker::decode(&bytes)).filter(|marker| marker.dir == node.dir);
-        self.files.remove_file(path).map_err(|source| self.io(CLEAN_NAME, source))?;
-        self.files.sync_dir(Path::new("")).map_err(|source| self.io("", source))?;
-        Ok(marker)
+        // A marker that cannot be read vouches for nothing.
+        let bytes = read_file(self.files, Path::new(CLEAN_NAME), CLEAN_SIZE_MAX).ok().flatten();
+        Ok(bytes.and_then(|bytes| CleanMarker::decode(&bytes)).filter(|marker| marker.dir == node.dir))
+    }
+
+    fn remove_clean_marker(&self) -> Result<(), OpenError> {
+        if !self.exists(CLEAN_NAME)? {
+            return Ok(());
+        }
+        self.files.remove_file(Path::new(CLEAN_NAME)).map_err(|source| self.io(CLEAN_NAME, source))?;
+        self.files.sync_dir(Path::new("")).map_err(|source| self.io("", source))
     }
 
     /// Writes down where every log is durable, and under which boot.

@@ -31,6 +31,14 @@ pub struct MetadataLog<F: Files> {
     has_failed: bool,
 }
 
+/// A log that was read, and of which nothing is changed yet.
+#[derive(Debug)]
+pub(crate) struct FoundLog<F: Files> {
+    files: Arc<F>,
+    file: F::File,
+    replayed: Replayed,
+}
+
 /// Why a transaction was not made.
 #[derive(Debug, Error)]
 pub enum CommitError {
@@ -79,12 +87,8 @@ impl<F: Files> MetadataLog<F> {
         files.sync_dir(parent(path))
     }
 
-    /// Opens the log and reads all of it, from the disk. A torn last transaction is cut off, after a copy was kept.
-    pub(crate) fn open(
-        files: Arc<F>,
-        build: String,
-        now: Timestamp,
-    ) -> Result<(Self, Option<TornTransaction>), MetadataOpenError> {
+    /// Reads all of the log, from the disk.
+    pub(crate) fn find(files: Arc<F>) -> Result<FoundLog<F>, MetadataOpenError> {
         let path = Path::new(METADATA_LOG_NAME);
         let file = match files.open(path, OpenMode::Write) {
             Ok(file) => file,
@@ -99,25 +103,11 @@ impl<F: Files> MetadataLog<F> {
         file.sync()?;
         files.sync_dir(parent(path))?;
         file.drop_cache()?;
-        let Replayed { state, next_offset, len, torn } = replay(&file).map_err(|error| match error {
+        let replayed = replay(&file).map_err(|error| match error {
             ReplayError::Damage(damage) => MetadataOpenError::Damage(damage),
             ReplayError::Io(error) => MetadataOpenError::Io(error),
         })?;
-        if let Some(torn) = torn {
-            let reason = format!("the last metadata transaction was interrupted: {}", torn.fault);
-            let note = Note::new(path, torn.at, reason, now).starting_at(torn.offset);
-            quarantine::keep_tail(&*files, &file, note)?;
-            file.set_len(len)?;
-            file.sync()?;
-        }
-        let tmp = tmp_path(path);
-        if files.entry(&tmp)?.is_some() {
-            // A rewrite that was interrupted before it took effect.
-            files.remove_file(&tmp)?;
-        }
-        let rewrite_at = REWRITE_SIZE_MIN;
-        let log = Self { files, file, len, next_offset, state, build, rewrite_at, has_failed: false };
-        Ok((log, torn))
+        Ok(FoundLog { files, file, replayed })
     }
 
     /// What the log adds up to: read it, check it, follow it.
@@ -261,6 +251,40 @@ impl<F: Files> MetadataLog<F> {
 
     fn path(&self) -> PathBuf {
         self.files.root().join(METADATA_LOG_NAME)
+    }
+}
+
+impl<F: Files> FoundLog<F> {
+    /// For a log that was closed: every transaction of it was on stable storage, so what looks like an interrupted one is
+    /// none, and is not cut off.
+    pub(crate) fn check_closed(&self) -> Result<(), MetadataOpenError> {
+        let Some(TornTransaction { at, offset, fault, .. }) = self.replayed.torn else { return Ok(()) };
+        Err(MetadataDamage::Damaged { at, offset, fault }.into())
+    }
+
+    /// Goes on with the log. A torn last transaction is cut off, after a copy was kept.
+    pub(crate) fn open(
+        self,
+        build: String,
+        now: Timestamp,
+    ) -> io::Result<(MetadataLog<F>, Option<TornTransaction>)> {
+        let Self { files, file, replayed: Replayed { state, next_offset, len, torn } } = self;
+        let path = Path::new(METADATA_LOG_NAME);
+        if let Some(torn) = torn {
+            let reason = format!("the last metadata transaction was interrupted: {}", torn.fault);
+            let note = Note::new(path, torn.at, reason, now).starting_at(torn.offset);
+            quarantine::keep_tail(&*files, &file, note)?;
+            file.set_len(len)?;
+            file.sync()?;
+        }
+        let tmp = tmp_path(path);
+        if files.entry(&tmp)?.is_some() {
+            // A rewrite that was interrupted before it took effect.
+            files.remove_file(&tmp)?;
+        }
+        let rewrite_at = REWRITE_SIZE_MIN;
+        let log = MetadataLog { files, file, len, next_offset, state, build, rewrite_at, has_failed: false };
+        Ok((log, torn))
     }
 }
 

@@ -40,8 +40,8 @@ pub(super) fn rebuild<F: Files>(
         path: path.to_owned(),
         reason: error.to_string(),
     };
-    let (mut log, _) = MetadataLog::open(Arc::clone(files), options.build.clone(), options.now)
-        .map_err(|error| unmended(&error))?;
+    let found = MetadataLog::find(Arc::clone(files)).map_err(|error| unmended(&error))?;
+    let (mut log, _) = found.open(options.build.clone(), options.now).map_err(|error| unmended(&error))?;
     let mut commit = |operations| {
         let transaction = Transaction { compares: Vec::new(), operations };
         log.commit(transaction, options.now).map_err(|error| unmended(&error))

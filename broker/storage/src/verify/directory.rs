@@ -126,7 +126,11 @@ impl<F: Files> Directory<'_, '_, F> {
             Ok(Ok((topics, torn))) => {
                 if let Some(torn) = torn {
                     let severity = Severity::unless_crashed(!self.was_closed);
-                    let what = format!("the last metadata transaction was interrupted: {}", torn.fault);
+                    let what = if self.was_closed {
+                        format!("{}, and that is no interrupted write: it was closed", torn.fault)
+                    } else {
+                        format!("the last metadata transaction was interrupted: {}", torn.fault)
+                    };
                     let finding = Finding::new(severity, path, what);
                     let finding = finding.at(torn.at).of_bytes(torn.bytes).affecting(torn.offset, None);
                     self.findings.add_with(finding, Need::Metadata);

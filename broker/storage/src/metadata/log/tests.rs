@@ -23,7 +23,7 @@ fn open(files: &SimFiles) -> Log {
 }
 
 fn try_open(files: &SimFiles) -> Result<(Log, Option<TornTransaction>), MetadataOpenError> {
-    Log::open(Arc::new(files.clone()), "folio test".to_owned(), NOW)
+    Ok(Log::find(Arc::new(files.clone()))?.open("folio test".to_owned(), NOW)?)
 }
 
 fn name(number: usize) -> Key {
@@ -175,7 +175,8 @@ fn a_flipped_bit_in_the_last_transaction_is_no_torn_write_either() {
 #[test]
 fn a_record_of_a_later_build_refuses_to_start_and_names_that_build() {
     let files = fresh();
-    let mut log = MetadataLog::open(Arc::new(files.clone()), "folio 99".to_owned(), NOW).unwrap().0;
+    let mut log =
+        MetadataLog::find(Arc::new(files.clone())).unwrap().open("folio 99".to_owned(), NOW).unwrap().0;
     log.commit(create(0), NOW).unwrap();
     let mut builder = BatchBuilder::new(Compression::None, 1024);
     builder
