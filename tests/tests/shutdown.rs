@@ -81,6 +81,40 @@ fn second_signal(durability: &str, acks: Acks) {
 }
 
 #[test]
+fn a_stop_waits_for_a_moment_of_sealing_and_not_for_all_that_is_to_be_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::on(
+        dir.path(),
+        &[
+            "--set",
+            "topic.segment.bytes=1048576",
+            "--set",
+            "maintenance.interval.ms=100",
+            "--set",
+            "scrub.bytes.per.second=0",
+            "--set",
+            "shutdown.timeout.ms=15000",
+        ],
+    );
+    // A segment takes more than three seconds, all of them more than a minute.
+    let told = dir.path().join("reads");
+    let slow = ["trace=pread64", "inject=pread64:delay_enter=200000"].map(str::to_owned);
+    let thread = daemon.thread("folio-maintain").unwrap();
+    let strace = Strace::watch(thread, false, &slow, &told);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[("durability", "fsync")]);
+    let record = batch(&vec![b'x'; 500_000]);
+    for _ in 0..50 {
+        assert_eq!(peer.produce("t", 0, Acks::All, &record).error, ErrorCode::NONE);
+    }
+    until("it reads", || std::fs::read_to_string(&told).is_ok_and(|told| told.contains(".log>")));
+    signal(&daemon.pid().to_string(), "TERM");
+    assert_eq!(daemon.wait().code(), Some(0));
+    drop(strace);
+    assert!(dir.path().join("data/clean").exists(), "{}", daemon.said());
+}
+
+#[test]
 fn a_flush_that_fails_while_the_daemon_ends_is_told_and_never_marked_clean() {
     let dir = tempfile::tempdir().unwrap();
     let late = ["--set", "flush.linger.us=4000000", "--set", "shutdown.timeout.ms=60000"];

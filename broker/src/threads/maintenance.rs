@@ -5,6 +5,7 @@
 mod compaction;
 mod rest;
 mod scrub;
+mod sealing;
 mod throttle;
 
 use std::collections::HashSet;
@@ -15,11 +16,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use folio_record::Timestamp;
-use folio_storage::{AppendError, Sealed};
+use folio_storage::AppendError;
 
 use self::compaction::Compactor;
 use self::rest::Rest;
 use self::scrub::Scrubber;
+use self::sealing::Sealer;
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine, now};
 use crate::partition::{Partition, PartitionKey};
@@ -32,6 +34,9 @@ pub(crate) fn run(engine: &Engine) {
     let mut looked = Instant::now();
     let mut compactor = Compactor::new(engine.config.cleaner_bytes_per_second);
     let mut scrubber = Scrubber::new(engine.config.scrub_bytes_per_second, engine.config.scrub_interval);
+    let mut sealer = Sealer::default();
+    // Only what is sealed can be compacted.
+    let mut has_sealed = false;
     let mut rest = Rest::default();
     let mut untimed = HashSet::new();
     let mut quick_look = Instant::now();
@@ -39,7 +44,7 @@ pub(crate) fn run(engine: &Engine) {
     let mut epochs = save_epochs(engine);
     loop {
         let pause = QUICK_LOOK.min(engine.config.maintenance_interval);
-        let pauses = [compactor.pause(), scrubber.pause(), epochs];
+        let pauses = [compactor.pause(), scrubber.pause(), sealer.pause(), epochs];
         let busy = pauses.into_iter().flatten().min().unwrap_or(pause);
         let next = (quick_look + pause).min(Instant::now() + busy);
         let is_closed = engine.stop.take_all(&mut nothing, Some(next)) == Taken::Closed;
@@ -52,6 +57,7 @@ pub(crate) fn run(engine: &Engine) {
         epochs = epochs.and_then(|_| save_epochs(engine));
         compactor.work(engine);
         scrubber.work(engine);
+        has_sealed |= sealer.work(engine);
         if quick_look.elapsed() < pause {
             continue;
         }
@@ -74,9 +80,10 @@ pub(crate) fn run(engine: &Engine) {
         }
         rest.look(engine);
         if is_due {
+            sealer.look(topics.iter().flat_map(|topic| topic.online()));
             rest::let_sleep(engine, topics.iter().flat_map(|topic| topic.online()));
         }
-        if let Some(time) = believed.filter(|_| is_due) {
+        if let Some(time) = believed.filter(|_| std::mem::take(&mut has_sealed) || is_due) {
             compactor.look(engine, time, topics.iter().flat_map(|topic| topic.online()));
         }
         engine.counters.maintenance_rounds.add(u64::from(is_due));
@@ -158,7 +165,6 @@ fn maintain(
         Err(_) => {}
     }
     settle(engine, partition);
-    seal(engine, partition);
     // The slot says so before a file goes.
     let start = believed.map_or_else(|| log.expired_by_size(), |time| log.expired(time));
     if let Some(start) = start {
@@ -192,26 +198,3 @@ fn settle(engine: &Engine, partition: &Arc<Partition<Disk>>) {
         engine.fail_of(partition, &error.path, &error.source);
     }
 }
-
-/// Verifies segments that are closed, and gives them the footers that the next start trusts; not too many at once.
-fn seal(engine: &Engine, partition: &Partition<Disk>) {
-    let mut left = SEAL_BYTES;
-    while left > 0 {
-        match partition.log.seal_next(now()) {
-            Ok(Sealed::Nothing) => return,
-            Ok(Sealed::Segment(_, bytes)) => left = left.saturating_sub(bytes.max(1)),
-            Ok(Sealed::Rotten(rotten)) => tracing::error!(
-                topic = &*partition.topic,
-                partition = partition.number,
-                %rotten,
-                "a segment is damaged: stop the broker and look with `folio log verify`"
-            ),
-            Err(AppendError::Io { path, source }) => return engine.fail_of(partition, &path, &source),
-            // A full disk or no descriptor: later.
-            Err(_) => return,
-        }
-    }
-}
-
-/// So much of one partition is sealed before the next one has its turn.
-const SEAL_BYTES: u64 = 256 * 1024 * 1024;

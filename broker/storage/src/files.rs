@@ -164,6 +164,8 @@ pub enum OpenMode {
     CreateNew,
     /// To be read, from the disk and not from the page cache, in which nothing changes; it has to be there.
     Around,
+    /// To be read by the way: from the page cache what is in it, and nothing more comes in; it has to be there.
+    Beside,
 }
 
 /// A name in a directory.

@@ -35,6 +35,7 @@ pub use files::Files;
 pub use log::{
     AppendError, Appended, AppendedRange, Compacting, Compaction, CompactionOptions, CompactionReport,
     Cursor, DamageKind, DamagedRange, Dirty, DirtyRatio, Fetched, Log, LogOptions, LogWriter, Mode, Progress,
-    Read, ReadError, Refusal, Rotten, Scrub, Scrubbed, Sealed, Tail, TimeHit, Touch, Visibility, Wakefulness,
+    Read, ReadError, Refusal, Rotten, Scrub, Scrubbed, Seal, Sealed, Tail, TimeHit, Touch, Visibility,
+    Wakefulness,
 };
 pub use producers::{ActiveProducer, Producers, SequenceError};

@@ -55,7 +55,7 @@ pub use producers::SNAPSHOTS_KEPT;
 use producers::Snapshots;
 pub use read::{Cursor, Fetched, Read, ReadError, Touch};
 pub use scrub::{Scrub, Scrubbed};
-pub use seal::{Rotten, Sealed};
+pub use seal::{Rotten, Seal, Sealed};
 use segment::Segment;
 pub use stamping::Refusal;
 pub use times::TimeHit;
@@ -446,6 +446,11 @@ impl<F: Files> Log<F> {
         }
         self.snapshot_end(&mut writer)?;
         writer.cut()
+    }
+
+    /// Whether neither the topic nor this segment of it was removed or replaced.
+    fn has_segment(&self, segment: &Arc<Segment>) -> bool {
+        !self.is_retired() && self.view.load().iter().any(|other| Arc::ptr_eq(other, segment))
     }
 
     /// Whether anything may be written.

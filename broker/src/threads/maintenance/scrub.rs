@@ -71,6 +71,8 @@ impl Scrubber {
 
     fn begin(&mut self, engine: &Engine) {
         let partitions = partitions(engine);
+        // What the disk did not give has another chance, too: it is sealed by the maintenance turn after this one.
+        partitions.iter().for_each(|partition| partition.log.seal_unread());
         let Some(from) = self.place.or_else(|| anywhere(&partitions)) else { return };
         self.pass = Some(Pass {
             begun: Instant::now(),

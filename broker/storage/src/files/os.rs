@@ -96,8 +96,11 @@ impl Files for OsFiles {
             OpenMode::Write => options.write(true),
             OpenMode::Create => options.write(true).create(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
-            OpenMode::Around => {
-                let (file, around) = Around::open(&self.at(path))?;
+            OpenMode::Around | OpenMode::Beside => {
+                let path = self.at(path);
+                let opened =
+                    if mode == OpenMode::Around { Around::open(&path) } else { Around::beside(&path) };
+                let (file, around) = opened?;
                 return Ok(OsFile {
                     file: Arc::new(file),
                     ticket: OnceLock::new(),

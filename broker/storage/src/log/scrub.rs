@@ -353,7 +353,7 @@ impl<F: Files> Scrub<F> {
 
     /// Neither the topic nor the segment was removed or replaced meanwhile.
     fn is_there(&self) -> bool {
-        !self.log.is_retired() && self.log.view.load().iter().any(|other| Arc::ptr_eq(other, &self.segment))
+        self.log.has_segment(&self.segment)
     }
 }
 

@@ -1,11 +1,14 @@
 //! Sealing: a segment that nobody appends to any more is read from end to end, verified, and gets the footer that a start
 //! trusts. So what was acknowledged is checked once more, minutes after it was written.
 //!
+//! It goes in steps of a bounded size, and reads by the way: what was not in the page cache is not in it afterwards.
+//!
 //! The new index is complete and on stable storage before it takes the place of the old one. A crash leaves the old index
 //! or the new one, and either is right.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use folio_record::{Batch, LeaderEpoch, Offset, Timestamp};
 use thiserror::Error;
@@ -39,87 +42,184 @@ pub struct Rotten {
 /// What became of one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sealed {
-    /// Every one that can be sealed is.
+    /// Every one that can be sealed is; or the one that was to be is gone.
     Nothing,
     /// The one that begins here, of so many bytes.
     Segment(Offset, u64),
-    /// One that is damaged. It stays as it is, and is not tried again by this run.
+    /// One that is damaged. It stays as it is, and is not tried again by this run, unless the disk did not give all of it
+    /// ([`Log::seal_unread`]).
     Rotten(Rotten),
 }
 
+/// The sealing of one segment, in steps of a bounded size. It holds on to nothing but an open file and the indexes that it
+/// makes, and changes nothing before its last step: who drops it half-way has read in vain.
+#[derive(Debug)]
+pub struct Seal<F: Files> {
+    log: Arc<Log<F>>,
+    segment: Arc<Segment>,
+    next_base: Offset,
+    path: PathBuf,
+    reading: Option<Reading<F>>,
+}
+
+/// Where it stands.
+#[derive(Debug)]
+struct Reading<F: Files> {
+    file: F::File,
+    /// How far the log was read, which offset is due there, and which epoch was before.
+    at: u64,
+    due: Offset,
+    epoch: LeaderEpoch,
+    sealing: Sealing,
+}
+
 impl<F: Files> Log<F> {
-    /// Seals the oldest segment that is closed, durable, and not sealed yet. For the maintenance thread: it reads all of
-    /// the segment.
-    ///
-    /// # Errors
-    /// As for an append that rolls. The segment is as good as before, and is tried again.
-    pub fn seal_next(&self, now: Timestamp) -> Result<Sealed, AppendError> {
+    /// Whether [`seal`](Self::seal) has something to do. Takes no lock.
+    pub fn wants_seal(&self) -> bool {
+        let durable = self.durable_tail().segment_base;
+        self.view.load().windows(2).any(|pair| pair[1].base() <= durable && pair[0].wants_seal())
+    }
+
+    /// Begins to seal the oldest segment that is closed, durable, and not sealed yet. For the maintenance thread.
+    pub fn seal(&self) -> Option<Seal<F>> {
+        let log = self.me.upgrade().filter(|log| !log.is_retired())?;
         let view = self.view.load_full();
         let durable = self.durable_tail().segment_base;
         let mut closed = view.windows(2).filter(|pair| pair[1].base() <= durable);
-        let Some(pair) = closed.find(|pair| pair[0].wants_seal()) else { return Ok(Sealed::Nothing) };
-        let segment = &pair[0];
-        let built = match self.verified(segment, pair[1].base(), now) {
-            Ok(Ok(built)) => built,
-            Ok(Err(rotten)) => {
-                segment.leave_unsealed();
-                self.mark_rotten(&rotten);
-                return Ok(Sealed::Rotten(rotten));
-            }
-            // Its files are on their way out.
-            Err(error) if self.is_retired() && error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Sealed::Nothing);
-            }
-            Err(source) => return Err(failed(&self.dir, segment.base(), source)),
-        };
-        self.put(segment, built)?;
-        Ok(Sealed::Segment(segment.base(), segment.end()))
+        let pair = closed.find(|pair| pair[0].wants_seal())?;
+        let (segment, next_base) = (Arc::clone(&pair[0]), pair[1].base());
+        let path = SegmentFile::Log.path(&self.dir, segment.base());
+        Some(Seal { log, segment, next_base, path, reading: None })
     }
 
-    /// Reads all of a segment from the disk's side of the descriptor, and makes the indexes that it should have.
-    fn verified(
-        &self,
-        segment: &Segment,
-        next_base: Offset,
-        now: Timestamp,
-    ) -> io::Result<Result<Built, Rotten>> {
-        let path = SegmentFile::Log.path(&self.dir, segment.base());
-        let file = {
-            let _names = self.names();
-            self.files.open(&path, OpenMode::Read)?
-        };
-        let rotten =
-            |position, offset, fault| Ok(Err(Rotten { file: path.clone(), position, offset, fault }));
-        let interval = self.interval_of(segment);
-        let mut seal = Sealing::new(segment.base(), segment.uid(), interval);
-        let epoch_max = LeaderEpoch::new(i32::MAX);
-        let may_have_gaps = segment.may_have_gaps();
-        let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto: segment.gaps_upto(), epoch_max };
-        let mut scan = Scan::new(&file, 0, segment.base(), LeaderEpoch::NONE, rules)?;
+    /// Seals the next segment at one go.
+    ///
+    /// # Errors
+    /// As [`Seal::step`].
+    pub fn seal_next(&self, now: Timestamp) -> Result<Sealed, AppendError> {
+        let Some(mut seal) = self.seal() else { return Ok(Sealed::Nothing) };
         loop {
-            let (position, offset) = (scan.at(), scan.expected());
+            if let Some(sealed) = seal.step(u64::MAX, now)? {
+                return Ok(sealed);
+            }
+        }
+    }
+
+    /// What could not be read when it was to be sealed is tried again.
+    pub fn seal_unread(&self) {
+        self.view.load().iter().for_each(|segment| segment.set_unread(false));
+    }
+}
+
+impl<F: Files> Seal<F> {
+    /// Bytes of the segment.
+    pub fn size(&self) -> u64 {
+        self.segment.end()
+    }
+
+    /// Reads on for about `budget` bytes; at the end, gives the segment its footer. `None`: there is more to do. Waits for
+    /// a disk.
+    ///
+    /// # Errors
+    /// As for an append that rolls. It is over; the segment is as good as before, and is tried again.
+    pub fn step(&mut self, budget: u64, now: Timestamp) -> Result<Option<Sealed>, AppendError> {
+        let (log, segment) = (Arc::clone(&self.log), Arc::clone(&self.segment));
+        match self.read(budget, now) {
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(built))) => {
+                let is_there = log.put(&segment, built)?;
+                Ok(Some(if is_there {
+                    Sealed::Segment(segment.base(), segment.end())
+                } else {
+                    Sealed::Nothing
+                }))
+            }
+            Ok(Some(Err(rotten))) => Ok(Some(self.leave(rotten))),
+            // Its files are on their way out.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_there() => {
+                Ok(Some(Sealed::Nothing))
+            }
+            // Nothing was written so far: a file that cannot be opened or asked is this segment's affair, too.
+            Err(error) if is_of_the_disk(&error) => {
+                let (file, offset) = (self.path.clone(), segment.base());
+                Ok(Some(self.leave(Rotten { file, position: 0, offset, fault: Fault::Unreadable })))
+            }
+            Err(source) => Err(failed(&log.dir, segment.base(), source)),
+        }
+    }
+
+    /// It stays as it is.
+    fn leave(&self, rotten: Rotten) -> Sealed {
+        if rotten.fault == Fault::Unreadable {
+            self.segment.set_unread(true);
+        } else {
+            self.segment.leave_unsealed();
+        }
+        self.log.mark_rotten(&rotten);
+        Sealed::Rotten(rotten)
+    }
+
+    /// Reads the log, and makes the indexes that it should have.
+    fn read(&mut self, budget: u64, now: Timestamp) -> io::Result<Option<Result<Built, Rotten>>> {
+        let mut reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => self.open()?,
+        };
+        let (segment, next_base) = (&self.segment, self.next_base);
+        let rotten = |position, offset, fault| {
+            Ok(Some(Err(Rotten { file: self.path.clone(), position, offset, fault })))
+        };
+        let Reading { file, at, due, epoch, sealing } = &mut reading;
+        let epoch_max = LeaderEpoch::new(i32::MAX);
+        let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto: segment.gaps_upto(), epoch_max };
+        let upto = at.saturating_add(budget);
+        let mut scan = Scan::new(file, *at, *due, *epoch, rules)?;
+        loop {
+            (*at, *due) = (scan.at(), scan.expected());
+            if *at >= upto {
+                self.reading = Some(reading);
+                return Ok(None);
+            }
             match scan.next() {
-                Ok(Step::Batch { at, batch }) => seal.batch(at, &batch),
+                Ok(Step::Batch { at, batch }) => {
+                    *epoch = batch.header().leader_epoch;
+                    sealing.batch(at, &batch);
+                }
                 Ok(Step::End) => break,
-                Ok(Step::Fault(fault)) => return rotten(position, offset, fault),
+                Ok(Step::Fault(fault)) => return rotten(*at, *due, fault),
                 // What the disk does not give back is this segment's affair, and nobody else's.
-                Err(error) if is_of_the_disk(&error) => return rotten(position, offset, Fault::Unreadable),
+                Err(error) if is_of_the_disk(&error) => return rotten(*at, *due, Fault::Unreadable),
                 Err(error) => return Err(error),
             }
         }
-        let (len, ends) = (scan.at(), scan.expected());
+        let (len, ends) = (*at, *due);
         if len != segment.end() {
             let fault = Fault::ShortFile { len: file.len()?, durable: segment.end() };
             return rotten(len, ends, fault);
         }
+        let may_have_gaps = segment.may_have_gaps();
         if ends > next_base || ends < next_base && !may_have_gaps {
             return rotten(len, ends, Fault::Hole { ends, next_base });
         }
-        Ok(Ok(seal.finish(len, next_base, may_have_gaps, now)))
+        Ok(Some(Ok(reading.sealing.finish(len, next_base, may_have_gaps, now))))
+    }
+
+    fn open(&self) -> io::Result<Reading<F>> {
+        let (log, segment) = (&self.log, &self.segment);
+        let sealing = Sealing::new(segment.base(), segment.uid(), log.interval_of(segment));
+        let _names = log.names();
+        let file = log.files.open(&self.path, OpenMode::Beside)?;
+        Ok(Reading { file, at: 0, due: segment.base(), epoch: LeaderEpoch::NONE, sealing })
+    }
+
+    /// Neither the topic nor the segment was removed or replaced meanwhile.
+    fn is_there(&self) -> bool {
+        self.log.has_segment(&self.segment)
     }
 }
 
 /// The indexes of a segment, as its batches are told one after the other.
+#[derive(Debug)]
 pub(super) struct Sealing {
     base: Offset,
     uid: SegmentUid,

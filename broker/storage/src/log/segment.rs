@@ -50,8 +50,10 @@ pub(super) struct Segment {
     is_suspect: AtomicBool,
     /// When it got its footer,
     sealed_at: AtomicI64,
-    /// or shall have none: it cannot be read from end to end.
+    /// or shall have none: it is not what was written,
     is_rotten: AtomicBool,
+    /// or has none yet, because the disk did not give all of it.
+    is_unread: AtomicBool,
     /// What of it is not to be served.
     damaged: DamagedRanges,
     /// Somebody was told that it has lost bytes.
@@ -97,6 +99,7 @@ impl Segment {
             is_suspect: AtomicBool::new(false),
             sealed_at: AtomicI64::new(known(recovered.sealed_at)),
             is_rotten: AtomicBool::new(false),
+            is_unread: AtomicBool::new(false),
             damaged: DamagedRanges::default(),
             is_lost: AtomicBool::new(false),
         }
@@ -304,7 +307,8 @@ impl Segment {
 
     /// Whether it is to be sealed, once it is closed and durable.
     pub(super) fn wants_seal(&self) -> bool {
-        !self.is_sealed() && !self.is_rotten.load(Ordering::Acquire)
+        let is_put_off = self.is_rotten.load(Ordering::Acquire) || self.is_unread.load(Ordering::Acquire);
+        !self.is_sealed() && !is_put_off
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -319,6 +323,11 @@ impl Segment {
     /// It is damaged, and is not tried again.
     pub(super) fn leave_unsealed(&self) {
         self.is_rotten.store(true, Ordering::Release);
+    }
+
+    /// The disk did not give all of it, or may do so by now.
+    pub(super) fn set_unread(&self, is_unread: bool) {
+        self.is_unread.store(is_unread, Ordering::Release);
     }
 
     /// What of it is not to be served.

@@ -22,17 +22,19 @@ pub(super) struct Around {
 impl Around {
     /// Opens a file to be read in this way only.
     pub(super) fn open(path: &Path) -> io::Result<(File, Self)> {
-        let open = |flags: OFlags| OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
-        match open(OFlags::NOFOLLOW | OFlags::DIRECT) {
+        match open(path, OFlags::NOFOLLOW | OFlags::DIRECT) {
             Ok(file) => Ok((file, Self { is_direct: AtomicBool::new(true) })),
-            Err(error) if is_refused(&error) => {
-                let file = open(OFlags::NOFOLLOW)?;
-                // What is read ahead would not be dropped again.
-                rustix::fs::fadvise(file.as_fd(), 0, None, Advice::Random)?;
-                Ok((file, Self { is_direct: AtomicBool::new(false) }))
-            }
+            Err(error) if is_refused(&error) => Self::beside(path),
             Err(error) => Err(error),
         }
+    }
+
+    /// Opens a file that is read from the cache where it is in it, and by the disk only elsewhere.
+    pub(super) fn beside(path: &Path) -> io::Result<(File, Self)> {
+        let file = open(path, OFlags::NOFOLLOW)?;
+        // What is read ahead would not be dropped again.
+        rustix::fs::fadvise(file.as_fd(), 0, None, Advice::Random)?;
+        Ok((file, Self { is_direct: AtomicBool::new(false) }))
     }
 
     /// Reads up to `buf.len()` bytes at `at`; fewer only at the end of the file.
@@ -49,6 +51,10 @@ impl Around {
         }
         read_and_drop(file, buf, at)
     }
+}
+
+fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
 }
 
 fn is_refused(error: &io::Error) -> bool {
@@ -167,6 +173,20 @@ mod tests {
             }
             assert_eq!(cachestat(plain.as_fd(), 0..300_001).unwrap().cached, 0, "direct: {is_direct}");
         }
+    }
+
+    #[test]
+    fn what_is_read_by_the_way_comes_from_the_cache_and_brings_nothing_into_it() {
+        let bytes = numbers(262_144);
+        let (temporary, plain) = filled(&bytes);
+        rustix::fs::fadvise(&plain, 0, None, Advice::Random).unwrap();
+        plain.read_exact_at(&mut [0; 4096], 4096).unwrap();
+        let (file, around) = Around::beside(temporary.path()).unwrap();
+        assert!(!rustix::fs::fcntl_getfl(&file).unwrap().contains(OFlags::DIRECT));
+        let mut buf = vec![0; bytes.len()];
+        assert_eq!(around.read_at(&file, &mut buf, 0).unwrap(), bytes.len());
+        assert_eq!(buf, bytes);
+        assert_eq!(cachestat(plain.as_fd(), 0..262_144).unwrap().cached, 1);
     }
 
     #[test]

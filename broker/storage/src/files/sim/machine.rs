@@ -198,7 +198,7 @@ impl Machine {
             (Some(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Some(id), _) if self.names.is_dir(id) => return Err(io::ErrorKind::IsADirectory.into()),
             (Some(id), _) => id,
-            (None, OpenMode::Read | OpenMode::Write | OpenMode::Around) => {
+            (None, OpenMode::Read | OpenMode::Write | OpenMode::Around | OpenMode::Beside) => {
                 return Err(io::ErrorKind::NotFound.into());
             }
             (None, OpenMode::Create | OpenMode::CreateNew) => {

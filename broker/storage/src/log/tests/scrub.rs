@@ -350,6 +350,28 @@ fn a_segment_that_cannot_be_read_as_it_is_to_be_sealed_is_no_failure_of_the_disk
 }
 
 #[test]
+fn what_could_not_be_read_is_sealed_once_it_can_be_and_served_again_after_the_next_scrub() {
+    let files = SimFiles::new();
+    let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+    let [unread, rotten] = [1, 2].map(|number: usize| log.view.load()[number].base());
+    files.break_sectors(&log_of(&log, unread.get()), 1..2);
+    files.tamper(&log_of(&log, rotten.get()), |bytes| bytes[700] ^= 1);
+    let outcomes: Vec<Sealed> = (0..log.segment_count()).map(|_| log.seal_next(NOW).unwrap()).collect();
+    assert_eq!(outcomes.iter().filter(|sealed| matches!(sealed, Sealed::Rotten(_))).count(), 2);
+    assert!(!log.wants_seal(), "not again and again");
+    files.heal_sectors();
+    log.seal_unread();
+    let outcome = log.seal_next(NOW).unwrap();
+    assert!(matches!(outcome, Sealed::Segment(base, _) if base == unread), "{outcome:?}");
+    assert_eq!(log.seal_next(NOW).unwrap(), Sealed::Nothing, "what is rotten stays so");
+    let scrubbed = pass(&log, 4096);
+    assert!(!scrubbed.healed.is_empty() && scrubbed.found.is_empty());
+    assert!(log.damaged().iter().all(|range| range.offsets.start >= rotten), "{:?}", log.damaged());
+    let (_, refused) = readable(&log);
+    assert!(refused.iter().all(|offset| *offset >= rotten.get()), "{refused:?}");
+}
+
+#[test]
 fn what_compaction_finds_rotten_is_refused_too() {
     let files = SimFiles::new();
     let (dir, log) = super::compact::filled(&files, 60);

@@ -62,6 +62,40 @@ fn what_is_closed_and_durable_is_sealed_once_oldest_first_and_answers_as_before(
 }
 
 #[test]
+fn sealing_goes_in_steps_of_bounded_size_and_writes_nothing_before_the_last() {
+    let batches = growing(60);
+    let [whole, stepped] = [(), ()].map(|()| SimFiles::new());
+    let (_kept, log) = filled(&Arc::new(whole.clone()), &batches);
+    seal_all(&log);
+    let (_dir, log) = filled(&Arc::new(stepped.clone()), &batches);
+    while let Some(mut seal) = log.seal() {
+        let (before, operations) = (stepped.snapshot(), stepped.operations());
+        let mut steps = 1;
+        while seal.step(600, NOW).unwrap().is_none() {
+            assert_eq!(stepped.operations(), operations);
+            steps += 1;
+        }
+        // A batch has some 300 bytes.
+        assert!(steps > seal.size() / 1000, "{steps} steps for {} bytes", seal.size());
+        assert_ne!(stepped.snapshot(), before);
+    }
+    assert_eq!(stepped.snapshot(), whole.snapshot());
+    check(&log, &batches).unwrap();
+}
+
+#[test]
+fn a_segment_whose_topic_is_deleted_while_it_is_sealed_is_left_alone() {
+    let files = SimFiles::new();
+    let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+    let mut seal = log.seal().unwrap();
+    assert_eq!(seal.step(600, NOW).unwrap(), None);
+    log.retire();
+    let before = files.snapshot();
+    assert_eq!(seal.step(u64::MAX, NOW).unwrap(), Some(Sealed::Nothing));
+    assert!(log.seal().is_none() && files.snapshot() == before);
+}
+
+#[test]
 fn a_start_reads_nothing_of_the_log_of_a_sealed_segment_whatever_end_the_run_before_had() {
     let files = SimFiles::new();
     let batches = growing(60);
