@@ -130,7 +130,7 @@ impl<F: Files> Prepared<F> {
     /// Makes the files of a segment under the passing names that `stem` tells apart.
     pub(super) fn make(files: &F, dir: &Path, stem: &str, options: &LogOptions) -> io::Result<Self> {
         let shape = Shape::of(options);
-        let paths = SegmentFile::ALL.map(|file| tmp_path(&dir.join(stem).with_extension(file.extension())));
+        let paths = Self::passing_paths(dir, stem);
         let make = |number: usize| -> io::Result<(F::Appender, Arc<F::File>)> {
             let handle = Arc::new(files.open(&paths[number], OpenMode::Create)?);
             handle.set_len(0)?;
@@ -139,6 +139,11 @@ impl<F: Files> Prepared<F> {
         let ((log, log_sync), (offsets, offsets_sync), (times, times_sync)) = (make(0)?, make(1)?, make(2)?);
         let sync = [log_sync, offsets_sync, times_sync];
         Ok(Self { paths, appenders: [log, offsets, times], sync, shape })
+    }
+
+    /// Where its files are before it begins.
+    pub(super) fn passing_paths(dir: &Path, stem: &str) -> [PathBuf; 3] {
+        SegmentFile::ALL.map(|file| tmp_path(&dir.join(stem).with_extension(file.extension())))
     }
 
     /// Reserves as much as a log that has come so far will soon want.

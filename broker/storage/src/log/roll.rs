@@ -98,7 +98,7 @@ impl<F: Files> Log<F> {
             return begun;
         }
         self.open.make_room(MAPS);
-        let made = Prepared::make(&*self.files, &self.dir, &format!("{:020}", base.get()), options);
+        let made = Prepared::make(&*self.files, &self.dir, &passing_name(base), options);
         let made = made.map_err(|source| self.open.refused(source))?;
         let active = made.begin(&*self.files, &self.dir, self.id, base)?;
         // Above all the name of the first segment: without a durable point there is nothing else to tell where a
@@ -116,6 +116,12 @@ impl<F: Files> Log<F> {
         source: io::Error,
     ) -> AppendError {
         let error = failed(&self.dir, base, source);
+        if !matches!(error, AppendError::Io { .. }) {
+            // What stays is overwritten by the next attempt, or removed by the next start.
+            for path in Prepared::<F>::passing_paths(&self.dir, &passing_name(base)) {
+                let _ = self.files.remove_file(&path);
+            }
+        }
         if empty.is_some() {
             // Durable points and clean markers may speak of it, so its files stay; whether a name is that of an old file or
             // of a new one by now, nothing is in it. It is opened by those names when it is appended to.
@@ -150,4 +156,9 @@ impl<F: Files> Log<F> {
     pub(super) fn broken(&self, base: Offset, source: io::Error) -> AppendError {
         AppendError::Io { path: SegmentFile::Log.path(&self.dir, base), source }
     }
+}
+
+/// What the files of a segment are called that was not made ready in time, until it begins.
+fn passing_name(base: Offset) -> String {
+    format!("{:020}", base.get())
 }

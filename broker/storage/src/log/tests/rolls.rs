@@ -45,6 +45,8 @@ fn an_empty_segment_that_cannot_be_replaced_stays_because_the_durable_point_may_
             }
             assert!(matches!(replaced, Ok(_) | Err(AppendError::Full { .. })), "{replaced:?}");
             refused += usize::from(replaced.is_err());
+            let is_left = |path: &PathBuf| path.extension() == Some("tmp".as_ref());
+            assert!(!files.snapshot().keys().any(is_left), "operation {operation}");
             if goes_on {
                 append(&log, &["b"]).unwrap();
             }
