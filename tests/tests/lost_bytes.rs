@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use folio_tests::cache;
-use folio_tests::daemon::Daemon;
+use folio_tests::daemon::{Daemon, signal};
 use folio_tests::native::{Peer, Push, batch};
 use folio_tests::rig::until;
 use folio_wire::native::ErrorCode;
@@ -218,4 +218,26 @@ fn a_subscription_that_comes_to_lost_bytes_ends_with_that_error() {
     assert_eq!(end.error, ErrorCode::PARTITION_OFFLINE, "{:?}", end.message);
     assert_eq!(end.next_offset, base(logs.last().unwrap()));
     assert!(bytes > 10_000 * usize::try_from(end.next_offset).unwrap(), "all that lies before was sent");
+}
+
+#[test]
+fn a_start_that_finds_no_durable_point_of_a_log_says_so_and_recovers_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[("durability", "fsync")]);
+    assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"kept")).error, ErrorCode::NONE);
+    signal(&daemon.pid().to_string(), "KILL");
+    daemon.wait();
+    let slots = dir.path().join("data/slots");
+    let mut bytes = std::fs::read(&slots).unwrap();
+    bytes[4096..].fill(0x55);
+    std::fs::write(&slots, &bytes).unwrap();
+
+    let daemon = Daemon::on(dir.path(), &[]);
+    let said = daemon.said();
+    assert!(said.contains("no durable point tells how far") && said.contains("t-0"), "{said}");
+    let described = Peer::connect(daemon.address()).describe("t");
+    assert_eq!((described.log_end, described.high_watermark), (1, 1));
+    assert_eq!(daemon.stop().code(), Some(0));
 }

@@ -160,6 +160,14 @@ pub(super) fn tell(report: &OpenReport<Disk>, config: &Config) {
     if !report.created && (slots.missing || slots.header_damaged) {
         tracing::warn!(%dir, missing = slots.missing, "durable points are lost, or some: logs are scanned instead");
     }
+    if slots.damaged_copies > 0 {
+        let copies = slots.damaged_copies;
+        tracing::info!(
+            copies,
+            "copies of durable points are torn or damaged: nothing is lost where the other copy holds"
+        );
+    }
+    tell_recovered(report);
     for cut in report.partitions.iter().flat_map(|one| &one.state).filter_map(|(_, one)| one.cut.as_ref()) {
         let kept =
             cut.kept.as_ref().map_or("nowhere, for want of room".into(), |kept| kept.to_string_lossy());
@@ -172,6 +180,39 @@ pub(super) fn tell(report: &OpenReport<Disk>, config: &Config) {
             kept = &*kept,
             fault = %cut.fault,
             "an interrupted write was cut off"
+        );
+    }
+}
+
+/// What was not known of logs that are served all the same, and what was made anew, in the log.
+fn tell_recovered(report: &OpenReport<Disk>) {
+    let (mut lost, mut first) = (0_u64, String::new());
+    let (mut indexes, mut epochs, mut snapshots) = (0, 0_u64, 0);
+    for partition in &report.partitions {
+        let Ok((_, found)) = &partition.state else { continue };
+        if found.slot_missing {
+            if lost == 0 {
+                first = format!("{}-{}", partition.topic, partition.id.partition);
+            }
+            lost += 1;
+        }
+        indexes += found.indexes_mended;
+        epochs += u64::from(found.epochs_rebuilt);
+        snapshots += found.snapshots_removed;
+    }
+    if lost > 0 {
+        tracing::warn!(
+            partitions = lost,
+            first,
+            "no durable point tells how far these logs were flushed: all of them that is not sealed was read and verified"
+        );
+    }
+    if indexes + epochs + snapshots > 0 {
+        tracing::info!(
+            indexes,
+            epochs,
+            snapshots,
+            "indexes were made anew, epochs looked up in the records, and snapshots of producers removed that were no good"
         );
     }
 }
