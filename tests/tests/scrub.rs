@@ -6,7 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use folio_client::{Client, ClientConfig, ConsumerConfig, ErrorCode, PollError, Position, TopicPartition};
+use folio_client::{
+    Client, ClientConfig, ConfigChange, ConfigResource, ConsumerConfig, ErrorCode, PollError, Position,
+    TopicPartition,
+};
 use folio_tests::cache;
 use folio_tests::daemon::Daemon;
 use folio_tests::kafka::{KafkaPeer, fetch};
@@ -162,5 +165,37 @@ fn a_hole_that_a_neighbour_makes_is_found() {
     let mut peer = Peer::connect(daemon.address());
     until("it is found", || peer.counter("scrub.damaged") > 0);
     until("it is refused", || refused(&daemon).len() >= 8);
+    daemon.stop();
+}
+
+/// A closed segment whose age nobody can learn: its times do not grow, so that its headers have to be looked at, and one of
+/// them is none.
+#[test]
+fn where_nobody_knows_how_old_a_segment_is_the_oldest_go_by_size_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment_bytes = "topic.segment.bytes=16384";
+    // Nothing is sealed: its footer would say how old it is.
+    let daemon =
+        Daemon::on(dir.path(), &["--set", segment_bytes, "--set", "maintenance.interval.ms=3600000"]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[]);
+    let record = batch(&[b'x'; 400]);
+    for _ in 0..RECORDS {
+        assert_eq!(peer.produce("t", 0, Acks::All, &record).error, ErrorCode::NONE);
+    }
+    assert_eq!(daemon.stop().code(), Some(0));
+    let segments = cache::logs(&dir.path().join("data/topics/t-0"));
+    // The format of a batch, between two entries of the index.
+    flip(&segments[1], 12 * record.len() as u64 + 16);
+
+    let daemon = Daemon::on(dir.path(), &["--set", segment_bytes, "--set", "maintenance.interval.ms=20"]);
+    until("it is told", || daemon.said().contains("nobody knows how old a segment is"));
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    let change = ConfigChange::Set("retention.bytes".to_owned(), "20000".to_owned());
+    client.admin().alter_configs(ConfigResource::Topic("t".to_owned()), [change]).wait().unwrap();
+    let mut peer = Peer::connect(daemon.address());
+    let behind: i64 = segments[2].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    until("it went by size", || peer.describe("t").log_start >= behind && !segments[1].exists());
+    assert_eq!(daemon.said().matches("nobody knows how old a segment is").count(), 1);
     daemon.stop();
 }
