@@ -76,8 +76,17 @@ impl DiskSpace {
 
     /// Whether so many bytes can be written besides, and produce is still taken.
     pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
-        let (free, needed) = (self.free.load(Ordering::Relaxed), self.needed.load(Ordering::Relaxed));
-        !self.is_low.load(Ordering::Relaxed) && free.saturating_sub(bytes) >= needed
+        !self.is_low.load(Ordering::Relaxed) && self.free() >= self.needed_for(bytes)
+    }
+
+    /// How much has to be free for so many bytes to be written besides.
+    pub(crate) fn needed_for(&self, bytes: u64) -> u64 {
+        self.needed.load(Ordering::Relaxed).saturating_add(bytes)
+    }
+
+    /// How much was free when last looked at.
+    pub(crate) fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed)
     }
 
     /// A lane has written so much: whether it is to look before it goes on. What is appended elsewhere goes into room that a

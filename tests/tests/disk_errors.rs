@@ -180,6 +180,61 @@ fn on_a_disk_that_is_nearly_full_retention_goes_on_and_compaction_pauses() {
 }
 
 #[test]
+fn a_log_is_compacted_on_a_disk_that_has_room_for_it_though_not_for_a_whole_segment_or_for_a_dirtier_log() {
+    let disk = TinyDisk::mount(40);
+    let arguments = [
+        "maintenance.interval.ms=20",
+        "topic.segment.ms=100",
+        "topic.cleanup.policy=compact",
+        "topic.min.cleanable.dirty.ratio=0",
+        "disk.min.free=8388608",
+    ];
+    let daemon = Daemon::on(disk.path(), &arguments.map(|setting| ["--set", setting]).concat());
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("small", 1, &[]);
+    let not_yet = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("segment.ms", "3600000")];
+    peer.create("large", 1, &not_yet);
+    let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
+    let set = |key: &str, value: &str| {
+        let change = ConfigChange::Set(key.to_owned(), value.to_owned());
+        client.admin().alter_configs(ConfigResource::Topic("large".to_owned()), [change]).wait().unwrap();
+    };
+    let send = |peer: &mut Peer, topic: &str, count: usize, size: usize| {
+        for _ in 0..count {
+            assert_eq!(
+                peer.produce(topic, 0, Acks::All, &keyed(b"k", &vec![7; size])).error,
+                ErrorCode::NONE
+            );
+        }
+    };
+    // A segment may become a gibibyte.
+    send(&mut peer, "small", 5, 1000);
+    until("the small one is compacted", || peer.counter("compaction.records.removed") == 4);
+
+    // All of the large one is dirty then, and not all of the small one.
+    send(&mut peer, "large", 4, 1_000_000);
+    set("segment.ms", "100");
+    until("it is closed", || peer.describe("large").segments > 1);
+    leave(&disk, 14 * MIB);
+    set("cleanup.policy", "compact");
+    let told = || {
+        let said = daemon.said();
+        said.lines().filter(|line| line.contains("no room to compact")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    until("it is told that the large one waits", || !told().is_empty());
+    for round in 1..=2 {
+        send(&mut peer, "small", 1, 1000);
+        until("the small one is compacted again", || peer.counter("compaction.records.removed") == 4 + round);
+    }
+    let told = told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("large"), "{told:?}");
+    std::fs::remove_file(disk.path().join("ballast")).unwrap();
+    until("the large one is compacted", || peer.counter("compaction.records.removed") == 9);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
 fn no_room_and_no_quota_at_a_write_or_a_reservation_refuse_produce_until_there_is_some() {
     for (calls, error) in [
         ("pwrite64,pwritev,pwritev2", "ENOSPC"),

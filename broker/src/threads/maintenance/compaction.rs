@@ -1,12 +1,12 @@
-//! Compaction in its turn: one log at a time, the dirtiest first, no faster than its key allows, and not where the disk
-//! is nearly full.
+//! Compaction in its turn: one log at a time, the dirtiest of those that the disk has room for first, no faster than its
+//! key allows, and not where the disk is nearly full.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use folio_record::Timestamp;
-use folio_storage::{AppendError, Compacting, Compaction, CompactionReport};
+use folio_storage::{AppendError, Compacting, Compaction, CompactionReport, Dirty};
 use uuid::Uuid;
 
 use super::throttle::Throttle;
@@ -22,6 +22,8 @@ pub(super) struct Compactor {
     damaged: HashSet<PartitionKey>,
     /// After a failure, nothing is begun before this.
     not_before: Option<Instant>,
+    /// When it was told last that logs wait for room.
+    told: Option<Instant>,
 }
 
 struct Running {
@@ -33,7 +35,7 @@ struct Running {
 impl Compactor {
     pub(super) fn new(bytes_per_second: u64) -> Self {
         let throttle = Throttle::new(bytes_per_second, Instant::now());
-        Self { throttle, running: None, damaged: HashSet::new(), not_before: None }
+        Self { throttle, running: None, damaged: HashSet::new(), not_before: None, told: None }
     }
 
     /// How long until there is something to do; `None` if nothing runs.
@@ -41,7 +43,7 @@ impl Compactor {
         self.running.as_ref().map(|_| self.throttle.pause())
     }
 
-    /// Begins with the dirtiest log of those that are due at `now`, if nothing runs.
+    /// Begins with the dirtiest log of those that are due at `now` and have room, if nothing runs.
     pub(super) fn look<'p>(
         &mut self,
         engine: &Engine,
@@ -49,24 +51,41 @@ impl Compactor {
         partitions: impl Iterator<Item = &'p Arc<Partition<Disk>>>,
     ) {
         let is_early = self.not_before.is_some_and(|at| Instant::now() < at);
-        if self.running.is_some() || is_early {
+        // That the disk is nearly full is told where it is found.
+        if self.running.is_some() || is_early || engine.space.check().is_err() {
             return;
         }
         let is_due = |partition: &&'p Arc<Partition<Disk>>| !self.damaged.contains(&partition.key);
-        let dirty = partitions.filter(is_due).filter_map(|partition| {
+        let due = partitions.filter(is_due).filter_map(|partition| {
             // One that cannot be read says so elsewhere.
             let dirty = partition.log.dirty(now).ok().flatten().filter(|dirty| dirty.is_due)?;
-            Some((dirty.ratio, partition))
+            Some((dirty, partition))
         });
-        let Some((_, partition)) = dirty.max_by_key(|(ratio, _)| *ratio) else { return };
-        let (a, b) = Uuid::new_v4().as_u64_pair();
-        let Some(pass) = partition.log.compact([a, b], engine.config.cleaner_buffer_bytes, now) else {
-            return;
-        };
-        if engine.space.has_room_for(pass.room()) {
-            let partition = Arc::clone(partition);
-            self.running = Some(Running { partition, pass, begun: Instant::now() });
+        let (fitting, waiting): (Vec<_>, Vec<_>) =
+            due.partition(|(dirty, _)| engine.space.has_room_for(dirty.room));
+        if let Some((dirty, partition)) = dirtiest(waiting) {
+            self.tell_waits(engine, partition, &dirty);
         }
+        let Some((_, partition)) = dirtiest(fitting) else { return };
+        let (a, b) = Uuid::new_v4().as_u64_pair();
+        let pass = partition.log.compact([a, b], engine.config.cleaner_buffer_bytes, now);
+        let partition = Arc::clone(partition);
+        self.running = pass.map(|pass| Running { partition, pass, begun: Instant::now() });
+    }
+
+    /// Says that a log waits for room, unless that was said of some log a while ago.
+    fn tell_waits(&mut self, engine: &Engine, partition: &Partition<Disk>, dirty: &Dirty) {
+        if self.told.is_some_and(|told| told.elapsed() < TELL_EACH) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        tracing::warn!(
+            topic = &*partition.topic,
+            partition = partition.number,
+            needed = engine.space.needed_for(dirty.room),
+            free = engine.space.free(),
+            "the disk has no room to compact a log: it is compacted once there is, and others meanwhile"
+        );
     }
 
     /// Goes on with what runs, for a moment.
@@ -128,6 +147,10 @@ impl Compactor {
     }
 }
 
+fn dirtiest<P>(logs: Vec<(Dirty, P)>) -> Option<(Dirty, P)> {
+    logs.into_iter().max_by_key(|(dirty, _)| dirty.ratio)
+}
+
 fn done(engine: &Engine, partition: &Partition<Disk>, report: &CompactionReport, begun: Instant) {
     let removed = report.records_before - report.records_after;
     engine.counters.compactions.add(1);
@@ -155,5 +178,7 @@ const STEP: u64 = 4 * 1024 * 1024;
 const MOMENT: Duration = Duration::from_millis(50);
 /// How long it waits for room before it looks again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// That logs wait for room is told so often.
+const TELL_EACH: Duration = Duration::from_secs(3600);
 /// How long nothing is begun after a failure.
 const BACKOFF: Duration = Duration::from_secs(15);

@@ -79,6 +79,8 @@ pub struct Dirty {
     pub ratio: DirtyRatio,
     /// Bytes of it.
     pub bytes: u64,
+    /// Bytes of log that a pass may write before anything that they replace is gone: what one row of segments comes to.
+    pub room: u64,
     /// It is time, by what the options say.
     pub is_due: bool,
 }
@@ -195,7 +197,11 @@ impl<F: Files> Log<F> {
         let dirty = sources.iter().filter(|source| source.next_base > dirty_from);
         let bytes: u64 = dirty.clone().map(|source| source.segment.end()).sum();
         let Some(first) = dirty.clone().next() else { return Ok(None) };
-        let ratio = DirtyRatio::of(bytes, sources.iter().map(|source| source.segment.end()).sum());
+        let all = sources.iter().map(|source| source.segment.end()).sum();
+        let ratio = DirtyRatio::of(bytes, all);
+        // Segments are put together to one of the usual size at the most, and one that is larger stays by itself.
+        let largest = sources.iter().map(|source| source.segment.end()).max().unwrap_or(0);
+        let room = all.min(largest.max(u64::from(self.options.load().segment_bytes)));
         let is_overdue = match options.max_lag_ms.filter(|_| bytes > 0) {
             Some(limit) => self.first_timestamp(&first.segment)?.is_some_and(|first| {
                 let age = now.get().saturating_sub(first.get());
@@ -203,7 +209,7 @@ impl<F: Files> Log<F> {
             }),
             None => false,
         };
-        Ok(Some(Dirty { ratio, bytes, is_due: is_overdue || ratio > options.dirty_ratio_min }))
+        Ok(Some(Dirty { ratio, bytes, room, is_due: is_overdue || ratio > options.dirty_ratio_min }))
     }
 
     /// Begins a pass over what could be compacted, due or not; `None` if there is nothing. The table of keys takes at most
@@ -285,12 +291,6 @@ impl<F: Files> Compaction<F> {
     /// The log that it is about.
     pub fn log(&self) -> &Arc<Log<F>> {
         &self.log
-    }
-
-    /// How much room the pass may need beside what is there, until what it replaces is gone.
-    pub fn room(&self) -> u64 {
-        let largest = self.sources.iter().map(|source| source.segment.end()).max().unwrap_or(0);
-        largest.max(u64::from(self.log.options.load().segment_bytes))
     }
 
     /// Goes on for about `budget` bytes, or to where a row of segments is replaced. May wait for a disk.

@@ -268,6 +268,27 @@ fn records_are_not_compacted_before_they_are_old_enough_and_are_when_they_are_to
 }
 
 #[test]
+fn a_pass_wants_no_more_room_than_what_it_can_write_at_once() {
+    let files = SimFiles::new();
+    let (dir, log) = filled(&files, 40);
+    let room = || log.dirty(NOW).unwrap().unwrap().room;
+    let closed = || -> Vec<u64> {
+        let view = log.view.load();
+        view[..view.len() - 1].iter().map(|segment| segment.end()).collect()
+    };
+    // A whole segment where there are many of them, or the largest of those that there are.
+    let of = |segment_bytes| LogOptions { segment_bytes, ..compacting() };
+    assert_eq!(room(), u64::from(compacting().segment_bytes));
+    log.set_options(of(1));
+    assert_eq!(Some(room()), closed().into_iter().max());
+    // And never more than there is.
+    log.set_options(of(1 << 30));
+    let all: u64 = closed().iter().sum();
+    assert_eq!(room(), all);
+    assert!(compact(&dir, &log).bytes_written <= all);
+}
+
+#[test]
 fn a_tombstone_stays_until_its_time_which_nothing_shortens_and_then_leaves_no_trace() {
     let files = SimFiles::new();
     let (dir, log) = open(&Arc::new(files.clone()), &compacting());
