@@ -39,3 +39,4 @@ pub use log::{
     Wakefulness,
 };
 pub use producers::{ActiveProducer, Producers, SequenceError};
+pub use scan::UNPACKED_MAX;

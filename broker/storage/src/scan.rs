@@ -74,6 +74,10 @@ pub(crate) const ANY_EPOCH: LeaderEpoch = LeaderEpoch::new(i32::MIN);
 /// No batch is larger than this, whatever the settings: what a frame of either protocol can carry, with room.
 pub(crate) const BATCH_SIZE_LIMIT: u64 = 128 * 1024 * 1024;
 
+/// The records of no batch take more than this, unpacked: who lets batches in sees to that, for all who unpack them
+/// later.
+pub const UNPACKED_MAX: usize = 128 * 1024 * 1024;
+
 impl<'f, H: FileHandle> Scan<'f, H> {
     /// Begins at byte `at`, where the batch with offset `expected` is due.
     pub(crate) fn new(

@@ -252,7 +252,10 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
     key!(
         "decompress.max.bytes",
         decompress_max_bytes,
-        "Bytes that the compressed batches of one request may unpack to while they are checked; more is refused."
+        "Bytes that the compressed batches of one request may unpack to while they are checked; more is refused.",
+        // Whoever unpacks them later goes no further.
+        |&bytes: &usize| bytes <= folio_storage::UNPACKED_MAX,
+        "at most 134217728 bytes"
     ),
     key!(
         "auto.create.topics.enable",

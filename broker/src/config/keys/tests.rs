@@ -66,6 +66,7 @@ fn bad_values_say_what_was_expected() {
             "HOST:PORT that clients can connect to, one for each address in listen, separated by commas",
         ),
         ("loop.threads", "0", "a whole number, 1 or more"),
+        ("decompress.max.bytes", "134217729", "at most 134217728 bytes"),
         ("sigbus.handler", "true", "on or off"),
         ("read.path", "mmap", "map or copy"),
         ("topic.durability", "always", "fsync, interval or os"),

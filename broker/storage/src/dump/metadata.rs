@@ -6,10 +6,10 @@ use std::path::Path;
 use folio_record::{DecompressLimit, Offset};
 use serde::Serialize;
 
-use super::segment::DECOMPRESSED_MAX;
 use super::{Dump, Item};
 use crate::files::Files;
 use crate::metadata::{GroupChange, GroupChangeKind, Key, METADATA_LOG_NAME, Topic, TopicPhase, Value};
+use crate::scan::UNPACKED_MAX;
 
 /// What a record of the metadata log says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,7 +79,7 @@ impl<F: Files> Dump<'_, F> {
             Offset::ZERO,
             Some(Offset::new(i64::MAX)),
             |dump, _, batch| {
-                let Ok(records) = batch.records(DecompressLimit::new(DECOMPRESSED_MAX)) else { return };
+                let Ok(records) = batch.records(DecompressLimit::new(UNPACKED_MAX)) else { return };
                 for record in records.iter().flatten() {
                     let entry = MetadataEntry::decode(record.key.unwrap_or_default(), record.value);
                     (dump.show)(Item::Metadata { offset: record.offset.get(), entry });

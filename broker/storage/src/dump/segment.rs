@@ -12,7 +12,7 @@ use crate::index::{
     entries_in, entry_position,
 };
 use crate::partition_files::SegmentFile;
-use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
+use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step, UNPACKED_MAX};
 
 impl<F: Files> Dump<'_, F> {
     pub(super) fn batches(
@@ -63,7 +63,7 @@ impl<F: Files> Dump<'_, F> {
         if !self.options.records {
             return;
         }
-        let records = match batch.records(DecompressLimit::new(DECOMPRESSED_MAX)) {
+        let records = match batch.records(DecompressLimit::new(UNPACKED_MAX)) {
             Ok(records) => records,
             Err(error) => return self.broken(file, position, error),
         };
@@ -150,5 +150,3 @@ impl<F: Files> Dump<'_, F> {
         });
     }
 }
-
-pub(super) const DECOMPRESSED_MAX: usize = 128 * 1024 * 1024;

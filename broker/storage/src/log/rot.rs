@@ -6,6 +6,7 @@ use folio_record::{BatchHeader, HEADER_SIZE, Offset, UnverifiedBatch};
 
 use super::Log;
 use super::damage::{DamageKind, DamagedRange};
+use super::scrub::blocks_that_do_not_hold;
 use super::seal::Rotten;
 use super::segment::Segment;
 use crate::files::{FileHandle, Files, OpenMode, is_exhausted};
@@ -24,6 +25,9 @@ struct Look {
 impl<F: Files> Log<F> {
     /// Marks what of a segment is rotten, from the place on that was found first. Where a batch does not tell where the
     /// next one begins, that is all the rest.
+    ///
+    /// What holds by every checksum that there is stays: of a sealed segment those of its blocks cover all of it, and the
+    /// place where a reader stumbled is not always the one that was harmed.
     pub(super) fn mark_rotten(&self, rotten: &Rotten) {
         let view = self.view.load_full();
         let path = |segment: &Segment| SegmentFile::Log.path(&self.dir, segment.base());
@@ -41,19 +45,35 @@ impl<F: Files> Log<F> {
         let Ok(file) = file else {
             return mark(place, end, DamageKind::Unreadable { at: place.0 });
         };
-        // What cannot be read may lie further on: files are read ahead.
-        let mut is_first = rotten.fault != Fault::Unreadable;
+        let bad_blocks = blocks_that_do_not_hold(self, (segment, end.1), &file);
+        // What one reader has refused, another may take for whole: an epoch, an offset.
+        let mut is_refused = bad_blocks.is_none() && is_of_its_place(rotten.fault);
         while place.0 < end.0 {
             let look = look(&file, place, segment);
-            // What one reader has refused, another may take for whole: an epoch, an offset.
-            let kind = look.kind.or(is_first.then_some(DamageKind::Header { at: place.0 }));
+            let kind = look.kind.or(is_refused.then_some(DamageKind::Header { at: place.0 }));
             let next = look.next.unwrap_or(end);
             if let Some(kind) = kind {
                 mark(place, next, kind);
             }
-            (place, is_first) = (next, false);
+            (place, is_refused) = (next, false);
+        }
+        for block in bad_blocks.unwrap_or_default() {
+            // Batches by themselves are told apart where they can be.
+            let is_told = segment.damaged().all().iter().any(|known| {
+                known.positions.start < block.positions.end && block.positions.start < known.positions.end
+            });
+            if !is_told {
+                segment.damaged().add(&block);
+            }
         }
     }
+}
+
+/// Whether it is the batch at the place of the fault that must not be served. What cannot be read may lie further on, for
+/// files are read ahead, and so does what a file has lost; and a batch whose checksum holds has the records that it was
+/// acknowledged with, whatever its reader makes of them.
+fn is_of_its_place(fault: Fault) -> bool {
+    !matches!(fault, Fault::Unreadable | Fault::ShortFile { .. } | Fault::Contradiction)
 }
 
 fn look<H: FileHandle>(file: &H, (at, due): (u64, Offset), segment: &Segment) -> Look {

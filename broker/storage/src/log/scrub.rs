@@ -469,6 +469,35 @@ fn kind_of(bytes: &[u8], block: &Block, may_have_gaps: bool) -> DamageKind {
     DamageKind::Header { at: block.start }
 }
 
+/// The blocks of a sealed log that do not hold, and what is wrong with each; `None`: its index vouches for none of them.
+pub(super) fn blocks_that_do_not_hold<F: Files>(
+    log: &Log<F>,
+    (segment, next_base): (&Segment, Offset),
+    file: &F::File,
+) -> Option<Vec<DamagedRange>> {
+    let base = segment.base();
+    let index = {
+        let _names = log.names();
+        log.files.open(&SegmentFile::OffsetIndex.path(&log.dir, base), OpenMode::Read).ok()?
+    };
+    let mut entries = Entries::<F>::open(index, segment.uid(), base)?;
+    let footer = entries.footer;
+    if (footer.log_len, footer.next_offset) != (segment.end(), next_base) {
+        return None;
+    }
+    let (mut block, mut bad) = (Block::first(&mut entries, base)?, Vec::new());
+    loop {
+        if let Some(kind) = again(file, &block, segment.may_have_gaps()) {
+            let (positions, offsets) = (block.start..block.end, block.offset..block.next);
+            bad.push(DamagedRange { file: SegmentFile::Log.path(&log.dir, base), positions, offsets, kind });
+        }
+        if block.end >= footer.log_len {
+            return Some(bad);
+        }
+        block = Block::next(&mut entries, &block)?;
+    }
+}
+
 /// Unreadable sectors are looked for in steps of this.
 const PAGE: usize = 4096;
 /// So much is read at once.

@@ -17,6 +17,7 @@ use super::read::{ReadError, visible_end};
 use super::segment::{OpenLog, Segment};
 use super::{Log, Tail};
 use crate::files::Files;
+use crate::scan::UNPACKED_MAX;
 
 /// A record found by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,9 +241,6 @@ impl Sight {
     }
 }
 
-/// The records of a batch take no more than this, decompressed.
-const DECOMPRESSED_MAX: usize = 128 * 1024 * 1024;
-
 fn first_in_batch(bytes: &[u8], timestamp: Timestamp, log_start: Offset) -> io::Result<Option<TimeHit>> {
     let mut hit = None;
     let header = each_record(bytes, |record| {
@@ -261,7 +259,7 @@ fn each_record(bytes: &[u8], mut see: impl FnMut(&Record<'_>) -> ControlFlow<()>
     let invalid = |error: BatchError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let (batch, _) = UnverifiedBatch::split_first(bytes).map_err(invalid)?;
     let records = batch.verify().map_err(invalid)?;
-    let records = records.records(DecompressLimit::new(DECOMPRESSED_MAX)).map_err(invalid)?;
+    let records = records.records(DecompressLimit::new(UNPACKED_MAX)).map_err(invalid)?;
     for record in &records {
         if see(&record.map_err(invalid)?).is_break() {
             break;

@@ -14,7 +14,7 @@ use crate::files::Files;
 use crate::log::Log;
 use crate::log::append::{AppendError, failed};
 use crate::log::segment::Segment;
-use crate::scan::BATCH_SIZE_LIMIT;
+use crate::scan::UNPACKED_MAX;
 
 /// A segment that is compacted.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ impl Judge<'_> {
             return Ok((Fate::Copied, header.count, header.count));
         }
         let horizon = header.attributes.has_delete_horizon().then_some(header.base_timestamp);
-        let records = batch.records(DecompressLimit::new(BATCH_SIZE_LIMIT as usize))?;
+        let records = batch.records(DecompressLimit::new(UNPACKED_MAX))?;
         let (mut kept, mut has_tombstones) = (Vec::with_capacity(header.count as usize), false);
         for record in &records {
             let record = record?;
@@ -113,7 +113,7 @@ impl<F: Files> Compaction<F> {
             if header.attributes.is_control() || header.next_offset() <= dirty_from {
                 return Ok(ControlFlow::Continue(()));
             }
-            let records = batch.records(DecompressLimit::new(BATCH_SIZE_LIMIT as usize))?;
+            let records = batch.records(DecompressLimit::new(UNPACKED_MAX))?;
             for record in &records {
                 let record = record?;
                 let Some(key) = record.key.filter(|_| record.offset >= dirty_from) else { continue };

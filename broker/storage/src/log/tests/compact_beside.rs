@@ -1,7 +1,8 @@
 //! Claims about compaction beside everything else: readers, retention, full disks, damage.
 
 use super::compact::{
-    check_lookups, compact, compact_at, compacting, filled, last_of_each, offsets, put, restart, rows, settle,
+    check_lookups, compact, compact_at, compacting, filled, keyed, last_of_each, offsets, put, restart, rows,
+    settle,
 };
 use super::seal::seal_all;
 use super::*;
@@ -126,6 +127,18 @@ fn a_pass_over_what_retention_took_meanwhile_comes_to_nothing() {
     restart(&files, (dir, log));
 }
 
+/// What a pass stumbles over.
+fn rotten(dir: &DataDir<SimFiles>, log: &Arc<Log<SimFiles>>) -> Rotten {
+    let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
+    loop {
+        match pass.step(dir, 100_000).unwrap().state {
+            Compacting::Working => {}
+            Compacting::Rotten(rotten) => break rotten,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_damaged_segment_is_named_and_not_made_into_one_that_looks_whole() {
     // A record's byte, and the epoch that no checksum of a batch covers.
@@ -135,16 +148,36 @@ fn a_damaged_segment_is_named_and_not_made_into_one_that_looks_whole() {
         let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
         files.tamper(&path, |bytes| bytes[at] ^= flip);
         let before = files.snapshot();
-        let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
-        let rotten = loop {
-            match pass.step(&dir, 100_000).unwrap().state {
-                Compacting::Working => {}
-                Compacting::Rotten(rotten) => break rotten,
-                other => panic!("{other:?}"),
-            }
-        };
+        let rotten = rotten(&dir, &log);
         assert_eq!(rotten.file, path);
         assert_eq!(files.snapshot(), before);
+        // What is refused has the byte that was changed, though a reader may have stumbled behind it.
+        let damaged = log.damaged();
+        assert!(damaged.iter().any(|range| range.positions.contains(&(at as u64))), "{at}: {damaged:?}");
+        assert!(damaged.iter().all(|range| range.positions.end < 3000), "{damaged:?}");
+    }
+}
+
+#[test]
+fn a_batch_whose_checksums_hold_is_served_though_a_pass_cannot_make_out_its_records() {
+    let files = SimFiles::new();
+    let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+    put(&log, &[("a", Some("1"))]);
+    // It unpacks to nothing that anybody understands.
+    let mut odd = keyed(Compression::Gzip, None, &[("b", Some(&"2".repeat(300)))], 1001);
+    odd[folio_record::HEADER_SIZE..][..2].fill(0);
+    folio_record::seal(&mut odd);
+    log.writer().append(&mut [odd.clone()], Mode::MayBlock, NOW).unwrap();
+    put(&log, &[("a", Some("3"))]);
+    settle(&dir, &log);
+    let rotten = rotten(&dir, &log);
+    assert_eq!((rotten.offset, rotten.fault), (Offset::new(1), crate::verdict::Fault::Contradiction));
+    assert_eq!(log.damaged(), []);
+    for offset in 0..3 {
+        let read = log.read(Offset::new(offset), 1, &mut Cursor::default(), Touch::Any).unwrap();
+        let Read::Ready(Fetched { slice: Some(slice), .. }) = read else { panic!("nothing at {offset}") };
+        let at = folio_record::HEADER_SIZE;
+        assert!(offset != 1 || bytes(&slice)[at..] == odd[at..]);
     }
 }
 
