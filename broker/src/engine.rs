@@ -117,10 +117,18 @@ impl Engine {
 
     /// Somebody else has taken `file` of `partition` away: it takes no more appends.
     pub(crate) fn taken_away(&self, partition: &Partition<Disk>, file: &Path) {
-        let why = format!(
-            "{} was taken away while it was in use. What can still be read is served; nothing is appended",
-            self.config.data_dir.join(file).display()
-        );
+        let file = self.config.data_dir.join(file);
+        self.take_offline(partition, &format!("{} was taken away while it was in use", file.display()));
+    }
+
+    /// The disk does not say whether the files of `partition` are there: it takes no more appends.
+    pub(crate) fn not_told(&self, partition: &Partition<Disk>, error: &io::Error) {
+        let dir = self.config.data_dir.join(partition.log.dir());
+        self.take_offline(partition, &format!("{} cannot be looked at: {error}", dir.display()));
+    }
+
+    fn take_offline(&self, partition: &Partition<Disk>, why: &str) {
+        let why = format!("{why}. What can still be read is served; nothing is appended");
         let why: Arc<str> = why.into();
         if !partition.take_offline(Arc::clone(&why)) {
             return;

@@ -18,6 +18,16 @@ impl Strace {
         Self::run(pid, expression, Path::new("/dev/null"))
     }
 
+    /// As [`attach`](Self::attach), where the calls concern this file.
+    ///
+    /// # Panics
+    /// When strace cannot attach.
+    pub fn attach_to(pid: u32, expression: &str, file: &Path) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-e", expression, "-P"]).arg(file);
+        Self::spawn(command, pid, Path::new("/dev/null"))
+    }
+
     /// Writes every one of these calls into a file: who, what, and which files its descriptors are.
     ///
     /// # Panics

@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use folio_client::{Client, ClientConfig, ConfigChange, ConfigResource};
+use folio_tests::cache;
 use folio_tests::control::finding;
 use folio_tests::daemon::Daemon;
 use folio_tests::disk::TinyDisk;
@@ -412,5 +413,62 @@ fn a_disk_with_nothing_free_is_told_at_the_start_already() {
     assert!(!peer.fetch_now("t", 0).1.is_empty());
     assert!(daemon.said().contains("the disk is nearly full"), "{}", daemon.said());
     assert!(Path::new(disk.path()).join("data/LOCK").exists());
+    daemon.stop();
+}
+
+/// A daemon with the topics `t` and `u`, some records in each, and the files that `t` is kept in.
+fn two_topics(dir: &Path) -> (Daemon, Peer, impl Fn() -> Vec<PathBuf>) {
+    let settings = ["maintenance.interval.ms=50", "topic.segment.bytes=65536"];
+    let daemon = Daemon::on(dir, &settings.map(|setting| ["--set", setting]).concat());
+    let mut peer = Peer::connect(daemon.address());
+    for topic in ["t", "u"] {
+        peer.create(topic, 1, &[]);
+        assert_eq!(peer.produce(topic, 0, Acks::All, &batch(&[7; 1000])).error, ErrorCode::NONE);
+    }
+    let partition = dir.join("data/topics/t-0");
+    (daemon, peer, move || cache::logs(&partition))
+}
+
+#[test]
+fn a_closed_segment_that_cannot_be_opened_is_not_sealed_and_everything_else_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (daemon, mut peer, logs) = two_topics(dir.path());
+    let strace = Strace::attach_to(daemon.pid(), "inject=openat,open:error=EIO", &logs()[0]);
+    until("it is told", || {
+        assert_eq!(peer.produce("t", 0, Acks::All, &batch(&[7; 10_000])).error, ErrorCode::NONE);
+        daemon.said().contains("a segment is damaged")
+    });
+    assert!(logs().len() > 1);
+    assert!(daemon.said().contains("topics/t-0/00000000000000000000.log"), "{}", daemon.said());
+    assert_eq!(peer.produce("u", 0, Acks::All, &batch(&[7; 1000])).error, ErrorCode::NONE);
+    let last = peer.describe("t").log_end - 1;
+    assert!(!peer.fetch_now("t", last).1.is_empty());
+    drop(strace);
+    assert_eq!(daemon.stop().code(), Some(0));
+    let daemon = Daemon::on(dir.path(), &[]);
+    assert!(!Peer::connect(daemon.address()).fetch_now("t", 0).1.is_empty(), "nothing is wrong with it");
+    daemon.stop();
+}
+
+#[test]
+fn a_partition_that_the_disk_tells_nothing_of_is_offline_and_all_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (daemon, mut peer, logs) = two_topics(dir.path());
+    let strace = Strace::attach_to(daemon.pid(), "inject=statx,newfstatat,lstat:error=EIO", &logs()[0]);
+    let mut why = None;
+    until("it is offline", || {
+        why = peer.produce("t", 0, Acks::All, &batch(b"more")).message;
+        why.is_some()
+    });
+    let why = why.unwrap();
+    assert!(why.contains("cannot be looked at: Input/output error"), "{why}");
+    assert_eq!(peer.produce("u", 0, Acks::All, &batch(&[7; 1000])).error, ErrorCode::NONE);
+    assert!(!peer.fetch_now("t", 0).1.is_empty(), "what can be read is served");
+    drop(strace);
+    assert_eq!(daemon.stop().code(), Some(0));
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    assert!(!peer.fetch_now("t", 0).1.is_empty());
+    assert_eq!(peer.produce("t", 0, Acks::All, &batch(b"more")).error, ErrorCode::NONE);
     daemon.stop();
 }

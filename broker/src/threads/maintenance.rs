@@ -133,7 +133,10 @@ fn maintain(
     match log.missing() {
         Ok(None) => {}
         Ok(Some(path)) => return engine.taken_away(partition, &path),
-        Err(error) => return fail(log.dir(), &error),
+        // No memory for the answer: the next look has it.
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {}
+        // What the disk cannot read is this partition's affair.
+        Err(error) => return engine.not_told(partition, &error),
     }
     // Nobody need read there for appends behind the loss to be refused.
     if let Some(loss) = log.find_loss() {

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use folio_record::{Batch, Offset, Timestamp};
 
 use super::Progress;
+use super::reading::Looked;
 use super::rewrite::Source;
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::footer::Footer;
 use crate::index::IndexKind;
 use crate::log::append::{AppendError, failed};
 use crate::log::mend::Built;
-use crate::log::seal::Sealing;
+use crate::log::rot::is_of_the_disk;
+use crate::log::seal::{Rotten, Sealing};
 use crate::log::{Log, LogOptions};
 use crate::partition_files::SegmentFile;
 use crate::replacement::{Sum, cleaned_path};
+use crate::verdict::Fault;
 
 /// A segment on its way to the disk.
 ///
@@ -96,24 +99,30 @@ impl<F: Files> Output<F> {
         matches!(self.written, Written::Wanted | Written::Copying(..))
     }
 
-    /// Copies more of what the first source begins with. `false`: the topic is gone.
+    /// Copies more of what the first source begins with, which was read before: it may be rotten by now.
     pub(super) fn catch_up(
         &mut self,
         log: &Log<F>,
         source: Option<&F::File>,
         budget: u64,
         progress: &mut Progress,
-    ) -> Result<bool, AppendError> {
-        let failed = |error| failed(&log.dir, self.base, error);
+    ) -> Result<Looked, AppendError> {
+        let (base, len) = (self.base, self.len);
+        let failed = |error| failed(&log.dir, base, error);
+        // No batch need begin where it was to be read on: all of it is looked at.
+        let rotten = |fault| {
+            let file = SegmentFile::Log.path(&log.dir, base);
+            Ok(Looked::Rotten(Rotten { file, position: 0, offset: base, fault }))
+        };
         let (file, at) = match std::mem::replace(&mut self.written, Written::Wanted) {
             Written::Copying(file, at) => (file, at),
             Written::Wanted => match create(log, self.base, SegmentFile::Log).map_err(failed)? {
                 Some(file) => (file, 0),
-                None => return Ok(false),
+                None => return Ok(Looked::Gone),
             },
             written => {
                 self.written = written;
-                return Ok(true);
+                return Ok(Looked::Enough);
             }
         };
         let upto = self.len.min(at + budget.max(1));
@@ -121,11 +130,15 @@ impl<F: Files> Output<F> {
         let mut written = at;
         while let Some(source) = source.filter(|_| written < upto) {
             buffer.resize((upto - written).min(WRITE_STEP as u64) as usize, 0);
-            let read = source.read_at(&mut buffer, written).map_err(failed)?;
-            if read < buffer.len() {
-                return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+            match source.read_at(&mut buffer, written) {
+                Ok(read) if read < buffer.len() => {
+                    return rotten(Fault::ShortFile { len: written + read as u64, durable: len });
+                }
+                Ok(read) => progress.read += read as u64,
+                // What the disk does not give back is the segment's affair; what it does not take is everybody's.
+                Err(error) if is_of_the_disk(&error) => return rotten(Fault::Unreadable),
+                Err(error) => return Err(failed(error)),
             }
-            progress.read += read as u64;
             write(&file, &mut buffer, &mut written, progress).map_err(failed)?;
         }
         self.written = if written == self.len {
@@ -133,7 +146,7 @@ impl<F: Files> Output<F> {
         } else {
             Written::Copying(file, written)
         };
-        Ok(true)
+        Ok(Looked::Enough)
     }
 
     /// Whether `next` goes into it too, behind `joined` sources: as long as no more is written than a segment takes, and not

@@ -164,8 +164,11 @@ impl<F: Files> Compaction<F> {
         let Stage::Rewriting(rewriting) = &mut self.stage else { return Ok(Compacting::Abandoned) };
         let Rewriting { number, first, reading, output } = &mut **rewriting;
         if output.is_behind() {
-            let is_there = output.catch_up(&self.log, reading.file(), budget, progress)?;
-            return Ok(if is_there { Compacting::Working } else { Compacting::Abandoned });
+            return Ok(match output.catch_up(&self.log, reading.file(), budget, progress)? {
+                Looked::Gone => Compacting::Abandoned,
+                Looked::Rotten(rotten) => Compacting::Rotten(rotten),
+                Looked::Enough | Looked::Ended => Compacting::Working,
+            });
         }
         let (source, is_last) = (&self.sources[*number], *number + 1 == self.sources.len());
         let judge = Judge {

@@ -159,6 +159,47 @@ fn a_damaged_segment_is_named_and_not_made_into_one_that_looks_whole() {
 }
 
 #[test]
+fn what_cannot_be_read_a_second_time_in_a_pass_is_that_segments_affair() {
+    let mut rotten = [0; 2];
+    for (harm, rotten) in (0..).zip(&mut rotten) {
+        for at in 0.. {
+            let files = SimFiles::new();
+            let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+            // The first segment begins with what stays, which is copied once something behind it goes.
+            for number in 0..12 {
+                put(&log, &[(&format!("only {number}"), Some(&"x".repeat(200)))]);
+            }
+            for number in 0..12 {
+                put(&log, &[("again", Some(&format!("{number} {}", "y".repeat(200))))]);
+            }
+            settle(&dir, &log);
+            let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+            let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
+            let mut step = || pass.step(&dir, 700).unwrap().state;
+            if (0..at).any(|_| step() != Compacting::Working) {
+                assert!(at > 10, "{at} steps");
+                break;
+            }
+            match harm {
+                0 => files.break_sectors(&path, 1024..1536),
+                _ => files.tamper(&path, |bytes| bytes.truncate(1200)),
+            }
+            let state = std::iter::repeat_with(step).find(|state| *state != Compacting::Working);
+            *rotten += u32::from(matches!(state, Some(Compacting::Rotten(_))));
+            assert!(!dir.has_failed(), "step {at}, {state:?}");
+            assert!(!files.snapshot().keys().any(|path| path.extension() == Some("cleaned".as_ref())));
+            let last = log.log_end().get() - 1;
+            assert_eq!(offsets_from(&log, last), [last]);
+        }
+    }
+    assert!(rotten.iter().all(|rotten| *rotten > 5), "{rotten:?}");
+}
+
+fn offsets_from(log: &Log<SimFiles>, offset: i64) -> Vec<i64> {
+    rows(log, offset, 1 << 20).into_iter().map(|row| row.0).collect()
+}
+
+#[test]
 fn a_batch_whose_checksums_hold_is_served_though_a_pass_cannot_make_out_its_records() {
     let files = SimFiles::new();
     let (dir, log) = open(&Arc::new(files.clone()), &compacting());
