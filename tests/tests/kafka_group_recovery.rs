@@ -243,6 +243,29 @@ fn a_commit_waits_for_the_disk_and_heartbeats_do_not() {
 }
 
 #[test]
+fn a_commit_whose_log_is_taken_away_before_it_is_on_the_disk_is_refused_and_not_left_without_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [&ONE_PARTITION[..], &["--set", "maintenance.interval.ms=50"]].concat();
+    let daemon = Daemon::on(dir.path(), &settings);
+    let mut admin = peer(&daemon);
+    admin.metadata("t");
+    assert_eq!(commit_codes(&mut admin, 9, &commit(GROUP, "t", &[(0, 5)])), [KafkaError::NONE]);
+    let strace = Strace::attach(daemon.pid(), "inject=fdatasync,fsync,syncfs:delay_enter=3000000");
+    admin.submit(9, &commit(GROUP, "t", &[(0, 6)]));
+    let log = dir.path().join("data/topics/__consumer_offsets-0");
+    until("it is removed", || {
+        let _ = std::fs::remove_dir_all(&log);
+        !log.exists()
+    });
+    let answer = admin.answer_within(folio_wire::kafka::ApiKey::OffsetCommit, 9, Duration::from_secs(20));
+    assert_eq!(codes(&answer.expect("it is answered")), [KafkaError::COORDINATOR_NOT_AVAILABLE]);
+    assert!(daemon.said().contains("was taken away"), "{}", daemon.said());
+    drop(strace);
+    assert_eq!(stored(&mut admin, GROUP, "t", &[0])[0].offset, 5);
+    daemon.stop();
+}
+
+#[test]
 fn a_full_disk_takes_no_commit_and_takes_them_again_when_there_is_room() {
     let mount = TinyDisk::mount(12);
     let daemon = Daemon::on(mount.path(), &["--set", "offset.metadata.max.bytes=32000"]);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::loading::{Census, Loading};
-use super::writes::Writes;
+use super::writes::{Reach, Writes};
 use super::{Waiting, not_available};
 use crate::engine::{Disk, Engine, now};
 use crate::error::ServiceError;
@@ -233,8 +233,8 @@ impl Host {
     /// Tells the coordinator of writes whose fate is known.
     pub(super) fn settle(&mut self, at: Now, waiting: &mut Waiting) {
         let State::Serving(partition) = &self.state else { return };
-        let visible = partition.log.high_watermark();
-        while let Some((id, outcome)) = self.writes.settled(visible) {
+        let reach = Reach::of(partition);
+        while let Some((id, outcome)) = self.writes.settled(&reach) {
             self.step(Event::Written(id, outcome), at, waiting);
         }
     }

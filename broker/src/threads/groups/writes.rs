@@ -33,6 +33,22 @@ struct Sent {
     batches: Option<Vec<Result<Offset, ServiceError>>>,
 }
 
+/// How far a log can be seen.
+#[derive(Debug)]
+pub(super) struct Reach {
+    visible: Offset,
+    /// Why it will not be seen any further, if that is so: whoever waits for that waits for nothing.
+    refusal: Option<ServiceError>,
+}
+
+impl Reach {
+    pub(super) fn of(partition: &Partition<Disk>) -> Self {
+        // What was seen before it was refused was seen.
+        let refusal = partition.refusal();
+        Self { visible: partition.log.high_watermark(), refusal }
+    }
+}
+
 /// One write, and the batches that its records are in.
 #[derive(Debug)]
 struct Write {
@@ -43,18 +59,18 @@ struct Write {
 }
 
 impl Write {
-    /// What became of it, given what became of the batches of its turn; `None` while it is not below the high watermark.
-    /// Those before the one at which the log stopped are in it.
+    /// What became of it, given what became of the batches of its turn; `None` while it is not below the high watermark,
+    /// and may come to be. Those before the one at which the log stopped are in it.
     fn outcome(
         &self,
         batches: &[Result<Offset, ServiceError>],
-        visible: Offset,
+        reach: &Reach,
     ) -> Option<Result<(), ServiceError>> {
         for batch in batches.iter().take(self.batches.end).skip(self.batches.start) {
-            match batch {
-                Ok(last) if *last < visible => {}
-                Ok(_) => return None,
-                Err(error) => return Some(Err(error.clone())),
+            match (batch, &reach.refusal) {
+                (Ok(last), _) if *last < reach.visible => {}
+                (Ok(_), None) => return None,
+                (Ok(_), Some(error)) | (Err(error), _) => return Some(Err(error.clone())),
             }
         }
         Some(self.before.clone())
@@ -101,8 +117,8 @@ impl Writes {
         }
     }
 
-    /// The next write that is done, one way or the other: below the high watermark, which is `visible`, or not to be.
-    pub(super) fn settled(&mut self, visible: Offset) -> Option<(WriteId, Result<(), ServiceError>)> {
+    /// The next write that is done, one way or the other: below the high watermark, or not to be.
+    pub(super) fn settled(&mut self, reach: &Reach) -> Option<(WriteId, Result<(), ServiceError>)> {
         loop {
             let sent = self.sent.front_mut()?;
             let batches = sent.batches.as_ref()?;
@@ -110,7 +126,7 @@ impl Writes {
                 self.sent.pop_front();
                 continue;
             };
-            let done = (write.id, write.outcome(batches, visible)?);
+            let done = (write.id, write.outcome(batches, reach)?);
             sent.writes.pop_front();
             return Some(done);
         }
@@ -197,17 +213,33 @@ mod tests {
         Placed { ticket: None, outcome: range }
     }
 
+    fn at(visible: i64) -> Reach {
+        Reach { visible: Offset::new(visible), refusal: None }
+    }
+
     #[test]
     fn where_the_log_stops_amid_a_turn_the_writes_before_are_in_it() {
         let mut writes = writes([(0, 0..1), (1, 0..2), (2, 1..2)]);
-        assert!(writes.settled(Offset::new(9)).is_none(), "nothing is known yet");
+        assert!(writes.settled(&at(9)).is_none(), "nothing is known yet");
         let full = ServiceError::new(Fault::StorageFull, "the disk is full");
         writes.placed(vec![placed(Ok(4)), placed(Err(full.clone()))]);
-        assert!(writes.settled(Offset::new(4)).is_none(), "it is not below the high watermark");
-        assert_eq!(writes.settled(Offset::new(5)), Some((WriteId(0), Ok(()))));
-        assert_eq!(writes.settled(Offset::new(5)), Some((WriteId(1), Err(full.clone()))));
-        assert_eq!(writes.settled(Offset::new(5)), Some((WriteId(2), Err(full))));
-        assert_eq!(writes.settled(Offset::new(5)), None);
+        assert!(writes.settled(&at(4)).is_none(), "it is not below the high watermark");
+        assert_eq!(writes.settled(&at(5)), Some((WriteId(0), Ok(()))));
+        assert_eq!(writes.settled(&at(5)), Some((WriteId(1), Err(full.clone()))));
+        assert_eq!(writes.settled(&at(5)), Some((WriteId(2), Err(full))));
+        assert_eq!(writes.settled(&at(5)), None);
         assert!(writes.sent.is_empty());
+    }
+
+    #[test]
+    fn what_is_in_a_log_that_goes_offline_before_it_is_seen_is_refused_and_what_was_seen_is_not() {
+        let mut writes = writes([(0, 0..1), (1, 1..2)]);
+        let offline = ServiceError::partition_offline("__consumer_offsets", 3, "its files are gone");
+        let gone = Reach { refusal: Some(offline.clone()), ..at(5) };
+        assert!(writes.settled(&gone).is_none(), "the lane will say what became of it");
+        writes.placed(vec![placed(Ok(4)), placed(Ok(5))]);
+        assert_eq!(writes.settled(&gone), Some((WriteId(0), Ok(()))));
+        assert_eq!(writes.settled(&gone), Some((WriteId(1), Err(offline))));
+        assert!(writes.settled(&gone).is_none() && writes.sent.is_empty());
     }
 }
