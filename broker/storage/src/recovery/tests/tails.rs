@@ -127,7 +127,7 @@ fn a_length_that_alone_is_wrong_is_no_torn_write() {
     written.power_was_lost();
     // One that has zeros wherever it is looked at.
     let (many, zeros) = (written.segments[2].len, vec![0; 4096]);
-    written.append_bytes(batch_of(written.next, written.epoch, &zeros, 1000));
+    written.append_bytes(&batch_of(written.next, written.epoch, &zeros, 1000));
     let whole = written.files.snapshot()[&log(written.segments[2].base)].clone();
     let last = (many, written.batch(2, 10).1);
     for (at, offset) in [written.batch(2, 7), written.batch(2, 9), last] {

@@ -92,14 +92,14 @@ impl Written {
     }
 
     pub(super) fn append(&mut self, size: usize) {
-        self.append_bytes(batch(self.next, self.epoch, size, 1000 + self.next.get()));
+        self.append_bytes(&batch(self.next, self.epoch, size, 1000 + self.next.get()));
     }
 
-    pub(super) fn append_bytes(&mut self, bytes: Vec<u8>) {
+    pub(super) fn append_bytes(&mut self, bytes: &[u8]) {
         let header = folio_record::BatchHeader::parse(bytes.first_chunk().unwrap()).unwrap();
         let segment = self.segments.last_mut().unwrap();
         let at = segment.len;
-        put_at(&self.files, &log(segment.base), &bytes, at);
+        put_at(&self.files, &log(segment.base), bytes, at);
         let uid = SegmentUid::new(ID, segment.base, 0);
         let (offsets, times) = (segment.indexer.offset_entries(), segment.indexer.time_entries());
         let indexed = segment.indexer.batch(at as u32, &header);
