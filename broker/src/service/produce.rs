@@ -200,7 +200,10 @@ impl Checks<'_> {
             }
         }
         let (Some(fault), Some((number, why))) = (fault, to_blame.first()) else { return Ok(()) };
-        let text = format!("record {number} of {} that are refused: {why}", to_blame.len());
+        let text = match to_blame.len() {
+            1 => format!("record {number} is refused: {why}"),
+            count => format!("{count} records are refused, the first is record {number}: {why}"),
+        };
         Err(ServiceError { records: to_blame, ..ServiceError::new(fault, text) })
     }
 

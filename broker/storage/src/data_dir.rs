@@ -184,7 +184,7 @@ pub struct OpenedPartition<F: Files> {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Somebody else has it.
-    #[error("data directory {} is in use by {holder}", dir.display())]
+    #[error("data directory {} is in use by {holder}: stop it first, or use another directory", dir.display())]
     Locked {
         /// The directory.
         dir: PathBuf,

@@ -16,6 +16,7 @@ use std::path::Path;
 use crate::data_dir::TOPICS_NAME;
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::files::{EntryKind, Files, read_file};
+use crate::node::NODE_META_NAME;
 
 pub use item::Item;
 pub use metadata::{GroupChangeEntry, MetadataEntry, TopicState};
@@ -32,8 +33,14 @@ pub struct DumpOptions {
 /// Shows everything in the directory to `show`, in a fixed order.
 ///
 /// # Errors
-/// Those of reading the directory itself. What is wrong with a file in it is an [`Item::Broken`].
+/// Those of reading the directory itself, and that it is none of ours. What is wrong with a file in it is an
+/// [`Item::Broken`].
 pub fn dump<F: Files>(files: &F, options: &DumpOptions, show: &mut dyn FnMut(Item)) -> io::Result<()> {
+    let has = |name: &str| files.entry(Path::new(name)).map(|entry| entry.is_some());
+    if !has(NODE_META_NAME)? && !has(TOPICS_NAME)? {
+        let what = "it is no data directory: it has neither node.meta nor topics";
+        return Err(io::Error::new(io::ErrorKind::NotFound, what));
+    }
     let mut dump = Dump { files, options, show };
     if options.partition.is_none() {
         dump.lock();

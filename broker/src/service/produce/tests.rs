@@ -186,7 +186,7 @@ fn each_record_that_is_to_blame_is_named() {
     assert_eq!(refused.native(), ErrorCode::INVALID_TIMESTAMP);
     let numbers = |error: &ServiceError| error.records.iter().map(|(number, _)| *number).collect::<Vec<_>>();
     assert_eq!(numbers(&refused), [4, 6]);
-    assert!(refused.text.contains("record 4 of 2 that are refused"), "{}", refused.text);
+    assert!(refused.text.contains("2 records are refused, the first is record 4"), "{}", refused.text);
 
     let mut compacted = bounded;
     compacted.cleanup.compacts = true;

@@ -118,12 +118,12 @@ fn names(survey: &Survey, slot: Option<&Slot>, was_closed: bool, findings: &mut 
         let what = "does not belong in a partition: move it away, or start the build that made it";
         findings.damage(path, what, Need::Aside(path.clone()));
     }
-    for path in &survey.without_expired(slot).garbage {
+    let garbage = survey.without_expired(slot).garbage;
+    let mut unfinished = Vec::new();
+    for path in &garbage {
         let name = path.file_name().and_then(|name| name.to_str());
         match name.and_then(PartitionFile::parse) {
-            Some(PartitionFile::Unfinished) => {
-                findings.about(Severity::Interrupted, path, "left by something that did not finish");
-            }
+            Some(PartitionFile::Unfinished) => unfinished.push(path.as_path()),
             Some(PartitionFile::Segment(base, _)) if slot.is_some_and(|slot| base < slot.log_start) => {
                 findings.about(
                     Severity::Interrupted,
@@ -138,6 +138,20 @@ fn names(survey: &Survey, slot: Option<&Slot>, was_closed: bool, findings: &mut 
             }
         }
     }
+    unfinished_files(&unfinished, findings);
+}
+
+/// Files of something that did not finish: one line for all of a partition. There are three for each segment that was being
+/// made ready, which is what every kill leaves.
+fn unfinished_files(paths: &[&Path], findings: &mut Findings<'_>) {
+    let Some(first) = paths.first() else { return };
+    let others = match paths.len() - 1 {
+        0 => String::new(),
+        1 => ", and one other file beside it".to_owned(),
+        others => format!(", and {others} other files beside it"),
+    };
+    let what = format!("left by something that did not finish{others}; the next start removes what is left");
+    findings.about(Severity::Interrupted, first, what);
 }
 
 /// Snapshots of producers. One that is no good goes with the next start, which has to go through more of the log then.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use folio_storage::dump::{DumpOptions, Item, dump};
 use folio_storage::files::{FileHandle, OpenMode, SimFiles};
+use folio_storage::verify::Severity;
 use folio_storage::{Files, LogOptions};
 
-use crate::rig::{End, NOW, RECORDS, directory, is_log, open, restore, topic};
+use crate::rig::{End, NOW, RECORDS, directory, findings, is_log, open, restore, topic};
 
 fn items(files: &SimFiles, partition: Option<&str>) -> Vec<Item> {
     let mut items = Vec::new();
@@ -76,4 +77,30 @@ fn a_dump_shows_whose_a_directory_is_and_what_was_put_aside_thrown_away_or_left_
         },
     );
     assert_eq!(kinds(&items(&files, None)).get("broken"), Some(&1), "a note that cannot be read is named");
+}
+
+#[test]
+fn what_a_kill_leaves_of_a_segment_that_was_being_made_ready_is_told_in_one_line() {
+    let files = restore(directory(End::Killed));
+    let (before, _) = findings(&files);
+    for name in ["next.index.tmp", "next.log.tmp", "next.timeindex.tmp"] {
+        files.open(&Path::new("topics/t-1").join(name), OpenMode::CreateNew).unwrap();
+    }
+    let (after, _) = findings(&files);
+    let told: Vec<_> = after.iter().filter(|finding| !before.contains(finding)).collect();
+    let [one] = told[..] else { panic!("{told:#?}") };
+    assert_eq!(
+        (one.severity, one.file.as_path()),
+        (Severity::Interrupted, Path::new("topics/t-1/next.index.tmp"))
+    );
+    assert!(one.what.contains("and 2 other files beside it"), "{}", one.what);
+}
+
+#[test]
+fn a_directory_of_something_else_is_not_shown_as_one_of_ours_that_is_broken() {
+    let files = SimFiles::new();
+    files.open(Path::new("something"), OpenMode::CreateNew).unwrap();
+    let mut shown = 0;
+    let error = dump(&files, &DumpOptions::default(), &mut |_| shown += 1).unwrap_err();
+    assert_eq!((shown, error.to_string().contains("no data directory")), (0, true), "{error}");
 }
