@@ -163,7 +163,8 @@ impl Coordinator {
         }
     }
 
-    fn heartbeat(
+    /// Takes a heartbeat for who answers it himself; it adds nothing to `effects`.
+    pub(crate) fn heartbeat(
         &mut self,
         now: Now,
         heartbeat: &Heartbeat,

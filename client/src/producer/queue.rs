@@ -49,9 +49,9 @@ pub(crate) struct PartitionQueue {
 /// What holds for all queues of a producer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueRules {
-    /// A batch is sealed when it has reached this,
+    /// A batch is sealed when it has reached this.
     pub(crate) batch_bytes: usize,
-    /// or this, while others wait before it.
+    /// The same, while others wait before it.
     pub(crate) batch_bytes_grown: usize,
     /// How long an open batch waits for more.
     pub(crate) linger: Duration,

@@ -150,13 +150,9 @@ impl Host {
         let State::Serving(_) = self.state else { return None };
         // Nothing goes by its age here.
         let at = Now { mono: Instant::now(), wall: now(), is_believed: false };
-        self.coordinator.step(at, Event::Heartbeat(Caller(0), heartbeat.clone()), &mut self.effects);
-        let effect = self.effects.pop();
+        let outcome = self.coordinator.heartbeat(at, heartbeat, &mut self.effects);
         assert!(self.effects.is_empty(), "a heartbeat has more to it than its answer");
-        match effect? {
-            Effect::Answer(_, Answer::Heartbeat(outcome)) => Some(outcome),
-            effect => panic!("a heartbeat is answered with {effect:?}"),
-        }
+        Some(outcome)
     }
 
     /// Its groups, if they are known.

@@ -60,47 +60,13 @@ impl Directories {
     ) -> Result<Self, PathError> {
         let (files, now) = (opening.files, opening.now);
         let topics: Vec<(Uuid, Topic)> = metadata.state().topics().collect();
-        let mut sorting = Sorting {
-            files,
-            trash,
-            now,
-            wanted: BTreeMap::new(),
-            deleted: BTreeSet::new(),
-            metas: BTreeMap::new(),
-            quarantined: Vec::new(),
-            is_trashed: false,
-        };
-        for (uuid, topic) in &topics {
-            if topic.phase == TopicPhase::Deleted {
-                sorting.deleted.insert(*uuid);
-                continue;
-            }
-            for partition in 0..topic.partitions {
-                let id = PartitionId { topic: *uuid, partition };
-                let dir = partition_dir(&topic.name, partition);
-                sorting.wanted.insert(dir.clone(), Wanted { id, topic: topic.clone(), dir });
-            }
-        }
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |source| (path, source)
-        };
-        let topics_dir = Path::new(TOPICS_NAME);
-        let entries = files.list_lengths(topics_dir, &|_| false).map_err(at(topics_dir))?;
-        let read = opening.each(entries, |entry| {
-            let path = topics_dir.join(&entry.name);
-            let is_partition = entry.kind == EntryKind::Directory && !is_unfinished(&entry);
-            let meta = if is_partition { read_meta(files, &path) } else { Ok(None) };
-            Ok::<_, PathError>((entry, path, meta))
-        })?;
-        for (entry, path, meta) in read {
-            sorting.sort(&path, &entry, meta).map_err(at(&path))?;
-        }
+        let sorting = Sorting::of(opening, trash, &topics)?;
         // What is about to be written down as done may have been done by a run that died before it was synced.
         let is_unsettled = topics.iter().any(|(_, topic)| is_unsettled(topic));
         if sorting.is_trashed || is_unsettled {
-            files.sync_dir(Path::new(TRASH_NAME)).map_err(at(Path::new(TRASH_NAME)))?;
-            files.sync_dir(Path::new(TOPICS_NAME)).map_err(at(Path::new(TOPICS_NAME)))?;
+            for dir in [TRASH_NAME, TOPICS_NAME].map(Path::new) {
+                files.sync_dir(dir).map_err(at(dir))?;
+            }
         }
         let Sorting { wanted, mut metas, deleted, quarantined, .. } = sorting;
         let mut found = Vec::new();
@@ -148,7 +114,45 @@ struct Sorting<'a, F> {
     is_trashed: bool,
 }
 
-impl<F: Files> Sorting<'_, F> {
+impl<'a, F: Files> Sorting<'a, F> {
+    /// Everything in `topics/`, by what the metadata log says of it.
+    fn of(opening: &Opening<'a, F>, trash: &'a Trash, topics: &[(Uuid, Topic)]) -> Result<Self, PathError> {
+        let files = opening.files;
+        let mut sorting = Self {
+            files,
+            trash,
+            now: opening.now,
+            wanted: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            metas: BTreeMap::new(),
+            quarantined: Vec::new(),
+            is_trashed: false,
+        };
+        for (uuid, topic) in topics {
+            if topic.phase == TopicPhase::Deleted {
+                sorting.deleted.insert(*uuid);
+                continue;
+            }
+            for partition in 0..topic.partitions {
+                let id = PartitionId { topic: *uuid, partition };
+                let dir = partition_dir(&topic.name, partition);
+                sorting.wanted.insert(dir.clone(), Wanted { id, topic: topic.clone(), dir });
+            }
+        }
+        let topics_dir = Path::new(TOPICS_NAME);
+        let entries = files.list_lengths(topics_dir, &|_| false).map_err(at(topics_dir))?;
+        let read = opening.each(entries, |entry| {
+            let path = topics_dir.join(&entry.name);
+            let is_partition = entry.kind == EntryKind::Directory && !is_unfinished(&entry);
+            let meta = if is_partition { read_meta(files, &path) } else { Ok(None) };
+            Ok::<_, PathError>((entry, path, meta))
+        })?;
+        for (entry, path, meta) in read {
+            sorting.sort(&path, &entry, meta).map_err(at(&path))?;
+        }
+        Ok(sorting)
+    }
+
     fn sort(&mut self, path: &Path, entry: &DirEntry, meta: ReadMeta) -> io::Result<()> {
         if is_unfinished(entry) {
             return remove(self.files, path, entry.kind);
@@ -202,6 +206,11 @@ impl<F: Files> Sorting<'_, F> {
         self.quarantined.push(move_here(self.files, path, note)?);
         Ok(())
     }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> PathError + use<> {
+    let path = path.to_owned();
+    move |source| (path, source)
 }
 
 /// What a directory says whose it is, if it says so.

@@ -3,13 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
-use folio_mapped::{CopyError, MapSlice};
+use folio_mapped::{CopyError, MapSlice, SegmentMap};
 use folio_record::{HEADER_SIZE, Offset};
 use thiserror::Error;
 
 use super::damage::DamagedRange;
 use super::lookup::{Index, Window};
-use super::segment::{OpenLog, Segment};
+use super::segment::Segment;
 use super::{Log, Tail};
 use crate::files::{Files, is_exhausted};
 use crate::index::IndexKind;
@@ -182,9 +182,10 @@ impl<F: Files> Log<F> {
         if number == 0 {
             return Err(ReadError::OffsetOutOfRange { offset, log_start, log_end });
         }
+        let wanted = Wanted { view: &view, visible: &visible, max_bytes, touch };
         let mut from = offset;
         for number in number..=view.len() {
-            let found = self.read_in(&view, number, from, &visible, max_bytes, cursor, touch);
+            let found = self.read_in(&wanted, number, from, cursor);
             match found.map_err(|error| self.told_of_loss(&view, number, error))? {
                 Some(InSegment::Cold) => return Ok(Read::Cold),
                 Some(InSegment::Found { slice, next_offset, is_near_tail, is_cut }) => {
@@ -207,20 +208,14 @@ impl<F: Files> Log<F> {
     }
 
     /// Reads from segment `number`, counted from 1. `None`: there is nothing at or behind `offset` in it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a read is about, once for each segment that it comes to"
-    )]
     fn read_in(
         &self,
-        view: &[Arc<Segment>],
+        wanted: &Wanted<'_>,
         number: usize,
         offset: Offset,
-        visible: &Tail,
-        max_bytes: usize,
         cursor: &mut Cursor,
-        touch: Touch,
     ) -> Result<Option<InSegment>, ReadError> {
+        let Wanted { view, visible, touch, .. } = *wanted;
         let segment = &view[number - 1];
         if segment.end() == 0 && segment.may_have_gaps() {
             return Ok(None);
@@ -239,10 +234,9 @@ impl<F: Files> Log<F> {
             Touch::Any => self.log_of(segment)?,
         };
         segment.touch(self.open.clock());
-        let map = &*map;
         let end = visible_end(segment, visible);
         let warm_from = if is_active { warm_from(segment, end) } else { u64::MAX };
-        let window = Window { map, end, warm_from, touch, gaps_upto: segment.gaps_upto() };
+        let window = Window { map: &map, end, warm_from, touch, gaps_upto: segment.gaps_upto() };
         let pos = match known {
             Some(pos) => pos,
             // An index that is not open is not in memory.
@@ -257,8 +251,37 @@ impl<F: Files> Log<F> {
         if pos == end && segment.may_have_gaps() {
             return Ok(None);
         }
+        let Some(taken) = self.take(segment, &window, pos, offset, wanted.max_bytes)? else {
+            return Ok(Some(InSegment::Cold));
+        };
+        let following = view.get(number);
+        // Whoever has read the last batch has read all that the segment had, also what went from behind it.
+        let ends_at =
+            following.filter(|_| segment.may_have_gaps() && taken.to == end).map(|next| next.base());
+        let next_offset = ends_at.unwrap_or(taken.next_offset);
+        cursor.place = Some(match following {
+            Some(following) if following.base() == next_offset => {
+                Place { segment: following.identity(), offset: next_offset, pos: 0 }
+            }
+            _ => Place { segment: segment.identity(), offset: next_offset, pos: taken.to },
+        });
+        let Taken { slice, is_cut, .. } = taken;
+        Ok(Some(InSegment::Found { slice, next_offset, is_near_tail: pos >= warm_from, is_cut }))
+    }
+
+    /// Takes whole batches from `pos` on, of which the first holds `offset` or lies behind it. `None`: they are not in
+    /// memory.
+    fn take(
+        &self,
+        segment: &Segment,
+        window: &Window<'_>,
+        pos: u64,
+        offset: Offset,
+        max_bytes: usize,
+    ) -> Result<Option<Taken>, ReadError> {
         // Where offsets are missing, the next batch may lie in another block than the offset would.
         refuse(segment.damaged().at_position(pos))?;
+        let Window { map, end, .. } = *window;
         let lost_from = map.poisoned().unwrap_or(u64::MAX);
         let lost = || self.unreadable(CopyError::Poisoned { position: lost_from }.into());
         if pos >= lost_from {
@@ -268,31 +291,20 @@ impl<F: Files> Log<F> {
         let upto = served.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64)).min(lost_from);
         let warm = window.touchable(pos..upto);
         if warm == pos && upto > pos {
-            return Ok(Some(InSegment::Cold));
+            return Ok(None);
         }
         let (is_cut, upto) = (warm < upto, warm);
-        let (to, next) =
+        let (to, next_offset) =
             window.whole_batches(pos, upto, offset).map_err(|source| self.unreadable_in(segment, source))?;
         if to > lost_from {
             return Err(lost());
         }
         // The first batch goes whole, however long it is.
         if to > upto && !window.may_touch(upto..to) {
-            return Ok(Some(InSegment::Cold));
+            return Ok(None);
         }
         let slice = map.slice(pos..to).ok_or_else(|| self.unreadable(io::ErrorKind::UnexpectedEof.into()))?;
-        let following = view.get(number);
-        // Whoever has read the last batch has read all that the segment had, also what went from behind it.
-        let ends_at = following.filter(|_| segment.may_have_gaps() && to == end).map(|next| next.base());
-        let next = ends_at.unwrap_or(next);
-        cursor.place = Some(match following {
-            Some(following) if following.base() == next => {
-                Place { segment: following.identity(), offset: next, pos: 0 }
-            }
-            _ => Place { segment: segment.identity(), offset: next, pos: to },
-        });
-        let is_near_tail = pos >= warm_from;
-        Ok(Some(InSegment::Found { slice, next_offset: next, is_near_tail, is_cut }))
+        Ok(Some(Taken { slice, to, next_offset, is_cut }))
     }
 
     /// Where in `segment` the batch begins that holds `offset`; `None`: it would have to wait for a disk.
@@ -319,7 +331,7 @@ impl<F: Files> Log<F> {
     }
 
     /// The log of a segment; maps it if need be.
-    pub(super) fn log_of(&self, segment: &Arc<Segment>) -> Result<OpenLog, ReadError> {
+    pub(super) fn log_of(&self, segment: &Arc<Segment>) -> Result<Arc<SegmentMap>, ReadError> {
         if let Some(map) = segment.log() {
             return Ok(map);
         }
@@ -409,6 +421,25 @@ pub(super) fn lost_from(error: &io::Error) -> Option<u64> {
         CopyError::Poisoned { position } => Some(*position),
         _ => None,
     }
+}
+
+/// What a read is about, whichever segment it comes to.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    view: &'a [Arc<Segment>],
+    visible: &'a Tail,
+    max_bytes: usize,
+    touch: Touch,
+}
+
+/// Whole batches of one segment.
+struct Taken {
+    slice: MapSlice,
+    /// Where they end, and the offset behind them.
+    to: u64,
+    next_offset: Offset,
+    /// There are more, which are not in memory.
+    is_cut: bool,
 }
 
 /// What a read finds in one segment.

@@ -1,12 +1,11 @@
 //! One segment as readers see it.
 
 use std::io;
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::ArcSwapOption;
 use folio_mapped::SegmentMap;
 use folio_record::{Offset, Timestamp};
 
@@ -48,33 +47,16 @@ pub(super) struct Segment {
     is_gone: AtomicBool,
     /// An index did not lead where it should have.
     is_suspect: AtomicBool,
-    /// When it got its footer,
+    /// When it got its footer.
     sealed_at: AtomicI64,
-    /// or shall have none: it is not what was written,
+    /// It shall have no footer: it is not what was written.
     is_rotten: AtomicBool,
-    /// or has none yet, because the disk did not give all of it.
+    /// It has no footer yet, because the disk did not give all of it.
     is_unread: AtomicBool,
     /// What of it is not to be served.
     damaged: DamagedRanges,
     /// Somebody was told that it has lost bytes.
     is_lost: AtomicBool,
-}
-
-/// A log that is mapped, and stays so while this is held.
-pub(super) struct OpenLog(Guard<Option<Arc<SegmentMap>>>);
-
-impl OpenLog {
-    fn new(map: Guard<Option<Arc<SegmentMap>>>) -> Option<Self> {
-        map.is_some().then_some(Self(map))
-    }
-}
-
-impl Deref for OpenLog {
-    type Target = Arc<SegmentMap>;
-
-    fn deref(&self) -> &Arc<SegmentMap> {
-        self.0.as_ref().expect("it was looked at when this was made")
-    }
 }
 
 impl Segment {
@@ -153,9 +135,9 @@ impl Segment {
     }
 
     /// Its log, if it is mapped. A map that was made before the last append to a segment that has slept is none.
-    pub(super) fn log(&self) -> Option<OpenLog> {
+    pub(super) fn log(&self) -> Option<Arc<SegmentMap>> {
         let end = self.end();
-        OpenLog::new(self.log.load()).filter(|map| map.end() >= end)
+        self.log.load_full().filter(|map| map.end() >= end)
     }
 
     /// One of its indexes, if it is appended to.
@@ -164,7 +146,11 @@ impl Segment {
     }
 
     /// Maps its log, which may wait for a disk, unless somebody else has. The caller holds the names.
-    pub(super) fn map_log<F: Files>(&self, files: &F, dir: &Path) -> io::Result<(OpenLog, Displaced)> {
+    pub(super) fn map_log<F: Files>(
+        &self,
+        files: &F,
+        dir: &Path,
+    ) -> io::Result<(Arc<SegmentMap>, Displaced)> {
         if let Some(map) = self.log() {
             return Ok((map, None));
         }
@@ -176,7 +162,7 @@ impl Segment {
         // If whoever appends was faster, its map is the better one, and this one serves one read.
         let is_in_place = before.as_ref().map(Arc::as_ptr) == stale.as_ref().map(Arc::as_ptr);
         let displaced = if is_in_place { stale } else { Some(Arc::clone(&map)) };
-        Ok((OpenLog(Guard::from_inner(Some(map))), displaced))
+        Ok((map, displaced))
     }
 
     /// Opens one of its indexes to be searched, which may wait for a disk. `None`: do without. The caller holds the names.

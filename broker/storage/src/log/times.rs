@@ -8,13 +8,14 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use folio_mapped::SegmentMap;
 use folio_record::{
     BatchError, BatchHeader, DecompressLimit, LeaderEpoch, Offset, Record, Timestamp, UnverifiedBatch,
 };
 
 use super::lookup::Window;
 use super::read::{ReadError, visible_end};
-use super::segment::{OpenLog, Segment};
+use super::segment::Segment;
 use super::{Log, Tail};
 use crate::files::Files;
 use crate::scan::UNPACKED_MAX;
@@ -101,7 +102,7 @@ impl<F: Files> Log<F> {
         Sight { visible, log_start, view: self.view.load_full() }
     }
 
-    fn window<'a>(&self, sight: &Sight, segment: &Segment, map: &'a OpenLog) -> Window<'a> {
+    fn window<'a>(&self, sight: &Sight, segment: &Segment, map: &'a Arc<SegmentMap>) -> Window<'a> {
         segment.touch(self.open.clock());
         let end = visible_end(segment, &sight.visible);
         Window { end, ..Window::of(segment, map) }

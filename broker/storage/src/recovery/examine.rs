@@ -5,6 +5,7 @@ use std::io;
 use folio_record::{LeaderEpoch, Offset};
 
 use super::indexes::{IndexPlan, Trust, footer, sealed_upto};
+use super::survey::Durable;
 use super::{Damage, PartitionReport, RecoveredSegment, Survey, Task, is_same_boot};
 use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
 use crate::files::{FileHandle, Files, OpenMode, read_file};
@@ -137,54 +138,65 @@ impl<F: Files> Examiner<'_, F> {
         let is_unbounded = self.report.epochs_rebuilt && slot_epoch.is_none();
         let epoch_known = if is_unbounded { LeaderEpoch::new(i32::MAX) } else { examined.epoch_max };
         let mut epoch_min = LeaderEpoch::NONE;
-        for (number, segment) in self.survey.segments.iter().enumerate() {
-            let next_base = self.survey.next_base(number);
-            if number < durable.segment
-                && let Some(sealed) = self.sealed(number)?
-            {
-                examined.end = sealed.recovered.next_offset;
-                examined.segments.push(sealed);
-                continue;
-            }
-            let (len, mut end, mut plan, mut fault) = if number < durable.segment {
-                let end = next_base.unwrap_or(segment.base);
-                // The durable point has passed this segment, and takes both indexes with it when it does.
-                (segment.len, end, self.join(number, segment.len, end, Trust::LastEntry)?, None)
-            } else {
-                let is_durable = number == durable.segment;
-                let (from, due) =
-                    if is_durable { (durable.pos, durable.next_offset) } else { (0, segment.base) };
-                self.scan(number, from, due, &mut epoch_min, epoch_known)?
-            };
-            let may_have_gaps = self.gaps(number);
-            if let Some(next_base) = next_base.filter(|next_base| fault.is_none() && *next_base != end) {
-                if may_have_gaps && end < next_base {
-                    // Its last records went.
-                    end = next_base;
-                } else {
-                    fault = Some(Fault::Hole { ends: end, next_base });
-                }
-            }
-            if fault.is_none() && next_base.is_some() {
-                plan.rolled();
-            }
-            let recovered = RecoveredSegment {
-                base: segment.base,
-                len,
-                next_offset: end,
-                max_timestamp: None,
-                sealed_at: None,
-                may_have_gaps,
-            };
-            examined.segments.push(ExaminedSegment::new(recovered, plan));
-            examined.end = end;
+        for number in 0..self.survey.segments.len() {
+            let (segment, fault) = self.verify_segment(number, &durable, &mut epoch_min, epoch_known)?;
+            let RecoveredSegment { len, next_offset, .. } = segment.recovered;
+            examined.segments.push(segment);
+            examined.end = next_offset;
             if let Some(fault) = fault {
-                examined.fault = Some(FoundFault { segment: number, pos: len, offset: end, fault });
+                examined.fault = Some(FoundFault { segment: number, pos: len, offset: next_offset, fault });
                 break;
             }
         }
         examined.epoch_max = examined.epoch_max.max(epoch_min);
         Ok(examined)
+    }
+
+    /// One segment, as far as it is good, and the fault that ends it. `epoch_min` is the epoch of the batch before.
+    fn verify_segment(
+        &mut self,
+        number: usize,
+        durable: &Durable,
+        epoch_min: &mut LeaderEpoch,
+        epoch_max: LeaderEpoch,
+    ) -> Result<(ExaminedSegment, Option<Fault>), Damage> {
+        let segment = self.survey.segments[number];
+        let next_base = self.survey.next_base(number);
+        if number < durable.segment
+            && let Some(sealed) = self.sealed(number)?
+        {
+            return Ok((sealed, None));
+        }
+        let (len, mut end, mut plan, mut fault) = if number < durable.segment {
+            let end = next_base.unwrap_or(segment.base);
+            // The durable point has passed this segment, and takes both indexes with it when it does.
+            (segment.len, end, self.join(number, segment.len, end, Trust::LastEntry)?, None)
+        } else {
+            let is_durable = number == durable.segment;
+            let (from, due) = if is_durable { (durable.pos, durable.next_offset) } else { (0, segment.base) };
+            self.scan(number, from, due, epoch_min, epoch_max)?
+        };
+        let may_have_gaps = self.gaps(number);
+        if let Some(next_base) = next_base.filter(|next_base| fault.is_none() && *next_base != end) {
+            if may_have_gaps && end < next_base {
+                // Its last records went.
+                end = next_base;
+            } else {
+                fault = Some(Fault::Hole { ends: end, next_base });
+            }
+        }
+        if fault.is_none() && next_base.is_some() {
+            plan.rolled();
+        }
+        let recovered = RecoveredSegment {
+            base: segment.base,
+            len,
+            next_offset: end,
+            max_timestamp: None,
+            sealed_at: None,
+            may_have_gaps,
+        };
+        Ok((ExaminedSegment::new(recovered, plan), fault))
     }
 
     /// A segment that its footer vouches for: nothing of its log is read. `None` if it has none.

@@ -48,11 +48,11 @@ pub(crate) struct SurveyedSegment {
 /// Where the durable point lies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Durable {
-    /// In the segment of this number,
+    /// In the segment of this number.
     pub(crate) segment: usize,
-    /// at this byte,
+    /// At this byte of it.
     pub(crate) pos: u64,
-    /// where this offset is due.
+    /// The offset that is due there.
     pub(crate) next_offset: Offset,
 }
 

@@ -26,9 +26,9 @@ pub(super) struct Plan {
     pub(super) slots: bool,
     pub(super) slots_header: bool,
     pub(super) slot_copies: Vec<u64>,
-    /// The metadata log is rebuilt,
+    /// The metadata log is rebuilt.
     pub(super) metadata: bool,
-    /// although it can be read: it does not know every topic.
+    /// It can be read, but does not know every topic.
     pub(super) knows_too_little: bool,
     pub(super) logs: BTreeMap<PathBuf, LogPlan>,
     pub(super) missing: Vec<(PathBuf, PartitionId)>,

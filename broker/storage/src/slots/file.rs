@@ -187,10 +187,11 @@ impl<F: Files> SlotsFile<F> {
 
     /// Writes the next copy of a slot. The caller's last flush covers all that `update` says.
     ///
-    /// # Panics
-    /// If the slot is nobody's: a partition without a slot has no business here.
+    /// # Errors
+    /// Those of the disk; and that the slot is nobody's, who could not be found by it again.
     pub fn write(&mut self, number: u32, update: &SlotUpdate) -> io::Result<()> {
-        let partition = *self.owners.get(&number).expect("only slots with an owner are written");
+        let owner = self.owners.get(&number).copied();
+        let partition = owner.ok_or_else(|| io::Error::other(format!("slot {number} is nobody's")))?;
         let first = u64::from(self.begin_in_b.contains(&number));
         let seq = self.newest.get(&number).map_or(first, |slot| slot.seq + 1);
         let slot = update.into_slot(partition, seq);

@@ -24,8 +24,7 @@ impl HeapMemory {
     }
 
     pub(crate) fn of(bytes: Vec<u8>) -> Self {
-        let bytes = Box::into_raw(bytes.into_boxed_slice());
-        Self { bytes: NonNull::new(bytes).expect("a box is never null") }
+        Self { bytes: NonNull::from(Box::leak(bytes.into_boxed_slice())) }
     }
 
     pub(crate) fn capacity(&self) -> usize {

@@ -21,9 +21,9 @@ use crate::verdict::Fault;
 /// How far a source was read.
 pub(super) struct Reading<F: Files> {
     file: Option<F::File>,
-    /// Where the next batch begins,
+    /// Where the next batch begins.
     pub(super) at: u64,
-    /// and with which offset at the earliest.
+    /// The offset that it has at the earliest.
     due: Offset,
     epoch: LeaderEpoch,
     /// CRC-32 of all that was read.
