@@ -35,7 +35,7 @@ pub use record::ProducerRecord;
 
 use crate::client::Client;
 use crate::driver::Message;
-use crate::{BuildError, DeliveryError, SendError};
+use crate::{BuildError, CallError, DeliveryError, SendError};
 use budget::NoRoom;
 use queue::NotAppended;
 use sender::{Sender, Shared};
@@ -170,6 +170,13 @@ impl Producer {
     /// Bytes of records that were accepted and whose fate is not known yet.
     pub fn buffered_bytes(&self) -> usize {
         self.shared.budget.used()
+    }
+
+    /// Why records that are on their way are there still: what the broker last said of some of them, for the moment, or
+    /// how the connection ended. `None` where nothing of the kind happened since records of the partition were stored.
+    /// They are sent again all the same, as [`ProducerConfig`] has it.
+    pub fn trouble(&self) -> Option<CallError> {
+        self.shared.all_topics().iter().flat_map(|topic| topic.queues()).find_map(|queue| queue.trouble())
     }
 
     /// Accepts nothing more, and blocks until everything that was accepted has been delivered or given up: for

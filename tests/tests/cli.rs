@@ -334,6 +334,19 @@ fn whoever_closes_at_the_first_bytes_is_told_from_nobody_and_may_be_kafka() {
 }
 
 #[test]
+fn a_producer_that_is_refused_for_the_moment_says_why_and_goes_on_trying() {
+    let terminal = Terminal::with(&[("disk.min.free", "9000000000000000000")]);
+    terminal.done(&["topic", "create", "t"]);
+    let output = terminal.shell(
+        "folio produce t <<< x 2> said &
+         until grep -qs 'still trying' said; do sleep 0.02; done; kill -KILL -$!; cat said",
+    );
+    let said = text(&output.stdout);
+    assert!(said.contains("nothing was stored for 5 s: disk full on "), "{said}");
+    assert!(said.contains(" bytes free, need ") && said.contains("with 1 record on the way"), "{said}");
+}
+
+#[test]
 fn a_broker_whose_disk_has_failed_is_told_from_one_that_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::on(dir.path(), &[]);

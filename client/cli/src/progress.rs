@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use folio_client::CallError;
+
 use crate::output::{human_bytes, human_records, say, say_in_place};
 
 /// One line on a terminal, renewed a few times a second; and, wherever standard error goes, a word when nothing moves.
@@ -39,17 +41,25 @@ impl Progress {
         self.moved = Instant::now();
     }
 
-    pub(crate) fn show(&mut self, records: u64, bytes: u64, on_their_way: usize) {
+    /// `trouble`: why what is on its way is not stored yet, if that is known.
+    pub(crate) fn show(
+        &mut self,
+        records: u64,
+        bytes: u64,
+        on_their_way: usize,
+        trouble: impl FnOnce() -> Option<CallError>,
+    ) {
         if on_their_way == 0 {
             self.moved();
         } else if self.moved.elapsed() >= STALL && !self.is_stall_told {
             self.is_stall_told = true;
             self.end();
-            say(format_args!(
-                "folio: no answer from the broker for {} s; still trying, with {} on the way",
-                STALL.as_secs(),
-                human_records(on_their_way as u64)
-            ));
+            let why = trouble().map_or_else(
+                || format!("no answer from the broker for {} s", STALL.as_secs()),
+                |trouble| format!("nothing was stored for {} s: {trouble}", STALL.as_secs()),
+            );
+            let on_their_way = human_records(on_their_way as u64);
+            say(format_args!("folio: {why}; still trying, with {on_their_way} on the way"));
         }
         self.renew(|| format!("{}, {}", human_records(records), human_bytes(bytes)));
     }

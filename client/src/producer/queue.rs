@@ -103,6 +103,8 @@ struct State {
     next_flight: u64,
     /// Not before this time, for the broker refused for the moment.
     not_before: Option<Instant>,
+    /// Why, if nothing was stored since.
+    trouble: Option<CallError>,
     /// So many batches are sent one by one, to find out which one the broker refuses.
     one_by_one: usize,
     /// Once it is known who the producer is.
@@ -154,6 +156,7 @@ impl PartitionQueue {
             in_flight: VecDeque::new(),
             next_flight: 0,
             not_before: None,
+            trouble: None,
             one_by_one: 0,
             numbers: None,
             likely_number: None,
@@ -323,6 +326,11 @@ impl PartitionQueue {
         self.give_up(in_flight.chain(state.sealed.drain(..)), &failure, &mut ended);
         drop(guard);
         ended.announce(&self.budget);
+    }
+
+    /// Why what waits was not stored when it was sent last.
+    pub(crate) fn trouble(&self) -> Option<CallError> {
+        self.lock().trouble.clone()
     }
 
     /// Whether nothing waits and nothing is in flight.

@@ -1,5 +1,8 @@
 //! Claims about producers that send again: the order holds, nothing is stored twice, and numbers are what it is known by.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use folio_client::{DeliveryError, ErrorCode, ProducerConfig, ProducerRecord, SendError};
 use folio_wire::native::Kind;
 
@@ -141,4 +144,27 @@ fn with_retries_one_request_of_a_partition_is_in_flight_and_other_partitions_do_
     second.wait().unwrap();
     assert_eq!(broker.values("t", 0), ["first", "second"]);
     assert_eq!(broker.connections(), 2);
+}
+
+#[test]
+fn what_keeps_records_on_their_way_is_told_until_they_are_stored() {
+    let is_full = Arc::new(AtomicBool::new(true));
+    let plan = Arc::clone(&is_full);
+    let broker = FakeBroker::start_with_plan(move |asked| match asked.kind {
+        Kind::Produce if plan.load(Ordering::Relaxed) => Deed::Refuse(ErrorCode::NOT_READY),
+        _ => Deed::Serve,
+    })
+    .with_topic("t", 1);
+    for idempotent in [true, false] {
+        is_full.store(true, Ordering::Relaxed);
+        let producer = producer(&broker, ProducerConfig::new().idempotent(idempotent));
+        assert!(producer.trouble().is_none());
+        let delivery = send(&producer, "x");
+        eventually("it is told", || {
+            producer.trouble().is_some_and(|trouble| trouble.code() == Some(ErrorCode::NOT_READY))
+        });
+        is_full.store(false, Ordering::Relaxed);
+        delivery.wait().unwrap();
+        assert!(producer.trouble().is_none());
+    }
 }

@@ -190,11 +190,17 @@ impl Sending<'_> {
 
     /// Whether more is to be sent.
     fn may_go_on(&mut self) -> Result<(), Failure> {
-        self.progress.show(self.stored.records, self.stored.bytes, self.on_their_way.len());
+        self.show();
         if self.interrupt.is_asked() {
             return Err(Failure::interrupted());
         }
         self.not_stored.take().map_or(Ok(()), Err)
+    }
+
+    fn show(&mut self) {
+        let Amount { records, bytes } = self.stored;
+        let producer = &self.producer;
+        self.progress.show(records, bytes, self.on_their_way.len(), || producer.trouble());
     }
 
     /// Takes note of everything that is known about the oldest lines.
@@ -236,7 +242,7 @@ impl Sending<'_> {
         while !self.on_their_way.is_empty() && stop.is_none_or(|stop| Instant::now() < stop) {
             self.wait_a_moment();
             if stop.is_none() {
-                self.progress.show(self.stored.records, self.stored.bytes, self.on_their_way.len());
+                self.show();
             }
             if ended.is_ok() && self.interrupt.is_asked() {
                 ended = Err(Failure::interrupted());

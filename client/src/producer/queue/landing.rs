@@ -26,9 +26,12 @@ impl PartitionQueue {
     /// What was sent as this flight is in the log, from `base` on.
     pub(crate) fn delivered(&self, flight: u64, base: Option<Offset>) {
         let mut ended = Ended::default();
-        if let Some(batches) = self.lock().land(flight) {
+        let mut state = self.lock();
+        if let Some(batches) = state.land(flight) {
+            state.trouble = None;
             ended.delivered(batches, base);
         }
+        drop(state);
         ended.announce(&self.budget);
     }
 
@@ -48,6 +51,7 @@ impl PartitionQueue {
             self.give_up(batches, failure, &mut ended);
         } else if failure.is_for_the_moment() {
             state.not_before = batches.first().map(|batch| now + backoff(1 + batch.attempts));
+            state.trouble = Some(failure.as_error());
             let (again, over): (Vec<_>, Vec<_>) =
                 batches.into_iter().partition(|batch| self.rules.allow_another_attempt(batch, now));
             state.put_back(again.into_iter().map(SealedBatch::again));
@@ -121,7 +125,9 @@ impl PartitionQueue {
                 self.give_up([batch], failure, &mut ended);
             }
         }
-        if answers.iter().any(|answer| answer.as_ref().is_err_and(Failure::is_for_the_moment)) {
+        let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
+        if let Some(failure) = failures.find(|failure| failure.is_for_the_moment()) {
+            state.trouble = Some(failure.as_error());
             state.not_before = again.first().map(|batch| now + backoff(batch.attempts));
         }
         state.put_back(again);
@@ -165,6 +171,7 @@ impl QueueRules {
 
 impl State {
     fn stored(&mut self, batch: SealedBatch, base: Option<Offset>, ended: &mut Ended) {
+        self.trouble = None;
         if let Some(numbers) = &mut self.numbers {
             numbers.stored();
         }
@@ -213,6 +220,13 @@ impl Failure {
         match self {
             Self::Refused { refusal, .. } if broken.contains(&refusal.code) => Some(refusal),
             _ => None,
+        }
+    }
+
+    fn as_error(&self) -> CallError {
+        match self {
+            Self::Refused { refusal, .. } => CallError::Refused(refusal.clone()),
+            Self::Failed(error) => error.clone(),
         }
     }
 
