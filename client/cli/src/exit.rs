@@ -72,7 +72,9 @@ impl Failure {
     pub(crate) fn no_such_topic(topic: &str) -> Self {
         Self {
             code: NO_SUCH_TOPIC,
-            text: format!("there is no topic {topic:?}; `folio topic create {topic}` makes it"),
+            text: format!(
+                "there is no topic {topic:?}: `folio topic list` names all, `folio topic create {topic}` makes it"
+            ),
         }
     }
 
