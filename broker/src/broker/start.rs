@@ -167,6 +167,10 @@ pub(super) fn tell(report: &OpenReport<Disk>, config: &Config) {
             "copies of durable points are torn or damaged: nothing is lost where the other copy holds"
         );
     }
+    if slots.unreadable_pages > 0 {
+        let pages = slots.unreadable_pages;
+        tracing::warn!(%dir, pages, "the disk cannot read some durable points: older ones hold, and more is scanned");
+    }
     tell_recovered(report);
     for cut in report.partitions.iter().flat_map(|one| &one.state).filter_map(|(_, one)| one.cut.as_ref()) {
         let kept =

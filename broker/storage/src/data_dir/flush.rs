@@ -127,8 +127,11 @@ impl<F: Files> DataDir<F> {
         let tail = log.durable_tail();
         // Whoever raised it further meanwhile has files removed already.
         let to = to.min(tail.next_offset).max(log.log_start());
-        self.write_slot(&mut durable, log, &tail, to, now).map_err(|error| self.failed(error))?;
-        durable.slots.sync().map_err(|source| self.failed(self.error(SLOTS_NAME, source)))?;
+        // Both copies: with only one to tell of it, a bad sector would have files missed that were to go.
+        for _ in 0..2 {
+            self.write_slot(&mut durable, log, &tail, to, now).map_err(|error| self.failed(error))?;
+            durable.slots.sync().map_err(|source| self.failed(self.error(SLOTS_NAME, source)))?;
+        }
         durable.deadline.synced();
         log.start_at(to);
         Ok(to)

@@ -4,16 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use folio_record::Timestamp;
+use folio_record::{LeaderEpoch, Timestamp};
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::header::{Header, check_header, header};
 use super::{
-    EXTENT_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_PER_EXTENT, Slot, SlotCopy, SlotUpdate, newest, slot_position,
+    EXTENT_SIZE, HEADER_SIZE, PAGE_SIZE, SLOT_SIZE, SLOTS_PER_EXTENT, Slot, SlotCopy, SlotUpdate, newest,
+    slot_position,
 };
 use crate::files::{FileHandle, Files, OpenMode};
-use crate::layout::field;
+use crate::layout::{field, put};
 use crate::partition::PartitionId;
 
 /// The open file.
@@ -26,6 +27,9 @@ pub struct SlotsFile<F: Files> {
     /// Slots of which the first copy was torn in page B: the next one goes there, so that never both are damaged.
     begin_in_b: HashSet<u32>,
     owners: HashMap<u32, PartitionId>,
+    /// Where pages of copies begin that cannot be read. The next copy that goes to one is written with the whole of it:
+    /// to write less, the kernel would have to read the rest first.
+    unreadable: HashSet<u64>,
     /// No slot below this one is free.
     search_from: u32,
     /// Any slot below this one may be that of a partition whose own word is missing.
@@ -43,6 +47,8 @@ pub struct SlotsReport {
     pub header_damaged: bool,
     /// Copies that are neither blank nor valid. One for a slot is what a crash leaves; its other copy holds.
     pub damaged_copies: u32,
+    /// Pages of copies that cannot be read. What the other copies of those slots say holds.
+    pub unreadable_pages: u32,
 }
 
 /// Why the file cannot be used.
@@ -118,6 +124,7 @@ impl<F: Files> SlotsFile<F> {
             newest: HashMap::new(),
             begin_in_b: HashSet::new(),
             owners: HashMap::new(),
+            unreadable: HashSet::new(),
             search_from: 0,
             kept_below: 0,
             may_be_unsynced: true,
@@ -195,7 +202,16 @@ impl<F: Files> SlotsFile<F> {
         let first = u64::from(self.begin_in_b.contains(&number));
         let seq = self.newest.get(&number).map_or(first, |slot| slot.seq + 1);
         let slot = update.into_slot(partition, seq);
-        self.file.write_at(&slot.encode(), slot_position(number, seq))?;
+        let at = slot_position(number, seq);
+        let page = page_of(at);
+        if self.unreadable.contains(&page) {
+            let mut bytes = vec![0; PAGE_SIZE as usize];
+            put(&mut bytes, (at - page) as usize, &slot.encode());
+            self.file.write_at(&bytes, page)?;
+            self.unreadable.remove(&page);
+        } else {
+            self.file.write_at(&slot.encode(), at)?;
+        }
         self.newest.insert(number, slot);
         Ok(())
     }
@@ -225,21 +241,36 @@ impl<F: Files> SlotsFile<F> {
         let mut bytes = vec![0; EXTENT_SIZE as usize];
         let first = extent * SLOTS_PER_EXTENT;
         let from = slot_position(first, 0);
-        self.file.read_at(&mut bytes, from)?;
+        // One bad sector is no reason to serve nobody: the other copy of each slot lies on another page.
+        for (page, bytes) in (from..).step_by(PAGE_SIZE as usize).zip(bytes.chunks_mut(PAGE_SIZE as usize)) {
+            if self.file.read_at(bytes, page).is_err() {
+                report.unreadable_pages += 1;
+                self.unreadable.insert(page);
+            }
+        }
         for number in first..first + SLOTS_PER_EXTENT {
+            let is_read = |seq| !self.unreadable.contains(&page_of(slot_position(number, seq)));
             let copy = |seq| {
                 let at = (slot_position(number, seq) - from) as usize;
-                SlotCopy::decode(&field::<SLOT_SIZE>(&bytes, at))
+                if is_read(seq) {
+                    SlotCopy::decode(&field::<SLOT_SIZE>(&bytes, at))
+                } else {
+                    SlotCopy::Damaged
+                }
             };
             let copies = [copy(0), copy(1)];
-            for copy in copies {
+            for (seq, copy) in (0..).zip(copies) {
                 match copy {
                     SlotCopy::Newer { edition } => return Err(SlotsError::Newer { edition }),
-                    SlotCopy::Damaged => report.damaged_copies += 1,
+                    SlotCopy::Damaged => report.damaged_copies += u32::from(is_read(seq)),
                     SlotCopy::Blank | SlotCopy::Valid(_) => {}
                 }
             }
-            if let Some(slot) = newest(copies[0], copies[1]) {
+            if let Some(mut slot) = newest(copies[0], copies[1]) {
+                if !(is_read(0) && is_read(1)) {
+                    // The other copy may have been the newer one, by a run that had begun the next epoch.
+                    slot.leader_epoch = LeaderEpoch::new(slot.leader_epoch.get().saturating_add(1));
+                }
                 self.newest.insert(number, slot);
             } else if copies[1] == SlotCopy::Damaged {
                 self.begin_in_b.insert(number);
@@ -247,6 +278,11 @@ impl<F: Files> SlotsFile<F> {
         }
         Ok(())
     }
+}
+
+/// Where the page of copies begins that has byte `at`.
+fn page_of(at: u64) -> u64 {
+    at - at % PAGE_SIZE
 }
 
 /// The name of the file.

@@ -80,7 +80,10 @@ pub(crate) fn check_header_bytes(bytes: &[u8], dir: Option<Uuid>) -> Result<Uuid
 
 pub(super) fn check_header(file: &impl FileHandle, dir: Uuid) -> Result<Header, SlotsError> {
     let mut bytes = [0; HEADER_SIZE as usize];
-    file.read_at(&mut bytes, 0)?;
+    // It carries nothing that the slots need. If it cannot be read, it is written anew, too.
+    if file.read_at(&mut bytes, 0).is_err() {
+        return Ok(Header::Damaged);
+    }
     let crc = u32::from_be_bytes(field(&bytes, CRC_AT));
     if field(&bytes, 0) != HEADER_MAGIC || crc != crc32fast::hash(&bytes[..CRC_AT]) {
         return Ok(Header::Damaged);

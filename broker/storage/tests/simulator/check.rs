@@ -101,7 +101,12 @@ impl World {
         let is_start = start == partition.start || Some(start) == partition.attempted_start;
         ensure!(is_start, "it begins at {start} and not at {}", partition.start);
         let epoch = log.leader_epoch().get();
-        let rises = if is_clean { epoch == partition.epoch } else { epoch > partition.epoch };
+        let rises = match is_clean {
+            // A copy of its slot that cannot be read may have told of the next epoch; so may the only one that there was.
+            _ if self.has_lost_slots => epoch >= partition.epoch,
+            true => epoch == partition.epoch,
+            false => epoch > partition.epoch,
+        };
         let may_rise = self.life.tried_to_stop && epoch >= partition.epoch;
         let is_new = partition.epoch < 0;
         ensure!(

@@ -203,7 +203,11 @@ fn the_start_of_a_log_is_synced_before_a_file_below_it_goes() {
     dir.raise_log_start(&log, to, NOW, Instant::now()).unwrap();
     assert!(!log.drop_below_start(dir.trash()).unwrap().is_empty());
     let calls = Calls::since(&seam, before);
-    calls.are_in_order(&["write slots", "sync slots", "rename topics/t-0/"]);
+    // One copy after the other, and both before.
+    let of_slots: Vec<&str> =
+        calls.0.iter().filter(|call| call.contains(" slots")).map(|call| &call[..5]).collect();
+    assert_eq!(of_slots, ["write", "sync ", "write", "sync "], "{calls}");
+    calls.are_in_order(&["sync slots", "rename topics/t-0/"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use folio_record::Offset;
 use folio_storage::log::{DamageKind, Scrubbed};
 use folio_storage::recovery::Damage;
+use folio_storage::slots::SLOTS_NAME;
 use folio_storage::{Cursor, Log, OpenReport, Read, ReadError, Touch};
 
 use crate::check::slice_bytes;
@@ -36,7 +37,15 @@ impl World {
         let (path, len) = &files[self.random.up_to(last) as usize];
         let at = self.random.up_to(len - 1);
         let most = [1, 2000][self.random.up_to(1) as usize];
-        let to = at + 1 + self.random.up_to(most);
+        let mut to = at + 1 + self.random.up_to(most);
+        if path.as_os_str() == SLOTS_NAME {
+            // Both copies of one slot are more than a bad place.
+            if self.seam.machine.broken_files().contains(path) {
+                return;
+            }
+            to = to.min((at / PAGE + 1) * PAGE);
+            self.has_lost_slots = true;
+        }
         self.seam.note(|| format!("{} cannot be read from {at} to {to}", path.display()));
         self.seam.machine.break_sectors(path, at..to);
         // A marker that cannot be read vouches for nothing.
@@ -50,7 +59,11 @@ impl World {
 
     /// Whether some lie in a file that the whole directory depends on.
     pub(crate) fn are_all_concerned(&self) -> bool {
-        self.seam.machine.broken_files().iter().any(|path| !path.starts_with("topics"))
+        self.seam
+            .machine
+            .broken_files()
+            .iter()
+            .any(|path| !path.starts_with("topics") && path.as_os_str() != SLOTS_NAME)
     }
 
     pub(crate) fn heal_sectors(&mut self) {
@@ -174,6 +187,9 @@ impl World {
         Ok(())
     }
 }
+
+/// The copies of one slot lie on different ones.
+const PAGE: u64 = 4096;
 
 /// What a scrub of all sealed segments of a log finds, step by step.
 fn scrub(log: &Arc<Log<Seam>>) -> Outcome<Vec<Scrubbed>> {

@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) kept: BTreeMap<PathBuf, Vec<u8>>,
     /// A sync has failed at some time: indexes, which are believed as the cache shows them, may have holes on the disk.
     pub(crate) has_ever_lied: bool,
+    /// Copies of slots could not be read.
+    pub(crate) has_lost_slots: bool,
     /// The directory was opened once: it can be opened again, however full the disk is.
     is_set_up: bool,
 }
@@ -150,6 +152,7 @@ impl World {
             run: 0,
             kept: BTreeMap::new(),
             has_ever_lied: false,
+            has_lost_slots: false,
             is_set_up: false,
         }
     }

@@ -20,6 +20,7 @@ fn written() -> SimFiles {
     create(&dir, 1).unwrap();
     drop(dir);
     let (dir, _) = open_small(&files);
+    while dir.save_epochs(1).unwrap().left > 0 {}
     let log = dir.logs().into_iter().find(|log| log.dir() == Path::new(PATH)).unwrap();
     for number in 0..13 {
         if number == 10 {
@@ -128,5 +129,52 @@ fn epochs_that_cannot_be_read_are_those_of_the_batches() {
         // A new one takes its place.
         while dir.save_epochs(1).unwrap().left > 0 {}
         assert!(read_file(&files, &path, 4096).unwrap().is_some());
+    }
+}
+
+#[test]
+fn pages_of_durable_points_that_cannot_be_read_cost_nobody_anything() {
+    let pages: [&[u64]; 5] = [&[0], &[4096], &[8192], &[4096, 8192], &[0, 4096, 8192]];
+    for broken in pages {
+        let files = written();
+        for page in broken {
+            files.break_sectors(Path::new(SLOTS_NAME), *page..page + 4096);
+        }
+        for run in 0..3 {
+            let (dir, report) = open_small(&files);
+            assert_eq!(online(&report), set(&["t1-0", "t1-1"]), "{broken:?}, run {run}");
+            let found = report.slots;
+            let copies = broken.iter().filter(|page| **page > 0).count() as u32;
+            if run == 0 {
+                assert_eq!((found.header_damaged, found.unreadable_pages), (broken[0] == 0, copies));
+            }
+            let logs = dir.logs();
+            for log in &logs {
+                assert!(log.log_end().get() == run + if log.dir() == Path::new(PATH) { 13 } else { 0 });
+                log.writer().append(&mut [batch(3000)], Mode::MayBlock, NOW).unwrap();
+            }
+            dir.flush(&logs, NOW, Instant::now()).unwrap();
+            drop((dir, report, logs));
+            files.kill();
+        }
+        // Whatever could not be read was written as a whole.
+        assert!(files.broken_files().is_empty(), "{broken:?}");
+    }
+}
+
+#[test]
+fn a_raised_start_is_known_from_either_copy_of_its_slot() {
+    for page in [4096, 8192] {
+        let files = written();
+        let (dir, _) = open_small(&files);
+        let log = dir.logs().into_iter().find(|log| log.dir() == Path::new(PATH)).unwrap();
+        dir.raise_log_start(&log, Offset::new(10), NOW, Instant::now()).unwrap();
+        log.drop_below_start(dir.trash()).unwrap();
+        drop((dir, log));
+        files.kill();
+        files.break_sectors(Path::new(SLOTS_NAME), page..page + 4096);
+        let (_dir, report) = open_small(&files);
+        let (log, _) = report.partitions[0].state.as_ref().expect("files are missed that were to go");
+        assert_eq!((log.log_start().get(), log.log_end().get()), (10, 13));
     }
 }
