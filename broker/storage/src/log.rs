@@ -167,6 +167,8 @@ pub struct Log<F: Files> {
     is_dormant: AtomicBool,
     /// It is among those that may give way to others.
     is_listed: AtomicBool,
+    /// See [`RecoveredLog::may_have_reserve`].
+    may_have_reserve: AtomicBool,
     /// So much was appended since the last snapshot that another is due.
     wants_snapshot: AtomicBool,
     /// A write to its directory, or to another one of this run, has failed.
@@ -214,8 +216,9 @@ impl<F: Files> Log<F> {
         options: LogOptions,
         recovered: RecoveredLog,
     ) -> Arc<Self> {
-        let RecoveredLog { segments, indexer, log_start, log_end, epochs, producers, snapshots, compacted } =
+        let RecoveredLog { segments, indexer, log_start, log_end, epochs, producers, snapshots, .. } =
             recovered;
+        let RecoveredLog { compacted, may_have_reserve, .. } = recovered;
         let view: Vec<Arc<Segment>> =
             segments.iter().map(|segment| Arc::new(Segment::new(id, segment, 0))).collect();
         // Whoever recovers a log for appends knows its last segment's indexes.
@@ -251,6 +254,7 @@ impl<F: Files> Log<F> {
             is_prepared: AtomicBool::new(false),
             is_dormant: AtomicBool::new(writer.active.is_some()),
             is_listed: AtomicBool::new(false),
+            may_have_reserve: AtomicBool::new(may_have_reserve),
             wants_snapshot: AtomicBool::new(false),
             failure: shared.failure.clone(),
             writer: Mutex::new(writer),
@@ -445,6 +449,7 @@ impl<F: Files> Log<F> {
             prepared.discard(&*self.files)?;
         }
         self.snapshot_end(&mut writer)?;
+        self.give_old_reserve_back(&writer);
         writer.cut()
     }
 

@@ -66,6 +66,8 @@ pub struct RecoveredLog {
     pub snapshots: Vec<Offset>,
     /// How far it was compacted.
     pub compacted: Compacted,
+    /// The run before was killed: there may be room reserved behind its end that nobody knows of.
+    pub may_have_reserve: bool,
 }
 
 /// One segment of a [`RecoveredLog`].
@@ -242,6 +244,7 @@ impl Examined {
             producers: remembered.producers,
             snapshots: remembered.snapshots,
             compacted: survey.compacted.below(self.end),
+            may_have_reserve: !report.was_clean,
         }
     }
 }

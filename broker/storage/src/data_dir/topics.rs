@@ -251,6 +251,7 @@ impl<F: Files> DataDir<F> {
                 epochs: Epochs::new(),
                 producers: Producers::new(options.producers_max),
                 snapshots: Vec::new(),
+                may_have_reserve: false,
             };
             let log = Log::open(&self.shared(), dir, meta.id, options.clone(), recovered);
             self.durable().logs.insert(meta.id, Arc::clone(&log));

@@ -7,7 +7,8 @@
 //!            durable, and nobody has needed it for long; or others need the room
 //! ```
 //! A start leaves all logs dormant. Who reads from one maps its log as if it were closed. Falling asleep gives the reserve
-//! back to the disk, and removes the next segment if that was made ready; both are made again when they are needed.
+//! back to the disk, and removes the next segment if that was made ready; both are made again when they are needed. What a
+//! run that was killed had reserved is given back by the first look at a log that sleeps.
 //!
 //! Invariants:
 //! * What sleeps is durable: a flush has nothing to ask of it.
@@ -25,7 +26,7 @@ use super::active::{Active, MAPS, OpenFiles};
 use super::append::{AppendError, Writer, failed};
 use super::read::lost_from;
 use super::segment::Segment;
-use crate::files::{FileAppender, Files, is_exhausted};
+use crate::files::{FileAppender, FileHandle, Files, OpenMode, is_exhausted};
 use crate::open_segments::Holder;
 use crate::partition_files::SegmentFile;
 
@@ -52,6 +53,10 @@ impl<F: Files> Log<F> {
     /// # Errors
     /// The disk's.
     pub fn sleep_if_idle(&self, at: Instant, limit: Duration) -> Result<Wakefulness, AppendError> {
+        if self.may_have_reserve.load(Ordering::Relaxed) {
+            let _names = self.names();
+            self.give_old_reserve_back(&self.lock());
+        }
         let mut writer = match self.writer.try_lock() {
             Ok(writer) => writer,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -80,6 +85,21 @@ impl<F: Files> Log<F> {
         drop(writer);
         self.open.retire(maps);
         Ok(Wakefulness::Asleep)
+    }
+
+    /// Gives back what a run that was killed had reserved behind the end of a log that sleeps. One that is awake has a reserve
+    /// there itself, and gives all of it back when it falls asleep. Whoever calls holds the names.
+    pub(super) fn give_old_reserve_back(&self, writer: &Writer<F>) {
+        let may_write = !self.is_retired() && !self.is_given_up() && !self.failure.is_set();
+        if !self.may_have_reserve.swap(false, Ordering::Relaxed) || !may_write {
+            return;
+        }
+        if let Some(active) = writer.active.as_ref().filter(|active| active.files.is_none()) {
+            let path = SegmentFile::Log.path(&self.dir, active.segment.base());
+            let file = self.files.open(&path, OpenMode::Write);
+            // The length that there is: it frees what lies behind. Nothing depends on it.
+            let _ = file.and_then(|file| file.set_len(file.len()?));
+        }
     }
 
     /// Whether this log holds files open that it could do without if it were flushed.

@@ -59,6 +59,7 @@ pub(crate) fn below<F: Files>(
         producers: Producers::new(task.producers_max),
         snapshots: Vec::new(),
         compacted: survey.compacted,
+        may_have_reserve: false,
     })
 }
 

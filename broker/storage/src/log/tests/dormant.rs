@@ -250,3 +250,32 @@ fn a_disk_that_is_full_to_the_last_byte_takes_no_index_and_the_log_is_opened_rea
     let there = files.snapshot();
     assert!(indexes.iter().all(|path| there.contains_key(*path)));
 }
+
+#[test]
+fn what_a_run_that_was_killed_had_reserved_is_given_back_without_an_append() {
+    use std::os::unix::fs::MetadataExt;
+    const RESERVED: u64 = 4 * 1024 * 1024;
+    for is_looked_at in [true, false] {
+        let temporary = tempfile::tempdir().unwrap();
+        let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
+        let (dir, log) = filled(&files);
+        let path = temporary.path().join(SegmentFile::Log.path(log.dir(), Offset::ZERO));
+        drop((dir, log));
+        let occupied = || std::fs::metadata(&path).unwrap().blocks() * 512;
+        let reserve = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&reserve, flags, 0, RESERVED)
+            .expect("this claim needs a file system that reserves room");
+        assert!(occupied() >= RESERVED);
+
+        let (dir, log) = open(&files, &small());
+        assert!(occupied() >= RESERVED && log.is_dormant(), "a start has better things to do");
+        if is_looked_at {
+            log.sleep_if_idle(Instant::now(), LIMIT).unwrap();
+        } else {
+            drop(log);
+            dir.close_clean(NOW, Instant::now()).unwrap();
+        }
+        assert!(occupied() < RESERVED / 4, "{} bytes", occupied());
+    }
+}
