@@ -209,6 +209,17 @@ pub enum OpenError {
         /// Why.
         reason: &'static str,
     },
+    /// The operator's fault: part of it is elsewhere.
+    #[error(
+        "{} is mounted below data directory {}: what is there is not flushed with the rest, nor can anything be moved there; mount the volume at the data directory itself",
+        mount.display(), dir.display()
+    )]
+    MountBelow {
+        /// The directory.
+        dir: PathBuf,
+        /// Where something is mounted.
+        mount: PathBuf,
+    },
     /// The operator's fault: there is something else in it.
     #[error("{} holds {name:?} but no node.meta: it is not a data directory", dir.display())]
     NotOurs {

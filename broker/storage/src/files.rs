@@ -99,6 +99,11 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// What else is mounted below the data directory, as far as that is known: paths in it.
+    fn mounts_below(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     /// Which boot of which machine the files are seen through.
     fn boot(&self) -> Boot;
 }

@@ -4,7 +4,10 @@
 //! a `flock`; and recovery relies on bytes that never reached the disk to read as zeros or to lie beyond the end
 //! of the file. A file system that gives none of these is refused rather than tried.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 /// A kind of file system, told by the magic number of `statfs(2)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +113,34 @@ impl Mounted {
         let options = options.into_iter().map(str::to_owned).collect();
         Some(Self { kind: kind.to_owned(), options, is_complete: all_options.is_some() })
     }
+}
+
+/// Where `/proc/self/mountinfo` says that something is mounted below `root`: the paths from there.
+pub(crate) fn mount_points_below(mountinfo: &str, root: &Path) -> Vec<PathBuf> {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+    let below = points.filter_map(|point| Some(point.strip_prefix(root).ok()?.to_owned()));
+    below.filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+/// A path as the kernel lists it: what would end a word or a line is written as three octal digits.
+fn unescaped(listed: &str) -> PathBuf {
+    let mut path = Vec::with_capacity(listed.len());
+    let mut rest = listed.as_bytes();
+    while let Some((byte, behind)) = rest.split_first() {
+        let digits =
+            behind.get(..3).filter(|_| *byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(escaped) => {
+                path.push(escaped);
+                rest = &behind[3..];
+            }
+            None => {
+                path.push(*byte);
+                rest = behind;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(path))
 }
 
 impl fmt::Display for Filesystem {
@@ -305,5 +336,17 @@ mod tests {
     #[test]
     fn a_sign_extended_magic_is_the_same_file_system() {
         assert_eq!(Filesystem::from_magic(0xffff_ffff_9123_683e).name(), Some("btrfs"));
+    }
+
+    #[test]
+    fn mounts_below_a_directory_are_told_from_others_whatever_they_are_called() {
+        let mountinfo = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            30 22 8:2 / /data rw - ext4 /dev/sdb rw\n\
+            31 30 8:3 / /data/topics rw - xfs /dev/sdc rw\n\
+            32 31 8:3 /x /data/topics/t\\040t-0 rw - xfs /dev/sdc rw\n\
+            33 22 8:4 / /database/topics rw - xfs /dev/sdd rw\n";
+        let below = mount_points_below(mountinfo, Path::new("/data"));
+        assert_eq!(below, ["topics", "topics/t t-0"].map(PathBuf::from));
+        assert!(mount_points_below(mountinfo, Path::new("/data/metadata")).is_empty());
     }
 }

@@ -40,6 +40,7 @@ impl<F: Files> DataDir<F> {
         let opening = Opening { files: &*files, options, now, failure: Failure::default() };
         let (filesystem, warnings) = opening.check_filesystem()?;
         let lock = opening.lock()?;
+        opening.check_mounts()?;
         let (node, created) = opening.node()?;
         let clean = opening.clean_marker(&node)?;
         let metadata =
@@ -184,6 +185,15 @@ impl<F: Files> Opening<'_, F> {
         Ok(file)
     }
 
+    /// One `syncfs` flushes one file system, and names move within one mount.
+    fn check_mounts(&self) -> Result<(), OpenError> {
+        let is_ours = |path: &PathBuf| OURS.iter().any(|name| path.starts_with(name));
+        match self.files.mounts_below().into_iter().find(is_ours) {
+            Some(mount) => Err(OpenError::MountBelow { dir: self.path(""), mount: self.path(mount) }),
+            None => Ok(()),
+        }
+    }
+
     fn node(&self) -> Result<(NodeMeta, bool), OpenError> {
         let path = Path::new(NODE_META_NAME);
         let bytes = read_file(self.files, path, ENVELOPE_SIZE_MAX)
@@ -290,6 +300,10 @@ impl<F: Files> Opening<'_, F> {
         OpenError::Io { path: self.path(name), source }
     }
 }
+
+/// What is used below the data directory; a volume for backups, or `.zfs`, is none of ours.
+const OURS: [&str; 8] =
+    [TOPICS_NAME, "metadata", TRASH_NAME, QUARANTINE_NAME, SLOTS_NAME, NODE_META_NAME, CLEAN_NAME, LOCK_NAME];
 
 /// Opens the log of a partition that was recovered, and notes whose slot is whose.
 fn open_log<F: Files>(

@@ -15,7 +15,7 @@ use rustix::fs::{Advice, AtFlags, OFlags, StatxFlags};
 
 use self::around::Around;
 use super::syncs::{SyncTotals, Syncs};
-use crate::filesystem::{Filesystem, Mounted, syncfs_reports_errors};
+use crate::filesystem::{Filesystem, Mounted, mount_points_below, syncfs_reports_errors};
 
 use super::{Boot, DirEntry, EntryKind, FileAppender, FileHandle, Files, OpenMode, Space, is_exhausted};
 
@@ -221,6 +221,16 @@ impl Files for OsFiles {
         Mounted::find(&mountinfo, &device, options.as_deref())
     }
 
+    fn mounts_below(&self) -> Vec<PathBuf> {
+        let Ok(root) = fs::canonicalize(&self.root) else { return Vec::new() };
+        let Ok(mountinfo) = fs::read_to_string("/proc/self/mountinfo") else { return Vec::new() };
+        let own = mount_of(&root);
+        let mut below = mount_points_below(&mountinfo, &root);
+        // One that another mount hides is listed all the same.
+        below.retain(|path| mount_of(&root.join(path)).is_some_and(|mount| Some(mount) != own));
+        below
+    }
+
     fn boot(&self) -> Boot {
         self.boot
     }
@@ -335,6 +345,14 @@ fn boot_id() -> Option<[u8; 16]> {
     uuid::Uuid::parse_str(text.trim()).ok().map(uuid::Uuid::into_bytes)
 }
 
+/// Device and mount of what has this name, which is no link.
+fn mount_of(path: &Path) -> Option<(u32, u32, u64)> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    let stat = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask).ok()?;
+    let mount = if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 { 0 } else { stat.stx_mnt_id };
+    Some((stat.stx_dev_major, stat.stx_dev_minor, mount))
+}
+
 fn mount_id(dir: &File) -> Option<u64> {
     let stat = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, MNT_ID_UNIQUE).ok()?;
     (stat.stx_mask & MNT_ID_UNIQUE.bits() != 0).then_some(stat.stx_mnt_id)
@@ -413,6 +431,14 @@ mod tests {
         assert!(!old.has_syncfs().unwrap());
         let new = OsFiles { is_syncfs_honest: true, ..old };
         assert_eq!(new.has_syncfs().unwrap(), of_filesystem);
+    }
+
+    #[test]
+    fn what_is_mounted_below_a_directory_is_found() {
+        let (_dir, files) = fresh();
+        assert_eq!(files.mounts_below(), [""; 0].map(PathBuf::from));
+        let all = OsFiles::open("/").unwrap().mounts_below();
+        assert!(all.contains(&PathBuf::from("proc")), "{all:?}");
     }
 
     #[test]

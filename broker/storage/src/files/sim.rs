@@ -151,6 +151,11 @@ impl SimFiles {
         self.lock().set_exhausted(exhausted);
     }
 
+    /// Has something else mounted at `path`, by what is told; nothing else changes.
+    pub fn mount(&self, path: &Path) {
+        self.lock().mount(path);
+    }
+
     /// Bytes read so far from the files whose path `wanted` likes.
     pub fn bytes_read(&self, wanted: impl Fn(&Path) -> bool) -> u64 {
         self.asked(wanted).bytes
@@ -289,6 +294,10 @@ impl Files for SimFiles {
 
     fn magic(&self) -> io::Result<u64> {
         Ok(0xef53)
+    }
+
+    fn mounts_below(&self) -> Vec<PathBuf> {
+        self.lock().mounts().to_vec()
     }
 
     fn boot(&self) -> Boot {

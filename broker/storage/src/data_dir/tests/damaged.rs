@@ -97,6 +97,21 @@ fn a_renamed_directory_is_refused_with_the_name_it_should_have() {
 }
 
 #[test]
+fn what_is_mounted_below_a_data_directory_is_refused_and_nothing_written() {
+    for (mount, is_refused) in [("topics", true), ("topics/t1-0", true), ("slots", true), ("backups", false)]
+    {
+        let files = SimFiles::new();
+        files.mount(Path::new(mount));
+        let opened = try_open(&Arc::new(files.clone()));
+        assert_eq!(matches!(opened, Err(OpenError::MountBelow { .. })), is_refused, "{mount}");
+        assert_eq!(files.snapshot().contains_key(Path::new(NODE_META_NAME)), !is_refused);
+        if let Err(error) = opened {
+            assert!(error.to_string().contains(mount), "{error}");
+        }
+    }
+}
+
+#[test]
 fn slots_of_another_directory_are_refused() {
     let files = SimFiles::new();
     drop(open(&Arc::new(files.clone())));

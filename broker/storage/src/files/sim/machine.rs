@@ -34,6 +34,7 @@ pub(super) struct Machine {
     faults: HashMap<u64, Fault>,
     asked: BTreeMap<PathBuf, Asked>,
     is_exhausted: bool,
+    mounts: Vec<PathBuf>,
     budget: Arc<MapBudget>,
 }
 
@@ -61,6 +62,7 @@ impl Machine {
             faults: HashMap::new(),
             asked: BTreeMap::new(),
             is_exhausted: false,
+            mounts: Vec::new(),
             budget,
         }
     }
@@ -128,6 +130,14 @@ impl Machine {
 
     pub(super) fn set_exhausted(&mut self, exhausted: bool) {
         self.is_exhausted = exhausted;
+    }
+
+    pub(super) fn mount(&mut self, path: &Path) {
+        self.mounts.push(path.to_owned());
+    }
+
+    pub(super) fn mounts(&self) -> &[PathBuf] {
+        &self.mounts
     }
 
     fn check_descriptors(&self) -> io::Result<()> {
