@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use folio_channel::{LoopLocal, Resume};
 use folio_mapped::MapSlice;
-use folio_record::Offset;
+use folio_record::{Offset, Timestamp};
 use folio_storage::{AppendedRange, Mode};
 
 use crate::config::DurabilityClass;
@@ -57,8 +57,19 @@ pub(crate) struct Placed {
 /// Tells whoever asked, in the protocol that asked, what became of the entries. Dropped unused, it closes the connection.
 pub(crate) type AnswerProduce = Box<dyn FnOnce(Vec<Produced>) + Send>;
 
-/// The outcome of one entry, with the log start to be told.
-pub(crate) type Produced = Result<(Offset, Offset), ServiceError>;
+/// The outcome of one entry.
+pub(crate) type Produced = Result<Stored, ServiceError>;
+
+/// What is to be told of records that were stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    /// Of the first of them.
+    pub(crate) base_offset: Offset,
+    /// Where their log begins.
+    pub(crate) log_start: Offset,
+    /// When they were appended, if they have that for their time; else [`Timestamp::NONE`].
+    pub(crate) append_time: Timestamp,
+}
 
 /// A produce that waits.
 struct WaitingProduce {
@@ -464,7 +475,8 @@ impl WaitingProduce {
                 if waits_for_watermark && !is_visible {
                     Err(partition.refusal().unwrap_or_else(late))
                 } else {
-                    Ok((range.base_offset, partition.log.log_start()))
+                    let AppendedRange { base_offset, append_time, .. } = range;
+                    Ok(Stored { base_offset, log_start: partition.log.log_start(), append_time })
                 }
             }
             EntryState::Refused(error) => Err(error),

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use folio_record::{Compression, Timestamp};
+use folio_record::Compression;
 use folio_wire::kafka::KafkaError;
 use folio_wire::kafka::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
@@ -19,7 +19,7 @@ use super::codec::KafkaResponse;
 use super::{KafkaResponder, KafkaService, Request};
 use crate::engine::Engine;
 use crate::error::{Fault, ServiceError};
-use crate::service::produce::{Admitted, UnpackBudget, admit_to, append_times};
+use crate::service::produce::{Admitted, UnpackBudget, admit_to};
 use crate::service::topics;
 use crate::shard::{AnswerProduce, Produced, Shard};
 
@@ -40,13 +40,10 @@ pub(super) fn call(
     }
     let entries =
         admitted(&kafka.engine, &mut named, pieces, std::mem::take(&mut request.body), asked.version);
-    let append_times = append_times(&entries);
     let reply = reply.later();
     let answer: AnswerProduce = Box::new(move |produced| {
         if acks != ACKS_NONE {
-            let outcomes =
-                produced.into_iter().zip(append_times).map(|(produced, time)| outcome(produced, time));
-            return asked.respond_later(reply, &named.answer(outcomes));
+            return asked.respond_later(reply, &named.answer(produced.into_iter().map(outcome)));
         }
         match produced.into_iter().find_map(Result::err) {
             None => reply.none(),
@@ -233,12 +230,12 @@ const TOLD_ALONE: &[KafkaError] = &[
     KafkaError::REQUEST_TIMED_OUT,
 ];
 
-fn outcome(produced: Produced, append_time: Timestamp) -> PartitionProduceResponse<'static> {
+fn outcome(produced: Produced) -> PartitionProduceResponse<'static> {
     match produced {
-        Ok((base, log_start)) => PartitionProduceResponse {
-            base_offset: base.get(),
-            log_append_time_ms: append_time.get(),
-            log_start_offset: log_start.get(),
+        Ok(stored) => PartitionProduceResponse {
+            base_offset: stored.base_offset.get(),
+            log_append_time_ms: stored.append_time.get(),
+            log_start_offset: stored.log_start.get(),
             ..PartitionProduceResponse::default()
         },
         Err(error) => {

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use folio_channel::Responder;
-use folio_record::Timestamp;
 use folio_wire::native::ErrorCode;
 use folio_wire::native::produce::{Acks, ProduceAnswerV1, ProduceRequestV1, ProducedV1};
 
@@ -30,7 +29,6 @@ pub(super) fn call(shard: &mut Shard, mut request: NativeRequest, reply: Respond
         produce::admit(&shard.engine, entry.topic, entry.partition, batches, &mut budget)
     });
     let entries: Vec<_> = entries.collect();
-    let append_times = produce::append_times(&entries);
 
     if message.acks == Acks::None {
         reply.none();
@@ -38,17 +36,17 @@ pub(super) fn call(shard: &mut Shard, mut request: NativeRequest, reply: Respond
         return;
     }
     let reply = reply.later();
-    let answer: AnswerProduce =
-        Box::new(move |produced| respond_later(head, &answer_of(produced, &append_times), reply));
+    let answer: AnswerProduce = Box::new(move |produced| respond_later(head, &answer_of(produced), reply));
     let deadline = Instant::now() + Duration::from_millis(u64::from(message.timeout_ms));
     shard.produce(entries, message.acks == Acks::All, deadline, answer);
 }
 
-fn answer_of(produced: Vec<Produced>, append_times: &[Timestamp]) -> ProduceAnswerV1 {
-    let entries = produced.into_iter().zip(append_times).map(|(outcome, append_time)| {
+fn answer_of(produced: Vec<Produced>) -> ProduceAnswerV1 {
+    let entries = produced.into_iter().map(|outcome| {
         let (error, message) = code(&outcome);
-        let (base_offset, log_start) = outcome.map_or((-1, -1), |(base, start)| (base.get(), start.get()));
-        let log_append_time = if error == ErrorCode::NONE { append_time.get() } else { -1 };
+        let (base_offset, log_append_time, log_start) = outcome.map_or((-1, -1, -1), |stored| {
+            (stored.base_offset.get(), stored.append_time.get(), stored.log_start.get())
+        });
         ProducedV1 { error, message, base_offset, log_append_time, log_start }
     });
     ProduceAnswerV1 { error: ErrorCode::NONE, message: None, entries: entries.collect() }

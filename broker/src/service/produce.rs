@@ -23,7 +23,6 @@ use crate::error::{Fault, ServiceError};
 use crate::partition::Partition;
 
 use stored::Change;
-pub(crate) use stored::append_times;
 
 /// Batches that were found good, and where they are to be appended.
 pub(crate) type Admitted = (Arc<Partition<Disk>>, BytesMut);

@@ -34,12 +34,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use arc_swap::ArcSwap;
-use folio_record::{LeaderEpoch, Offset};
+use folio_record::{LeaderEpoch, Offset, Timestamp};
 
 use crate::compacted::Compacted;
 use crate::epochs::Epochs;
 use crate::failure::Failure;
 use crate::files::{FileHandle, Files};
+use crate::index::Indexer;
 use crate::open_segments::OpenSegments;
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
@@ -224,6 +225,9 @@ impl<F: Files> Log<F> {
         // Whoever recovers a log for appends knows its last segment's indexes.
         let is_below_damage = !segments.is_empty() && indexer.is_none();
         let mut writer = Writer::new(producers, Snapshots::new(snapshots));
+        let latest = indexer.as_ref().and_then(Indexer::max_timestamp).map(|max| max.timestamp);
+        let latest = latest.or_else(|| segments.iter().rev().find_map(|segment| segment.max_timestamp));
+        writer.append_time = latest.unwrap_or(Timestamp::NONE);
         if let (Some(last), Some(indexer)) = (view.last(), indexer) {
             writer.active = Some(Active::recovered(Arc::clone(last), indexer, &options));
         }

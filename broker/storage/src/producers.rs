@@ -65,6 +65,8 @@ pub enum Sequenced {
         base_offset: Offset,
         /// And its last.
         last_offset: Offset,
+        /// The latest time of its records.
+        max_timestamp: Timestamp,
     },
 }
 
@@ -176,6 +178,7 @@ impl Producers {
             return Ok(Sequenced::Duplicate {
                 base_offset: duplicate.base_offset,
                 last_offset: duplicate.last_offset,
+                max_timestamp: duplicate.timestamp,
             });
         }
         self.note(header, now);

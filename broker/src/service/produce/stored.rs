@@ -4,9 +4,9 @@
 //! latest time than its records have.
 
 use bytes::{Bytes, BytesMut};
-use folio_record::{BatchHeader, Records, Timestamp, TimestampType, set_log_append_time, set_max_timestamp};
+use folio_record::{Records, Timestamp, TimestampType, set_log_append_time, set_max_timestamp};
 
-use super::{Admitted, refused};
+use super::refused;
 use crate::config::TopicSettings;
 use crate::error::ServiceError;
 
@@ -23,6 +23,7 @@ enum Times {
     Keep,
     /// The header's latest time is not that of the records.
     Latest(Timestamp),
+    /// By the clock of now. The log puts it right where another batch comes before it that has a later one.
     Append(Timestamp),
 }
 
@@ -59,21 +60,6 @@ impl Change {
         }
         batch
     }
-}
-
-/// When each of `entries` was appended, if its topic tells its own time; else [`Timestamp::NONE`].
-pub(crate) fn append_times(entries: &[Result<Admitted, ServiceError>]) -> Vec<Timestamp> {
-    let time = |entry: &Result<Admitted, ServiceError>| {
-        entry.as_ref().map_or(Timestamp::NONE, |(_, batches)| log_append_time(batches))
-    };
-    entries.iter().map(time).collect()
-}
-
-fn log_append_time(batches: &[u8]) -> Timestamp {
-    let header = batches.first_chunk().and_then(|header| BatchHeader::parse(header).ok());
-    header
-        .filter(|header| header.attributes.timestamp_type() == TimestampType::LogAppend)
-        .map_or(Timestamp::NONE, |header| header.max_timestamp)
 }
 
 #[cfg(test)]
@@ -159,12 +145,14 @@ mod tests {
             let settings = TopicSettings { compression: to, ..settings.clone() };
             for from in Compression::ALL {
                 let stored = stored(&batch(from), &settings).unwrap();
-                assert_eq!(log_append_time(&stored), NOW);
+                let header = *verified(&stored).header();
+                assert_eq!(
+                    (header.attributes.timestamp_type(), header.max_timestamp),
+                    (TimestampType::LogAppend, NOW)
+                );
                 assert_eq!(verified(&stored).header().attributes.compression(), to.unwrap_or(from));
                 assert!(records(&stored).iter().all(|(_, time, _)| *time == NOW));
             }
         }
-        assert_eq!(log_append_time(&batch(Compression::Lz4)), Timestamp::NONE);
-        assert_eq!(log_append_time(b""), Timestamp::NONE);
     }
 }

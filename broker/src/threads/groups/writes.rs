@@ -209,6 +209,7 @@ mod tests {
             base_offset: Offset::new(0),
             last_offset,
             is_duplicate: false,
+            append_time: folio_record::Timestamp::NONE,
         });
         Placed { ticket: None, outcome: range }
     }

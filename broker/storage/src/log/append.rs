@@ -52,6 +52,8 @@ pub struct AppendedRange {
     pub last_offset: Offset,
     /// It was in the log before, at these offsets, and was not appended again.
     pub is_duplicate: bool,
+    /// When it was appended, if its records have that for their time; else [`Timestamp::NONE`].
+    pub append_time: Timestamp,
 }
 
 /// Why nothing was appended.
@@ -113,6 +115,8 @@ pub(super) struct Writer<F: Files> {
     /// Made ready to come after it.
     pub(super) prepared: Option<Prepared<F>>,
     pub(super) unsynced: Unsynced<F>,
+    /// The latest time that was given to records because they were appended then.
+    pub(super) append_time: Timestamp,
 }
 
 impl<'a, F: Files> LogWriter<'a, F> {
@@ -213,8 +217,9 @@ impl<'a, F: Files> LogWriter<'a, F> {
 
     fn stamp(&mut self, buffers: &mut [BytesMut], now: Timestamp, options: &LogOptions) -> Stamped {
         let (next, epoch) = (self.log.log_end(), self.log.leader_epoch());
-        let producers = &mut self.writer.producers;
-        Stamping { producers, next, epoch, batch_size_max: options.batch_size_max, now }.all(buffers)
+        let Writer { producers, append_time, .. } = &mut *self.writer;
+        let batch_size_max = options.batch_size_max;
+        Stamping { producers, append_time, next, epoch, batch_size_max, now }.all(buffers)
     }
 
     /// Writes what is new of `buffers`, and publishes it.
@@ -268,7 +273,8 @@ impl<'a, F: Files> LogWriter<'a, F> {
 
 impl<F: Files> Writer<F> {
     pub(super) fn new(producers: Producers, snapshots: Snapshots) -> Self {
-        Self { producers, snapshots, active: None, prepared: None, unsynced: Unsynced::default() }
+        let (unsynced, append_time) = (Unsynced::default(), Timestamp::NONE);
+        Self { producers, snapshots, active: None, prepared: None, unsynced, append_time }
     }
 
     /// Whether nobody has found that the active segment has lost bytes.

@@ -3,7 +3,9 @@
 //! Invariant: who sends something that is no batch, too large or not its next is refused, and nobody beside it.
 
 use bytes::BytesMut;
-use folio_record::{BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, Timestamp, stamp};
+use folio_record::{
+    BatchHeader, HEADER_SIZE, LeaderEpoch, Offset, Timestamp, TimestampType, set_log_append_time, stamp,
+};
 use thiserror::Error;
 
 use super::append::AppendedRange;
@@ -52,6 +54,8 @@ pub(super) struct Stamped {
 /// Gives batches their places, one behind the other.
 pub(super) struct Stamping<'a> {
     pub(super) producers: &'a mut Producers,
+    /// The latest time that was given to records because they were appended then.
+    pub(super) append_time: &'a mut Timestamp,
     /// Of the next batch.
     pub(super) next: Offset,
     pub(super) epoch: LeaderEpoch,
@@ -90,14 +94,17 @@ impl Stamping<'_> {
         self.stamp(buffer, at, batches)?;
         match batches[before..] {
             [(_, header)] => Ok(match self.producers.check(&header, self.now)? {
-                Sequenced::Next => self.range(base_offset),
-                Sequenced::Duplicate { base_offset, last_offset } => {
-                    AppendedRange { base_offset, last_offset, is_duplicate: true }
-                }
+                Sequenced::Next => range(base_offset, &header),
+                Sequenced::Duplicate { base_offset, last_offset, max_timestamp } => AppendedRange {
+                    base_offset,
+                    last_offset,
+                    is_duplicate: true,
+                    append_time: append_time(&header, max_timestamp),
+                },
             }),
             [] => Err(Refusal::NotABatch),
             ref several if several.iter().any(|(_, header)| is_numbered(header)) => Err(Refusal::NotABatch),
-            _ => Ok(self.range(base_offset)),
+            [.., (_, last)] => Ok(range(base_offset, &last)),
         }
     }
 
@@ -117,6 +124,9 @@ impl Stamping<'_> {
                 return Err(Refusal::TooLarge { size: size as u64, max: u64::from(self.batch_size_max) });
             }
             let batch = buffer.get_mut(from..from + size).ok_or(Refusal::NotABatch)?;
+            if header.attributes.timestamp_type() == TimestampType::LogAppend {
+                self.keep_time(batch, header.max_timestamp);
+            }
             stamp(batch, self.next, self.epoch);
             let stamped =
                 batch.first_chunk::<HEADER_SIZE>().and_then(|header| BatchHeader::parse(header).ok());
@@ -129,8 +139,32 @@ impl Stamping<'_> {
         Ok(())
     }
 
-    fn range(&self, base_offset: Offset) -> AppendedRange {
-        let last_offset = Offset::new(self.next.get() - 1);
-        AppendedRange { base_offset, last_offset, is_duplicate: false }
+    /// The times that are given to a log's records do not fall: who gave this batch its time did not know which one comes
+    /// before it, and a clock may be put right by a little.
+    fn keep_time(&mut self, batch: &mut [u8], time: Timestamp) {
+        let behind = self.append_time.get().saturating_sub(time.get());
+        if (1..=CLOCK_BACK_MAX_MS).contains(&behind) {
+            set_log_append_time(batch, *self.append_time);
+        } else {
+            *self.append_time = time;
+        }
     }
 }
+
+/// Where a buffer is that begins at `base_offset` and ends with the batch that has this header.
+fn range(base_offset: Offset, last: &BatchHeader) -> AppendedRange {
+    let (last_offset, append_time) = (last.last_offset(), append_time(last, last.max_timestamp));
+    AppendedRange { base_offset, last_offset, is_duplicate: false, append_time }
+}
+
+/// What a producer is told of a batch like this one, whose records have this time.
+fn append_time(header: &BatchHeader, time: Timestamp) -> Timestamp {
+    match header.attributes.timestamp_type() {
+        TimestampType::LogAppend => time,
+        TimestampType::Create => Timestamp::NONE,
+    }
+}
+
+/// A clock that has gone back by more than this was wrong before, and is followed. Records would have that wrong time for
+/// as long as it was ahead, and retention would keep them for as long.
+const CLOCK_BACK_MAX_MS: i64 = 3600 * 1000;

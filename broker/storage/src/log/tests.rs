@@ -1,5 +1,6 @@
 //! Claims about one log: appending, reading, rolling, retaining, and what crashes leave of it.
 
+mod append_times;
 mod beside;
 mod compact;
 mod compact_beside;

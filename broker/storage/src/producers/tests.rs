@@ -43,7 +43,7 @@ impl Log {
                 self.end += count;
                 base
             }
-            Sequenced::Duplicate { base_offset, last_offset } => {
+            Sequenced::Duplicate { base_offset, last_offset, .. } => {
                 assert_eq!(last_offset.get(), base_offset.get() + count - 1);
                 base_offset.get()
             }
@@ -290,7 +290,7 @@ proptest! {
                     next.insert((id, epoch), sequence_after(header.base_sequence, count as i32));
                     headers.push(header);
                 }
-                Ok(Sequenced::Duplicate { base_offset, last_offset }) => {
+                Ok(Sequenced::Duplicate { base_offset, last_offset, .. }) => {
                     let is_copied = |of: &&BatchHeader| (of.base_offset, of.last_offset()) == (base_offset, last_offset);
                     let of = headers.iter().find(is_copied).expect("a copy of something");
                     prop_assert_eq!(
