@@ -127,10 +127,14 @@ pub(super) fn log_capacity(options: &LogOptions) -> u64 {
 }
 
 impl<F: Files> Prepared<F> {
-    /// Makes the files of a segment under the passing names that `stem` tells apart.
+    /// Makes the files of a segment under the passing names that `stem` tells apart. After an error there are none.
     pub(super) fn make(files: &F, dir: &Path, stem: &str, options: &LogOptions) -> io::Result<Self> {
+        let paths = SegmentFile::ALL.map(|file| tmp_path(&dir.join(stem).with_extension(file.extension())));
+        Self::make_at(files, &paths, options).inspect_err(|error| clear(files, &paths, error))
+    }
+
+    fn make_at(files: &F, paths: &[PathBuf; 3], options: &LogOptions) -> io::Result<Self> {
         let shape = Shape::of(options);
-        let paths = Self::passing_paths(dir, stem);
         let make = |number: usize| -> io::Result<(F::Appender, Arc<F::File>)> {
             let handle = Arc::new(files.open(&paths[number], OpenMode::Create)?);
             handle.set_len(0)?;
@@ -138,18 +142,19 @@ impl<F: Files> Prepared<F> {
         };
         let ((log, log_sync), (offsets, offsets_sync), (times, times_sync)) = (make(0)?, make(1)?, make(2)?);
         let sync = [log_sync, offsets_sync, times_sync];
-        Ok(Self { paths, appenders: [log, offsets, times], sync, shape })
+        Ok(Self { paths: paths.clone(), appenders: [log, offsets, times], sync, shape })
     }
 
-    /// Where its files are before it begins.
-    pub(super) fn passing_paths(dir: &Path, stem: &str) -> [PathBuf; 3] {
-        SegmentFile::ALL.map(|file| tmp_path(&dir.join(stem).with_extension(file.extension())))
-    }
-
-    /// Reserves as much as a log that has come so far will soon want.
-    pub(super) fn reserve(&mut self) -> io::Result<()> {
+    /// Reserves as much as a log that has come so far will soon want. After an error its files are gone.
+    pub(super) fn reserved(mut self, files: &F) -> io::Result<Self> {
         let upto = (self.shape.log / 32).clamp(ALLOCATE_MIN, ALLOCATE_MAX).min(self.shape.log);
-        self.appenders[0].allocate(upto)
+        match self.appenders[0].allocate(upto) {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                clear(files, &self.paths, &error);
+                Err(error)
+            }
+        }
     }
 
     /// Whether it is what `options` ask for.
@@ -157,8 +162,13 @@ impl<F: Files> Prepared<F> {
         self.shape == Shape::of(options)
     }
 
-    /// Lets it begin at `base`. After an error, some of its files may have their new names.
+    /// Lets it begin at `base`. After an error, some of its files may have their new names, and the others are gone.
     pub(super) fn begin(self, files: &F, dir: &Path, id: PartitionId, base: Offset) -> io::Result<Active<F>> {
+        let paths = self.paths.clone();
+        self.begun(files, dir, id, base).inspect_err(|error| clear(files, &paths, error))
+    }
+
+    fn begun(self, files: &F, dir: &Path, id: PartitionId, base: Offset) -> io::Result<Active<F>> {
         let recovered = RecoveredSegment {
             base,
             len: 0,
@@ -361,6 +371,14 @@ impl<F: Files> OpenFiles<F> {
             Err(error) if is_full(&error) => self.log.allocate(upto),
             outcome => outcome,
         }
+    }
+}
+
+/// Removes what was begun under passing names and is not wanted for want of room. After any other error nothing is
+/// written any more, and the next start removes it.
+fn clear<F: Files>(files: &F, paths: &[PathBuf; 3], error: &io::Error) {
+    if is_full(error) || is_exhausted(error) {
+        paths.iter().for_each(|path| drop(files.remove_file(path)));
     }
 }
 

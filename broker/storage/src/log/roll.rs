@@ -71,7 +71,7 @@ impl<F: Files> Log<F> {
         self.check()?;
         self.open.make_room(MAPS);
         let made = Prepared::make(&*self.files, &self.dir, "next", &self.options.load());
-        let made = made.and_then(|mut prepared| prepared.reserve().map(|()| prepared));
+        let made = made.and_then(|prepared| prepared.reserved(&*self.files));
         let prepared = made.map_err(|source| failed(&self.dir, self.log_end(), self.open.refused(source)))?;
         let mut writer = self.lock();
         if writer.is_dormant() || self.is_retired() {
@@ -88,7 +88,12 @@ impl<F: Files> Log<F> {
     }
 
     fn begin(&self, writer: &mut Writer<F>, base: Offset, options: &LogOptions) -> io::Result<Active<F>> {
-        let prepared = writer.prepared.take().filter(|prepared| prepared.fits(options));
+        if let Some(unfit) = writer.prepared.take_if(|prepared| !prepared.fits(options)) {
+            self.open.retire(unfit.maps());
+            // What stays is removed by the next start.
+            let _ = unfit.discard(&*self.files);
+        }
+        let prepared = writer.prepared.take();
         let begun = prepared.map(|prepared| prepared.begin(&*self.files, &self.dir, self.id, base));
         // Only now that its files have other names, or nobody has them: the next one is made under the same names by
         // a thread that does not have the writer's lock.
@@ -98,7 +103,7 @@ impl<F: Files> Log<F> {
             return begun;
         }
         self.open.make_room(MAPS);
-        let made = Prepared::make(&*self.files, &self.dir, &passing_name(base), options);
+        let made = Prepared::make(&*self.files, &self.dir, &format!("{:020}", base.get()), options);
         let made = made.map_err(|source| self.open.refused(source))?;
         let active = made.begin(&*self.files, &self.dir, self.id, base)?;
         // Above all the name of the first segment: without a durable point there is nothing else to tell where a
@@ -116,12 +121,6 @@ impl<F: Files> Log<F> {
         source: io::Error,
     ) -> AppendError {
         let error = failed(&self.dir, base, source);
-        if !matches!(error, AppendError::Io { .. }) {
-            // What stays is overwritten by the next attempt, or removed by the next start.
-            for path in Prepared::<F>::passing_paths(&self.dir, &passing_name(base)) {
-                let _ = self.files.remove_file(&path);
-            }
-        }
         if empty.is_some() {
             // Durable points and clean markers may speak of it, so its files stay; whether a name is that of an old file or
             // of a new one by now, nothing is in it. It is opened by those names when it is appended to.
@@ -156,9 +155,4 @@ impl<F: Files> Log<F> {
     pub(super) fn broken(&self, base: Offset, source: io::Error) -> AppendError {
         AppendError::Io { path: SegmentFile::Log.path(&self.dir, base), source }
     }
-}
-
-/// What the files of a segment are called that was not made ready in time, until it begins.
-fn passing_name(base: Offset) -> String {
-    format!("{:020}", base.get())
 }

@@ -1,4 +1,4 @@
-//! An empty segment that gives way to a larger one, and cannot.
+//! An empty segment that gives way to a larger one, and cannot; and what a segment that cannot be begun leaves.
 
 use super::*;
 
@@ -82,4 +82,57 @@ fn an_empty_segment_is_appended_to_after_no_descriptor_was_left_to_replace_it() 
     drop(log);
     let (_dir, log) = open(&Arc::new(files), &larger);
     assert_eq!((log.log_end(), log.segment_count()), (Offset::new(3), 3));
+}
+
+#[test]
+fn a_segment_that_cannot_be_begun_for_want_of_room_leaves_no_file_of_a_passing_name() {
+    let filled = |files: &SimFiles, is_prepared: bool| {
+        let (dir, log) = open(&Arc::new(files.clone()), &small());
+        while !log.wants_next_segment() {
+            append(&log, &["some words"]).unwrap();
+        }
+        if is_prepared {
+            log.prepare_next().unwrap();
+        }
+        (dir, log)
+    };
+    let passing = |files: &SimFiles| -> Vec<PathBuf> {
+        files.snapshot().into_keys().filter(|path| path.extension() == Some("tmp".as_ref())).collect()
+    };
+    // One by one: making the next ready, beginning what is ready, beginning anew, and what is ready and does not fit.
+    type Step = fn(&Log<SimFiles>) -> Result<(), AppendError>;
+    let larger = |log: &Log<SimFiles>| {
+        log.set_options(LogOptions { segment_bytes: 8192, ..small() });
+        log.roll(&mut log.lock())
+    };
+    let steps: [(bool, Step); 4] = [
+        (false, |log| log.prepare_next()),
+        (true, |log| log.roll(&mut log.lock())),
+        (false, |log| log.roll(&mut log.lock())),
+        (true, larger),
+    ];
+    for (number, (is_prepared, step)) in steps.into_iter().enumerate() {
+        let operations = {
+            let files = SimFiles::new();
+            let (_dir, log) = filled(&files, is_prepared);
+            let before = files.operations();
+            step(&log).unwrap();
+            files.operations() - before
+        };
+        let mut refused = 0;
+        for operation in 0..operations {
+            let files = SimFiles::new();
+            let (dir, log) = filled(&files, is_prepared);
+            files.fail_at(files.operations() + operation, Fault::Full);
+            let Err(AppendError::Full { .. }) = step(&log) else { continue };
+            refused += 1;
+            assert_eq!(passing(&files), [PathBuf::new(); 0], "step {number}, operation {operation}");
+            append(&log, &["b"]).unwrap();
+            flush(&dir, &log);
+            drop(log);
+            dir.close_clean(NOW, Instant::now()).unwrap();
+            assert_eq!(passing(&files), [PathBuf::new(); 0], "step {number}, operation {operation}");
+        }
+        assert!(refused > 2, "step {number}: {refused} of {operations}");
+    }
 }
