@@ -41,7 +41,7 @@ use crate::verdict::{Evidence, Fault, Verdict, verdict};
 pub(crate) use below::below;
 pub use damage::Damage;
 use examine::Examined;
-pub(crate) use indexes::sealed_upto;
+pub(crate) use indexes::{footer, sealed_upto};
 use producers::Remembered;
 pub(crate) use repair::move_segments;
 pub(crate) use survey::{Durable, Survey, read_compacted, survey, survey_all};

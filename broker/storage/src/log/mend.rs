@@ -98,7 +98,8 @@ impl<F: Files> Log<F> {
         if self.is_retired() || !is_there {
             return Ok(false);
         }
-        for (kind, mut bytes) in built.files {
+        // The offset index comes last: its footer vouches for both.
+        for (kind, mut bytes) in built.files.into_iter().rev() {
             let path = SegmentFile::index(kind).path(&self.dir, segment.base());
             if kind == IndexKind::Offset {
                 bytes.extend(built.footer.iter().flat_map(Footer::encode));

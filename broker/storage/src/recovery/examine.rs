@@ -169,8 +169,9 @@ impl<F: Files> Examiner<'_, F> {
         }
         let (len, mut end, mut plan, mut fault) = if number < durable.segment {
             let end = next_base.unwrap_or(segment.base);
-            // The durable point has passed this segment, and takes both indexes with it when it does.
-            (segment.len, end, self.join(number, segment.len, end, Trust::LastEntry)?, None)
+            // The durable point has passed this segment, and takes both indexes with it when it does. But a start that
+            // makes them anew may be interrupted.
+            (segment.len, end, self.join(number, segment.len, end, self.trust)?, None)
         } else {
             let is_durable = number == durable.segment;
             let (from, due) = if is_durable { (durable.pos, durable.next_offset) } else { (0, segment.base) };

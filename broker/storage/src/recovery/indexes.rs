@@ -217,7 +217,7 @@ impl IndexPlan {
 }
 
 /// The footer of a segment's offset index, if it has one and is that segment's.
-pub(super) fn footer<F: Files>(files: &F, dir: &Path, base: Offset, uid: SegmentUid) -> Option<Footer> {
+pub(crate) fn footer<F: Files>(files: &F, dir: &Path, base: Offset, uid: SegmentUid) -> Option<Footer> {
     Stored::open(files, dir, IndexKind::Offset, base, uid).ok().flatten()?.footer
 }
 

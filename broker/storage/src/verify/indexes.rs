@@ -59,6 +59,8 @@ struct Stored<H, E> {
     decode: fn(&[u8; INDEX_ENTRY_SIZE], SegmentUid, u32) -> Option<E>,
     /// A crash may have left entries zero, or the file shorter or longer than its log.
     may_be_torn: bool,
+    /// How much it matters that it is missing, or ends within its header.
+    without: Severity,
     /// Entries in the file, and how many of them were read.
     count: u32,
     footer: Option<Footer>,
@@ -98,12 +100,17 @@ impl<H: FileHandle> Indexes<H> {
         findings: &mut Findings<'_>,
     ) -> Self {
         let path = |kind| SegmentFile::index(kind).path(dir, base);
-        // On a full disk a segment goes without either, until it is closed and there is room.
+        // On a full disk a segment goes without either, until it is closed and there is room; also over a clean stop.
         let is_without =
             [IndexKind::Offset, IndexKind::Time].iter().all(|kind| has_no_header(files, &path(*kind)));
-        let may_be_torn = may_be_torn || is_without;
-        let mut offsets = Stored::new(path(IndexKind::Offset), uid, OffsetEntry::decode, may_be_torn);
-        let mut times = Stored::new(path(IndexKind::Time), uid, TimeEntry::decode, may_be_torn);
+        let without = if is_without && !may_be_torn {
+            Severity::Harmless
+        } else {
+            Severity::unless_crashed(may_be_torn)
+        };
+        let mut offsets =
+            Stored::new(path(IndexKind::Offset), uid, OffsetEntry::decode, may_be_torn, without);
+        let mut times = Stored::new(path(IndexKind::Time), uid, TimeEntry::decode, may_be_torn, without);
         let interval = offsets.open(files, IndexKind::Offset, findings);
         let interval_of_times = times.open(files, IndexKind::Time, findings);
         let indexer = Indexer::new(base, interval.or(interval_of_times).unwrap_or(u32::MAX));
@@ -257,6 +264,7 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
         uid: SegmentUid,
         decode: fn(&[u8; INDEX_ENTRY_SIZE], SegmentUid, u32) -> Option<E>,
         may_be_torn: bool,
+        without: Severity,
     ) -> Self {
         Self {
             path,
@@ -264,6 +272,7 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
             uid,
             decode,
             may_be_torn,
+            without,
             count: 0,
             footer: None,
             read: 0,
@@ -294,7 +303,7 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
             Ok(opened) => opened,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let what = "the index is missing; the next start builds it anew";
-                findings.add_with(Finding::new(severity, &self.path, what), self.need());
+                findings.add_with(Finding::new(self.without, &self.path, what), self.need());
                 return None;
             }
             Err(error) => {
@@ -306,8 +315,9 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
             Ok(header) => header.interval,
             Err(error) => {
                 // A header never lies in two sectors: it is there, or zero, or the file ends before it does.
-                let is_lost = read < INDEX_HEADER_SIZE || header == [0; INDEX_HEADER_SIZE];
-                let severity = Severity::unless_crashed(self.may_be_torn && is_lost);
+                let is_zero = self.may_be_torn && header == [0; INDEX_HEADER_SIZE];
+                let severity =
+                    if read < INDEX_HEADER_SIZE { self.without } else { Severity::unless_crashed(is_zero) };
                 let finding = Finding::new(severity, &self.path, format_args!("as an index, {error}"));
                 findings.add_with(finding.at(0).of_bytes(len), self.need());
                 return None;

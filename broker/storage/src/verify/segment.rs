@@ -11,7 +11,7 @@ use crate::epochs::Epochs;
 use crate::files::{Files, OpenMode};
 use crate::index::SegmentUid;
 use crate::partition::PartitionId;
-use crate::recovery::{Durable, Survey};
+use crate::recovery::{Durable, Survey, footer};
 use crate::scan::{Rules, Scan, Step, next_intact};
 use crate::slots::SLOTS_NAME;
 use crate::verdict::{Evidence, Fault, Verdict, verdict};
@@ -65,7 +65,10 @@ pub(super) fn look<F: Files>(
     let path = expected.survey.log_path(number);
     let file = files.open(&path, OpenMode::Read)?;
     let uid = SegmentUid::new(expected.id, segment.base, 0);
-    let may_be_torn = !expected.was_closed && number >= expected.durable.segment;
+    // Below the durable point, too, a start makes indexes anew that are missing, and may be interrupted: by then a footer
+    // tells that both were there.
+    let is_unsealed = || footer(files, &expected.survey.dir, segment.base, uid).is_none();
+    let may_be_torn = !expected.was_closed && (number >= expected.durable.segment || is_unsealed());
     let dir = &expected.survey.dir;
     let mut indexes = Indexes::open(files, dir, segment.base, uid, may_be_torn, findings);
     // The last one is never compacted.

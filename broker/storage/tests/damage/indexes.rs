@@ -1,6 +1,6 @@
 //! Index files that are not there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,29 +45,42 @@ fn a_segment_below_the_durable_point_that_never_had_room_for_an_index_is_no_dama
 }
 
 #[test]
-fn an_index_that_is_lost_alone_is_damage_and_both_together_are_what_a_full_disk_leaves() {
+fn an_index_that_is_lost_alone_is_damage_unless_a_crash_explains_it_and_both_together_are_what_a_full_disk_leaves()
+ {
     // How many bytes are left of each; `None`: not even a name. A header has 32.
     let (all, header) = (usize::MAX, 32);
+    let (alone, both) = (Severity::Damage, Severity::Harmless);
     let cases = [
-        ([None, None], false),
-        ([Some(0), None], false),
-        ([None, Some(header - 1)], false),
-        ([Some(header - 1), Some(0)], false),
-        ([None, Some(all)], true),
-        ([Some(all), None], true),
-        ([Some(0), Some(header)], true),
+        ([None, None], both),
+        ([Some(0), None], both),
+        ([None, Some(header - 1)], both),
+        ([Some(header - 1), Some(0)], both),
+        ([None, Some(all)], alone),
+        ([Some(all), None], alone),
+        ([Some(0), Some(header)], alone),
     ];
-    for (left, is_damage) in cases {
-        let files = restore(directory(End::Killed));
-        for (path, left) in indexes(&files).iter().zip(left) {
-            match left {
-                Some(left) => files.tamper(path, |bytes| bytes.truncate(left)),
-                None => files.remove_file(path).unwrap(),
+    for end in [End::Clean, End::Killed] {
+        for (left, severity) in cases {
+            let files = restore(directory(end));
+            for (path, left) in indexes(&files).iter().zip(left) {
+                match left {
+                    Some(left) => files.tamper(path, |bytes| bytes.truncate(left)),
+                    None => files.remove_file(path).unwrap(),
+                }
             }
+            let due = if matches!(end, End::Clean) { severity } else { Severity::Interrupted };
+            let found = findings(&files).0.into_iter().map(|finding| finding.severity).max();
+            assert_eq!(found, Some(due), "{end:?}, {left:?}");
         }
-        let worst = worst(&files);
-        let found = worst.iter().any(|(_, severity)| *severity == Severity::Damage);
-        assert_eq!(found, is_damage, "{left:?}: {worst:?}");
-        assert!(!worst.is_empty(), "{left:?} are not found");
+    }
+}
+
+#[test]
+fn a_time_index_that_a_sealed_segment_has_lost_is_damage() {
+    for end in [End::Clean, End::Killed] {
+        let files = restore(directory(end));
+        let path = Path::new("topics/t-0/00000000000000000000.timeindex");
+        files.remove_file(path).unwrap();
+        assert_eq!(worst(&files), [(path.to_owned(), Severity::Damage)], "{end:?}");
     }
 }
