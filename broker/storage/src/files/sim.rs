@@ -3,7 +3,10 @@
 //! A [`SimFiles`] is a machine with a disk. Its power can be cut at any operation, after which it comes back with
 //! any part of what was not synced: whole 512-byte sectors of a file new or old (or zero where nothing was
 //! before), any length between old and new, each new, renamed or removed name or not. Bytes within one sector are
-//! written together, also when the power goes meanwhile. Everything follows from seeds, so a run can be repeated.
+//! written together, also when the power goes meanwhile. Bytes that reached the disk before the length that shows them
+//! lie behind the end of the file, in its last page: they are seen again where the file becomes longer and what is
+//! written there does not reach the disk. Whoever sets a length clears them, with the next sync. Everything follows from
+//! seeds, so a run can be repeated.
 //!
 //! It is harsher than real file systems where POSIX allows it: a rename between two directories needs both to be
 //! synced, and names come back in any combination rather than in order.

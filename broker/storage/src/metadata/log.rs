@@ -97,6 +97,10 @@ impl<F: Files> MetadataLog<F> {
             }
             Err(error) => return Err(error.into()),
         };
+        // A power cut may take the length of the file and leave bytes behind its end: a transaction of which nobody was
+        // told, and which the next cut would show again, in the place of another one that was interrupted. Setting the
+        // length that there is clears them.
+        file.set_len(file.len()?)?;
         // What the last run wrote and never synced may be in the cache alone: whoever acts on it shall not find it gone
         // after the next power cut. And what a failed sync lost is seen only once the cache is dropped.
         // A rewrite may have given the file its name.

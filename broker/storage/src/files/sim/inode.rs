@@ -13,6 +13,11 @@ use super::random::Random;
 pub(super) struct Inode {
     seen: Content,
     disk: Vec<u8>,
+    /// What the disk has behind the end of the file, within its last page: bytes that reached it before the length that
+    /// would show them. Who makes the file longer has them again, unless what is written there reaches the disk, too.
+    behind: Vec<u8>,
+    /// The last page on the disk is not what it should be: the next sync writes it, with zeros behind the end.
+    is_end_dirty: bool,
     /// Everything on the disk is also seen, unchanged; true while a file only grows.
     disk_is_prefix: bool,
     /// Pages that a failed sync lost: they count as clean, and are seen as they should be until the cache is dropped.
@@ -37,6 +42,8 @@ impl Inode {
         Self {
             seen: Content::Bytes(Vec::new()),
             disk: Vec::new(),
+            behind: Vec::new(),
+            is_end_dirty: false,
             disk_is_prefix: true,
             lost: BTreeSet::new(),
             broken: BTreeSet::new(),
@@ -47,6 +54,7 @@ impl Inode {
     pub(super) fn tamper(&mut self, bytes: Vec<u8>) {
         self.disk.clone_from(&bytes);
         self.seen = Content::Bytes(bytes);
+        self.behind.clear();
         self.disk_is_prefix = true;
         self.lost.clear();
     }
@@ -128,6 +136,9 @@ impl Inode {
         };
         self.disk_is_prefix &= len >= self.disk.len() as u64;
         seen.resize(len as usize, 0);
+        // Whatever the length was, the rest of the last page is cleared in the cache.
+        self.is_end_dirty = true;
+        self.lost.remove(&(len as usize / PAGE_SIZE));
         Ok(())
     }
 
@@ -157,21 +168,26 @@ impl Inode {
     }
 
     pub(super) fn sync(&mut self) {
+        let clears_end = std::mem::take(&mut self.is_end_dirty);
         if self.disk_is_prefix {
             let from = self.disk.len();
             self.disk.resize(self.len() as usize, 0);
             let mut grown = std::mem::take(&mut self.disk);
             self.read(&mut grown[from..], from as u64);
             self.disk = grown;
+            if clears_end {
+                self.behind.clear();
+            }
             return;
         }
         let seen = self.bytes();
-        self.disk.resize(seen.len(), 0);
-        for (number, (new, old)) in seen.chunks(PAGE_SIZE).zip(self.disk.chunks_mut(PAGE_SIZE)).enumerate() {
+        let mut disk = self.take_disk(seen.len());
+        for (number, old) in disk.chunks_mut(PAGE_SIZE).enumerate() {
             if !self.lost.contains(&number) {
-                old.copy_from_slice(new);
+                replace(old, &seen[number * PAGE_SIZE..], clears_end);
             }
         }
+        self.put_disk(disk, seen.len());
         self.disk_is_prefix = self.lost.is_empty();
     }
 
@@ -185,17 +201,19 @@ impl Inode {
                 self.disk_is_prefix = false;
             }
         }
+        if std::mem::take(&mut self.is_end_dirty) && !self.behind.is_empty() {
+            self.lost.insert(seen.len() / PAGE_SIZE);
+            self.disk_is_prefix = false;
+        }
     }
 
     pub(super) fn drop_cache(&mut self) {
         let Content::Bytes(seen) = &mut self.seen else { return };
+        let disk = [&self.disk[..], &self.behind].concat();
         for page in std::mem::take(&mut self.lost) {
             let pages = seen.chunks_mut(PAGE_SIZE);
             let Some(page_seen) = pages.into_iter().nth(page) else { continue };
-            let on_disk = self.disk.get(page * PAGE_SIZE..).unwrap_or_default();
-            let known = on_disk.len().min(page_seen.len());
-            page_seen[..known].copy_from_slice(&on_disk[..known]);
-            page_seen[known..].fill(0);
+            replace(page_seen, disk.get(page * PAGE_SIZE..).unwrap_or_default(), true);
         }
     }
 
@@ -204,42 +222,63 @@ impl Inode {
         self.reach_the_disk(random, SECTOR_SIZE as u64);
     }
 
-    /// Chance decides sector by sector what of the unsynced bytes reaches the disk, up to a multiple of `unit`.
+    /// Chance decides sector by sector what of the unsynced bytes reaches the disk, and up to which multiple of `unit` the
+    /// file is as long there.
     fn reach_the_disk(&mut self, random: &mut Random, unit: u64) {
         let seen = self.bytes();
-        if seen == self.disk {
+        if seen == self.disk && (self.behind.is_empty() || !self.is_end_dirty) {
             return;
         }
         let old_len = self.disk.len() as u64;
         let new_len = seen.len() as u64;
         let (shorter, longer) = (old_len.min(new_len), old_len.max(new_len));
-        // Nothing, everything, everything up to some length, or any sectors up to some length.
-        let (len, chance) = match random.up_to(3) {
+        // Nothing, everything, everything up to some length, or any sectors up to some length, be it the old one.
+        let (len, chance) = match random.up_to(4) {
             0 => (old_len, 0),
             1 => (new_len, 100),
             2 => (shorter + random.up_to(longer - shorter), 100),
+            3 => (old_len, random.up_to(100)),
             _ => (shorter + random.up_to(longer - shorter), random.up_to(100)),
         };
         let len = if len < new_len { (len / unit * unit).max(shorter) } else { len };
         // Within one sector a file has no length that it never had.
         let len = if len < SECTOR_SIZE as u64 && len < new_len { old_len.min(len) } else { len };
-        self.disk.resize(len as usize, 0);
+        let mut disk = self.take_disk(len as usize);
         self.disk_is_prefix = false;
-        for (number, sector) in self.disk.chunks_mut(SECTOR_SIZE).enumerate() {
+        // The cache has the page that the file ends in, and none behind it.
+        let cached = seen.len().next_multiple_of(PAGE_SIZE).min(disk.len());
+        for (number, sector) in disk[..cached].chunks_mut(SECTOR_SIZE).enumerate() {
             let at = number * SECTOR_SIZE;
-            let new = seen.get(at..seen.len().min(at + sector.len())).unwrap_or_default();
             if random.percent(chance) && !self.lost.contains(&(at / PAGE_SIZE)) {
-                sector[..new.len()].copy_from_slice(new);
+                replace(sector, seen.get(at..).unwrap_or_default(), self.is_end_dirty);
             }
         }
+        self.put_disk(disk, len as usize);
     }
 
     /// The power goes, and any part of the unsynced bytes with it.
     pub(super) fn crash(&mut self, random: &mut Random) {
         self.reach_the_disk(random, 1);
         self.lost.clear();
+        self.is_end_dirty = false;
         self.seen = Content::Bytes(self.disk.clone());
         self.disk_is_prefix = true;
+    }
+
+    /// All that the disk has in the pages of a file of this length.
+    fn take_disk(&mut self, len: usize) -> Vec<u8> {
+        let mut disk = std::mem::take(&mut self.disk);
+        disk.append(&mut self.behind);
+        disk.resize(len.next_multiple_of(PAGE_SIZE), 0);
+        disk
+    }
+
+    /// This is what the disk has, and the length that it knows.
+    fn put_disk(&mut self, mut disk: Vec<u8>, len: usize) {
+        self.behind = disk.split_off(len);
+        let end = self.behind.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        self.behind.truncate(end);
+        self.disk = disk;
     }
 
     fn dirty(&mut self, bytes: Range<usize>) {
@@ -252,6 +291,16 @@ impl Inode {
                 self.lost.remove(&page);
             }
         }
+        self.is_end_dirty |= !bytes.is_empty() && bytes.end > self.disk.len() / PAGE_SIZE * PAGE_SIZE;
+    }
+}
+
+/// Puts `new` in the place of `old`, as far as it comes; the rest is left, or `clears_rest`.
+fn replace(old: &mut [u8], new: &[u8], clears_rest: bool) {
+    let (known, rest) = old.split_at_mut(new.len().min(old.len()));
+    known.copy_from_slice(&new[..known.len()]);
+    if clears_rest {
+        rest.fill(0);
     }
 }
 

@@ -36,6 +36,31 @@ fn what_was_synced_survives_every_crash_and_nothing_else_has_to() {
 }
 
 #[test]
+fn bytes_that_came_before_their_length_are_back_once_the_file_grows_unless_its_end_was_cleared() {
+    let mut back = [0; 2];
+    for seed in 0..400 {
+        for clears in [false, true] {
+            let files = SimFiles::new();
+            let file = write(&files, "a", &[1; 600]);
+            file.sync().unwrap();
+            files.sync_dir(path("")).unwrap();
+            file.write_at(&[2; 1000], 600).unwrap();
+            files.crash(seed);
+            let left = files.snapshot()[path("a")].len();
+            let file = files.open(path("a"), OpenMode::Write).unwrap();
+            if clears {
+                file.set_len(left as u64).unwrap();
+                file.sync().unwrap();
+            }
+            file.write_at(&[3; 1000], left as u64).unwrap();
+            files.crash(seed + 1);
+            back[usize::from(clears)] += usize::from(files.snapshot()[path("a")][left..].contains(&2));
+        }
+    }
+    assert!(back[0] > 5 && back[1] == 0, "{back:?}");
+}
+
+#[test]
 fn the_same_seed_takes_the_same_bytes() {
     let run = |seed| {
         let files = SimFiles::new();

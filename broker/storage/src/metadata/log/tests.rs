@@ -77,6 +77,41 @@ fn what_was_committed_is_there_after_a_crash_with_its_revision() {
     }
 }
 
+/// Two power cuts: one takes the length of a transaction and leaves its bytes, the next the bytes of a larger one in its
+/// place and leaves the length. Whether the first is back.
+fn comes_back(seed: u64, clears: bool) -> bool {
+    let files = fresh();
+    let mut log = open(&files);
+    log.commit(create(0), NOW).unwrap();
+    let (end, next) = (log.len(), log.next_offset);
+    files.cut_power_at(files.operations() + 1);
+    log.commit(create(1), NOW).unwrap_err();
+    files.crash(seed);
+    if bytes(&files).len() as u64 != end {
+        // It is there, or a part of it is seen.
+        return false;
+    }
+    let operations = (2..6).flat_map(|number| create(number).operations).collect();
+    if clears {
+        let mut log = open(&files);
+        files.cut_power_at(files.operations() + 1);
+        log.commit(Transaction { compares: Vec::new(), operations }, NOW).unwrap_err();
+    } else {
+        // As after a start that leaves what lies behind the end.
+        let file = files.open(Path::new(METADATA_LOG_NAME), OpenMode::Write).unwrap();
+        file.write_at(&batch(&operations, next, NOW).unwrap(), end).unwrap();
+    }
+    files.crash(seed + 10_000);
+    try_open(&files).is_ok_and(|(log, _)| log.state().get(&name(1)).is_some())
+}
+
+#[test]
+fn a_transaction_that_nobody_was_told_of_does_not_come_back_from_behind_the_end_and_uncleared_it_does() {
+    let back = |clears| (0..3000).filter(|seed| comes_back(*seed, clears)).count();
+    assert_eq!(back(true), 0);
+    assert!(back(false) > 3, "the control finds nothing");
+}
+
 #[test]
 fn a_conflict_writes_nothing() {
     let files = fresh();
