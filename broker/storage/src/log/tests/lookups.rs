@@ -1,8 +1,15 @@
 //! Whatever becomes of an index, every question has the answer that a scan of the log gives.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
 use super::*;
 use crate::files::{FileHandle, OpenMode};
-use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, SegmentUid, TimeEntry, entries_in};
+use crate::index::{
+    INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, OffsetEntry, SegmentUid, TimeEntry, entries_in, entry_position,
+};
+use crate::log::lookup::BELIEVES_ENTRIES;
+use crate::partition_files::SegmentFile;
 
 /// A log over several segments, of batches with these records: size and timestamp each. All of it is flushed.
 pub(super) fn filled<F: Files>(files: &Arc<F>, batches: &[Vec<(usize, i64)>]) -> (DataDir<F>, Arc<Log<F>>) {
@@ -175,6 +182,36 @@ proptest! {
         check(&log, &batches)?;
         log.mend_indexes().unwrap();
         check(&log, &batches)?;
+    }
+}
+
+/// Intact, of this segment, and each entry but the last leads one too far.
+fn lead_astray(files: &SimFiles, path: &Path, uid: SegmentUid) {
+    files.tamper(path, |bytes| {
+        for number in 0..entries_in(bytes.len() as u64) - 1 {
+            let at = entry_position(number) as usize;
+            let (own, next) = bytes[at..].split_at(INDEX_ENTRY_SIZE);
+            let own = OffsetEntry::decode(own.try_into().unwrap(), uid, number).unwrap();
+            let next = OffsetEntry::decode(next.first_chunk().unwrap(), uid, number + 1).unwrap();
+            let astray = OffsetEntry { pos: next.pos, ..own }.encode(uid, number);
+            bytes[at..][..INDEX_ENTRY_SIZE].copy_from_slice(&astray);
+        }
+    });
+}
+
+#[test]
+fn entries_that_lead_astray_change_no_answer_and_believed_without_a_look_at_the_log_they_do() {
+    let batches = growing(60);
+    for is_believed in [false, true] {
+        let files = SimFiles::new();
+        let before = filled(&Arc::new(files.clone()), &batches);
+        let second = Arc::clone(&before.1.view.load()[1]);
+        let path = SegmentFile::OffsetIndex.path(before.1.dir(), second.base());
+        let (_dir, log) = restarted(&files, before, |_| lead_astray(&files, &path, second.uid()));
+        BELIEVES_ENTRIES.set(is_believed);
+        let checked = catch_unwind(AssertUnwindSafe(|| check(&log, &batches)));
+        BELIEVES_ENTRIES.set(false);
+        assert_eq!(matches!(checked, Ok(Ok(()))), !is_believed, "believed: {is_believed}");
     }
 }
 
