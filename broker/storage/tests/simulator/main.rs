@@ -20,6 +20,7 @@ mod controls;
 mod ledger;
 mod model;
 mod order;
+mod retention;
 mod runs;
 mod seam;
 mod sectors;

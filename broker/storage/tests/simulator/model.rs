@@ -22,6 +22,8 @@ pub(crate) struct Stored {
     pub(crate) epoch: i32,
     pub(crate) bytes: Vec<u8>,
     pub(crate) by: Option<By>,
+    /// Not appended before.
+    pub(crate) at: i64,
 }
 
 /// Who numbered a batch, and how.
@@ -42,9 +44,22 @@ pub(crate) struct Row {
     pub(crate) value: Option<Vec<u8>>,
 }
 
+/// What is in a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Content {
+    /// Some records are of few keys, and some tombstones.
+    pub(crate) is_keyed: bool,
+    /// No record has a time.
+    pub(crate) is_timeless: bool,
+    /// So many percent of the records have many zeros.
+    pub(crate) zeros: u64,
+}
+
 /// A batch that has no place yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
+    /// When it was made.
+    pub(crate) at: i64,
     pub(crate) bytes: BytesMut,
     pub(crate) by: Option<By>,
     pub(crate) records: i32,
@@ -64,6 +79,8 @@ pub(crate) struct Partition {
     pub(crate) start: i64,
     /// A raise of the start that failed with the process.
     pub(crate) attempted_start: Option<i64>,
+    /// How long tombstones stay.
+    pub(crate) tombstones_ms: i64,
     /// Of a log that is compacted: only below this offset may a record be gone that another of its key follows.
     pub(crate) compacted: Option<i64>,
     /// No batch was appended, or tried, under a later epoch.
@@ -72,7 +89,8 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    pub(crate) fn new(is_compacted: bool) -> Self {
+    /// `tombstones_ms`: it is compacted, and tombstones stay so long.
+    pub(crate) fn new(tombstones_ms: Option<i64>) -> Self {
         Self {
             batches: Vec::new(),
             attempted: Vec::new(),
@@ -80,7 +98,8 @@ impl Partition {
             seen: 0,
             start: 0,
             attempted_start: None,
-            compacted: is_compacted.then_some(0),
+            tombstones_ms: tombstones_ms.unwrap_or(0),
+            compacted: tombstones_ms.map(|_| 0),
             epoch: -1,
             log: None,
         }
@@ -100,7 +119,7 @@ impl Partition {
             let mut bytes = draft.bytes.to_vec();
             stamp(&mut bytes, Offset::new(base), epoch);
             let next = base + i64::from(draft.records);
-            placed.push(Stored { base, next, epoch: epoch.get(), bytes, by: draft.by });
+            placed.push(Stored { base, next, epoch: epoch.get(), bytes, by: draft.by, at: draft.at });
             base = next;
         }
         placed
@@ -173,14 +192,15 @@ impl Partition {
 }
 
 impl Draft {
-    /// A batch of one to four records that no other batch is like; some of few keys, and some tombstones, if `is_keyed`.
+    /// A batch of one to four records that no other batch is like.
     pub(crate) fn new(
         random: &mut Random,
         number: u64,
         by: Option<(i64, i16, i32)>,
         now: i64,
-        is_keyed: bool,
+        content: Content,
     ) -> Self {
+        let Content { is_keyed, is_timeless, zeros } = content;
         let size_max = [20, 200, 700, 1800][random.up_to(3) as usize];
         let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
         if let Some((id, epoch, first)) = by {
@@ -188,9 +208,9 @@ impl Draft {
         }
         let records = 1 + random.up_to(3) as i32;
         for record in 0..records {
-            let time = now - random.up_to(4000) as i64;
+            let time = if is_timeless { -1 } else { now - random.up_to(4000) as i64 };
             // Runs of zeros, as in any payload: what a lost sector looks like.
-            let filling = if random.percent(20) { 0 } else { b'x' };
+            let filling = if random.percent(zeros) { 0 } else { b'x' };
             let mut value = format!("{number} {record} ").into_bytes();
             value.resize(value.len() + random.up_to(size_max / 2) as usize, filling);
             let timestamp = Timestamp::new(time);
@@ -202,7 +222,7 @@ impl Draft {
         }
         let bytes = BytesMut::from(builder.build().expect("a batch with records").as_slice());
         let by = by.map(|(id, epoch, first)| By { id, epoch, first, last: first + records - 1 });
-        Self { bytes, by, records }
+        Self { at: now, bytes, by, records }
     }
 }
 

@@ -137,6 +137,20 @@ fn long_run() {
     println!("{runs} runs, {crashes} crashes, {rate:.0} a minute on {threads} threads; {stats:#?}");
 }
 
+/// Each once found something: names of indexes that were made anew, one index without the other.
+#[test]
+fn lives_that_once_found_something_find_nothing_any_more() {
+    for seed in [1_001_585, 1_001_878, 1_002_059, 1_002_950] {
+        if let Err(found) = run(seed, Weakness::None, false) {
+            panic!("{}", repeat(&found));
+        }
+    }
+    for (seed, operation, trouble) in [(2, 97, Trouble::Fault(Fault::Full))] {
+        let outcome = World::with(seed, Some((operation, trouble))).run();
+        assert_eq!(outcome, Ok(()), "seed {seed}, {trouble:?} at operation {operation}");
+    }
+}
+
 /// The seed that `FOLIO_SIM_SEED` names, call by call.
 #[test]
 fn one_seed() {

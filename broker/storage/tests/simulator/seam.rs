@@ -211,7 +211,7 @@ impl Files for Seam {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         if self.shared.weakness.loses(to) {
-            return self.remove_file(from);
+            return self.machine.remove_file(from);
         }
         let renamed = self.machine.rename(from, to);
         if renamed.is_ok() {
@@ -221,10 +221,11 @@ impl Files for Seam {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        if self.shared.weakness.keeps(path) || self.shared.weakness.loses(path) {
+        let is_there = self.machine.entry(path)?.is_some();
+        if self.shared.weakness.keeps(path) || self.shared.weakness.loses(path) && !is_there {
             return Ok(());
         }
-        if self.machine.entry(path)?.is_some() {
+        if is_there {
             lock(&self.shared.ledger).remove(path);
         }
         self.shared.call(format_args!("remove {}", path.display()), self.machine.remove_file(path))
@@ -264,7 +265,8 @@ impl Files for Seam {
     }
 
     fn boot(&self) -> Boot {
-        self.machine.boot()
+        let boot = self.machine.boot();
+        if self.shared.weakness == Weakness::ForgetsTheBoot { Boot { mount: 0, ..boot } } else { boot }
     }
 }
 
@@ -277,6 +279,7 @@ impl FileHandle for SeamFile {
         let read = self.file.read_at(buf, at);
         let read =
             if self.shared.weakness == Weakness::TakesErrorsForTheEnd { read.or(Ok(0)) } else { read }?;
+        self.shared.weakness.fills_holes(&self.path, &mut buf[..read], at);
         if self.shared.shows_reads.load(Ordering::Relaxed) {
             self.shared.note(|| format!("  read {} {at} +{read}", self.path.display()));
         }
@@ -305,6 +308,9 @@ impl FileHandle for SeamFile {
         lock(&self.shared.ledger).cut(&self.path, len);
         let is_log = self.path.extension().is_some_and(|found| found == "log");
         if self.shared.weakness == Weakness::LeavesTornTails && is_log && self.path.starts_with("topics") {
+            return Ok(());
+        }
+        if self.shared.weakness.keeps_behind(&self.path) && self.file.len()? == len {
             return Ok(());
         }
         self.shared.call(format_args!("cut {} {len}", self.path.display()), self.file.set_len(len))

@@ -8,7 +8,7 @@ use folio_record::Offset;
 use folio_storage::log::Compacting;
 use folio_storage::{AppendError, Appended, Log, Mode, ReadError, Sealed, Visibility, Wakefulness};
 
-use crate::model::Draft;
+use crate::model::{Content, Draft};
 use crate::seam::{Interlude, Seam};
 use crate::trouble::Kind;
 use crate::weakness::Weakness;
@@ -28,8 +28,8 @@ impl World {
         let (topic, place, log) = online[self.random.up_to(online.len() as u64 - 1) as usize].clone();
         match chance {
             3..43 => self.append(topic, place, &log),
-            43..58 => self.flush(),
-            58..62 => {
+            43..58 if self.chances.compacted < 100 => self.flush(),
+            43..62 => {
                 let is_compacted =
                     |(topic, ..): &&(usize, usize, _)| self.topics[*topic].options.compaction.is_some();
                 match online.iter().find(is_compacted) {
@@ -118,7 +118,9 @@ impl World {
                 None
             };
             let is_keyed = self.topics[topic].options.compaction.is_some();
-            drafts.push(Draft::new(&mut self.random, self.number, by, self.clock, is_keyed));
+            let is_timeless = self.topics[topic].is_timeless;
+            let content = Content { is_keyed, is_timeless, zeros: self.chances.zeros };
+            drafts.push(Draft::new(&mut self.random, self.number, by, self.clock, content));
         }
         drafts
     }
@@ -271,10 +273,7 @@ impl World {
             return self.append_trouble("mending", &error).map(drop);
         }
         self.scrub(log)?;
-        if let Some(start) = log.expired(self.now()) {
-            return self.raise(topic, place, log, start.get());
-        }
-        Ok(())
+        self.retain(topic, place, log)
     }
 
     /// A pass over a log, while others append; some are given up half-way.
@@ -322,7 +321,7 @@ impl World {
         self.raise(topic, place, log, to)
     }
 
-    fn raise(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>, to: i64) -> Outcome {
+    pub(crate) fn raise(&mut self, topic: usize, place: usize, log: &Arc<Log<Seam>>, to: i64) -> Outcome {
         self.seam.note(|| format!("raise the start of {} {place} to {to}", self.topics[topic].name));
         let end = log.log_end().get();
         let flushes = to > log.durable().get();

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::model::Partition;
 use crate::trouble::Kind;
+use crate::weakness::Weakness;
 use crate::world::{Outcome, Setting, Topic, World, ensure};
 
 impl World {
@@ -60,12 +61,19 @@ impl World {
         self.number += 1;
         let uuid = Uuid::from_u128(u128::from(self.number) + 1000);
         let visibility = if self.random.percent(70) { Visibility::Flushed } else { Visibility::Appended };
-        let compaction = self.random.percent(30).then(|| CompactionOptions {
+        let is_certain = self.chances.compacted == 100;
+        let mut compaction = self.random.percent(self.chances.compacted).then(|| CompactionOptions {
             min_lag_ms: [0, 5000][self.random.up_to(1) as usize],
             max_lag_ms: None,
-            dirty_ratio_min: DirtyRatio::new(0.5),
+            dirty_ratio_min: DirtyRatio::new(if is_certain { 0.0 } else { 0.5 }),
             delete_retention_ms: [0, 3000, 1_000_000][self.random.up_to(2) as usize],
         });
+        let tombstones_ms = compaction.map(|compaction| compaction.delete_retention_ms as i64);
+        if let Some(compaction) = &mut compaction
+            && self.seam.weakness() == Weakness::ForgetsHorizons
+        {
+            compaction.delete_retention_ms = 0;
+        }
         let options = options(&mut self.random, visibility, compaction);
         let count = 1 + self.random.up_to(2) as usize;
         self.seam.note(|| format!("create {name} with {count} partitions"));
@@ -75,11 +83,13 @@ impl World {
             name: name.clone(),
             uuid,
             options,
+            tombstones_ms,
+            is_timeless: self.random.percent(10),
             partitions: Vec::new(),
             attempted_partitions: None,
             is_unsure: false,
         };
-        topic.partitions.resize_with(count, || Partition::new(compaction.is_some()));
+        topic.partitions.resize_with(count, || Partition::new(tombstones_ms));
         match created {
             Ok(logs) => {
                 ensure!(
@@ -147,7 +157,7 @@ impl World {
         match grown {
             Ok(logs) => {
                 for log in logs {
-                    let mut partition = Partition::new(options.compaction.is_some());
+                    let mut partition = Partition::new(self.topics[number].tombstones_ms);
                     partition.epoch = log.leader_epoch().get();
                     partition.log = Some(log);
                     self.topics[number].partitions.push(partition);

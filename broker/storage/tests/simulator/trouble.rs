@@ -5,7 +5,6 @@ use std::fmt::Display;
 use folio_storage::files::sim::Fault;
 use folio_storage::{AppendError, Files};
 
-use crate::weakness::Weakness;
 use crate::world::{Outcome, World, ensure};
 
 /// What goes wrong.
@@ -49,13 +48,7 @@ impl World {
             self.seam.note(|| format!("the power will go at operation {at}"));
             machine.cut_power_at(at);
         } else if self.chances.fault > 0 && self.life.armed.is_none() {
-            let faults = match self.seam.weakness() {
-                Weakness::None => {
-                    [Fault::SyncLies, Fault::SyncLies, Fault::Broken, Fault::Full, Fault::Short].as_slice()
-                }
-                Weakness::LeavesShortWrites => &[Fault::Short],
-                _ => &[Fault::SyncLies],
-            };
+            let faults = self.chances.faults;
             let fault = faults[self.random.up_to(faults.len() as u64 - 1) as usize];
             self.seam.note(|| format!("operation {at} will fail: {fault:?}"));
             machine.fail_at(at, fault);
@@ -75,7 +68,7 @@ impl World {
             self.stats.faults += 1;
             self.life.has_lied |= fault == Fault::SyncLies;
             self.has_ever_lied |= self.life.has_lied;
-            self.life.has_failed_unheard |= fault != Fault::SyncLies;
+            self.life.has_failed_unheard = true;
             self.life.armed = None;
         }
     }

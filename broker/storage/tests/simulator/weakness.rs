@@ -24,6 +24,8 @@ pub(crate) enum Weakness {
     OverwritesSlots,
     /// A torn tail is not cut off.
     LeavesTornTails,
+    /// What a power cut has left behind the ends of logs and indexes is not cleared.
+    KeepsBehindEnds,
     /// What a write that came to an end half-way has left is not cut off.
     LeavesShortWrites,
     /// A sync that failed is tried again, and the second answer counts.
@@ -48,6 +50,12 @@ pub(crate) enum Weakness {
     KeepsTheMarker,
     /// The copy of what is cut off is not synced.
     ForgetsCopies,
+    /// A hole is taken for bytes that are wrong: nothing shows that a write was interrupted.
+    SeesNoHoles,
+    /// Nothing is known of the boot that a run died in: every hole may be of a power cut.
+    ForgetsTheBoot,
+    /// Tombstones go with the first pass that may take them.
+    ForgetsHorizons,
     /// Snapshots of producers are never removed.
     KeepsSnapshots,
     /// What the disk does not give is taken for the end of the file.
@@ -93,6 +101,25 @@ impl Weakness {
         }
     }
 
+    /// Whether what lies behind the end of this file stays when the length that it has is set.
+    pub(crate) fn keeps_behind(self, path: &Path) -> bool {
+        self == Self::KeepsBehindEnds && path.starts_with("topics")
+    }
+
+    /// Changes what was read of a log: no sector of it that was read whole is all zero.
+    pub(crate) fn fills_holes(self, path: &Path, bytes: &mut [u8], at: u64) {
+        if self != Self::SeesNoHoles || !has_extension(path, "log") || !path.starts_with("topics") {
+            return;
+        }
+        let first = at.next_multiple_of(SECTOR_SIZE as u64) - at;
+        let whole = bytes.get_mut(first as usize..).unwrap_or_default();
+        for sector in
+            whole.chunks_exact_mut(SECTOR_SIZE).filter(|sector| sector.iter().all(|byte| *byte == 0))
+        {
+            sector.fill(b'?');
+        }
+    }
+
     /// Whether `path` stays when it is removed.
     pub(crate) fn keeps(self, path: &Path) -> bool {
         self == Self::KeepsSnapshots && has_extension(path, "snapshot") && path.starts_with("topics")
@@ -129,5 +156,6 @@ fn is_tmp(path: &Path) -> bool {
     has_extension(path, "tmp")
 }
 
+const SECTOR_SIZE: usize = 512;
 /// The header of the slots is one, and then each extent two: one for each copy of its slots.
 const PAGE_SIZE: u64 = 32 * SLOT_SIZE as u64;

@@ -62,6 +62,10 @@ pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) uuid: Uuid,
     pub(crate) options: LogOptions,
+    /// If it is compacted: how long tombstones stay.
+    pub(crate) tombstones_ms: Option<i64>,
+    /// Its records have no time.
+    pub(crate) is_timeless: bool,
     pub(crate) partitions: Vec<Partition>,
     /// A growth to so many partitions failed with the process.
     pub(crate) attempted_partitions: Option<usize>,
@@ -105,10 +109,26 @@ pub(crate) struct Chances {
     pub(crate) kill: u64,
     pub(crate) broken: u64,
     pub(crate) steps: u64,
+    /// That a record has many zeros.
+    pub(crate) zeros: u64,
+    /// That a topic is compacted; if it is certain, a flush gives way to a pass.
+    pub(crate) compacted: u64,
+    /// What goes wrong, one as likely as the other.
+    pub(crate) faults: &'static [Fault],
 }
 
 impl World {
     pub(crate) fn new(seed: u64, weakness: Weakness, is_traced: bool) -> Self {
+        Self::chanced(seed, weakness, weakness, is_traced)
+    }
+
+    /// With the chances of a weakness, and without it.
+    pub(crate) fn beside(seed: u64, weakness: Weakness) -> Self {
+        Self::chanced(seed, weakness, Weakness::None, false)
+    }
+
+    /// The chances are those of one, and the other is taken away.
+    fn chanced(seed: u64, weakness: Weakness, taken: Weakness, is_traced: bool) -> Self {
         let mut random = Random::new(seed);
         let has_syncfs = random.percent(50) && weakness == Weakness::None;
         let pick = |random: &mut Random, of: &[u64]| of[random.up_to(of.len() as u64 - 1) as usize];
@@ -121,12 +141,22 @@ impl World {
             kill: pick(&mut random, &[0, 30, 60]),
             broken: pick(&mut random, &[0, 0, 30]),
             steps: pick(&mut random, &[4, 15, 40]),
+            zeros: 20,
+            compacted: 30,
+            faults: match weakness {
+                Weakness::None => {
+                    &[Fault::SyncLies, Fault::SyncLies, Fault::Broken, Fault::Full, Fault::Short]
+                }
+                Weakness::LeavesShortWrites => &[Fault::Short],
+                _ => &[Fault::SyncLies],
+            },
         };
         match weakness {
             Weakness::None => {}
-            Weakness::RetriesSyncs | Weakness::TrustsTheCache | Weakness::LeavesShortWrites => {
-                (chances.fault, chances.kill) = (20, 60);
-            }
+            Weakness::RetriesSyncs
+            | Weakness::TrustsTheCache
+            | Weakness::LeavesShortWrites
+            | Weakness::ForgetsTheBoot => (chances.fault, chances.kill) = (20, 60),
             // Nothing but the weakness is to be found.
             _ => (chances.fault, chances.full) = (0, 0),
         }
@@ -135,9 +165,15 @@ impl World {
             Weakness::TakesErrorsForTheEnd => chances.broken = 50,
             _ => chances.broken = 0,
         }
+        if weakness == Weakness::SeesNoHoles {
+            chances.zeros = 0;
+        }
+        if weakness == Weakness::ForgetsHorizons {
+            chances.compacted = 100;
+        }
         Self {
             random,
-            seam: Seam::new(weakness, has_syncfs, is_traced).with_maps(MAPS[seed as usize % MAPS.len()]),
+            seam: Seam::new(taken, has_syncfs, is_traced).with_maps(MAPS[seed as usize % MAPS.len()]),
             dir: None,
             topics: Vec::new(),
             settings: BTreeMap::new(),
