@@ -165,11 +165,12 @@ impl World {
             Weakness::TakesErrorsForTheEnd => chances.broken = 50,
             _ => chances.broken = 0,
         }
-        if weakness == Weakness::SeesNoHoles {
-            chances.zeros = 0;
-        }
-        if weakness == Weakness::ForgetsHorizons {
-            chances.compacted = 100;
+        match weakness {
+            Weakness::SeesNoHoles => chances.zeros = 0,
+            Weakness::ForgetsHorizons => chances.compacted = 100,
+            Weakness::SwapsWithoutIntent => (chances.compacted, chances.cut) = (100, 10),
+            Weakness::KeepsBehindEnds => (chances.cut, chances.kill, chances.clean) = (10, 0, 0),
+            _ => {}
         }
         Self {
             random,
