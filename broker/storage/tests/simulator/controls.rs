@@ -120,11 +120,6 @@ fn a_compacted_segment_that_is_not_synced_before_its_intent_is_found() {
 }
 
 #[test]
-fn segments_that_are_replaced_without_an_intent_are_found() {
-    is_found(Weakness::SwapsWithoutIntent, &["offline", "is gone"]);
-}
-
-#[test]
 fn a_copy_of_what_is_cut_off_that_is_not_synced_is_found() {
     is_found(Weakness::ForgetsCopies, &["is not kept any more"]);
 }

@@ -42,8 +42,6 @@ pub(crate) enum Weakness {
     RenamesFirst,
     /// A compacted segment is not synced before the intent to put it in its place.
     ForgetsCompacted,
-    /// Segments are replaced without an intent.
-    SwapsWithoutIntent,
     /// The metadata log is never synced.
     ForgetsTransactions,
     /// That the clean marker is gone is not synced.
@@ -93,12 +91,7 @@ impl Weakness {
 
     /// Whether what would be renamed to `path` is lost, and never found missing.
     pub(crate) fn loses(self, path: &Path) -> bool {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        match self {
-            Self::SwapsWithoutIntent => name.starts_with("replace."),
-            Self::KeepsTheEpoch => name == "epochs",
-            _ => false,
-        }
+        self == Self::KeepsTheEpoch && path.file_name().is_some_and(|name| name == "epochs")
     }
 
     /// Whether what lies behind the end of this file stays when the length that it has is set.

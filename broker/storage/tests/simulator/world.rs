@@ -168,7 +168,6 @@ impl World {
         match weakness {
             Weakness::SeesNoHoles => chances.zeros = 0,
             Weakness::ForgetsHorizons => chances.compacted = 100,
-            Weakness::SwapsWithoutIntent => (chances.compacted, chances.cut) = (100, 10),
             Weakness::KeepsBehindEnds => (chances.cut, chances.kill, chances.clean) = (10, 0, 0),
             _ => {}
         }
