@@ -129,11 +129,6 @@ impl Fault {
         vec![format!("trace={call}"), inject]
     }
 
-    /// Whether the process has no descriptors or mappings left, which is waited out.
-    pub(crate) fn is_want_of_handles(&self) -> bool {
-        matches!(self, Self::Says("error=EMFILE" | "error=ENOMEM"))
-    }
-
     /// All that can happen at a call.
     fn all(call: &str) -> Vec<Self> {
         let lasting = errors(call).iter().filter(|what| **what == "error=ENOSPC" || **what == "error=EIO");

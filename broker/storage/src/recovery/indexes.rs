@@ -304,14 +304,21 @@ impl<E> Planned<E> {
         if self.is_found {
             let file = files.open(path, OpenMode::Read)?;
             if file.len()? == at + entries.len() as u64
-                && holds(&file, &entries, at)?
+                && holds(&file, &entries, at)
                 // Kept entries stay under the header that they were found under.
-                && (self.keep > 0 || holds(&file, &header, 0)?)
+                && (self.keep > 0 || holds(&file, &header, 0))
             {
                 return Ok(false);
             }
         }
-        let file = files.open(path, OpenMode::Create)?;
+        let mut file = files.open(path, OpenMode::Create)?;
+        if self.keep == 0 && file.read_at(&mut [0], 0).is_err() {
+            // A disk that cannot read a page does not take a part of it either.
+            drop(file);
+            files.remove_file(path)?;
+            path.parent().map_or(Ok(()), |dir| files.sync_dir(dir))?;
+            file = files.open(path, OpenMode::Create)?;
+        }
         let takes_back = file.len()? > at;
         if takes_back {
             file.set_len(at)?;
@@ -443,7 +450,8 @@ fn trusted<H: FileHandle>(
     Some(((known[made_at], made_at as u32 + 1), (time, timed.len() as u32)))
 }
 
-fn holds<H: FileHandle>(file: &H, bytes: &[u8], at: u64) -> io::Result<bool> {
+/// Whether a file has these bytes; not where it cannot be read.
+fn holds<H: FileHandle>(file: &H, bytes: &[u8], at: u64) -> bool {
     let mut there = vec![0; bytes.len()];
-    Ok(file.read_at(&mut there, at)? == bytes.len() && there == bytes)
+    file.read_at(&mut there, at).is_ok_and(|read| read == bytes.len()) && there == bytes
 }

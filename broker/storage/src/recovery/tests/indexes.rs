@@ -6,12 +6,13 @@ use crate::partition_files::SegmentFile;
 #[test]
 fn any_harm_to_an_index_is_mended_byte_for_byte_and_loses_nothing() {
     type Harm = fn(&SimFiles, &Path);
-    let harms: [(&str, Harm); 7] = [
+    let harms: [(&str, Harm); 8] = [
         ("missing", |files, path| files.remove_file(path).unwrap()),
         ("empty", |files, path| files.tamper(path, Vec::clear)),
         ("cut", |files, path| files.tamper(path, |bytes| bytes.truncate(50))),
         ("longer", |files, path| files.tamper(path, |bytes| bytes.extend_from_slice(&[7; 40]))),
         ("zeros", |files, path| files.tamper(path, |bytes| bytes.fill(0))),
+        ("unreadable", |files, path| files.break_sectors(path, 0..1)),
         ("flipped header", |files, path| files.tamper(path, |bytes| bytes[20] ^= 1)),
         ("flipped entry", |files, path| files.tamper(path, |bytes| *bytes.last_mut().unwrap() ^= 1)),
     ];
