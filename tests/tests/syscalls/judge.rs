@@ -89,6 +89,16 @@ impl Case {
         }
     }
 
+    /// Whether all that failed is reads of what partitions have, of which there are others.
+    fn is_read_of_records(&self, course: &Course) -> bool {
+        let mut hit = course.calls.iter().filter(|call| call.is_injected).peekable();
+        hit.peek().is_some()
+            && hit.all(|call| {
+                matches!(call.name.as_str(), "pread64" | "preadv" | "preadv2" | "read")
+                    && call.line.contains("/topics/")
+            })
+    }
+
     /// How it ended, and whether it may end like that.
     fn judge_end(&self, course: &Course, findings: &mut Vec<String>) -> &'static str {
         let said = &course.said;
@@ -112,6 +122,9 @@ impl Case {
         };
         if self.is_want(course) && how == "ended with 70" {
             findings.push(format!("wrong: no disk is at fault, and it {how}: {last:?}"));
+        }
+        if self.is_read_of_records(course) {
+            findings.push(format!("wrong: it could not read one place, and {how}: {last:?}"));
         }
         if !last.starts_with(begins) {
             findings.push(format!("wrong: it {how} and its last line is {last:?}"));
