@@ -79,16 +79,20 @@ pub struct ToFlush<F: Files> {
     pub tail: Tail,
     /// Files with bytes that are not on stable storage, oldest first; open since before those were written.
     pub files: Vec<Arc<F::File>>,
-    /// Those of them that have records.
-    pub logs: Vec<Arc<F::File>>,
+    /// Those of them that have records, with the base of their segment.
+    pub logs: Vec<(Offset, Arc<F::File>)>,
     /// Names in the log's directory are not on stable storage.
     pub new_names: bool,
 }
 
 impl<F: Files> ToFlush<F> {
-    /// Whether a start finds everything that has records, as far as is known: somebody else may have unlinked it.
-    pub(crate) fn can_be_found(&self) -> bool {
-        self.logs.iter().all(|log| log.has_name().unwrap_or(true))
+    /// Whether a start finds everything that has records, as far as is known: somebody else may have unlinked it. What
+    /// retention took from `log` meanwhile is not looked for.
+    pub(crate) fn can_be_found(&self, log: &Log<F>) -> bool {
+        let is_there = |(_, file): &&(Offset, Arc<F::File>)| file.has_name().unwrap_or(true);
+        // They are out of sight before their files go.
+        let is_gone = |base: Offset| log.view.load().first().is_none_or(|first| base < first.base());
+        self.logs.iter().filter(|file| !is_there(file)).all(|(base, _)| is_gone(*base))
     }
 }
 

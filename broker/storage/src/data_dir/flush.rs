@@ -190,7 +190,7 @@ impl<F: Files> DataDir<F> {
         }
         for (log, flush) in &captured {
             // What nobody finds after this run is not kept, however well it is synced.
-            if !flush.can_be_found() && !log.is_retired() {
+            if !flush.can_be_found(log) && !log.is_retired() {
                 log.give_up();
             }
         }

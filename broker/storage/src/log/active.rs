@@ -107,7 +107,7 @@ pub(super) struct Unsynced<F: Files> {
     /// Handles of files that were rolled away from, with bytes that are not on stable storage.
     pub(super) files: Vec<Arc<F::File>>,
     /// Those of them that have records.
-    pub(super) logs: Vec<Arc<F::File>>,
+    pub(super) logs: Vec<(Offset, Arc<F::File>)>,
     /// Names in the log's directory are not on stable storage.
     pub(super) new_names: bool,
 }

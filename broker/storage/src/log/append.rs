@@ -305,7 +305,7 @@ impl<F: Files> Writer<F> {
             && std::mem::take(&mut active.is_dirty)
         {
             unsynced.files.extend(active.log_handle());
-            unsynced.logs.extend(active.log_handle());
+            unsynced.logs.extend(active.log_handle().map(|log| (active.segment.base(), log)));
         }
         unsynced
     }

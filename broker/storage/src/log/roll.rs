@@ -40,7 +40,7 @@ impl<F: Files> Log<F> {
             // Never told as a full disk: the log could not go on without the handles that would be lost here.
             let segment = Arc::clone(&active.segment);
             let sync = active.finish().map_err(|source| self.broken(base, source))?;
-            writer.unsynced.logs.extend(sync.first().cloned());
+            writer.unsynced.logs.extend(sync.first().map(|log| (segment.base(), Arc::clone(log))));
             writer.unsynced.files.extend(sync);
             self.open.retire(segment.take_indexes());
             self.may_give_way(&segment);

@@ -295,3 +295,23 @@ fn a_torn_batch_larger_than_any_that_is_taken_today_is_cut_and_verify_says_so() 
     assert_eq!(log.log_end(), Offset::new(1));
     assert!(found.cut.as_ref().is_some_and(|cut| cut.offset == Offset::new(1)), "{found:?}");
 }
+
+#[test]
+fn what_retention_takes_before_it_is_flushed_costs_its_log_nothing() {
+    let files = Arc::new(SimFiles::new());
+    let small = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
+    let (dir, _) = DataDir::open(Arc::clone(&files), &options(7), |_| small.clone(), NOW).unwrap();
+    let log = dir.create_topic(topic(1), &small, NOW).unwrap().swap_remove(0);
+    append(&log, 1500);
+    append(&log, 1500);
+    dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+    let start = log.durable();
+    // It rolls: what is durable already is to be synced once more.
+    append(&log, 1500);
+    assert_eq!(log.segment_count(), 2);
+    dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap();
+    log.drop_below_start(dir.trash()).unwrap();
+    dir.purge_trash(&|| true).unwrap();
+    dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+    assert_eq!((log.durable(), log.segment_count()), (log.log_end(), 1), "it was given up");
+}
