@@ -141,6 +141,23 @@ mod tests {
         assert!(clock.is_believed(at(HOUR), up(HOUR)));
     }
 
+    /// Whether anything of a week's retention goes in a day in which the clock is ten years ahead for half an hour.
+    fn deletes(mut is_believed: impl FnMut(Timestamp, Duration) -> bool) -> bool {
+        (0..24 * 60).any(|minute| {
+            let passed = minute * 60_000;
+            let ahead = if (100..130).contains(&minute) { 10 * 365 * 24 * HOUR } else { 0 };
+            is_believed(at(passed + ahead), up(passed)) && passed + ahead > 7 * 24 * HOUR
+        })
+    }
+
+    #[test]
+    fn a_step_that_is_put_right_within_the_hour_takes_nothing_and_with_a_clock_that_is_always_believed_it_does()
+     {
+        let mut clock = Said::new(None, at(0), up(0));
+        assert!(!deletes(|wall, boot| clock.is_believed(wall, boot)));
+        assert!(deletes(|_, _| true), "the control finds nothing");
+    }
+
     #[test]
     fn the_time_since_the_boot_goes_on() {
         let before = since_boot();

@@ -164,6 +164,23 @@ mod tests {
         }
     }
 
+    /// How often produce is refused anew by a disk that hovers at the bound of 100 bytes.
+    fn refusals(mut is_taken: impl FnMut(u64) -> bool) -> usize {
+        let looks: Vec<bool> = (0..100).map(|look| is_taken(95 + look * 7 % 10)).collect();
+        looks.windows(2).filter(|looks| looks[0] && !looks[1]).count() + usize::from(!looks[0])
+    }
+
+    #[test]
+    fn a_disk_that_hovers_at_the_bound_is_full_once_and_with_one_bound_for_both_again_and_again() {
+        let space = DiskSpace::new("/data".into());
+        let seen = |free| {
+            space.seen(free, 100);
+            space.check().is_ok()
+        };
+        assert_eq!(refusals(seen), 1);
+        assert!(refusals(|free| free >= 100) > 20, "the control finds nothing");
+    }
+
     #[test]
     fn a_look_is_due_for_each_part_of_the_bound_that_was_written() {
         let space = DiskSpace::new("/data".into());
