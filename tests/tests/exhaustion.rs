@@ -211,3 +211,20 @@ fn full_and_without_indexes(mount: &TinyDisk) -> (tempfile::TempDir, PathBuf) {
     while file.write_all(&[1; 4096]).is_ok() {}
     (data, ballast)
 }
+
+#[test]
+fn a_start_that_has_no_descriptor_for_a_log_takes_nothing_offline_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &[]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", 1, &[]);
+    assert_eq!(produce(&mut peer, "t", 0, b"kept"), 0);
+    drop((peer, daemon));
+    let log = dir.path().join("data/topics/t-0/00000000000000000000.log").display().to_string();
+    let strace = ["strace", "-f", "-o", "/dev/null", "-P", &log, "-e", "inject=openat:error=EMFILE:when=1"];
+    let said = Daemon::try_under(&strace, dir.path(), &[]).unwrap_err();
+    assert!(said.contains("Too many open files") && said.contains("topics/t-0"), "{said}");
+    let daemon = Daemon::on(dir.path(), &[]);
+    let (found, bytes) = Peer::connect(daemon.address()).fetch_now("t", 0);
+    assert_eq!((found.error, bytes.is_empty()), (ErrorCode::NONE, false));
+}

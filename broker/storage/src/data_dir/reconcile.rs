@@ -195,7 +195,7 @@ impl<'a, F: Files> Sorting<'a, F> {
         let damage = match meta {
             Ok(Some(Err(error))) => Damage::Meta { file, error },
             Ok(_) => Damage::Meta { file, error: EnvelopeError::Length { expected: 1, found: 0 } },
-            Err(error) => Damage::Unreadable { file, error: error.to_string() },
+            Err(error) => Damage::unreadable(&file, &error),
         };
         self.metas.insert(path.to_owned(), Err(damage));
         Ok(())

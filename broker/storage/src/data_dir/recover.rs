@@ -69,10 +69,10 @@ impl<F: Files> Opening<'_, F> {
             let survey = match &found.slot {
                 Ok(_) => match survey(self.files, &found.wanted.dir) {
                     Ok(survey) => Ok(survey),
-                    Err(RecoveryError::Offline(damage)) => Err(damage),
+                    Err(RecoveryError::Offline(damage)) => Err(self.unless_out_of_files(damage)?),
                     Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
                 },
-                Err(damage) => Err(damage.clone()),
+                Err(damage) => Err(self.unless_out_of_files(damage.clone())?),
             };
             Ok((found, survey))
         })?;
@@ -168,6 +168,17 @@ impl<F: Files> Opening<'_, F> {
         Ok(())
     }
 
+    /// A partition that nothing is wrong with is not taken offline: there is no start without the descriptors for it.
+    fn unless_out_of_files(&self, damage: Damage) -> Result<Damage, OpenError> {
+        match damage {
+            Damage::OutOfFiles { file, error, number } => {
+                let source = number.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
+                Err(self.io(file, source))
+            }
+            damage => Ok(damage),
+        }
+    }
+
     fn recover_one(&self, surveyed: Surveyed<'_>) -> Result<Recovering, OpenError> {
         let mut readable = None;
         let outcome = match &surveyed.survey {
@@ -175,6 +186,7 @@ impl<F: Files> Opening<'_, F> {
             Ok(survey) => match recover(self.files, survey, &surveyed.task(self)) {
                 Ok(recovered) => Ok(recovered),
                 Err(RecoveryError::Offline(damage)) => {
+                    let damage = self.unless_out_of_files(damage)?;
                     readable = below(self.files, survey, &surveyed.task(self), &damage);
                     Err(damage)
                 }

@@ -7,6 +7,7 @@ use folio_record::Offset;
 use thiserror::Error;
 
 use crate::envelope::EnvelopeError;
+use crate::files::is_exhausted;
 use crate::partition::PartitionId;
 use crate::verdict::{Fault, Reason};
 
@@ -105,10 +106,29 @@ pub enum Damage {
         /// What the system said.
         error: String,
     },
+    /// Nothing is wrong with it: the process has no descriptors, mappings or memory left to look into it. A start does not go
+    /// on without.
+    #[error("{} cannot be opened: {error}. Nothing was changed: raise the limit (`ulimit -n`)", file.display())]
+    OutOfFiles {
+        /// The file or directory.
+        file: PathBuf,
+        /// What the system said.
+        error: String,
+        /// Its number, if it has one.
+        number: Option<i32>,
+    },
 }
 
 impl Damage {
-    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
-        Self::Unreadable { file: path.to_owned(), error: error.to_string() }
+    pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let file = path.to_owned();
+        Self::out_of_files(&file, error)
+            .unwrap_or_else(|| Self::Unreadable { file, error: error.to_string() })
+    }
+
+    /// What an error means that is not about the file.
+    pub(super) fn out_of_files(file: &Path, error: &io::Error) -> Option<Self> {
+        let (file, number) = (file.to_owned(), error.raw_os_error());
+        is_exhausted(error).then(|| Self::OutOfFiles { file, error: error.to_string(), number })
     }
 }

@@ -260,7 +260,13 @@ impl Survey {
         offset: Offset,
         error: &io::Error,
     ) -> Damage {
-        Damage::UnreadableLog { file: self.log_path(number), position, offset, error: error.to_string() }
+        let file = self.log_path(number);
+        Damage::out_of_files(&file, error).unwrap_or_else(|| Damage::UnreadableLog {
+            file,
+            position,
+            offset,
+            error: error.to_string(),
+        })
     }
 
     /// Whether the clean marker and the slot describe exactly what is here.
