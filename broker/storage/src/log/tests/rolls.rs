@@ -126,12 +126,12 @@ fn a_segment_that_cannot_be_begun_for_want_of_room_leaves_no_file_of_a_passing_n
             files.fail_at(files.operations() + operation, Fault::Full);
             let Err(AppendError::Full { .. }) = step(&log) else { continue };
             refused += 1;
-            assert_eq!(passing(&files), [PathBuf::new(); 0], "step {number}, operation {operation}");
+            assert!(passing(&files).is_empty(), "step {number}, operation {operation}");
             append(&log, &["b"]).unwrap();
             flush(&dir, &log);
             drop(log);
             dir.close_clean(NOW, Instant::now()).unwrap();
-            assert_eq!(passing(&files), [PathBuf::new(); 0], "step {number}, operation {operation}");
+            assert!(passing(&files).is_empty(), "step {number}, operation {operation}");
         }
         assert!(refused > 2, "step {number}: {refused} of {operations}");
     }
