@@ -260,31 +260,37 @@ proptest! {
     }
 
     #[test]
-    fn cooperative_gives_nothing_that_another_still_has_and_is_done_in_two_rounds((topics, mut members) in groups()) {
+    fn cooperative_gives_nothing_that_another_still_has_and_is_done_in_two_rounds_or_three((topics, mut members) in groups()) {
         // What members have is had by one at a time: anything else is somebody's lie.
         let mut seen = BTreeSet::new();
         for member in &mut members {
             member.owned.retain(|partition| seen.insert(partition.clone()));
         }
-        let before: HashMap<_, _> = members
-            .iter()
-            .enumerate()
-            .flat_map(|(at, member)| member.owned.iter().map(move |partition| (partition.clone(), at)))
-            .collect();
-        let first = Assignor::CooperativeSticky.divide(&topics, &members);
-        for (at, gets) in first.iter().enumerate() {
-            for partition in gets {
-                prop_assert!(before.get(partition).is_none_or(|owner| *owner == at), "{partition} too early");
+        let has_equals = members.windows(2).all(|pair| pair[0].topics == pair[1].topics);
+        let mut rounds = 0;
+        let last = loop {
+            rounds += 1;
+            let before: HashMap<_, _> = members
+                .iter()
+                .enumerate()
+                .flat_map(|(at, member)| member.owned.iter().map(move |partition| (partition.clone(), at)))
+                .collect();
+            let division = Assignor::CooperativeSticky.divide(&topics, &members);
+            for (at, gets) in division.iter().enumerate() {
+                for partition in gets {
+                    prop_assert!(before.get(partition).is_none_or(|owner| *owner == at), "{partition} too early");
+                }
             }
-        }
-        let held_back = left_over(&topics, &members, &first);
-        let revoked = apply(&mut members, &first, 9);
-        prop_assert!(revoked || held_back.is_empty(), "held back, and nobody joins again");
-        let second = Assignor::CooperativeSticky.divide(&topics, &members);
-        prop_assert!(left_over(&topics, &members, &second).is_empty());
-        prop_assert!(!apply(&mut members, &second, 10), "the second round takes nothing away");
-        prop_assert!(is_balanced(&members, &second));
-        prop_assert_eq!(kept(&members, &first), first.iter().map(Vec::len).sum::<usize>());
+            let held_back = left_over(&topics, &members, &division);
+            let revoked = apply(&mut members, &division, 8 + rounds);
+            prop_assert!(revoked || held_back.is_empty(), "held back, and nobody joins again");
+            if !revoked {
+                break division;
+            }
+        };
+        // The last only finds that nothing is left to do.
+        prop_assert!(rounds <= if has_equals { 2 } else { 3 }, "{rounds} rounds");
+        prop_assert!(is_balanced(&members, &last));
     }
 }
 
