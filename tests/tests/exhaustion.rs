@@ -12,6 +12,7 @@ use folio_tests::control::finding;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::TinyDisk;
 use folio_tests::native::{Peer, batch};
+use folio_tests::strace::Strace;
 use folio_wire::native::ErrorCode;
 use folio_wire::native::produce::Acks;
 
@@ -214,6 +215,7 @@ fn full_and_without_indexes(mount: &TinyDisk) -> (tempfile::TempDir, PathBuf) {
 
 #[test]
 fn a_start_that_has_no_descriptor_for_a_log_takes_nothing_offline_and_says_so() {
+    assert!(Strace::is_there(), "tests/run leaves this out where there is no strace");
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::on(dir.path(), &[]);
     let mut peer = Peer::connect(daemon.address());
