@@ -68,7 +68,7 @@ impl Directories {
                 files.sync_dir(dir).map_err(at(dir))?;
             }
         }
-        let Sorting { wanted, mut metas, deleted, quarantined, .. } = sorting;
+        let Sorting { wanted, mut metas, deleted, remaining, quarantined, .. } = sorting;
         let mut found = Vec::new();
         let mut missing = Vec::new();
         for (dir, wanted) in wanted {
@@ -94,7 +94,8 @@ impl Directories {
             Err(error) => return Err(error),
         }
         found.sort_by(|a, b| a.wanted.dir.cmp(&b.wanted.dir));
-        let unready = settle(metadata, &topics, &deleted, &found, now)
+        let gone = &deleted - &remaining;
+        let unready = settle(metadata, &topics, &gone, &found, now)
             .map_err(|error| (PathBuf::new(), io::Error::other(error)))?;
         found.retain(|Found { wanted: Wanted { id, topic, .. }, .. }| {
             id.partition < topic.partitions_ready || !unready.contains(&id.topic)
@@ -109,6 +110,8 @@ struct Sorting<'a, F> {
     now: Timestamp,
     wanted: BTreeMap<PathBuf, Wanted>,
     deleted: BTreeSet<Uuid>,
+    /// Those of them of which something is left all the same.
+    remaining: BTreeSet<Uuid>,
     metas: BTreeMap<PathBuf, Result<PartitionMeta, Damage>>,
     quarantined: Vec<PathBuf>,
     is_trashed: bool,
@@ -124,6 +127,7 @@ impl<'a, F: Files> Sorting<'a, F> {
             now: opening.now,
             wanted: BTreeMap::new(),
             deleted: BTreeSet::new(),
+            remaining: BTreeSet::new(),
             metas: BTreeMap::new(),
             quarantined: Vec::new(),
             is_trashed: false,
@@ -163,8 +167,11 @@ impl<'a, F: Files> Sorting<'a, F> {
         };
         if self.deleted.contains(&meta.id.topic) {
             return match self.trash.take(self.files, path) {
-                // There is no room for another name: the next start tries again.
-                Err(error) if is_full(&error) => Ok(()),
+                // There is no room for another name: the next start tries again, and has to know that it is deleted.
+                Err(error) if is_full(&error) => {
+                    self.remaining.insert(meta.id.topic);
+                    Ok(())
+                }
                 taken => taken.map(|_| self.is_trashed = true),
             };
         }
@@ -269,14 +276,14 @@ fn is_unsettled(topic: &Topic) -> bool {
 fn settle<F: Files>(
     metadata: &mut MetadataLog<F>,
     topics: &[(Uuid, Topic)],
-    deleted: &BTreeSet<Uuid>,
+    gone: &BTreeSet<Uuid>,
     found: &[Found],
     now: Timestamp,
 ) -> Result<BTreeSet<Uuid>, CommitError> {
     let mut transaction = Transaction::default();
     let (mut ready, mut unready) = (BTreeSet::new(), BTreeSet::new());
     for (uuid, topic) in topics.iter().filter(|(_, topic)| is_unsettled(topic)) {
-        if deleted.contains(uuid) {
+        if gone.contains(uuid) {
             transaction.operations.push(Operation::Delete(Key::Topic(*uuid)));
         } else if found.iter().filter(|found| found.wanted.id.topic == *uuid).count() as u32
             == topic.partitions

@@ -145,6 +145,36 @@ fn a_sync_that_fails_while_the_trash_is_emptied_is_final_and_a_file_that_cannot_
 }
 
 #[test]
+fn a_start_without_room_for_a_name_forgets_no_deletion() {
+    for operation in 0.. {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        create(&dir, 1).unwrap();
+        create(&dir, 2).unwrap();
+        // The first rename: both directories stay where they are.
+        files.fail_at(files.operations() + 2, Fault::Full);
+        dir.delete_topic("t2", NOW).unwrap_err();
+        drop(dir);
+        files.kill();
+        let begun = files.operations();
+        files.fail_at(begun + operation, Fault::Full);
+        drop(try_open(&files));
+        let is_done = files.operations() <= begun + operation;
+        files.kill();
+        for _ in 0..2 {
+            let (dir, report) = open(&files);
+            assert_eq!((online(&report), report.quarantined), (set(&["t1-0", "t1-1"]), Vec::new()));
+            assert_eq!(dirs(&*files, TOPICS_NAME), set(&["t1-0", "t1-1"]), "operation {operation}");
+            drop(dir);
+            files.kill();
+        }
+        if is_done {
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_start_leaves_what_lies_in_the_trash_to_whoever_empties_it() {
     let files = Arc::new(SimFiles::new());
     let (dir, _) = open(&files);
