@@ -69,7 +69,12 @@ fn empty_trash(engine: &Engine) {
     if engine.health.has_failed() {
         return;
     }
-    match engine.dir.purge_trash(&|| !engine.reaper.is_closed()) {
+    // Who needs room for a map does not wait until all of it is gone.
+    let is_wanted = || {
+        engine.dir.open_segments().reap();
+        !engine.reaper.is_closed()
+    };
+    match engine.dir.purge_trash(&is_wanted) {
         Ok(()) => {}
         Err(error) if engine.dir.has_failed() => engine.fail(Path::new("trash"), &error),
         // The bytes stay until the next time; nothing depends on their going.
