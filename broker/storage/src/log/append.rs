@@ -305,7 +305,9 @@ impl<F: Files> Writer<F> {
             && std::mem::take(&mut active.is_dirty)
         {
             unsynced.files.extend(active.log_handle());
-            unsynced.logs.extend(active.log_handle().map(|log| (active.segment.base(), log)));
+            // One that is empty may have its name taken over by the next.
+            let log = active.log_handle().filter(|_| active.segment.end() > 0);
+            unsynced.logs.extend(log.map(|log| (active.segment.base(), log)));
         }
         unsynced
     }
