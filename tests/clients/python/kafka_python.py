@@ -99,6 +99,10 @@ def join(command):
         group_instance_id=command.get("instance"),
     )
     reader.subscribe([command["topic"]], listener=listener(ConsumerRebalanceListener, diary))
+    # Who leads a group before it knows the topic gives nobody anything, and joins again once it does. Where a poll ends while
+    # that is under way, kafka-python takes it for done, never asks for what it was given, and sends no heartbeat any more.
+    while not reader.partitions_for_topic(command["topic"]) and not diary.is_over():
+        time.sleep(0.05)
     while not diary.is_over():
         found = reader.poll(100, max_records=100)
         diary.owns(reader.assignment())
