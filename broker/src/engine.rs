@@ -88,6 +88,17 @@ impl Engine {
         }
     }
 
+    /// Leaves `message` for loop `index`, which sleeps on. If `is_awaited` says then that it can do something with it, it is
+    /// woken after all.
+    pub(crate) fn leave(&self, index: usize, message: LoopMessage, is_awaited: impl FnOnce() -> bool) {
+        if let Some(handle) = self.loops().get(index)
+            && handle.leave(message).is_ok()
+            && is_awaited()
+        {
+            handle.wake();
+        }
+    }
+
     /// Sends a message to every loop.
     pub(crate) fn tell_all(&self, message: impl Fn() -> LoopMessage) {
         for index in 0..self.loops().len() {

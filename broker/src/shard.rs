@@ -43,14 +43,25 @@ pub(crate) enum LoopMessage {
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) batches: BytesMut,
-    /// Which request, and which of its entries; none when nobody wants to know.
-    pub(crate) ticket: Option<(Ticket, usize)>,
+    /// None when nobody wants to know.
+    pub(crate) claim: Option<Claim>,
+}
+
+/// Who wants to know what becomes of batches, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim {
+    /// The request.
+    ticket: Ticket,
+    /// Which of its entries.
+    entry: usize,
+    /// Once they lie below the high watermark; else once they are appended.
+    pub(crate) waits_for_watermark: bool,
 }
 
 /// What became of one entry of a produce.
 #[derive(Debug)]
 pub(crate) struct Placed {
-    pub(crate) ticket: Option<(Ticket, usize)>,
+    pub(crate) claim: Option<Claim>,
     pub(crate) outcome: Result<AppendedRange, ServiceError>,
 }
 
@@ -179,15 +190,16 @@ impl Shard {
         let watches =
             admitted.iter().zip(0..).map(|((_, partition, _), number)| (partition.key, number)).collect();
         let ticket = self.produces.park(watches, deadline, waiting);
-        for (number, partition, batches) in admitted {
-            self.collect(&partition, Pending { batches, ticket: Some((ticket, number)) });
+        for (entry, partition, batches) in admitted {
+            let claim = Some(Claim { ticket, entry, waits_for_watermark });
+            self.collect(&partition, Pending { batches, claim });
         }
     }
 
     /// Takes the admitted entries into this turn's append. Nobody wants to know what becomes of them.
     pub(crate) fn produce_unanswered(&mut self, entries: Vec<Result<Admitted, ServiceError>>) {
         for (partition, batches) in entries.into_iter().flatten() {
-            self.collect(&partition, Pending { batches, ticket: None });
+            self.collect(&partition, Pending { batches, claim: None });
         }
     }
 
@@ -306,8 +318,8 @@ impl Shard {
     }
 
     fn place(&mut self, partition: &Arc<Partition<Disk>>, placed: Vec<Placed>) {
-        for Placed { ticket, outcome } in placed {
-            let Some((ticket, entry)) = ticket else { continue };
+        for Placed { claim, outcome } in placed {
+            let Some(Claim { ticket, entry, .. }) = claim else { continue };
             // One that timed out has been answered.
             let Some(waiting) = self.produces.get_mut(ticket) else { continue };
             waiting.entries[entry] = match outcome {

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use folio_record::Offset;
 use folio_storage::{AppendError, Mode};
 
 use crate::engine::{Disk, Engine, now};
@@ -55,9 +56,29 @@ fn work(engine: &Engine, job: LaneJob) {
         engine.announce(std::slice::from_ref(&partition), Some(from));
     }
     match from {
-        Waiter::Loop(index) => engine.tell(index, LoopMessage::Placed { partition, placed, has_moved }),
+        Waiter::Loop(index) => {
+            let waits = waits_for(&placed);
+            let message = LoopMessage::Placed { partition: Arc::clone(&partition), placed, has_moved };
+            engine.leave(index, message, || has_moved || is_over(&partition, waits));
+        }
         Waiter::Groups => engine.groups.send([GroupJob::Placed(partition, placed)]),
     }
+}
+
+/// The first offset that the high watermark has to pass before anybody is answered; none if somebody is at once.
+fn waits_for(placed: &[Placed]) -> Option<Offset> {
+    let each = placed.iter().map(|one| match (&one.claim, &one.outcome) {
+        (Some(claim), Ok(range)) if claim.waits_for_watermark => Some(range.last_offset),
+        _ => None,
+    });
+    each.collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
+/// Whether nobody waits for the high watermark to pass `waits`, or not any more. Whoever moves it, or takes the partition
+/// offline, tells the loop afterwards: if that came before what we left there, it is seen here.
+fn is_over(partition: &Partition<Disk>, waits: Option<Offset>) -> bool {
+    let has_passed = waits.is_none_or(|offset| partition.log.high_watermark() > offset);
+    has_passed || partition.is_offline() || partition.is_deleted()
 }
 
 /// Appends `pending` with one write, and says what became of each.
@@ -76,10 +97,10 @@ pub(crate) fn append(
     if let Some(refusal) = partition.refusal() {
         return Ok(refuse(pending, &refusal));
     }
-    let (tickets, mut buffers): (Vec<_>, Vec<_>) =
-        pending.into_iter().map(|one| (one.ticket, one.batches)).unzip();
-    let again = |tickets: Vec<_>, buffers: Vec<BytesMut>| {
-        tickets.into_iter().zip(buffers).map(|(ticket, batches)| Pending { batches, ticket }).collect()
+    let (claims, mut buffers): (Vec<_>, Vec<_>) =
+        pending.into_iter().map(|one| (one.claim, one.batches)).unzip();
+    let again = |claims: Vec<_>, buffers: Vec<BytesMut>| {
+        claims.into_iter().zip(buffers).map(|(claim, batches)| Pending { batches, claim }).collect()
     };
     let appended = match mode {
         Mode::Inline => match partition.log.try_writer() {
@@ -90,7 +111,7 @@ pub(crate) fn append(
     };
     let (outcomes, stopped) = match appended {
         Ok(appended) => (appended.outcomes, appended.stopped),
-        Err(AppendError::NeedsLane) => return Err(again(tickets, buffers)),
+        Err(AppendError::NeedsLane) => return Err(again(claims, buffers)),
         Err(error) => (Vec::new(), Some(error)),
     };
     let new = buffers
@@ -104,19 +125,19 @@ pub(crate) fn append(
     }
     let error = stopped.map(|error| translate(engine, partition, &error));
     let mut outcomes = outcomes.into_iter();
-    let placed = tickets.into_iter().map(|ticket| {
+    let placed = claims.into_iter().map(|claim| {
         let outcome = match (outcomes.next(), &error) {
             (Some(outcome), _) => outcome.map_err(|error| ServiceError::of_refusal(&error)),
             (None, Some(error)) => Err(error.clone()),
             (None, None) => Err(ServiceError::storage_failed()),
         };
-        Placed { ticket, outcome }
+        Placed { claim, outcome }
     });
     Ok(placed.collect())
 }
 
 fn refuse(pending: Vec<Pending>, error: &ServiceError) -> Vec<Placed> {
-    pending.into_iter().map(|one| Placed { ticket: one.ticket, outcome: Err(error.clone()) }).collect()
+    pending.into_iter().map(|one| Placed { claim: one.claim, outcome: Err(error.clone()) }).collect()
 }
 
 fn translate(engine: &Engine, partition: &Partition<Disk>, error: &AppendError) -> ServiceError {

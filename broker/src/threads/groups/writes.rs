@@ -102,7 +102,7 @@ impl Writes {
             return self.sent.push_back(sent);
         }
         self.sent.push_back(sent);
-        let pending: Vec<_> = batches.into_iter().map(|batches| Pending { batches, ticket: None }).collect();
+        let pending: Vec<_> = batches.into_iter().map(|batches| Pending { batches, claim: None }).collect();
         partition.enters_lane(pending.len());
         engine.pressure.lanes.add(pending.iter().map(|one| one.batches.len() as u64).sum());
         let job = LaneJob { from: Waiter::Groups, partition: Arc::clone(partition), pending };
@@ -211,7 +211,7 @@ mod tests {
             is_duplicate: false,
             append_time: folio_record::Timestamp::NONE,
         });
-        Placed { ticket: None, outcome: range }
+        Placed { claim: None, outcome: range }
     }
 
     fn at(visible: i64) -> Reach {

@@ -45,14 +45,28 @@ impl<L: LoopLocal> LoopHandle<L> {
     ///
     /// The message, if the loop has ended.
     pub fn send(&self, message: L::Message) -> Result<(), L::Message> {
+        self.leave(message)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but the loop sleeps on: for what it can do nothing with before the next thing that is sent,
+    /// which comes after this. [`wake`](Self::wake) makes it look at once.
+    ///
+    /// # Errors
+    ///
+    /// The message, if the loop has ended.
+    pub fn leave(&self, message: L::Message) -> Result<(), L::Message> {
         match self.shared.post(Command::Message(message)) {
-            Ok(()) => {
-                self.shared.core.notify();
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(Command::Message(message)) => Err(message),
             Err(_) => unreachable!("what was posted is given back"),
         }
+    }
+
+    /// Wakes the loop, if it sleeps, to take what was left for it.
+    pub fn wake(&self) {
+        self.shared.core.notify();
     }
 
     /// Wakes, as [`Channel::wake`], every channel of the loop that has paused reading. For the end of a shortage

@@ -85,34 +85,69 @@ fn no_message_between_two_loops_is_lost() {
     group.shutdown(LONG).wait_for(LONG).unwrap().unwrap();
 }
 
-#[test]
-fn messages_from_one_thread_arrive_in_order_and_in_far_fewer_turns() {
-    struct Counting {
-        next: u64,
-        done: mpsc::Sender<u64>,
+/// Wants the numbers from 0 in their order, and says when it has the last.
+struct Counting {
+    next: u64,
+    count: u64,
+    done: mpsc::Sender<()>,
+}
+
+impl Counting {
+    fn start(count: u64) -> (EventLoopGroup<Self>, mpsc::Receiver<()>) {
+        let (sender, done) = mpsc::channel();
+        let counting = move |_, _| Self { next: 0, count, done: sender.clone() };
+        (EventLoopGroup::start(one_loop(ChannelLimits::default()), counting).unwrap(), done)
     }
-    impl LoopLocal for Counting {
-        type Message = u64;
-        fn message(&mut self, message: u64) {
-            assert_eq!(message, self.next);
-            self.next += 1;
-            if self.next == 100_000 {
-                self.done.send(self.next).unwrap();
-            }
+}
+
+impl LoopLocal for Counting {
+    type Message = u64;
+
+    fn message(&mut self, message: u64) {
+        assert_eq!(message, self.next);
+        self.next += 1;
+        if self.next == self.count {
+            self.done.send(()).unwrap();
         }
     }
-    let (sender, done) = mpsc::channel();
-    let group = EventLoopGroup::start(one_loop(ChannelLimits::default()), move |_, _| Counting {
-        next: 0,
-        done: sender.clone(),
-    })
-    .unwrap();
+}
+
+#[test]
+fn messages_from_one_thread_arrive_in_order_and_in_far_fewer_turns() {
+    let (group, done) = Counting::start(100_000);
     let handle = &group.handles()[0];
     for number in 0..100_000 {
         handle.send(number).unwrap();
     }
     done.recv_timeout(LONG).unwrap();
     assert!(group.counters().turns < 50_000, "{} turns", group.counters().turns);
+}
+
+#[test]
+fn what_is_left_for_a_loop_comes_before_what_is_sent_later_and_wakes_nobody() {
+    let (group, done) = Counting::start(31);
+    let handle = &group.handles()[0];
+    for number in 0..30 {
+        handle.leave(number).unwrap();
+        // Time enough for a turn of its own, if there were one.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    handle.send(30).unwrap();
+    done.recv_timeout(LONG).unwrap();
+    // That of the start, and that of the message.
+    assert!(group.counters().turns <= 3, "{} turns", group.counters().turns);
+}
+
+#[test]
+fn what_is_left_for_a_loop_is_there_once_it_is_woken() {
+    let (group, done) = Counting::start(2);
+    let handle = &group.handles()[0];
+    for number in 0..2 {
+        handle.leave(number).unwrap();
+    }
+    assert_eq!(done.recv_timeout(Duration::from_millis(20)), Err(mpsc::RecvTimeoutError::Timeout));
+    handle.wake();
+    done.recv_timeout(LONG).unwrap();
 }
 
 #[test]
