@@ -15,7 +15,8 @@
 //! * A copy is written only after the flush that it describes returned success. So a copy that can be read back
 //!   with a good checksum is true, even if it is old.
 //! * Copy `seq` goes to page A if `seq` is even and to page B if it is odd; the newest valid copy of the two holds.
-//!   A torn write therefore costs at most the newest copy, and the one before it is still true.
+//!   A torn write therefore costs at most the newest copy, and the one before it is still true. Where two were on their
+//!   way at once, it may be of the run before: the epoch to reckon with is the one after its own.
 //! * `durable pos` is the end of a batch and belongs to the same batch as `durable next offset`.
 //! * A copy never straddles a 512-byte sector, and the two copies of a slot never share a 4096-byte page.
 //! * An extent is written with zeros and synced before any of its slots is used: a full disk cannot stop a slot
@@ -197,6 +198,15 @@ pub fn newest(a: SlotCopy, b: SlotCopy) -> Option<Slot> {
     }
 }
 
+/// What the two copies of a slot tell together. One that is damaged, by a torn write or a bad sector, may have been the
+/// newer one: its other says how far the log is durable all the same, but may be of a run before, under an earlier epoch.
+pub(crate) fn known(copies: [SlotCopy; 2]) -> Option<Slot> {
+    let slot = newest(copies[0], copies[1])?;
+    let later = i32::from(copies.contains(&SlotCopy::Damaged));
+    let leader_epoch = LeaderEpoch::new(slot.leader_epoch.get().saturating_add(later));
+    Some(Slot { leader_epoch, ..slot })
+}
+
 /// Where the copy of slot `number` that carries `seq` lies in the file.
 pub fn slot_position(number: u32, seq: u64) -> u64 {
     let extent = u64::from(number / SLOTS_PER_EXTENT);
@@ -314,6 +324,18 @@ mod tests {
         assert_eq!(newest(old, SlotCopy::Damaged), Some(slot(6)));
         assert_eq!(newest(SlotCopy::Blank, new), Some(slot(7)));
         assert_eq!(newest(SlotCopy::Blank, SlotCopy::Damaged), None);
+    }
+
+    #[test]
+    fn beside_a_damaged_copy_the_other_is_true_and_its_epoch_may_be_the_one_before() {
+        let (old, new) = (SlotCopy::Valid(slot(6)), SlotCopy::Valid(slot(7)));
+        assert_eq!(known([old, new]), Some(slot(7)));
+        assert_eq!(known([old, SlotCopy::Blank]), Some(slot(6)));
+        let next = LeaderEpoch::new(slot(6).leader_epoch.get() + 1);
+        for copies in [[old, SlotCopy::Damaged], [SlotCopy::Damaged, old]] {
+            assert_eq!(known(copies), Some(Slot { leader_epoch: next, ..slot(6) }));
+        }
+        assert_eq!(known([SlotCopy::Blank, SlotCopy::Damaged]), None);
     }
 
     #[test]

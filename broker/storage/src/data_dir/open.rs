@@ -266,7 +266,7 @@ impl<F: Files> Opening<'_, F> {
         for partition in recovered {
             let (Ok((log, _)), Some(number)) = (&partition.outcome, partition.slot) else { continue };
             let update = log.slot(self.now, self.files.boot(), self.options.run_id);
-            slots.write(number, &update).map_err(|source| self.io(SLOTS_NAME, source))?;
+            slots.begin(number, &update).map_err(|source| self.io(SLOTS_NAME, source))?;
             is_written = true;
         }
         if is_written { slots.sync().map_err(|source| self.io(SLOTS_NAME, source)) } else { Ok(()) }

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use folio_record::{LeaderEpoch, Timestamp};
+use folio_record::Timestamp;
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::header::{Header, check_header, header};
 use super::{
-    EXTENT_SIZE, HEADER_SIZE, PAGE_SIZE, SLOT_SIZE, SLOTS_PER_EXTENT, Slot, SlotCopy, SlotUpdate, newest,
+    EXTENT_SIZE, HEADER_SIZE, PAGE_SIZE, SLOT_SIZE, SLOTS_PER_EXTENT, Slot, SlotCopy, SlotUpdate, known,
     slot_position,
 };
 use crate::files::{FileHandle, Files, OpenMode};
@@ -26,6 +26,8 @@ pub struct SlotsFile<F: Files> {
     newest: HashMap<u32, Slot>,
     /// Slots of which the first copy was torn in page B: the next one goes there, so that never both are damaged.
     begin_in_b: HashSet<u32>,
+    /// Slots that have one good copy.
+    lone: HashSet<u32>,
     owners: HashMap<u32, PartitionId>,
     /// Where pages of copies begin that cannot be read. The next copy that goes to one is written with the whole of it:
     /// to write less, the kernel would have to read the rest first.
@@ -123,6 +125,7 @@ impl<F: Files> SlotsFile<F> {
             extents,
             newest: HashMap::new(),
             begin_in_b: HashSet::new(),
+            lone: HashSet::new(),
             owners: HashMap::new(),
             unreadable: HashSet::new(),
             search_from: 0,
@@ -212,8 +215,22 @@ impl<F: Files> SlotsFile<F> {
         } else {
             self.file.write_at(&slot.encode(), at)?;
         }
-        self.newest.insert(number, slot);
+        if self.newest.insert(number, slot).is_none() {
+            self.lone.insert(number);
+        } else {
+            self.lone.remove(&number);
+        }
         Ok(())
+    }
+
+    /// [Writes](Self::write) a copy of a slot, and the other one as well if there is none: whichever a torn write takes
+    /// later on, the other tells of the epoch that begins now.
+    ///
+    /// # Errors
+    /// As for a copy.
+    pub fn begin(&mut self, number: u32, update: &SlotUpdate) -> io::Result<()> {
+        self.write(number, update)?;
+        if self.lone.contains(&number) { self.write(number, update) } else { Ok(()) }
     }
 
     /// Waits until every copy written so far is on stable storage.
@@ -266,12 +283,11 @@ impl<F: Files> SlotsFile<F> {
                     SlotCopy::Blank | SlotCopy::Valid(_) => {}
                 }
             }
-            if let Some(mut slot) = newest(copies[0], copies[1]) {
-                if !(is_read(0) && is_read(1)) {
-                    // The other copy may have been the newer one, by a run that had begun the next epoch.
-                    slot.leader_epoch = LeaderEpoch::new(slot.leader_epoch.get().saturating_add(1));
-                }
+            if let Some(slot) = known(copies) {
                 self.newest.insert(number, slot);
+                if !copies.iter().all(|copy| copy.valid().is_some()) {
+                    self.lone.insert(number);
+                }
             } else if copies[1] == SlotCopy::Damaged {
                 self.begin_in_b.insert(number);
             }
@@ -383,6 +399,28 @@ mod tests {
             let (_, report) = SlotsFile::open(&files, DIR).unwrap();
             assert_eq!(report.damaged_copies, 0, "page {page}");
         }
+    }
+
+    #[test]
+    fn a_run_begins_with_two_good_copies_of_each_slot() {
+        let copies = |files: &SimFiles| {
+            let bytes = files.snapshot()[Path::new(SLOTS_NAME)].clone();
+            let copy = |seq| SlotCopy::decode(&field(&bytes, slot_position(0, seq) as usize));
+            [0, 1].map(|seq| copy(seq).valid().map(|slot| slot.durable_pos))
+        };
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.claim(id(0)).unwrap();
+        slots.begin(0, &update(100)).unwrap();
+        assert_eq!(copies(&files), [Some(100), Some(100)]);
+        slots.begin(0, &update(200)).unwrap();
+        assert_eq!(copies(&files), [Some(200), Some(100)], "one is enough where the other is good");
+        let at = slot_position(0, 1) as usize;
+        files.tamper(Path::new(SLOTS_NAME), |bytes| bytes[at..at + 50].fill(7));
+        let mut slots = open(&files);
+        slots.adopt(0, id(0)).unwrap();
+        slots.begin(0, &update(300)).unwrap();
+        assert_eq!(copies(&files), [Some(200), Some(300)]);
     }
 
     #[test]

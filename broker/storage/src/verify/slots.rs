@@ -10,7 +10,7 @@ use crate::files::{FileHandle, Files, OpenMode};
 use crate::partition::PartitionId;
 use crate::slots::{
     EXTENT_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, Slot, SlotCopy, check_header_bytes,
-    newest, slot_position,
+    known, slot_position,
 };
 
 /// What the file says.
@@ -160,7 +160,7 @@ impl Slots {
             let finding = Finding::new(severity, Path::new(SLOTS_NAME), what).at(at);
             findings.add_with(finding.of_bytes(SLOT_SIZE as u64), Need::SlotCopy(at));
         }
-        self.newest.extend(newest(copies[0], copies[1]).map(|slot| (number, slot)));
+        self.newest.extend(known(copies).map(|slot| (number, slot)));
         Ok(())
     }
 }
