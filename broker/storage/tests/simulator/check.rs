@@ -12,12 +12,13 @@ use folio_storage::partition::PartitionId;
 use folio_storage::recovery::{Cut, Damage};
 use folio_storage::slots::{SLOT_SIZE, SLOTS_NAME, Slot, SlotCopy};
 use folio_storage::verdict::{Fault, Reason};
-use folio_storage::verify::{Event, Severity, VerifyError, VerifyOptions, verify};
+use folio_storage::verify::{Event, Finding, Severity, VerifyError, VerifyOptions, verify};
 use folio_storage::{AppendError, Cursor, DataDir, Log, Mode, OpenReport, Read, Touch, Visibility};
 use uuid::Uuid;
 
 use crate::model::{Content, Draft, Partition, Row, rows};
 use crate::seam::Seam;
+use crate::weakness::Weakness;
 use crate::world::{Outcome, Topic, World, ensure};
 
 impl World {
@@ -80,7 +81,7 @@ impl World {
         if let Some(found) = found.first() {
             return Err(format!("{}-{} was never made, or is deleted", found.topic, found.id.partition));
         }
-        self.life.lost_power = false;
+        (self.life.lost_power, self.life.has_torn_slots) = (false, false);
         self.life.has_lied = false;
         (self.life.stopped_cleanly, self.life.tried_to_stop) = (false, false);
         Ok(())
@@ -327,6 +328,7 @@ impl World {
             if let Event::Found(finding) = event
                 && finding.severity >= least
                 && !(self.has_ever_lied && is_index(&finding.file))
+                && !self.is_about_two_places(&finding)
                 && !(may_be_unfinished && finding.file.extension().is_some_and(|found| found == "tmp"))
             {
                 worst.push(finding.to_string());
@@ -353,6 +355,12 @@ impl World {
             self.check_slot(&slot)?;
         }
         Ok(())
+    }
+
+    /// Whether it says no more than what this control has taken away, and nothing of what comes of it.
+    fn is_about_two_places(&self, finding: &Finding) -> bool {
+        self.seam.weakness() == Weakness::OverwritesSlots
+            && finding.what.contains("in the place of the other")
     }
 
     /// Whatever copy of a slot can be read tells of bytes that were on the disk.

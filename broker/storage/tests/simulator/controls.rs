@@ -95,8 +95,8 @@ fn a_durable_point_that_mixes_two_moments_is_found() {
 
 #[test]
 fn a_durable_point_that_is_written_over_the_one_before_it_is_found() {
-    // Within one sector bytes are written together, so the rule is what is broken, and verify sees that.
-    is_found(Weakness::OverwritesSlots, &["in the place of the other"]);
+    // A copy that is half-written is none, and there is no other: where the log begins is forgotten, and its epoch.
+    is_found(Weakness::OverwritesSlots, &["it begins at", "epoch"]);
 }
 
 #[test]

@@ -17,16 +17,21 @@
 
 mod check;
 mod controls;
+mod holes;
 mod ledger;
+mod lying;
 mod model;
 mod order;
+mod replacing;
 mod retention;
+mod rig;
 mod runs;
 mod seam;
 mod sectors;
 mod stats;
 mod steps;
 mod topics;
+mod torn_slots;
 mod trouble;
 mod weakness;
 mod world;

@@ -1,67 +1,12 @@
 //! The order in which the engine does things, call by call: what has to be on the disk before what.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
-use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
-use folio_storage::data_dir::NewTopic;
-use folio_storage::log::{CompactionOptions, DirtyRatio};
-use folio_storage::{Compacting, DataDir, DataDirOptions, Log, LogOptions, Mode, OpenReport, Sealed};
-use uuid::Uuid;
+use folio_storage::{Compacting, Sealed};
 
+use crate::rig::{NOW, append, flush, log_path, open, with_topic};
 use crate::seam::Seam;
 use crate::weakness::Weakness;
-
-const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
-
-fn options() -> LogOptions {
-    let compaction = CompactionOptions {
-        min_lag_ms: 0,
-        max_lag_ms: None,
-        dirty_ratio_min: DirtyRatio::new(0.1),
-        delete_retention_ms: 0,
-    };
-    LogOptions {
-        segment_bytes: 2000,
-        index_interval: 256,
-        compaction: Some(compaction),
-        ..LogOptions::default()
-    }
-}
-
-fn open(seam: &Seam, run_id: u64) -> (DataDir<Seam>, OpenReport<Seam>) {
-    DataDir::open(Arc::new(seam.clone()), &DataDirOptions::fixed(run_id), |_| options(), NOW).unwrap()
-}
-
-fn with_topic(seam: &Seam) -> (DataDir<Seam>, Arc<Log<Seam>>) {
-    let (dir, _) = open(seam, 1);
-    let topic =
-        NewTopic { name: "t".to_owned(), uuid: Uuid::from_u128(7), partitions: 1, settings: Vec::new() };
-    let mut logs = dir.create_topic(topic, &options(), NOW).unwrap();
-    let log = logs.pop().unwrap();
-    (dir, log)
-}
-
-fn append(log: &Log<Seam>, count: usize) {
-    for number in 0..count {
-        let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
-        let (key, value) = ([b'k', number as u8 % 3], [number as u8; 200]);
-        let record = NewRecord { timestamp: NOW, key: Some(&key), value: Some(&value), headers: &[] };
-        builder.append(&record).unwrap();
-        let mut buffers = [BytesMut::from(builder.build().unwrap().as_slice())];
-        log.writer().append(&mut buffers, Mode::MayBlock, NOW).unwrap();
-    }
-}
-
-fn flush(dir: &DataDir<Seam>, log: &Arc<Log<Seam>>) {
-    dir.flush(std::slice::from_ref(log), NOW, Instant::now()).unwrap();
-}
-
-fn log_path(base: i64) -> PathBuf {
-    Path::new("topics/t-0").join(format!("{base:020}.log"))
-}
 
 /// The calls since the trace was `before` bytes long.
 struct Calls(Vec<String>);

@@ -38,6 +38,8 @@ struct Shared {
     is_opening: AtomicBool,
     /// Reads are written down, too.
     shows_reads: AtomicBool,
+    /// A byte that has changed by itself: of which file, and where.
+    rotten: Mutex<Option<(PathBuf, u64)>>,
 }
 
 /// Something that another thread does meanwhile: before the sync takes effect, or after.
@@ -72,6 +74,7 @@ impl Seam {
             ledger: Mutex::new(Ledger::default()),
             is_opening: AtomicBool::new(false),
             shows_reads: AtomicBool::new(false),
+            rotten: Mutex::new(None),
         };
         Self { machine: SimFiles::new(), shared: Arc::new(shared) }
     }
@@ -98,6 +101,12 @@ impl Seam {
     /// Writes down what is read as well, from here on.
     pub(crate) fn show_reads(&self) {
         self.shared.shows_reads.store(true, Ordering::Relaxed);
+    }
+
+    /// A bit of this byte changes by itself.
+    pub(crate) fn rot(&self, path: &Path, at: u64) {
+        self.machine.tamper(path, |bytes| bytes[at as usize] ^= 1);
+        *lock(&self.shared.rotten) = Some((path.to_owned(), at));
     }
 
     /// Whether the directory is being opened.
@@ -253,6 +262,9 @@ impl Files for Seam {
     }
 
     fn sync_everything(&self) -> io::Result<()> {
+        if self.shared.weakness == Weakness::NeverSyncs {
+            return Ok(());
+        }
         self.shared.sync("sync everything", || self.machine.sync_everything())
     }
 
@@ -280,6 +292,11 @@ impl FileHandle for SeamFile {
         let read =
             if self.shared.weakness == Weakness::TakesErrorsForTheEnd { read.or(Ok(0)) } else { read }?;
         self.shared.weakness.fills_holes(&self.path, &mut buf[..read], at);
+        if let Some((path, rotten)) = &*lock(&self.shared.rotten)
+            && *path == self.path
+        {
+            self.shared.weakness.makes_hole(*rotten, &mut buf[..read], at);
+        }
         if self.shared.shows_reads.load(Ordering::Relaxed) {
             self.shared.note(|| format!("  read {} {at} +{read}", self.path.display()));
         }

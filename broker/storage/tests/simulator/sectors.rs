@@ -40,7 +40,7 @@ impl World {
         let mut to = at + 1 + self.random.up_to(most);
         if path.as_os_str() == SLOTS_NAME {
             // Both copies of one slot are more than a bad place.
-            if self.seam.machine.broken_files().contains(path) {
+            if self.life.has_torn_slots || self.seam.machine.broken_files().contains(path) {
                 return;
             }
             to = to.min((at / PAGE + 1) * PAGE);

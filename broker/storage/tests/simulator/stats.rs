@@ -21,6 +21,7 @@ pub(crate) struct Stats {
     pub(crate) offline_for_sectors: u64,
     pub(crate) served_below: u64,
     pub(crate) ranges_refused: u64,
+    pub(crate) slots_torn: u64,
 }
 
 impl Stats {
@@ -44,6 +45,7 @@ impl Stats {
             (&mut self.offline_for_sectors, other.offline_for_sectors),
             (&mut self.served_below, other.served_below),
             (&mut self.ranges_refused, other.ranges_refused),
+            (&mut self.slots_torn, other.slots_torn),
         ];
         for (sum, more) in sums {
             *sum += more;

@@ -42,6 +42,8 @@ pub(crate) enum Weakness {
     RenamesFirst,
     /// A compacted segment is not synced before the intent to put it in its place.
     ForgetsCompacted,
+    /// Segments are replaced without an intent.
+    SwapsWithoutIntent,
     /// The metadata log is never synced.
     ForgetsTransactions,
     /// That the clean marker is gone is not synced.
@@ -50,6 +52,8 @@ pub(crate) enum Weakness {
     ForgetsCopies,
     /// A hole is taken for bytes that are wrong: nothing shows that a write was interrupted.
     SeesNoHoles,
+    /// Bytes that are wrong are taken for a hole, be there zeros or not.
+    SeesHolesOnly,
     /// Nothing is known of the boot that a run died in: every hole may be of a power cut.
     ForgetsTheBoot,
     /// Tombstones go with the first pass that may take them.
@@ -58,12 +62,18 @@ pub(crate) enum Weakness {
     KeepsSnapshots,
     /// What the disk does not give is taken for the end of the file.
     TakesErrorsForTheEnd,
+    /// No log and no slot is ever synced: what the engine relies on, and a disk that lies about flushes does not do.
+    NeverSyncs,
 }
 
 impl Weakness {
     /// Whether a sync of this file is left out.
     pub(crate) fn leaves_out_sync(self, path: &Path, is_opening: bool) -> bool {
         match self {
+            Self::NeverSyncs => {
+                path == Path::new(SLOTS_NAME)
+                    || path.starts_with("topics") && !path.parent().is_some_and(is_tmp)
+            }
             Self::ForgetsLogStarts => path == Path::new(SLOTS_NAME),
             Self::RenamesFirst => has_extension(path, "tmp") || path.parent().is_some_and(is_tmp),
             Self::ForgetsCompacted => has_extension(path, "cleaned"),
@@ -80,7 +90,7 @@ impl Weakness {
     pub(crate) fn forgets_names_of(self, dir: &Path, is_opening: bool) -> bool {
         let is_partition = dir.starts_with("topics") && dir != Path::new("topics") && !is_tmp(dir);
         match self {
-            Self::ForgetsNames => is_partition,
+            Self::ForgetsNames | Self::NeverSyncs => is_partition,
             Self::ForgetsPartitions => dir == Path::new("topics"),
             Self::TakesFoundForDurable => is_opening && is_partition,
             Self::KeepsTheMarker => dir == Path::new(""),
@@ -91,7 +101,12 @@ impl Weakness {
 
     /// Whether what would be renamed to `path` is lost, and never found missing.
     pub(crate) fn loses(self, path: &Path) -> bool {
-        self == Self::KeepsTheEpoch && path.file_name().is_some_and(|name| name == "epochs")
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match self {
+            Self::SwapsWithoutIntent => name.starts_with("replace."),
+            Self::KeepsTheEpoch => name == "epochs",
+            _ => false,
+        }
     }
 
     /// Whether what lies behind the end of this file stays when the length that it has is set.
@@ -110,6 +125,15 @@ impl Weakness {
             whole.chunks_exact_mut(SECTOR_SIZE).filter(|sector| sector.iter().all(|byte| *byte == 0))
         {
             sector.fill(b'?');
+        }
+    }
+
+    /// Changes what was read, from byte `at` on, of a file in which byte `rotten` is wrong: its sector is zero.
+    pub(crate) fn makes_hole(self, rotten: u64, bytes: &mut [u8], at: u64) {
+        let sector = rotten - rotten % SECTOR_SIZE as u64;
+        let (from, to) = (sector.max(at), (sector + SECTOR_SIZE as u64).min(at + bytes.len() as u64));
+        if self == Self::SeesHolesOnly && from < to {
+            bytes[(from - at) as usize..(to - at) as usize].fill(0);
         }
     }
 

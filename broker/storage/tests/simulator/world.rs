@@ -94,6 +94,8 @@ pub(crate) struct Life {
     pub(crate) has_failed_unheard: bool,
     /// The power went since the last recovery.
     pub(crate) lost_power: bool,
+    /// With a copy of a slot half-written.
+    pub(crate) has_torn_slots: bool,
     pub(crate) stopped_cleanly: bool,
     /// Whether that was tried: the marker may stand, although the last sync of it has failed.
     pub(crate) tried_to_stop: bool,
@@ -109,6 +111,8 @@ pub(crate) struct Chances {
     pub(crate) kill: u64,
     pub(crate) broken: u64,
     pub(crate) steps: u64,
+    /// That a power cut leaves a copy of a slot half-written, which never was before.
+    pub(crate) torn: u64,
     /// That a record has many zeros.
     pub(crate) zeros: u64,
     /// That a topic is compacted; if it is certain, a flush gives way to a pass.
@@ -141,6 +145,7 @@ impl World {
             kill: pick(&mut random, &[0, 30, 60]),
             broken: pick(&mut random, &[0, 0, 30]),
             steps: pick(&mut random, &[4, 15, 40]),
+            torn: if seed.is_multiple_of(4) { 50 } else { 0 },
             zeros: 20,
             compacted: 30,
             faults: match weakness {
@@ -169,6 +174,7 @@ impl World {
             Weakness::SeesNoHoles => chances.zeros = 0,
             Weakness::ForgetsHorizons => chances.compacted = 100,
             Weakness::KeepsBehindEnds => (chances.cut, chances.kill, chances.clean) = (10, 0, 0),
+            Weakness::OverwritesSlots => (chances.cut, chances.kill, chances.torn) = (10, 0, 100),
             _ => {}
         }
         Self {
@@ -381,7 +387,11 @@ impl World {
         let seed = self.random.next();
         self.seam.note(|| format!("power cut {seed}"));
         self.stats.power_cuts += 1;
+        let slots = self.slots_if_torn(seed);
         self.seam.machine.crash(seed);
+        if let Some(slots) = slots {
+            self.tear_slots(&slots, seed);
+        }
         self.forget_process();
         self.life.lost_power = true;
         self.life.has_lied = false;
