@@ -179,6 +179,20 @@ fn a_partition_that_is_taken_away_before_its_epochs_are_written_down_is_the_only
     }
 }
 
+#[test]
+fn a_clean_marker_has_nothing_to_say_of_a_partition_that_was_taken_away() {
+    let files = written(2);
+    let (dir, _) = open(&files);
+    let logs = dir.logs();
+    let (away, kept) = (&logs[0], &logs[1]);
+    let kept = kept.id();
+    away.give_up();
+    drop(logs);
+    assert!(matches!(dir.close_clean(NOW, Instant::now()).unwrap(), Closed::Clean));
+    let marker = CleanMarker::decode(&files.snapshot()[Path::new(CLEAN_NAME)]).unwrap();
+    assert_eq!(marker.partitions.iter().map(|row| row.partition).collect::<Vec<_>>(), [kept]);
+}
+
 /// A log with records in a second segment that was made ready before, none of which is flushed.
 fn rolled(dir: &DataDir<SimFiles>) -> Arc<Log<SimFiles>> {
     let small = LogOptions { segment_bytes: 4096, ..LogOptions::default() };

@@ -25,6 +25,8 @@ fn follow(log: &Log<OsFiles>, max_bytes: usize, seen: &Seen) {
         let now_end = log.log_end();
         assert!(now_end >= end && now_visible >= visible && now_durable >= durable, "an end went back");
         assert!(now_visible <= now_end && now_durable <= now_end, "{now_visible}, {now_durable}, {now_end}");
+        let is_flushed = log.options().visibility == Visibility::Flushed;
+        assert!(!is_flushed || now_visible <= now_durable, "{now_visible} is seen, {now_durable} durable");
         (end, visible, durable) = (now_end, now_visible, now_durable);
         let Read::Ready(fetched) = log.read(next, max_bytes, &mut cursor, Touch::Any).unwrap() else {
             panic!("cold, although it may wait")

@@ -159,6 +159,23 @@ fn a_segment_that_rotted_before_it_was_sealed_is_named_and_left_as_it_is() {
 }
 
 #[test]
+fn a_segment_that_has_lost_its_last_batch_is_named_and_not_sealed() {
+    let files = SimFiles::new();
+    let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+    let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+    let whole = files.snapshot()[&path].clone();
+    let (mut rest, mut last) = (whole.as_slice(), 0);
+    while !rest.is_empty() {
+        (last, (_, rest)) = (whole.len() - rest.len(), UnverifiedBatch::split_first(rest).unwrap());
+    }
+    files.tamper(&path, |bytes| bytes.truncate(last));
+    let Sealed::Rotten(rotten) = log.seal_next(NOW).unwrap() else { panic!("it was sealed") };
+    let short = LogFault::ShortFile { len: last as u64, durable: whole.len() as u64 };
+    assert_eq!((rotten.position, rotten.fault), (last as u64, short));
+    assert_eq!(footer(&files, &index_of(&log, 0)), None);
+}
+
+#[test]
 fn a_sealed_log_that_is_not_as_long_as_its_footer_says_takes_the_partition_offline() {
     for longer in [true, false] {
         for is_clean in [true, false] {

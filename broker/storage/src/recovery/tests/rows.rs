@@ -155,7 +155,12 @@ fn row_a_valid_batch_at_the_wrong_offset_or_of_a_later_epoch_takes_it_offline() 
         bytes.clone_from(&pristine);
         stamp(&mut bytes[at..], offset, LeaderEpoch::new(9));
     });
-    assert!(matches!(written.reason().0, Fault::EpochOutOfOrder { .. }));
+    let later = Fault::EpochOutOfOrder {
+        lowest: LeaderEpoch::new(0),
+        highest: LeaderEpoch::new(0),
+        found: LeaderEpoch::new(9),
+    };
+    assert_eq!(written.reason().0, later);
 }
 
 #[test]
