@@ -262,6 +262,7 @@ impl<F: Files> Opening<'_, F> {
 
     /// Writes down where every log is durable, and under which boot.
     fn write_slots(&self, recovered: &[Recovering], slots: &mut SlotsFile<F>) -> Result<(), OpenError> {
+        slots.clear_torn().map_err(|source| self.io(SLOTS_NAME, source))?;
         let mut is_written = false;
         for partition in recovered {
             let (Ok((log, _)), Some(number)) = (&partition.outcome, partition.slot) else { continue };

@@ -31,6 +31,8 @@ pub struct SlotsFile<F: Files> {
     begin_in_b: HashSet<u32>,
     /// Slots that have one good copy.
     lone: HashSet<u32>,
+    /// Copies that were neither blank nor valid when the file was opened: of which slot, and which.
+    damaged: Vec<(u32, u64)>,
     owners: HashMap<u32, PartitionId>,
     /// Where pages of copies begin that cannot be read. The next copy that goes to one is written with the whole of it:
     /// to write less, the kernel would have to read the rest first.
@@ -129,6 +131,7 @@ impl<F: Files> SlotsFile<F> {
             newest: HashMap::new(),
             begin_in_b: HashSet::new(),
             lone: HashSet::new(),
+            damaged: Vec::new(),
             owners: HashMap::new(),
             unreadable: HashSet::new(),
             search_from: 0,
@@ -236,6 +239,20 @@ impl<F: Files> SlotsFile<F> {
         if self.lone.contains(&number) { self.write(number, update) } else { Ok(()) }
     }
 
+    /// Clears torn copies of slots that are nobody's: who has one writes it anew, and these would pass for damage for ever.
+    /// Called once everybody has his own.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn clear_torn(&mut self) -> io::Result<()> {
+        for (number, seq) in std::mem::take(&mut self.damaged) {
+            if !self.owners.contains_key(&number) {
+                self.file.write_at(&[0; SLOT_SIZE], slot_position(number, seq))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until every copy written so far is on stable storage.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync()
@@ -282,7 +299,11 @@ impl<F: Files> SlotsFile<F> {
             for (seq, copy) in (0..).zip(copies) {
                 match copy {
                     SlotCopy::Newer { edition } => return Err(SlotsError::Newer { edition }),
-                    SlotCopy::Damaged => report.damaged_copies += u32::from(is_read(seq)),
+                    SlotCopy::Damaged if is_read(seq) => {
+                        report.damaged_copies += 1;
+                        self.damaged.push((number, seq));
+                    }
+                    SlotCopy::Damaged => {}
                     SlotCopy::Blank | SlotCopy::Valid(_) => {}
                 }
             }

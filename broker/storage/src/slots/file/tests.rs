@@ -272,3 +272,22 @@ fn a_crash_while_an_extent_is_added_leaves_a_file_that_opens() {
         }
     }
 }
+
+#[test]
+fn a_torn_copy_of_a_slot_that_is_nobodys_is_cleared_and_of_others_left_to_them() {
+    let files = SimFiles::new();
+    let mut slots = open(&files);
+    for number in 0..2 {
+        slots.claim(id(number)).unwrap();
+        slots.write(number, &update(100)).unwrap();
+        slots.write(number, &update(200)).unwrap();
+        let at = slot_position(number, 1) as usize;
+        files.tamper(Path::new(SLOTS_NAME), |bytes| bytes[at + 60..at + 128].fill(7));
+    }
+    let mut slots = open(&files);
+    assert!(slots.adopt(0, id(0)).unwrap().is_some_and(|slot| slot.durable_pos == 100));
+    slots.clear_torn().unwrap();
+    let bytes = files.snapshot()[Path::new(SLOTS_NAME)].clone();
+    let copy = |number| SlotCopy::decode(&field(&bytes, slot_position(number, 1) as usize));
+    assert_eq!([copy(0), copy(1)], [SlotCopy::Damaged, SlotCopy::Blank]);
+}
