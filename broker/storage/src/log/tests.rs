@@ -201,7 +201,7 @@ fn an_append_that_fails_leaves_no_trace_and_the_next_one_works() {
 
 #[test]
 fn a_roll_that_finds_no_room_leaves_nothing_that_a_later_append_could_overlap() {
-    for operation in 0..10 {
+    for (operation, seed) in (0..10).flat_map(|operation| (0..6).map(move |seed| (operation, seed))) {
         let files = SimFiles::new();
         let (dir, log) = open(&Arc::new(files.clone()), &small());
         append(&log, &[&"x".repeat(3500)]).unwrap();
@@ -212,9 +212,13 @@ fn a_roll_that_finds_no_room_leaves_nothing_that_a_later_append_could_overlap() 
         let expected = values(&log, Offset::ZERO, 1 << 20);
         assert_eq!(expected.len(), if rolled.is_ok() { 3 } else { 2 });
         drop((dir, log));
-        files.crash(operation);
+        if seed == 0 {
+            files.kill();
+        } else {
+            files.crash(seed);
+        }
         let (_, log) = open(&Arc::new(files), &small());
-        assert_eq!(values(&log, Offset::ZERO, 1 << 20), expected, "operation {operation}");
+        assert_eq!(values(&log, Offset::ZERO, 1 << 20), expected, "operation {operation}, seed {seed}");
     }
 }
 

@@ -3,13 +3,12 @@
 //! with nothing left out in between.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use folio_storage::{Cursor, DataDir, DataDirOptions, Log, Read, Sealed, Touch};
+use folio_storage::{Cursor, Log, Read, Sealed, Touch};
 
 use crate::check::slice_bytes;
 use crate::model::{Row, rows};
-use crate::rig::{NOW, append, flush, options, read, with_topic};
+use crate::rig::{NOW, append, flush, read, try_open, with_topic};
 use crate::seam::Seam;
 use crate::weakness::Weakness;
 
@@ -34,14 +33,14 @@ fn lives(seed: u64, ends: &mut Ends) {
         drop((dir, log));
         seam.machine.crash(seed * 10 + life as u64);
         seam.died();
-        let opened = DataDir::open(Arc::new(seam.clone()), &DataDirOptions::fixed(2), |_| options(), NOW);
-        let (opened, partition) = match opened.map(|(dir, mut report)| (dir, report.partitions.pop())) {
-            Ok((opened, Some(partition))) => (opened, partition),
-            _ => {
-                ends.refused += 1;
-                return;
-            }
-        };
+        let (opened, partition) =
+            match try_open(&seam, 2).map(|(dir, mut report)| (dir, report.partitions.pop())) {
+                Ok((opened, Some(partition))) => (opened, partition),
+                _ => {
+                    ends.refused += 1;
+                    return;
+                }
+            };
         let Ok((found, _)) = partition.state else {
             if let Some(below) = &partition.below {
                 served(below, &before);

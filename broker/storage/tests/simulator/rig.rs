@@ -8,7 +8,9 @@ use bytes::BytesMut;
 use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
 use folio_storage::data_dir::NewTopic;
 use folio_storage::log::{CompactionOptions, DirtyRatio};
-use folio_storage::{Cursor, DataDir, DataDirOptions, Log, LogOptions, Mode, OpenReport, Read, Touch};
+use folio_storage::{
+    Cursor, DataDir, DataDirOptions, Log, LogOptions, Mode, OpenError, OpenReport, Read, Touch,
+};
 use uuid::Uuid;
 
 use crate::check::slice_bytes;
@@ -19,7 +21,7 @@ use crate::world::Outcome;
 pub(crate) const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
 
 /// Small segments, of which all that may be is compacted.
-pub(crate) fn options() -> LogOptions {
+fn options() -> LogOptions {
     let compaction = CompactionOptions {
         min_lag_ms: 0,
         max_lag_ms: None,
@@ -36,7 +38,15 @@ pub(crate) fn options() -> LogOptions {
 
 /// Opens the directory, which has to be possible.
 pub(crate) fn open(seam: &Seam, run_id: u64) -> (DataDir<Seam>, OpenReport<Seam>) {
-    DataDir::open(Arc::new(seam.clone()), &DataDirOptions::fixed(run_id), |_| options(), NOW).unwrap()
+    try_open(seam, run_id).unwrap()
+}
+
+/// Opens the directory.
+pub(crate) fn try_open(seam: &Seam, run_id: u64) -> Result<(DataDir<Seam>, OpenReport<Seam>), OpenError> {
+    seam.opens(true);
+    let opened = DataDir::open(Arc::new(seam.clone()), &DataDirOptions::fixed(run_id), |_| options(), NOW);
+    seam.opens(false);
+    opened
 }
 
 /// A new directory, with one topic of one partition that is compacted.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::metadata::{Key, Operation, Transaction, Value};
+use crate::slots::HEADER_SIZE;
 
 #[test]
 fn a_missing_directory_takes_its_partition_offline_and_no_other() {
@@ -153,6 +154,24 @@ fn a_clean_marker_of_another_directory_or_of_other_files_vouches_for_nothing() {
             assert_eq!(log.log_end(), Offset::new(1), "and nothing is lost by it");
         }
         assert!(!files.snapshot().contains_key(Path::new(CLEAN_NAME)));
+    }
+}
+
+#[test]
+fn a_clean_marker_whose_durable_points_are_lost_vouches_for_nothing() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    create(&dir, 1).unwrap();
+    for log in dir.logs() {
+        log.writer().append(&mut [one_record()], Mode::MayBlock, NOW).unwrap();
+    }
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    files.tamper(Path::new(SLOTS_NAME), |bytes| bytes[HEADER_SIZE as usize..].fill(0));
+    let (_, report) = open(&Arc::new(files));
+    for partition in &report.partitions {
+        let (log, report) = partition.state.as_ref().unwrap();
+        assert!(!report.was_clean && report.slot_missing && report.bytes_scanned > 0, "{report:?}");
+        assert_eq!(log.log_end(), Offset::new(1));
     }
 }
 

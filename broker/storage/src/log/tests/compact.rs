@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use folio_record::HEADER_SIZE;
+
 use super::seal::seal_all;
 use super::*;
 use crate::log::compact::{Compacting, CompactionOptions, CompactionReport, DirtyRatio};
@@ -316,6 +318,49 @@ fn a_tombstone_stays_until_its_time_which_nothing_shortens_and_then_leaves_no_tr
     assert!(!again(first + RETENTION));
     let log = restart(&files, (dir, log)).1;
     assert_eq!(rows(&log, 0, 1 << 20).iter().map(|row| row.1.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+}
+
+#[test]
+fn behind_every_offset_there_is_something_to_read_also_where_the_last_record_went() {
+    let files = SimFiles::new();
+    let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+    put(&log, &[("a", Some("1"))]);
+    let keyless = batch(&["goes"], 1000);
+    log.writer().append(&mut [keyless], Mode::MayBlock, NOW).unwrap();
+    settle(&dir, &log);
+    compact(&dir, &log);
+    for _ in 0..2 {
+        let read = log.read(Offset::new(1), 1, &mut Cursor::default(), Touch::Any).unwrap();
+        let Read::Ready(Fetched { slice: Some(slice), next_offset, .. }) = read else {
+            panic!("who is at offset 1 finds nothing, and it is not the end")
+        };
+        assert_eq!((slice.len(), next_offset), (HEADER_SIZE, Offset::new(2)), "a batch without records");
+        put(&log, &[("b", Some("1"))]);
+        settle(&dir, &log);
+    }
+}
+
+#[test]
+fn the_time_of_tombstones_begins_once_all_of_their_batch_is_compacted() {
+    let files = SimFiles::new();
+    let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+    let keys = ["a", "b", "c", "d", "e"];
+    put(&log, &keys.map(|key| (key, None)));
+    put(&log, &[("f", Some("1"))]);
+    settle(&dir, &log);
+    let pass = |now, keys: usize| compact_at(&dir, &log, now, keys * 24 * 10 / 9).unwrap().is_partial;
+    let whole = NOW.get() + RETENTION;
+    assert!(pass(NOW.get(), 3), "there is room for three keys");
+    assert!(!pass(whole, 100));
+    let left = |now| {
+        put(&log, &[("g", Some("1"))]);
+        settle(&dir, &log);
+        assert!(!pass(now, 100));
+        offsets(&log).iter().filter(|offset| **offset < keys.len() as i64).count()
+    };
+    assert_eq!(left(whole + RETENTION - 1), keys.len());
+    assert_eq!(left(whole + RETENTION), 0);
+    restart(&files, (dir, log));
 }
 
 #[test]

@@ -406,3 +406,19 @@ fn a_log_without_records_or_without_times_has_no_latest_record() {
     let (_dir, log) = filled(&files, &[vec![(100, -1), (100, -1)]]);
     assert_eq!(log.latest_by_time().unwrap(), None);
 }
+
+#[test]
+fn a_batch_that_has_another_offset_ends_what_is_read_before_it_and_is_not_read_itself() {
+    let files = SimFiles::new();
+    let filled = filled(&Arc::new(files.clone()), &growing(60));
+    let (_dir, log) = restarted(&files, filled, |_| ());
+    let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+    let bytes = files.snapshot()[&path].clone();
+    let size = bytes.len() - UnverifiedBatch::split_first(&bytes).unwrap().1.len();
+    // No checksum of the batch covers that it is the second.
+    files.tamper(&path, |bytes| bytes[size + 7] ^= 2);
+    let read = |offset| log.read(Offset::new(offset), 1 << 20, &mut Cursor::default(), Touch::Any);
+    let Ok(Read::Ready(fetched)) = read(0) else { panic!("the first is as good as ever") };
+    assert_eq!((fetched.slice.unwrap().len(), fetched.next_offset), (size, Offset::new(1)));
+    assert!(read(1).is_err());
+}

@@ -136,3 +136,31 @@ fn a_segment_that_cannot_be_begun_for_want_of_room_leaves_no_file_of_a_passing_n
         assert!(refused > 2, "step {number}: {refused} of {operations}");
     }
 }
+
+/// A batch of one record whose last offset is so far behind its first.
+fn sparse(last_offset_delta: i32) -> BytesMut {
+    let mut bytes = batch(&["x"], 1000);
+    bytes[23..27].copy_from_slice(&last_offset_delta.to_be_bytes());
+    let crc = folio_record::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn a_segment_ends_before_its_offsets_are_more_than_an_index_can_tell() {
+    let files = SimFiles::new();
+    let (dir, log) = open(&Arc::new(files.clone()), &small());
+    let mut bases = Vec::new();
+    for _ in 0..7 {
+        let appended = log.writer().append(&mut [sparse(i32::MAX / 4)], Mode::MayBlock, NOW).unwrap();
+        bases.push(appended.outcomes[0].as_ref().unwrap().base_offset);
+    }
+    flush(&dir, &log);
+    assert_eq!(log.segment_count(), 3, "three batches in each, where a fourth would be one offset too many");
+    for base in bases {
+        let Read::Ready(fetched) = log.read(base, 1, &mut Cursor::default(), Touch::Any).unwrap() else {
+            panic!("cold, although it may wait")
+        };
+        assert_eq!(fetched.next_offset.get() - base.get(), i64::from(i32::MAX / 4) + 1);
+    }
+}

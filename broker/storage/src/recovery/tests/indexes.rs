@@ -94,11 +94,34 @@ fn indexes_that_were_made_anew_are_there_after_a_power_cut() {
             }
             written.files.sync_everything().unwrap();
             written.recover().unwrap();
+            let made = written.files.snapshot();
             written.files.crash(seed);
             let there = written.files.snapshot();
-            for segment in &written.segments {
-                assert!(there.contains_key(&missing.path(Path::new(DIR), segment.base)), "seed {seed}");
+            for (number, segment) in written.segments.iter().enumerate() {
+                let path = missing.path(Path::new(DIR), segment.base);
+                assert!(there.contains_key(&path), "seed {seed}");
+                // That of the last is flushed with what it says next.
+                assert!(number == 2 || there[&path] == made[&path], "segment {number}, seed {seed}");
             }
         }
+    }
+}
+
+#[test]
+fn what_a_start_removes_does_not_come_back_with_a_power_cut() {
+    let lonely = SegmentFile::OffsetIndex.path(Path::new(DIR), Offset::new(77));
+    let snapshot = Path::new(DIR).join(format!("{:020}.snapshot", 1000));
+    for seed in 0..20 {
+        let mut written = Written::with_segments();
+        written.power_was_lost();
+        // An index without a log, and what was known of producers where the log does not reach any more.
+        for path in [&lonely, &snapshot] {
+            put(&written.files, path, &[1; 100]);
+        }
+        written.files.sync_everything().unwrap();
+        written.recover().unwrap();
+        written.files.crash(seed);
+        let there = written.files.snapshot();
+        assert!(!there.contains_key(&lonely) && !there.contains_key(&snapshot), "seed {seed}");
     }
 }
