@@ -34,8 +34,8 @@ pub struct SlotsFile<F: Files> {
     /// Copies that were neither blank nor valid when the file was opened: of which slot, and which.
     damaged: Vec<(u32, u64)>,
     owners: HashMap<u32, PartitionId>,
-    /// Where pages of copies begin that cannot be read. The next copy that goes to one is written with the whole of it:
-    /// to write less, the kernel would have to read the rest first.
+    /// Where pages of copies begin that cannot be read. The next copy that goes to one is written with the whole of it
+    /// ([`write_page`](Self::write_page)): to write less, the kernel would have to read the rest first.
     unreadable: HashSet<u64>,
     /// No slot below this one is free.
     search_from: u32,
@@ -214,19 +214,44 @@ impl<F: Files> SlotsFile<F> {
         let at = slot_position(number, seq);
         let page = page_of(at);
         if self.unreadable.contains(&page) {
-            let mut bytes = vec![0; PAGE_SIZE as usize];
-            put(&mut bytes, (at - page) as usize, &slot.encode());
-            self.file.write_at(&bytes, page)?;
-            self.unreadable.remove(&page);
-        } else {
-            self.file.write_at(&slot.encode(), at)?;
+            return self.write_page(page, number, slot);
         }
+        self.file.write_at(&slot.encode(), at)?;
+        self.note(number, slot);
+        Ok(())
+    }
+
+    /// Writes a page that could not be read, for the sake of one copy, whole: with what is known of all other slots that
+    /// have their next copy there.
+    ///
+    /// Some of them may not be written again before the next start. It would take what the other page says for the last
+    /// word, if this one said nothing: also of which epoch a log is, which may have been the next one by then.
+    fn write_page(&mut self, page: u64, number: u32, slot: Slot) -> io::Result<()> {
+        let first = number - number % SLOTS_PER_EXTENT;
+        let others = (first..first + SLOTS_PER_EXTENT).filter(|other| *other != number);
+        let next_of = |other| {
+            let last = self.newest.get(&other)?;
+            Some((other, Slot { seq: last.seq + 1, ..*last }))
+        };
+        let is_here = |(number, slot): &(u32, Slot)| page_of(slot_position(*number, slot.seq)) == page;
+        let copies: Vec<_> = others.filter_map(next_of).chain([(number, slot)]).filter(is_here).collect();
+        let mut bytes = vec![0; PAGE_SIZE as usize];
+        for (number, slot) in &copies {
+            put(&mut bytes, (slot_position(*number, slot.seq) - page) as usize, &slot.encode());
+        }
+        self.file.write_at(&bytes, page)?;
+        self.unreadable.remove(&page);
+        copies.into_iter().for_each(|(number, slot)| self.note(number, slot));
+        Ok(())
+    }
+
+    /// A copy was written.
+    fn note(&mut self, number: u32, slot: Slot) {
         if self.newest.insert(number, slot).is_none() {
             self.lone.insert(number);
         } else {
             self.lone.remove(&number);
         }
-        Ok(())
     }
 
     /// [Writes](Self::write) a copy of a slot, and the other one as well if there is none: whichever a torn write takes

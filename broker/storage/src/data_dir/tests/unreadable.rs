@@ -163,6 +163,35 @@ fn pages_of_durable_points_that_cannot_be_read_cost_nobody_anything() {
 }
 
 #[test]
+fn a_start_that_ends_while_a_page_of_durable_points_is_written_anew_takes_nobody_offline() {
+    for page in [4096, 8192] {
+        for operation in 0.. {
+            let files = written();
+            let (dir, report) = open_small(&files);
+            // Of an epoch that no file tells of yet, and of the two copies of a slot only one.
+            for log in dir.logs() {
+                log.writer().append(&mut [batch(3000)], Mode::MayBlock, NOW).unwrap();
+            }
+            drop((dir, report));
+            files.kill();
+            files.break_sectors(Path::new(SLOTS_NAME), page..page + 4096);
+            let last = files.operations() + operation;
+            files.fail_at(last, Fault::Broken);
+            let small =
+                |_: &crate::metadata::Topic| LogOptions { segment_bytes: 16 * 1024, ..LogOptions::default() };
+            drop(DataDir::open(Arc::new(files.clone()), &options(8), small, NOW));
+            if files.operations() <= last {
+                break;
+            }
+            files.kill();
+            let (_dir, report) = open_small(&files);
+            let online = online(&report);
+            assert_eq!(online, set(&["t1-0", "t1-1"]), "page {page}, operation {operation}");
+        }
+    }
+}
+
+#[test]
 fn a_raised_start_is_known_from_either_copy_of_its_slot() {
     for page in [4096, 8192] {
         let files = written();

@@ -211,6 +211,48 @@ fn every_flipped_bit_in_the_header_is_found_and_mended_without_a_slot_lost() {
 }
 
 #[test]
+fn a_page_that_could_not_be_read_is_written_anew_with_what_is_known_of_every_slot() {
+    // The last copies lie in page A or in page B, and that is the one that is lost.
+    for writes in [2, 3] {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        for number in 0..3 {
+            slots.claim(id(number)).unwrap();
+            for pos in 1..=writes {
+                slots.write(number, &update(pos * 100)).unwrap();
+            }
+        }
+        slots.sync().unwrap();
+        files.kill();
+        let lost = page_of(slot_position(0, writes - 1));
+        files.break_sectors(Path::new(SLOTS_NAME), lost..lost + PAGE_SIZE);
+        let mut slots = open(&files);
+        for number in 0..2 {
+            slots.adopt(number, id(number)).unwrap();
+        }
+        slots.write(1, &update(1000)).unwrap();
+        // Whatever else was known is killed with this run.
+        files.kill();
+        let (mut slots, report) = SlotsFile::open(&files, DIR).unwrap();
+        assert_eq!(report, SlotsReport::default());
+        let mut said = |number| {
+            let slot = slots.adopt(number, id(number)).unwrap().unwrap();
+            (slot.durable_pos, slot.leader_epoch.get(), slot.seq)
+        };
+        // It may have been of the next epoch, and this one is.
+        let before = ((writes - 1) * 100, 2, writes - 1);
+        assert_eq!([0, 1, 2].map(&mut said), [before, (1000, 1, writes - 1), before]);
+        // And what comes next goes to the other page, as ever.
+        slots.write(0, &update(2000)).unwrap();
+        slots.sync().unwrap();
+        files.kill();
+        let other = page_of(slot_position(0, writes));
+        files.break_sectors(Path::new(SLOTS_NAME), other..other + PAGE_SIZE);
+        assert_eq!(durable_pos(&files, 0), Some((writes - 1) * 100));
+    }
+}
+
+#[test]
 fn a_slot_that_changed_hands_says_nothing_about_its_new_owner() {
     let files = SimFiles::new();
     let mut slots = open(&files);
