@@ -127,6 +127,43 @@ fn a_clock_that_goes_back_two_days_delays_deletion_and_refuses_only_what_comes_f
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
+/// When the segments of a topic were sealed, as their footers say.
+fn sealed_at(dir: &Path, topic: &str) -> Vec<i64> {
+    let files = std::fs::read_dir(dir.join(format!("data/topics/{topic}-0"))).unwrap();
+    let indexes = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "index"));
+    let footer = |bytes: Vec<u8>| {
+        let footer = bytes.last_chunk::<96>().filter(|footer| footer.starts_with(b"LFT1"))?;
+        Some(i64::from_be_bytes(*footer[80..].first_chunk()?))
+    };
+    // One may have just gone from a passing name to its own.
+    indexes.filter_map(|path| footer(std::fs::read(path).ok()?)).collect()
+}
+
+#[test]
+fn segments_that_are_sealed_after_a_jump_of_the_clock_are_as_old_as_if_it_had_not_jumped() {
+    for offset in ["+10y", "-2d"] {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Faketime::new(dir.path());
+        let (daemon, client) = start(dir.path(), &clock);
+        let producer = create(&client, "t", false);
+        clock.set(offset);
+        for _ in 0..60 {
+            // Nothing else tells their age.
+            let record = ProducerRecord::to("t").partition(0).value(&[b'.'; 900]).timestamp(Timestamp::NONE);
+            producer.send(record).unwrap().wait().unwrap();
+        }
+        until("segments are sealed", || sealed_at(dir.path(), "t").len() >= 2);
+        let now = now_ms();
+        for at in sealed_at(dir.path(), "t") {
+            assert!((now - DAY_MS / 24..=now).contains(&at), "{offset}: {at} at {now}");
+        }
+        drop((producer, client));
+        assert_eq!(daemon.stop().code(), Some(0));
+    }
+}
+
 #[test]
 fn a_clock_that_swings_deletes_nothing_and_lets_everybody_go_on() {
     let dir = tempfile::tempdir().unwrap();

@@ -92,7 +92,7 @@ pub(crate) fn run(engine: &Engine) {
         if taken == Taken::Closed {
             return;
         }
-        let Time { wall, is_believed } = engine.clock.look();
+        let Time { wall, is_believed, .. } = engine.clock.look();
         let at = Now { mono: Instant::now(), wall, is_believed };
         for job in jobs.drain(..) {
             groups.work(job, at);

@@ -3,6 +3,9 @@
 //!
 //! No faster than others allow would be too slow: what is appended is to be sealed as fast. But it goes in short moments, and
 //! between two of them a stop is heard, the space is looked at, and the next segments are made ready.
+//!
+//! By the time at which it is sealed a segment of records without a time goes one day. So nothing is sealed while nobody
+//! knows what time it is, and for an hour after the clock has jumped the one that it told before goes on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use folio_storage::{AppendError, Seal, Sealed};
 
-use crate::engine::{Disk, Engine, now};
+use crate::engine::{Disk, Engine};
 use crate::partition::Partition;
 
 #[derive(Default)]
@@ -38,10 +41,15 @@ impl Sealer {
         if !self.is_busy() {
             return false;
         }
+        let Some(time) = engine.clock.look().steady else {
+            // Whoever has something to seal is asked again.
+            *self = Self::default();
+            return false;
+        };
         let begun = Instant::now();
         while begun.elapsed() < MOMENT {
             let Some((partition, mut seal)) = self.current.take().or_else(|| self.next()) else { break };
-            match seal.step(STEP, now()) {
+            match seal.step(STEP, time) {
                 Ok(None) => self.current = Some((partition, seal)),
                 Ok(Some(sealed)) => {
                     tell(&partition, &sealed);
