@@ -8,7 +8,6 @@ mod scrub;
 mod sealing;
 mod throttle;
 
-use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -24,7 +23,7 @@ use self::scrub::Scrubber;
 use self::sealing::Sealer;
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine, now};
-use crate::partition::{Partition, PartitionKey};
+use crate::partition::Partition;
 use crate::threads::inbox::Taken;
 use crate::threads::reaper::Retired;
 
@@ -38,7 +37,6 @@ pub(crate) fn run(engine: &Engine) {
     // Only what is sealed can be compacted.
     let mut has_sealed = false;
     let mut rest = Rest::default();
-    let mut untimed = HashSet::new();
     let mut quick_look = Instant::now();
     engine.space.look(&engine.dir, engine.config.disk_min_free);
     let mut epochs = save_epochs(engine);
@@ -75,7 +73,7 @@ pub(crate) fn run(engine: &Engine) {
         for partition in topics.iter().flat_map(|topic| topic.online()) {
             make_ready(engine, partition);
             if is_due {
-                maintain(engine, partition, believed, &mut untimed);
+                maintain(engine, partition, believed);
             }
         }
         rest.look(engine);
@@ -121,13 +119,7 @@ fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
     }
 }
 
-/// `untimed` has the partitions of which it was told that the age of some segment is not known.
-fn maintain(
-    engine: &Engine,
-    partition: &Arc<Partition<Disk>>,
-    believed: Option<Timestamp>,
-    untimed: &mut HashSet<PartitionKey>,
-) {
+fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<Timestamp>) {
     let log = &partition.log;
     let fail = |path: &Path, source: &io::Error| engine.fail_of(partition, path, source);
     match log.missing() {
@@ -149,12 +141,9 @@ fn maintain(
     if let Err(AppendError::Io { path, source }) = log.roll_if_expired(now()) {
         return fail(&path, &source);
     }
-    // By size segments go all the same, and those before it by age.
-    if let Err(error) = log.learn_timestamps()
-        && untimed.insert(partition.key)
-    {
+    if let Err(error) = log.learn_timestamps() {
         let (topic, partition) = (&*partition.topic, partition.number);
-        tracing::warn!(topic, partition, %error, "nobody knows how old a segment is: it does not go by age");
+        tracing::warn!(topic, partition, %error, "nobody knows how old a segment is: it goes with the next one behind it");
     }
     match log.mend_indexes() {
         Ok(0) => {}

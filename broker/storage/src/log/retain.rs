@@ -52,22 +52,34 @@ impl<F: Files> Log<F> {
         self.start_due(None)
     }
 
+    /// Segments go from the oldest on, each for its size or its age. One whose age nobody will find out, because it is
+    /// damaged, is as old as the next that tells: what was appended behind it is no older. So it goes when that goes, and
+    /// keeps nothing behind it for ever.
     fn start_due(&self, now: Option<Timestamp>) -> Option<Offset> {
         let options = self.options();
         let view = self.view.load();
         let mut size: u64 = view.iter().map(|segment| segment.end()).sum();
         let mut start = self.log_start();
+        let by_age = options.retention_ms.zip(now);
+        let is_old = |last: Timestamp, (limit, now): (u64, Timestamp)| {
+            now.get().saturating_sub(last.get()) > i64::try_from(limit).unwrap_or(i64::MAX)
+        };
         for pair in view.windows(2) {
             let (segment, next) = (&pair[0], &pair[1]);
-            let is_over = options.retention_bytes.is_some_and(|limit| size - segment.end() >= limit);
-            let last = now.zip(segment.aged_from());
-            let is_old = options.retention_ms.zip(last).is_some_and(|(limit, (now, last))| {
-                now.get().saturating_sub(last.get()) > i64::try_from(limit).unwrap_or(i64::MAX)
-            });
-            if !(is_over || is_old) || next.base() > self.durable() {
+            if next.base() > self.durable() {
                 break;
             }
+            let is_over = options.retention_bytes.is_some_and(|limit| size - segment.end() >= limit);
             size -= segment.end();
+            let goes = match (by_age, segment.aged_from()) {
+                _ if is_over => true,
+                (Some(by_age), Some(last)) => is_old(last, by_age),
+                (Some(_), None) if segment.is_ageless() => continue,
+                _ => false,
+            };
+            if !goes {
+                break;
+            }
             start = start.max(next.base());
         }
         (start > self.log_start()).then_some(start)
@@ -107,21 +119,27 @@ impl<F: Files> Log<F> {
         Ok(maps)
     }
 
-    /// Looks up the latest timestamp of segments that nobody has read since the start; for retention by time.
+    /// Looks up the latest timestamp of segments that nobody has read since the start; for retention by time. One that
+    /// cannot be read is not tried again before the next scrub ([`seal_unread`](Self::seal_unread)).
     ///
     /// # Errors
-    /// Those of reading.
+    /// The first of those of reading; all that can be read are looked up.
     pub fn learn_timestamps(&self) -> Result<(), ReadError> {
-        for segment in self.view.load().iter().filter(|segment| segment.max_timestamp().is_none()) {
+        let mut outcome = Ok(());
+        for segment in self.view.load().iter().filter(|segment| segment.wants_timestamp()) {
             if self.is_retired() {
-                return Ok(());
+                break;
             }
             match self.last_timestamp(segment) {
                 Ok(Some(timestamp)) => segment.set_max_timestamp(timestamp),
-                Ok(None) | Err(ReadError::Replaced) => {}
-                Err(error) => return Err(error),
+                // Later there is room for its map.
+                Ok(None) | Err(ReadError::Replaced | ReadError::Exhausted { .. }) => {}
+                Err(error) => {
+                    segment.set_untimed(true);
+                    outcome = outcome.and(Err(error));
+                }
             }
         }
-        Ok(())
+        outcome
     }
 }

@@ -105,9 +105,12 @@ impl<F: Files> Log<F> {
         }
     }
 
-    /// What could not be read when it was to be sealed is tried again.
+    /// What could not be read when it was to be sealed, or when its age was looked up, is tried again.
     pub fn seal_unread(&self) {
-        self.view.load().iter().for_each(|segment| segment.set_unread(false));
+        for segment in self.view.load().iter() {
+            segment.set_unread(false);
+            segment.set_untimed(false);
+        }
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Segment {
     is_rotten: AtomicBool,
     /// It has no footer yet, because the disk did not give all of it.
     is_unread: AtomicBool,
+    /// Its headers do not tell its latest timestamp, because they cannot be read.
+    is_untimed: AtomicBool,
     /// What of it is not to be served.
     damaged: DamagedRanges,
     /// Somebody was told that it has lost bytes.
@@ -82,6 +84,7 @@ impl Segment {
             sealed_at: AtomicI64::new(known(recovered.sealed_at)),
             is_rotten: AtomicBool::new(false),
             is_unread: AtomicBool::new(false),
+            is_untimed: AtomicBool::new(false),
             damaged: DamagedRanges::default(),
             is_lost: AtomicBool::new(false),
         }
@@ -128,6 +131,21 @@ impl Segment {
     /// From when on its age counts: the latest timestamp in it, or when it was sealed if none of its records has one.
     pub(super) fn aged_from(&self) -> Option<Timestamp> {
         self.max_timestamp().filter(|last| *last >= Timestamp::new(0)).or_else(|| if_known(&self.sealed_at))
+    }
+
+    /// Whether nobody will find out from when on its age counts: it cannot be read, or not be sealed.
+    pub(super) fn is_ageless(&self) -> bool {
+        self.aged_from().is_none() && (self.is_untimed.load(Ordering::Acquire) || self.is_put_off())
+    }
+
+    /// Whether its latest timestamp is to be looked up.
+    pub(super) fn wants_timestamp(&self) -> bool {
+        self.max_timestamp().is_none() && !self.is_untimed.load(Ordering::Acquire)
+    }
+
+    /// Its latest timestamp cannot be looked up, or may be again.
+    pub(super) fn set_untimed(&self, is_untimed: bool) {
+        self.is_untimed.store(is_untimed, Ordering::Release);
     }
 
     pub(super) fn set_max_timestamp(&self, timestamp: Timestamp) {
@@ -293,8 +311,12 @@ impl Segment {
 
     /// Whether it is to be sealed, once it is closed and durable.
     pub(super) fn wants_seal(&self) -> bool {
-        let is_put_off = self.is_rotten.load(Ordering::Acquire) || self.is_unread.load(Ordering::Acquire);
-        !self.is_sealed() && !is_put_off
+        !self.is_sealed() && !self.is_put_off()
+    }
+
+    /// It is not sealed, because it is not what was written, or the disk did not give all of it.
+    fn is_put_off(&self) -> bool {
+        self.is_rotten.load(Ordering::Acquire) || self.is_unread.load(Ordering::Acquire)
     }
 
     pub(super) fn is_sealed(&self) -> bool {

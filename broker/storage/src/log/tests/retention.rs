@@ -84,6 +84,49 @@ fn records_without_a_time_age_from_when_their_segment_was_sealed() {
     assert_eq!(log.expired(later(1001)), Some(Offset::new(1)));
 }
 
+/// The same, and behind it a segment of one record of now and another second.
+fn timeless_and_old(files: &SimFiles) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+    let (dir, log) = timeless(files, &by_age());
+    assert!(log.roll_if_expired(later(2002)).unwrap());
+    log.writer().append(&mut [batch(&["c"], later(2002).get())], Mode::MayBlock, later(2002)).unwrap();
+    flush(&dir, &log);
+    (dir, log)
+}
+
+#[test]
+fn a_damaged_segment_of_unknown_age_goes_with_the_next_one_and_keeps_nothing_behind_it() {
+    let files = SimFiles::new();
+    let (_dir, log) = timeless_and_old(&files);
+    assert_eq!(log.expired(later(1 << 40)), None, "it will be known when it is sealed");
+    files.tamper(&SegmentFile::Log.path(log.dir(), Offset::ZERO), |bytes| bytes[65] ^= 1);
+    assert!(matches!(log.seal_next(NOW), Ok(Sealed::Rotten(_))));
+    assert_eq!(seal_all(&log), [1]);
+    assert_eq!(log.expired(later(2001)), None, "the next one is not old");
+    assert_eq!(log.expired(later(2002)), Some(Offset::new(2)));
+    assert_eq!(log.expired_by_size(), None);
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_keeps_no_other_from_telling_its_age_and_is_read_once() {
+    let files = SimFiles::new();
+    let (dir, log) = timeless_and_old(&files);
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    drop(log);
+    let (_dir, log) = open(&Arc::new(files.clone()), &by_age());
+    let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+    files.break_sectors(&path, 0..1);
+    log.learn_timestamps().unwrap_err();
+    assert_eq!(log.expired(later(2001)), None);
+    assert_eq!(log.expired(later(2002)), Some(Offset::new(2)));
+    let asked = files.asked(|asked| asked == path);
+    log.learn_timestamps().unwrap();
+    assert_eq!(files.asked(|asked| asked == path), asked, "it is not tried again and again");
+    files.heal_sectors();
+    log.seal_unread();
+    log.learn_timestamps().unwrap();
+    assert_eq!(log.expired(later(2002)), None, "it will be known when it is sealed");
+}
+
 #[test]
 fn after_a_start_records_without_a_time_age_from_the_first_look() {
     let files = SimFiles::new();
