@@ -6,7 +6,7 @@ use folio_record::{BatchHeader, HEADER_SIZE, Offset, UnverifiedBatch};
 
 use super::Log;
 use super::damage::{DamageKind, DamagedRange};
-use super::scrub::blocks_that_do_not_hold;
+use super::scrub::blocks::blocks_that_do_not_hold;
 use super::seal::Rotten;
 use super::segment::Segment;
 use crate::files::{FileHandle, Files, OpenMode, is_exhausted};
