@@ -1,5 +1,5 @@
 //! Sealing in its turn: segments that are closed are verified, and get the footers that the next start trusts; one after
-//! the other, of all partitions in turn.
+//! the other, of all partitions in turn. Whoever comes waits for one segment of each that was there before.
 //!
 //! No faster than others allow would be too slow: what is appended is to be sealed as fast. But it goes in short moments, and
 //! between two of them a stop is heard, the space is looked at, and the next segments are made ready.
@@ -7,19 +7,19 @@
 //! By the time at which it is sealed a segment of records without a time goes one day. So nothing is sealed while nobody
 //! knows what time it is, and for an hour after the clock has jumped the one that it told before goes on.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use folio_storage::{AppendError, Seal, Sealed};
 
 use crate::engine::{Disk, Engine};
-use crate::partition::Partition;
+use crate::partition::{Partition, PartitionKey};
 
 #[derive(Default)]
 pub(super) struct Sealer {
     /// Those that had something to seal when they were looked at.
-    waiting: VecDeque<Arc<Partition<Disk>>>,
+    waiting: Turns<Arc<Partition<Disk>>>,
     current: Option<(Arc<Partition<Disk>>, Seal<Disk>)>,
 }
 
@@ -29,10 +29,10 @@ impl Sealer {
         self.is_busy().then_some(Duration::ZERO)
     }
 
-    /// Begins with those of `partitions` that have something to seal, if nothing waits.
+    /// Takes in those of `partitions` that have something to seal and do not wait yet.
     pub(super) fn look<'p>(&mut self, partitions: impl Iterator<Item = &'p Arc<Partition<Disk>>>) {
-        if !self.is_busy() {
-            self.waiting.extend(partitions.filter(|partition| partition.log.wants_seal()).cloned());
+        for partition in partitions.filter(|partition| partition.log.wants_seal()) {
+            self.waiting.come(partition.key, partition);
         }
     }
 
@@ -53,7 +53,7 @@ impl Sealer {
                 Ok(None) => self.current = Some((partition, seal)),
                 Ok(Some(sealed)) => {
                     tell(&partition, &sealed);
-                    self.waiting.push_back(partition);
+                    self.waiting.come(partition.key, &partition);
                 }
                 Err(AppendError::Io { path, source }) => engine.fail_of(&partition, &path, &source),
                 // A full disk or no descriptor: later.
@@ -69,11 +69,42 @@ impl Sealer {
 
     fn next(&mut self) -> Option<(Arc<Partition<Disk>>, Seal<Disk>)> {
         loop {
-            let partition = self.waiting.pop_front()?;
+            let partition = self.waiting.next()?;
             if let Some(seal) = partition.log.seal() {
                 return Some((partition, seal));
             }
         }
+    }
+}
+
+/// Who waits for a turn: whoever came first, and each once.
+struct Turns<T> {
+    waiting: VecDeque<(PartitionKey, T)>,
+    keys: HashSet<PartitionKey>,
+}
+
+impl<T: Clone> Turns<T> {
+    /// Has its turn after all that wait, unless it waits itself.
+    fn come(&mut self, key: PartitionKey, who: &T) {
+        if self.keys.insert(key) {
+            self.waiting.push_back((key, who.clone()));
+        }
+    }
+
+    fn next(&mut self) -> Option<T> {
+        let (key, who) = self.waiting.pop_front()?;
+        self.keys.remove(&key);
+        Some(who)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), keys: HashSet::new() }
     }
 }
 
@@ -92,3 +123,35 @@ fn tell(partition: &Partition<Disk>, sealed: &Sealed) {
 const STEP: u64 = 4 * 1024 * 1024;
 /// Others have their turn after that.
 const MOMENT: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_while_others_have_much_to_do_waits_for_one_segment_of_each() {
+        let key = |number: usize| PartitionKey::new(number as u64);
+        // So many segments each has to seal.
+        let mut left = [100, 100, 100, 0];
+        let (mut turns, mut sealed) = (Turns::default(), Vec::new());
+        for turn in 0.. {
+            if turn == 10 {
+                left[3] = 2;
+            }
+            // They are looked at between any two segments, and come again.
+            for number in (0..4).filter(|number| left[*number] > 0) {
+                turns.come(key(number), &number);
+            }
+            let Some(number) = turns.next() else { break };
+            if left[number] > 0 {
+                left[number] -= 1;
+                sealed.push(number);
+                turns.come(key(number), &number);
+            }
+        }
+        assert_eq!(left, [0; 4]);
+        assert_eq!(sealed.len(), 302);
+        let late: Vec<_> = (0..sealed.len()).filter(|turn| sealed[*turn] == 3).collect();
+        assert_eq!(late, [13, 17], "{:?}", &sealed[..20]);
+    }
+}
