@@ -145,17 +145,6 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<
         let (topic, partition) = (&*partition.topic, partition.number);
         tracing::warn!(topic, partition, %error, "nobody knows how old a segment is: it goes with the next one behind it");
     }
-    match log.mend_indexes() {
-        Ok(0) => {}
-        Ok(segments) => tracing::warn!(
-            topic = &*partition.topic,
-            partition = partition.number,
-            segments,
-            "indexes did not agree with the log and were built anew"
-        ),
-        Err(AppendError::Io { path, source }) => return fail(&path, &source),
-        Err(_) => {}
-    }
     settle(engine, partition);
     // The slot says so before a file goes.
     let start = believed.map_or_else(|| log.expired_by_size(), |time| log.expired(time));

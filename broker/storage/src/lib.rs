@@ -34,9 +34,9 @@ pub use data_dir::{DataDir, DataDirOptions, OpenError, OpenReport};
 pub use files::Files;
 pub use log::{
     AppendError, Appended, AppendedRange, Compacting, Compaction, CompactionOptions, CompactionReport,
-    Cursor, DamageKind, DamagedRange, Dirty, DirtyRatio, Fetched, Log, LogOptions, LogWriter, Mode, Progress,
-    Read, ReadError, Refusal, Rotten, Scrub, Scrubbed, Seal, Sealed, Tail, TimeHit, Touch, Visibility,
-    Wakefulness,
+    Cursor, DamageKind, DamagedRange, Dirty, DirtyRatio, Fetched, Log, LogOptions, LogWriter, Mend, Mended,
+    Mode, Progress, Read, ReadError, Refusal, Rotten, Scrub, Scrubbed, Seal, Sealed, Tail, TimeHit, Touch,
+    Visibility, Wakefulness,
 };
 pub use producers::{ActiveProducer, Producers, SequenceError};
 pub use scan::UNPACKED_MAX;

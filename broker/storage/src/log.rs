@@ -52,6 +52,7 @@ pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
 pub use compact::{Compacting, Compaction, CompactionOptions, CompactionReport, Dirty, DirtyRatio, Progress};
 pub use damage::{DamageKind, DamagedRange};
 pub use dormant::Wakefulness;
+pub use mend::{Mend, Mended};
 pub use producers::SNAPSHOTS_KEPT;
 use producers::Snapshots;
 pub use read::{Cursor, Fetched, Read, ReadError, Touch};

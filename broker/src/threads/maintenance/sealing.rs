@@ -1,5 +1,6 @@
 //! Sealing in its turn: segments that are closed are verified, and get the footers that the next start trusts; one after
-//! the other, of all partitions in turn. Whoever comes waits for one segment of each that was there before.
+//! the other, of all partitions in turn. Whoever comes waits for one segment of each that was there before. Segments whose
+//! indexes were found wrong get new ones in the same turn.
 //!
 //! No faster than others allow would be too slow: what is appended is to be sealed as fast. But it goes in short moments, and
 //! between two of them a stop is heard, the space is looked at, and the next segments are made ready.
@@ -11,16 +12,23 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use folio_storage::{AppendError, Seal, Sealed};
+use folio_record::Timestamp;
+use folio_storage::{AppendError, Mend, Mended, Seal, Sealed};
 
 use crate::engine::{Disk, Engine};
 use crate::partition::{Partition, PartitionKey};
 
 #[derive(Default)]
 pub(super) struct Sealer {
-    /// Those that had something to seal when they were looked at.
+    /// Those that had something to seal, or to mend, when they were looked at.
     waiting: Turns<Arc<Partition<Disk>>>,
-    current: Option<(Arc<Partition<Disk>>, Seal<Disk>)>,
+    current: Option<(Arc<Partition<Disk>>, Job)>,
+}
+
+/// What is done about one segment.
+enum Job {
+    Mend(Mend<Disk>),
+    Seal(Seal<Disk>),
 }
 
 impl Sealer {
@@ -29,9 +37,11 @@ impl Sealer {
         self.is_busy().then_some(Duration::ZERO)
     }
 
-    /// Takes in those of `partitions` that have something to seal and do not wait yet.
+    /// Takes in those of `partitions` that have something to seal or to mend and do not wait yet.
     pub(super) fn look<'p>(&mut self, partitions: impl Iterator<Item = &'p Arc<Partition<Disk>>>) {
-        for partition in partitions.filter(|partition| partition.log.wants_seal()) {
+        let wants_turn =
+            |partition: &&Arc<Partition<Disk>>| partition.log.wants_mend() || partition.log.wants_seal();
+        for partition in partitions.filter(wants_turn) {
             self.waiting.come(partition.key, partition);
         }
     }
@@ -41,20 +51,22 @@ impl Sealer {
         if !self.is_busy() {
             return false;
         }
-        let Some(time) = engine.clock.look().steady else {
-            // Whoever has something to seal is asked again.
-            *self = Self::default();
-            return false;
-        };
-        let begun = Instant::now();
+        let (time, begun) = (engine.clock.look().steady, Instant::now());
         while begun.elapsed() < MOMENT {
-            let Some((partition, mut seal)) = self.current.take().or_else(|| self.next()) else { break };
-            match seal.step(STEP, time) {
-                Ok(None) => self.current = Some((partition, seal)),
-                Ok(Some(sealed)) => {
-                    tell(&partition, &sealed);
-                    self.waiting.come(partition.key, &partition);
+            let Some((partition, mut job)) = self.current.take().or_else(|| self.next(time)) else { break };
+            let is_over = match (&mut job, time) {
+                (Job::Mend(mend), _) => {
+                    mend.step(STEP).map(|mended| mended.map(|mended| tell_mended(&partition, mended)))
                 }
+                (Job::Seal(seal), Some(time)) => {
+                    seal.step(STEP, time).map(|sealed| sealed.map(|sealed| tell_sealed(&partition, &sealed)))
+                }
+                // It is begun anew when the time is known.
+                (Job::Seal(_), None) => continue,
+            };
+            match is_over {
+                Ok(None) => self.current = Some((partition, job)),
+                Ok(Some(())) => self.waiting.come(partition.key, &partition),
                 Err(AppendError::Io { path, source }) => engine.fail_of(&partition, &path, &source),
                 // A full disk or no descriptor: later.
                 Err(_) => {}
@@ -67,11 +79,15 @@ impl Sealer {
         self.current.is_some() || !self.waiting.is_empty()
     }
 
-    fn next(&mut self) -> Option<(Arc<Partition<Disk>>, Seal<Disk>)> {
+    /// What is to be done next. While nobody knows what time it is nothing is sealed, and who has something to seal is asked
+    /// again at the next look.
+    fn next(&mut self, time: Option<Timestamp>) -> Option<(Arc<Partition<Disk>>, Job)> {
         loop {
             let partition = self.waiting.next()?;
-            if let Some(seal) = partition.log.seal() {
-                return Some((partition, seal));
+            // An index that leads nowhere keeps readers waiting; a segment that is not sealed keeps nobody.
+            let mend = partition.log.mend().map(Job::Mend);
+            if let Some(job) = mend.or_else(|| time.and_then(|_| partition.log.seal()).map(Job::Seal)) {
+                return Some((partition, job));
             }
         }
     }
@@ -108,7 +124,17 @@ impl<T> Default for Turns<T> {
     }
 }
 
-fn tell(partition: &Partition<Disk>, sealed: &Sealed) {
+fn tell_mended(partition: &Partition<Disk>, mended: Mended) {
+    if mended == Mended::Anew {
+        tracing::warn!(
+            topic = &*partition.topic,
+            partition = partition.number,
+            "the indexes of a segment did not agree with the log and were made anew"
+        );
+    }
+}
+
+fn tell_sealed(partition: &Partition<Disk>, sealed: &Sealed) {
     if let Sealed::Rotten(rotten) = sealed {
         tracing::error!(
             topic = &*partition.topic,

@@ -46,6 +46,7 @@ use super::Log;
 use super::append::AppendError;
 use super::lookup::Window;
 use super::read::ReadError;
+use super::rot::Marking;
 use super::seal::Rotten;
 use super::segment::Segment;
 use crate::data_dir::{DataDir, FlushError};
@@ -161,6 +162,8 @@ enum Stage<F: Files> {
     /// Finding out which keys there are: the number of the source.
     Mapping(usize, Reading<F>),
     Rewriting(Box<Rewriting<F>>),
+    /// A segment is rotten; what of it is, is being marked.
+    Marking(Box<Marking<F>>),
     Over,
 }
 
@@ -308,6 +311,11 @@ impl<F: Files> Compaction<F> {
                 Ok(()) => self.rewrite(dir, budget, &mut progress),
                 Err(error) => Err(error),
             },
+            Stage::Marking(marking) => {
+                let (read, is_done) = marking.step(budget);
+                progress.read = read;
+                Ok(if is_done { Compacting::Rotten(marking.rotten().clone()) } else { Compacting::Working })
+            }
             Stage::Over => Ok(Compacting::Abandoned),
         };
         self.report.bytes_read += progress.read;
@@ -322,11 +330,15 @@ impl<F: Files> Compaction<F> {
                 return Err(error);
             }
         };
-        if let Compacting::Rotten(rotten) = &progress.state {
-            self.log.mark_rotten(rotten);
-        }
         if progress.state != Compacting::Working {
+            let is_marked = matches!(self.stage, Stage::Marking(_));
             self.give_up();
+            if let Compacting::Rotten(rotten) = &progress.state
+                && !is_marked
+            {
+                self.stage = Stage::Marking(Box::new(Marking::new(&self.log, rotten.clone())));
+                progress.state = Compacting::Working;
+            }
         }
         Ok(progress)
     }

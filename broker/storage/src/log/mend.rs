@@ -1,10 +1,12 @@
 //! Indexes that were found missing or wrong, built anew from the log.
 //!
 //! The new file is complete and on stable storage before it takes the place of the old one; whoever has the old one
-//! open keeps it, and finds in it what it found before.
+//! open keeps it, and finds in it what it found before. It goes in steps of a bounded size, like sealing.
 
 use std::io;
 use std::sync::Arc;
+
+use folio_record::Offset;
 
 use super::Log;
 use super::append::{AppendError, failed};
@@ -24,63 +26,143 @@ pub(super) struct Built {
     pub(super) footer: Option<Footer>,
 }
 
+/// The indexes of one segment, made anew in steps of a bounded size. Nothing is changed before the last one: who drops it
+/// half-way has read in vain.
+#[derive(Debug)]
+pub struct Mend<F: Files> {
+    log: Arc<Log<F>>,
+    segment: Arc<Segment>,
+    /// How far the log was read, and which offset is due there.
+    at: u64,
+    due: Offset,
+    interval: u32,
+    indexer: Indexer,
+    offsets: Vec<u8>,
+    times: Vec<u8>,
+}
+
+/// What became of the indexes of one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// They are new.
+    Anew,
+    /// The log cannot be read from end to end, so that they stay as they are; or the segment is gone.
+    Nothing,
+}
+
 impl<F: Files> Log<F> {
-    /// Builds the indexes of closed segments anew that were found not to lead where they should; returns of how many
-    /// segments. For the maintenance thread.
-    ///
-    /// A segment whose log cannot be read from end to end keeps what it has.
-    ///
-    /// # Errors
-    /// As for an append that rolls. Lookups do without the indexes meanwhile.
-    pub fn mend_indexes(&self) -> Result<u64, AppendError> {
+    /// Whether [`mend`](Self::mend) may have something to do. Takes no lock.
+    pub fn wants_mend(&self) -> bool {
+        self.view.load().windows(2).any(|pair| pair[0].is_suspect())
+    }
+
+    /// Begins to make the indexes of the oldest closed segment anew that were found not to lead where they should. For the
+    /// maintenance thread.
+    pub fn mend(&self) -> Option<Mend<F>> {
+        let log = self.me.upgrade().filter(|log| !log.is_retired())?;
         let view = self.view.load_full();
-        let closed = view.len().saturating_sub(1);
-        let mut mended = 0;
-        for segment in view[..closed].iter().filter(|segment| segment.is_suspect()) {
+        let segment = view.windows(2).map(|pair| &pair[0]).find(|segment| {
             // An index that is made of damage would vouch for it.
             if !segment.damaged().is_empty() {
                 segment.trust();
-                continue;
             }
-            match self.build(segment) {
-                Ok(built) => mended += u64::from(self.put(segment, built)?),
-                Err(_) => segment.trust(),
+            segment.is_suspect()
+        })?;
+        let (base, uid, interval) = (segment.base(), segment.uid(), self.interval_of(segment));
+        let header = |kind| IndexHeader { kind, base, uid, interval }.encode().to_vec();
+        Some(Mend {
+            log,
+            segment: Arc::clone(segment),
+            at: 0,
+            due: base,
+            interval,
+            indexer: Indexer::new(base, interval),
+            offsets: header(IndexKind::Offset),
+            times: header(IndexKind::Time),
+        })
+    }
+
+    /// Makes all of them anew at one go; returns of how many segments.
+    ///
+    /// # Errors
+    /// As [`Mend::step`].
+    pub fn mend_indexes(&self) -> Result<u64, AppendError> {
+        let mut segments = 0;
+        while let Some(mut mend) = self.mend() {
+            let mended = loop {
+                if let Some(mended) = mend.step(u64::MAX)? {
+                    break mended;
+                }
+            };
+            segments += u64::from(mended == Mended::Anew);
+        }
+        Ok(segments)
+    }
+}
+
+impl<F: Files> Mend<F> {
+    /// Goes on over about `budget` bytes of log; at the end, puts the new indexes in their place. `None`: there is more to
+    /// do. Waits for a disk.
+    ///
+    /// # Errors
+    /// As for an append that rolls: it is over, and lookups do without the indexes until it is tried again.
+    pub fn step(&mut self, budget: u64) -> Result<Option<Mended>, AppendError> {
+        match self.read(budget) {
+            Ok(true) => {
+                let built = self.built();
+                let is_there = self.log.put(&self.segment, built)?;
+                // Of one that is gone nobody asks any more.
+                self.segment.trust();
+                Ok(Some(if is_there { Mended::Anew } else { Mended::Nothing }))
+            }
+            Ok(false) => Ok(None),
+            Err(_) => {
+                self.segment.trust();
+                Ok(Some(Mended::Nothing))
             }
         }
-        Ok(mended)
+    }
+
+    /// Whether that was all.
+    fn read(&mut self, budget: u64) -> io::Result<bool> {
+        let map = self.log.log_of(&self.segment).map_err(io::Error::other)?;
+        let window = Window::of(&self.segment, &map);
+        let upto = self.at.saturating_add(budget.max(1));
+        let uid = self.segment.uid();
+        while self.at < window.end {
+            if self.at >= upto {
+                return Ok(false);
+            }
+            let header = window.header(self.at)?;
+            if !window.may_follow(&header, self.due) {
+                return Err(io::Error::other("a batch is missing"));
+            }
+            let numbers = (self.indexer.offset_entries(), self.indexer.time_entries());
+            let place = u32::try_from(self.at).map_err(io::Error::other)?;
+            let indexed = self.indexer.batch(place, &header);
+            self.offsets.extend(indexed.offset.iter().flat_map(|entry| entry.encode(uid, numbers.0)));
+            self.times.extend(indexed.time.iter().flat_map(|entry| entry.encode(uid, numbers.1)));
+            self.due = header.next_offset();
+            self.at += header.total_size() as u64;
+        }
+        Ok(true)
     }
 
     /// Both indexes as they should be.
-    fn build(&self, segment: &Arc<Segment>) -> io::Result<Built> {
-        let map = self.log_of(segment).map_err(io::Error::other)?;
-        let window = Window::of(segment, &map);
-        let interval = self.interval_of(segment);
-        let (base, uid) = (segment.base(), segment.uid());
-        let header = |kind| (kind, IndexHeader { kind, base, uid, interval }.encode().to_vec());
-        let [mut offsets, mut times] = [header(IndexKind::Offset), header(IndexKind::Time)];
-        let mut indexer = Indexer::new(base, interval);
-        let (mut pos, mut due) = (0, base);
-        while pos < window.end {
-            let header = window.header(pos)?;
-            if !window.may_follow(&header, due) {
-                return Err(io::Error::other("a batch is missing"));
-            }
-            let numbers = (indexer.offset_entries(), indexer.time_entries());
-            let place = u32::try_from(pos).map_err(io::Error::other)?;
-            let indexed = indexer.batch(place, &header);
-            offsets.1.extend(indexed.offset.iter().flat_map(|entry| entry.encode(uid, numbers.0)));
-            times.1.extend(indexed.time.iter().flat_map(|entry| entry.encode(uid, numbers.1)));
-            due = header.next_offset();
-            pos += header.total_size() as u64;
+    fn built(&mut self) -> Built {
+        let number = self.indexer.time_entries();
+        let last = self.indexer.rolled();
+        self.times.extend(last.iter().flat_map(|entry| entry.encode(self.segment.uid(), number)));
+        if let Some(max) = self.indexer.max_timestamp() {
+            self.segment.set_max_timestamp(max.timestamp);
         }
-        let number = indexer.time_entries();
-        times.1.extend(indexer.rolled().iter().flat_map(|entry| entry.encode(uid, number)));
-        if let Some(max) = indexer.max_timestamp() {
-            segment.set_max_timestamp(max.timestamp);
-        }
-        Ok(Built { files: [offsets, times], interval, footer: None })
+        let [offsets, times] = [&mut self.offsets, &mut self.times].map(std::mem::take);
+        let files = [(IndexKind::Offset, offsets), (IndexKind::Time, times)];
+        Built { files, interval: self.interval, footer: None }
     }
+}
 
+impl<F: Files> Log<F> {
     /// What was begun at one interval is built anew at the same.
     pub(super) fn interval_of(&self, segment: &Segment) -> u32 {
         let stored = || {

@@ -1,18 +1,49 @@
 //! What is found rotten by whoever reads a whole segment, to seal or to compact it, is not served, batch by batch.
+//!
+//! To find out what else is takes reading all of it: that goes in steps, and others have their turn between them.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use folio_record::{BatchHeader, HEADER_SIZE, Offset, UnverifiedBatch};
 
 use super::Log;
 use super::damage::{DamageKind, DamagedRange};
-use super::scrub::blocks::blocks_that_do_not_hold;
+use super::scrub::blocks::{Blocks, Looked};
 use super::seal::Rotten;
 use super::segment::Segment;
 use crate::files::{FileHandle, Files, OpenMode, is_exhausted};
 use crate::partition_files::SegmentFile;
 use crate::scan::BATCH_SIZE_LIMIT;
 use crate::verdict::Fault;
+
+/// The marking of what of a segment is rotten, from the place on that was found first, in steps of a bounded size. Where a
+/// batch does not tell where the next one begins, that is all the rest.
+///
+/// What holds by every checksum that there is stays: of a sealed segment those of its blocks cover all of it, and the
+/// place where a reader stumbled is not always the one that was harmed.
+#[derive(Debug)]
+pub(super) struct Marking<F: Files> {
+    rotten: Rotten,
+    /// `None`: all of it is marked.
+    stage: Option<Stage<F>>,
+}
+
+#[derive(Debug)]
+struct Stage<F: Files> {
+    segment: Arc<Segment>,
+    /// Where it ends, and the offset there.
+    end: (u64, Offset),
+    file: F::File,
+    /// Its blocks, as long as not all of them were looked at.
+    blocks: Option<Blocks<F>>,
+    bad_blocks: Vec<DamagedRange>,
+    /// Where the next batch begins, and with which offset.
+    place: (u64, Offset),
+    /// It is not to be served, whatever a look at it says.
+    is_refused: bool,
+}
 
 /// A batch that is looked at by itself.
 struct Look {
@@ -22,51 +53,105 @@ struct Look {
     next: Option<(u64, Offset)>,
 }
 
-impl<F: Files> Log<F> {
-    /// Marks what of a segment is rotten, from the place on that was found first. Where a batch does not tell where the
-    /// next one begins, that is all the rest.
-    ///
-    /// What holds by every checksum that there is stays: of a sealed segment those of its blocks cover all of it, and the
-    /// place where a reader stumbled is not always the one that was harmed.
-    pub(super) fn mark_rotten(&self, rotten: &Rotten) {
-        let view = self.view.load_full();
-        let path = |segment: &Segment| SegmentFile::Log.path(&self.dir, segment.base());
-        let Some(pair) = view.windows(2).find(|pair| path(&pair[0]) == rotten.file) else { return };
-        let (segment, end) = (&pair[0], (pair[0].end(), pair[1].base()));
-        let file = {
-            let _names = self.names();
-            self.files.open(&rotten.file, OpenMode::Read)
-        };
-        let mark = |from: (u64, Offset), to: (u64, Offset), kind| {
-            let (positions, offsets) = (from.0..to.0.max(from.0 + 1), from.1..to.1);
-            segment.damaged().add(&DamagedRange { file: rotten.file.clone(), positions, offsets, kind });
-        };
-        let mut place = (rotten.position, rotten.offset);
-        let Ok(file) = file else {
-            return mark(place, end, DamageKind::Unreadable { at: place.0 });
-        };
-        let bad_blocks = blocks_that_do_not_hold(self, (segment, end.1), &file);
-        // What one reader has refused, another may take for whole: an epoch, an offset.
-        let mut is_refused = bad_blocks.is_none() && is_of_its_place(rotten.fault);
-        while place.0 < end.0 {
-            let look = look(&file, place, segment);
-            let kind = look.kind.or(is_refused.then_some(DamageKind::Header { at: place.0 }));
-            let next = look.next.unwrap_or(end);
-            if let Some(kind) = kind {
-                mark(place, next, kind);
+impl<F: Files> Marking<F> {
+    /// Of what `rotten` says about a segment of `log`.
+    pub(super) fn new(log: &Log<F>, rotten: Rotten) -> Self {
+        let view = log.view.load_full();
+        let path = |segment: &Segment| SegmentFile::Log.path(&log.dir, segment.base());
+        let pair = view.windows(2).find(|pair| path(&pair[0]) == rotten.file);
+        let stage = pair.and_then(|pair| Stage::new(log, (&pair[0], pair[1].base()), &rotten));
+        Self { rotten, stage }
+    }
+
+    /// What it is about.
+    pub(super) fn rotten(&self) -> &Rotten {
+        &self.rotten
+    }
+
+    /// Goes on for about `budget` bytes, a batch or a block more. So many were looked at, and whether that was all. May wait
+    /// for a disk.
+    pub(super) fn step(&mut self, budget: u64) -> (u64, bool) {
+        let mut done = 0;
+        while let Some(stage) = self.stage.as_mut().filter(|_| done < budget.max(1)) {
+            match stage.step(&self.rotten) {
+                Some(looked) => done += looked.max(1),
+                None => self.stage = None,
             }
-            (place, is_refused) = (next, false);
         }
-        for block in bad_blocks.unwrap_or_default() {
-            // Batches by themselves are told apart where they can be.
-            let is_told = segment.damaged().all().iter().any(|known| {
+        (done, self.stage.is_none())
+    }
+}
+
+impl<F: Files> Stage<F> {
+    fn new(log: &Log<F>, (segment, next_base): (&Arc<Segment>, Offset), rotten: &Rotten) -> Option<Self> {
+        let file = {
+            let _names = log.names();
+            log.files.open(&rotten.file, OpenMode::Read)
+        };
+        let (place, end) = ((rotten.position, rotten.offset), (segment.end(), next_base));
+        let Ok(file) = file else {
+            mark(segment, &rotten.file, (place, end), DamageKind::Unreadable { at: place.0 });
+            return None;
+        };
+        let blocks = Blocks::open(log, segment, next_base);
+        // What one reader has refused, another may take for whole: an epoch, an offset.
+        let is_refused = blocks.is_none() && is_of_its_place(rotten.fault);
+        let segment = Arc::clone(segment);
+        Some(Self { segment, end, file, blocks, bad_blocks: Vec::new(), place, is_refused })
+    }
+
+    /// Looks at the next block or batch, of so many bytes; `None`: there is none.
+    fn step(&mut self, rotten: &Rotten) -> Option<u64> {
+        if let Some(blocks) = &mut self.blocks {
+            return Some(match blocks.look(&self.file) {
+                Looked::Block(len, bad) => {
+                    self.bad_blocks.extend(bad);
+                    len
+                }
+                Looked::End => {
+                    self.blocks = None;
+                    0
+                }
+                Looked::Unvouched => {
+                    (self.blocks, self.is_refused) = (None, is_of_its_place(rotten.fault));
+                    self.bad_blocks.clear();
+                    0
+                }
+            });
+        }
+        if self.place.0 >= self.end.0 {
+            self.mark_blocks();
+            return None;
+        }
+        let look = look(&self.file, self.place, &self.segment);
+        let next = look.next.unwrap_or(self.end);
+        let refused = self.is_refused.then_some(DamageKind::Header { at: self.place.0 });
+        if let Some(kind) = look.kind.or(refused) {
+            mark(&self.segment, &rotten.file, (self.place, next), kind);
+        }
+        let looked = next.0 - self.place.0;
+        (self.place, self.is_refused) = (next, false);
+        Some(looked)
+    }
+
+    /// Batches by themselves are told apart where they can be: only of what none of them has told, the blocks do.
+    fn mark_blocks(&self) {
+        let damaged = self.segment.damaged();
+        for block in &self.bad_blocks {
+            let is_told = damaged.all().iter().any(|known| {
                 known.positions.start < block.positions.end && block.positions.start < known.positions.end
             });
             if !is_told {
-                segment.damaged().add(&block);
+                damaged.add(block);
             }
         }
     }
+}
+
+/// From the one place to the other, nothing of `segment` is served.
+fn mark(segment: &Segment, file: &Path, (from, to): ((u64, Offset), (u64, Offset)), kind: DamageKind) {
+    let (positions, offsets) = (from.0..to.0.max(from.0 + 1), from.1..to.1);
+    segment.damaged().add(&DamagedRange { file: file.to_owned(), positions, offsets, kind });
 }
 
 /// Whether it is the batch at the place of the fault that must not be served. What cannot be read may lie further on, for

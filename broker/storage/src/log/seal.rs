@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::Log;
 use super::append::{AppendError, failed};
 use super::mend::Built;
-use super::rot::is_of_the_disk;
+use super::rot::{Marking, is_of_the_disk};
 use super::segment::Segment;
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::footer::Footer;
@@ -60,6 +60,8 @@ pub struct Seal<F: Files> {
     next_base: Offset,
     path: PathBuf,
     reading: Option<Reading<F>>,
+    /// It is rotten; what of it is, is being marked.
+    marking: Option<Marking<F>>,
 }
 
 /// Where it stands.
@@ -89,7 +91,7 @@ impl<F: Files> Log<F> {
         let pair = closed.find(|pair| pair[0].wants_seal())?;
         let (segment, next_base) = (Arc::clone(&pair[0]), pair[1].base());
         let path = SegmentFile::Log.path(&self.dir, segment.base());
-        Some(Seal { log, segment, next_base, path, reading: None })
+        Some(Seal { log, segment, next_base, path, reading: None, marking: None })
     }
 
     /// Seals the next segment at one go.
@@ -120,12 +122,16 @@ impl<F: Files> Seal<F> {
         self.segment.end()
     }
 
-    /// Reads on for about `budget` bytes; at the end, gives the segment its footer. `None`: there is more to do. Waits for
-    /// a disk.
+    /// Reads on for about `budget` bytes; at the end, gives the segment its footer, or marks what of it is rotten. `None`:
+    /// there is more to do. Waits for a disk.
     ///
     /// # Errors
     /// As for an append that rolls. It is over; the segment is as good as before, and is tried again.
     pub fn step(&mut self, budget: u64, now: Timestamp) -> Result<Option<Sealed>, AppendError> {
+        if let Some(marking) = &mut self.marking {
+            let (_, is_done) = marking.step(budget);
+            return Ok(is_done.then(|| self.leave()).flatten());
+        }
         let (log, segment) = (Arc::clone(&self.log), Arc::clone(&self.segment));
         match self.read(budget, now) {
             Ok(None) => Ok(None),
@@ -137,7 +143,10 @@ impl<F: Files> Seal<F> {
                     Sealed::Nothing
                 }))
             }
-            Ok(Some(Err(rotten))) => Ok(Some(self.leave(rotten))),
+            Ok(Some(Err(rotten))) => {
+                self.marking = Some(Marking::new(&log, rotten));
+                Ok(None)
+            }
             // Its files are on their way out.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_there() => {
                 Ok(Some(Sealed::Nothing))
@@ -145,21 +154,23 @@ impl<F: Files> Seal<F> {
             // Nothing was written so far: a file that cannot be opened or asked is this segment's affair, too.
             Err(error) if is_of_the_disk(&error) => {
                 let (file, offset) = (self.path.clone(), segment.base());
-                Ok(Some(self.leave(Rotten { file, position: 0, offset, fault: Fault::Unreadable })))
+                let rotten = Rotten { file, position: 0, offset, fault: Fault::Unreadable };
+                self.marking = Some(Marking::new(&log, rotten));
+                Ok(None)
             }
             Err(source) => Err(failed(&log.dir, segment.base(), source)),
         }
     }
 
-    /// It stays as it is.
-    fn leave(&self, rotten: Rotten) -> Sealed {
+    /// All that is rotten is marked: it stays as it is.
+    fn leave(&mut self) -> Option<Sealed> {
+        let rotten = self.marking.take()?.rotten().clone();
         if rotten.fault == Fault::Unreadable {
             self.segment.set_unread(true);
         } else {
             self.segment.leave_unsealed();
         }
-        self.log.mark_rotten(&rotten);
-        Sealed::Rotten(rotten)
+        Some(Sealed::Rotten(rotten))
     }
 
     /// Reads the log, and makes the indexes that it should have.

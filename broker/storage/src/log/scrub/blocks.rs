@@ -1,5 +1,7 @@
 //! The blocks of a sealed log, as its index tells them: from one entry to the next, each with its checksum.
 
+use std::path::PathBuf;
+
 use folio_record::{Offset, UnverifiedBatch};
 
 use crate::files::{FileHandle, Files, OpenMode};
@@ -39,6 +41,59 @@ pub(super) struct Entries<F: Files> {
     buffer: Vec<u8>,
     /// Number of the first one in the buffer.
     first: u32,
+}
+
+/// All blocks of a sealed log, one after the other, for whoever asks which of them do not hold.
+#[derive(Debug)]
+pub(in crate::log) struct Blocks<F: Files> {
+    entries: Entries<F>,
+    /// The next one.
+    block: Option<Block>,
+    path: PathBuf,
+    may_have_gaps: bool,
+}
+
+/// What a look at the next block came to.
+#[derive(Debug)]
+pub(in crate::log) enum Looked {
+    /// It has so many bytes, and this is wrong with it, if anything is.
+    Block(u64, Option<DamagedRange>),
+    /// There is none.
+    End,
+    /// The index vouches for none of them: it is damaged.
+    Unvouched,
+}
+
+impl<F: Files> Blocks<F> {
+    /// Those of `segment`; `None`: no index vouches for them.
+    pub(in crate::log) fn open(log: &Log<F>, segment: &Segment, next_base: Offset) -> Option<Self> {
+        let base = segment.base();
+        let index = {
+            let _names = log.names();
+            log.files.open(&SegmentFile::OffsetIndex.path(&log.dir, base), OpenMode::Read).ok()?
+        };
+        let mut entries = Entries::<F>::open(index, segment.uid(), base)?;
+        if (entries.footer.log_len, entries.footer.next_offset) != (segment.end(), next_base) {
+            return None;
+        }
+        let block = Some(Block::first(&mut entries, base)?);
+        let path = SegmentFile::Log.path(&log.dir, base);
+        Some(Self { entries, block, path, may_have_gaps: segment.may_have_gaps() })
+    }
+
+    /// Reads the next one in `file`.
+    pub(in crate::log) fn look(&mut self, file: &F::File) -> Looked {
+        let Some(block) = self.block.take() else { return Looked::End };
+        if block.end < self.entries.footer.log_len {
+            let Some(next) = Block::next(&mut self.entries, &block) else { return Looked::Unvouched };
+            self.block = Some(next);
+        }
+        let bad = again(file, &block, self.may_have_gaps).map(|kind| {
+            let (positions, offsets) = (block.start..block.end, block.offset..block.next);
+            DamagedRange { file: self.path.clone(), positions, offsets, kind }
+        });
+        Looked::Block(block.end - block.start, bad)
+    }
 }
 
 impl Block {
@@ -151,35 +206,6 @@ fn kind_of(bytes: &[u8], block: &Block, may_have_gaps: bool) -> DamageKind {
     }
     // Nothing but the epoch is left, or an offset where some are missing.
     DamageKind::Header { at: block.start }
-}
-
-/// The blocks of a sealed log that do not hold, and what is wrong with each; `None`: its index vouches for none of them.
-pub(in crate::log) fn blocks_that_do_not_hold<F: Files>(
-    log: &Log<F>,
-    (segment, next_base): (&Segment, Offset),
-    file: &F::File,
-) -> Option<Vec<DamagedRange>> {
-    let base = segment.base();
-    let index = {
-        let _names = log.names();
-        log.files.open(&SegmentFile::OffsetIndex.path(&log.dir, base), OpenMode::Read).ok()?
-    };
-    let mut entries = Entries::<F>::open(index, segment.uid(), base)?;
-    let footer = entries.footer;
-    if (footer.log_len, footer.next_offset) != (segment.end(), next_base) {
-        return None;
-    }
-    let (mut block, mut bad) = (Block::first(&mut entries, base)?, Vec::new());
-    loop {
-        if let Some(kind) = again(file, &block, segment.may_have_gaps()) {
-            let (positions, offsets) = (block.start..block.end, block.offset..block.next);
-            bad.push(DamagedRange { file: SegmentFile::Log.path(&log.dir, base), positions, offsets, kind });
-        }
-        if block.end >= footer.log_len {
-            return Some(bad);
-        }
-        block = Block::next(&mut entries, &block)?;
-    }
 }
 
 /// So many entries are read at once.

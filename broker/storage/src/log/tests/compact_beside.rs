@@ -159,6 +159,27 @@ fn a_damaged_segment_is_named_and_not_made_into_one_that_looks_whole() {
 }
 
 #[test]
+fn what_of_a_rotten_segment_a_pass_has_to_refuse_it_finds_out_in_steps_of_bounded_size() {
+    let files = SimFiles::new();
+    let (dir, log) = filled(&files, 60);
+    files.tamper(&SegmentFile::Log.path(log.dir(), Offset::ZERO), |bytes| bytes[300] ^= 1);
+    let size = log.view.load()[0].end();
+    let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
+    let (mut steps, mut read) = (0, 0);
+    let state = loop {
+        let progress = pass.step(&dir, 600).unwrap();
+        (steps, read) = (steps + 1, read + progress.read);
+        if progress.state != Compacting::Working {
+            break progress.state;
+        }
+    };
+    assert!(matches!(state, Compacting::Rotten(_)), "{state:?}");
+    // Its blocks, and its batches.
+    assert!(steps > 2 * size / 1200 && read > size, "{steps} steps for {size} bytes, {read} read");
+    assert_eq!(pass.step(&dir, 600).unwrap().state, Compacting::Abandoned);
+}
+
+#[test]
 fn what_cannot_be_read_a_second_time_in_a_pass_is_that_segments_affair() {
     let mut rotten = [0; 2];
     for (harm, rotten) in (0..).zip(&mut rotten) {

@@ -311,6 +311,27 @@ fn an_index_that_cannot_be_written_is_mended_later() {
 }
 
 #[test]
+fn indexes_are_made_anew_in_steps_of_bounded_size_and_nothing_is_written_before_the_last() {
+    let files = SimFiles::new();
+    let batches = growing(40);
+    let before = filled(&Arc::new(files.clone()), &batches);
+    let good = files.snapshot();
+    let (_dir, log) = restarted(&files, before, |paths| files.remove_file(&paths[0]).unwrap());
+    check(&log, &batches).unwrap();
+    assert!(log.wants_mend());
+    let mut mend = log.mend().unwrap();
+    let (mut steps, operations) = (1, files.operations());
+    while mend.step(600).unwrap().is_none() {
+        assert_eq!(files.operations(), operations);
+        steps += 1;
+    }
+    let size = log.view.load()[0].end();
+    assert!(steps > size / 1000, "{steps} steps for {size} bytes");
+    assert!(!log.wants_mend() && log.mend().is_none());
+    indexes(&files).iter().for_each(|path| assert_eq!(files.snapshot()[path], good[path]));
+}
+
+#[test]
 fn nothing_is_mended_for_a_deleted_topic() {
     let files = SimFiles::new();
     let batches = growing(40);

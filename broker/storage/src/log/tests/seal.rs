@@ -176,6 +176,32 @@ fn a_segment_that_has_lost_its_last_batch_is_named_and_not_sealed() {
 }
 
 #[test]
+fn what_of_a_rotten_segment_is_not_served_is_found_out_in_steps_of_bounded_size() {
+    let files = SimFiles::new();
+    let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+    let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+    files.tamper(&path, |bytes| [300, 3500].iter().for_each(|at| bytes[*at] ^= 1));
+    let mut seal = log.seal().unwrap();
+    assert_eq!(seal.step(600, NOW).unwrap(), None);
+    assert_eq!(seal.step(600, NOW).unwrap(), None);
+    assert!(log.damaged().len() < 2, "{:?}", log.damaged());
+    // Whoever stops there has left nothing undone for good.
+    let mut seal = log.seal().unwrap();
+    let mut steps = 0;
+    let sealed = loop {
+        steps += 1;
+        if let Some(sealed) = seal.step(600, NOW).unwrap() {
+            break sealed;
+        }
+    };
+    assert!(matches!(sealed, Sealed::Rotten(_)), "{sealed:?}");
+    assert!(steps > seal.size() / 1000, "{steps} steps for {} bytes", seal.size());
+    let damaged = log.damaged();
+    let has = |at| damaged.iter().any(|range| range.positions.contains(&at));
+    assert_eq!([300, 1500, 3500].map(has), [true, false, true], "{damaged:?}");
+}
+
+#[test]
 fn a_sealed_log_that_is_not_as_long_as_its_footer_says_takes_the_partition_offline() {
     for longer in [true, false] {
         for is_clean in [true, false] {
