@@ -38,7 +38,7 @@ use crate::producers::Producers;
 use crate::slots::{Slot, SlotUpdate};
 use crate::verdict::{Evidence, Fault, Verdict, verdict};
 
-pub(crate) use below::below;
+pub(crate) use below::{below, cannot_be_cleared};
 pub use damage::Damage;
 use examine::Examined;
 pub(crate) use indexes::{footer, sealed_upto};
@@ -144,6 +144,9 @@ pub(crate) struct Task<'a> {
     pub(crate) trusts_footers: bool,
     /// How many producers are remembered.
     pub(crate) producers_max: usize,
+    /// What lies behind the end of a log could not be cleared, so that nothing may be appended; all of it is looked at, and
+    /// nothing is changed.
+    pub(crate) uncleared: Option<&'a Damage>,
     /// The time.
     pub(crate) now: Timestamp,
 }
@@ -167,6 +170,10 @@ pub(crate) fn recover<F: Files>(
     let (mut examined, mut report) = examine::examine(files, survey, task).map_err(RecoveryError::Offline)?;
     // Asked before anything is cut: it reads what nobody else has, and may find that the partition is to stay as it is.
     let remembered = producers::remember(files, survey, &examined, task).map_err(RecoveryError::Offline)?;
+    if let Some(damage) = task.uncleared {
+        let fault = examined.fault.map(|found| (survey.log_path(found.segment), found.pos, found.offset));
+        return Err(RecoveryError::Offline(damage.from_earlier(fault)));
+    }
     if let Some(found) = examined.fault {
         let durable = (examined.durable_segment, examined.durable_pos);
         let same_boot = is_same_boot(task.slot, files.boot());

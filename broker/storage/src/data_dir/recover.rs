@@ -11,13 +11,14 @@ use super::OpenError;
 use super::open::Opening;
 use super::reconcile::{Found, Wanted};
 use crate::clean::{CleanMarker, CleanPartition};
-use crate::files::{FileHandle, Files, OpenMode};
+use crate::files::{FileHandle, Files, OpenMode, is_exhausted};
 use crate::log::LogOptions;
 use crate::metadata::Topic;
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::recovery::{
-    Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, below, is_same_boot, recover, survey,
+    Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, below, cannot_be_cleared,
+    is_same_boot, recover, survey,
 };
 use crate::slots::{Slot, SlotsFile};
 
@@ -37,6 +38,8 @@ struct Surveyed<'a> {
     slot: Option<Slot>,
     clean: Option<&'a CleanPartition>,
     options: LogOptions,
+    /// Why nothing may be appended, whatever its recovery finds.
+    uncleared: Option<Damage>,
 }
 
 impl Surveyed<'_> {
@@ -48,6 +51,7 @@ impl Surveyed<'_> {
             index_interval: self.options.index_interval,
             trusts_footers: true,
             producers_max: self.options.producers_max,
+            uncleared: self.uncleared.as_ref(),
             now: opening.now,
         }
     }
@@ -80,10 +84,10 @@ impl<F: Files> Opening<'_, F> {
             let slot = found.slot.as_ref().ok().and_then(|number| slots.last(*number)).copied();
             let clean = rows.get(&found.wanted.id).copied();
             let options = topic_options(&found.wanted.topic);
-            Surveyed { found, survey, slot, clean, options }
+            Surveyed { found, survey, slot, clean, options, uncleared: None }
         });
-        let surveyed: Vec<Surveyed<'_>> = surveyed.collect();
-        self.sync_unclean(&surveyed, has_syncfs)?;
+        let mut surveyed: Vec<Surveyed<'_>> = surveyed.collect();
+        self.sync_unclean(&mut surveyed, has_syncfs)?;
         self.each(surveyed, |partition| self.recover_one(partition))
     }
 
@@ -121,10 +125,19 @@ impl<F: Files> Opening<'_, F> {
     /// longer would have them again after the next cut, if that takes the new bytes and leaves the new length: ext4 does
     /// so. Batches and index entries that were given up would stand there intact, where only zeros are taken for a write
     /// that was interrupted. Setting the length that there is clears the rest of the block.
-    fn clear_behind_ends(&self, survey: &Survey, slot: Option<&Slot>) -> Result<Vec<PathBuf>, OpenError> {
+    ///
+    /// For that it has to be read. Where the disk does not give it, nothing may be appended to that log, and others are not
+    /// concerned. An index is left to the recovery, which makes one anew that it cannot read; entries that come back are
+    /// held against the log by their use, as ever.
+    fn clear_behind_ends(
+        &self,
+        survey: &Survey,
+        slot: Option<&Slot>,
+        id: PartitionId,
+    ) -> Result<(Vec<PathBuf>, Option<Damage>), OpenError> {
         let durable = slot.map_or(Offset::ZERO, |slot| slot.durable_segment_base);
-        let mut cleared = Vec::new();
-        for segment in survey.segments.iter().filter(|segment| segment.base >= durable) {
+        let (mut cleared, mut uncleared) = (Vec::new(), None);
+        for (number, segment) in survey.segments.iter().enumerate().filter(|(_, one)| one.base >= durable) {
             for file in SegmentFile::ALL {
                 let path = file.path(&survey.dir, segment.base);
                 let length =
@@ -133,16 +146,20 @@ impl<F: Files> Opening<'_, F> {
                     Ok(()) => cleared.push(path),
                     // An index that is missing is made anew.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(self.io(path, error)),
+                    Err(error) if is_exhausted(&error) => return Err(self.io(path, error)),
+                    Err(error) if file == SegmentFile::Log && uncleared.is_none() => {
+                        uncleared = Some(cannot_be_cleared(self.files, survey, id, number, &error));
+                    }
+                    Err(_) => cleared.push(path),
                 }
             }
         }
-        Ok(cleared)
+        Ok((cleared, uncleared))
     }
 
     /// What is read back has to be what the disk has: everything still in the cache goes there first, and the names of
     /// segments, which a run that died may have given and not synced.
-    fn sync_unclean(&self, surveyed: &[Surveyed<'_>], has_syncfs: bool) -> Result<(), OpenError> {
+    fn sync_unclean(&self, surveyed: &mut [Surveyed<'_>], has_syncfs: bool) -> Result<(), OpenError> {
         let (mut unclean, mut dirs) = (Vec::new(), Vec::new());
         for partition in surveyed {
             if let Ok(survey) = &partition.survey
@@ -150,9 +167,12 @@ impl<F: Files> Opening<'_, F> {
             {
                 unclean.extend((0..survey.segments.len()).map(|number| survey.log_path(number)));
                 if !is_same_boot(partition.slot.as_ref(), self.files.boot()) {
-                    unclean.extend(self.clear_behind_ends(survey, partition.slot.as_ref())?);
+                    let (slot, id) = (partition.slot.as_ref(), partition.found.wanted.id);
+                    let (cleared, uncleared) = self.clear_behind_ends(survey, slot, id)?;
+                    unclean.extend(cleared);
+                    partition.uncleared = uncleared;
                 }
-                dirs.push(&partition.found.wanted.dir);
+                dirs.push(partition.found.wanted.dir.clone());
             }
         }
         if has_syncfs && unclean.len() > 2 {
@@ -163,7 +183,7 @@ impl<F: Files> Opening<'_, F> {
             file.and_then(|file| file.sync()).map_err(|source| self.io(path, source))?;
         }
         for dir in dirs {
-            self.files.sync_dir(dir).map_err(|source| self.io(dir, source))?;
+            self.files.sync_dir(&dir).map_err(|source| self.io(&dir, source))?;
         }
         Ok(())
     }

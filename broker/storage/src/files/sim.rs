@@ -185,7 +185,8 @@ impl SimFiles {
     }
 
     /// The disk does not give the sectors of a file that `range` touches any more: reads of them fail with `EIO`, and so
-    /// does a map of them, but for one that is appended to. Whoever writes there again heals them.
+    /// does a map of them, but for one that is appended to, and an end of the file that is set within one. Whoever writes
+    /// there again heals them.
     ///
     /// # Panics
     /// If there is no such file.

@@ -3,11 +3,14 @@
 //! Nothing is written here, and nothing that is damaged is shown: the segment in which the readable part ends is verified
 //! from its first byte on, whatever vouches for it.
 
+use std::io;
+
 use folio_record::{LeaderEpoch, Offset};
 
 use super::{Damage, RecoveredLog, RecoveredSegment, Survey, Task};
 use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
 use crate::files::{Files, OpenMode, read_file};
+use crate::partition::PartitionId;
 use crate::producers::Producers;
 use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
 
@@ -61,6 +64,20 @@ pub(crate) fn below<F: Files>(
         compacted: survey.compacted,
         may_have_reserve: false,
     })
+}
+
+/// What is wrong with the log of `id`, as what lies behind the end of its segment `number` cannot be cleared: its last block
+/// cannot be read, or nothing can be written there. It is served up to where it is intact.
+pub(crate) fn cannot_be_cleared<F: Files>(
+    files: &F,
+    survey: &Survey,
+    id: PartitionId,
+    number: usize,
+    error: &io::Error,
+) -> Damage {
+    let gaps_upto = survey.next_base(number).filter(|_| survey.may_have_gaps(files, id, number));
+    let (position, offset) = intact(files, survey, number, u64::MAX, gaps_upto);
+    survey.unreadable(number, position, offset, error)
 }
 
 /// How far segment `number` is intact and can be read, at most to `upto`: in bytes, and the offset that is due there.

@@ -126,6 +126,18 @@ impl Damage {
             .unwrap_or_else(|| Self::Unreadable { file, error: error.to_string() })
     }
 
+    /// The same of a log that is faulty at another place, if that comes earlier: nothing behind it is served.
+    pub(super) fn from_earlier(&self, fault: Option<(PathBuf, u64, Offset)>) -> Self {
+        match (self.clone(), fault) {
+            (Self::UnreadableLog { offset: due, error, .. }, Some((file, position, offset)))
+                if offset < due =>
+            {
+                Self::UnreadableLog { file, position, offset, error }
+            }
+            (damage, _) => damage,
+        }
+    }
+
     /// What an error means that is not about the file.
     pub(super) fn out_of_files(file: &Path, error: &io::Error) -> Option<Self> {
         let (file, number) = (file.to_owned(), error.raw_os_error());

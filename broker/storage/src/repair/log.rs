@@ -46,6 +46,7 @@ pub(super) fn mend<F: Files>(
     }
     let slot = beginning(known, &after, plan.cut);
     let task = Task {
+        uncleared: None,
         id: known.meta.id,
         slot: Some(&slot),
         clean: None,

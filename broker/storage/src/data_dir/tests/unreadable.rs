@@ -133,6 +133,41 @@ fn epochs_that_cannot_be_read_are_those_of_the_batches() {
 }
 
 #[test]
+fn a_last_block_that_cannot_be_read_after_a_power_cut_is_its_partitions_affair() {
+    for file in SegmentFile::ALL {
+        let files = written();
+        let (dir, _) = open_small(&files);
+        dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+        drop(dir);
+        files.crash(0);
+        let path = file.path(Path::new(PATH), Offset::new(10));
+        let before = files.snapshot();
+        let len = before[&path].len() as u64;
+        assert!(len % 512 > 0, "{len}");
+        files.break_sectors(&path, len - 1..len);
+        let (_dir, report) = open_small(&files);
+        if file != SegmentFile::Log {
+            assert_eq!(online(&report), set(&["t1-0", "t1-1"]), "{file:?}");
+            let (log, _) = report.partitions[0].state.as_ref().unwrap();
+            assert_eq!(offsets(log), (0..13).collect::<Vec<_>>(), "{file:?}");
+            continue;
+        }
+        assert_eq!(online(&report), set(&["t1-1"]));
+        let damage = report.partitions[0].state.as_ref().unwrap_err();
+        let Damage::UnreadableLog { file, offset, .. } = damage else { panic!("{damage}") };
+        assert_eq!((file, offset.get()), (&path, 12));
+        let below = report.partitions[0].below.as_ref().map_or(Vec::new(), offsets);
+        assert_eq!(below, (0..12).collect::<Vec<_>>());
+        assert_eq!(files.snapshot()[&path], before[&path]);
+        drop((_dir, report));
+        files.heal_sectors();
+        let (_dir, report) = open_small(&files);
+        let (log, _) = report.partitions[0].state.as_ref().expect("it can be read again");
+        assert_eq!(offsets(log), (0..13).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn pages_of_durable_points_that_cannot_be_read_cost_nobody_anything() {
     let pages: [&[u64]; 5] = [&[0], &[4096], &[8192], &[4096, 8192], &[0, 4096, 8192]];
     for broken in pages {

@@ -130,6 +130,12 @@ impl Inode {
         Ok(())
     }
 
+    /// Whether what lies behind this end of the file can be cleared: the sector that it is in has to be read for that.
+    pub(super) fn check_end(&self, len: u64) -> io::Result<()> {
+        let begun = len - len % SECTOR_SIZE as u64;
+        self.check_sectors(begun..len)
+    }
+
     pub(super) fn set_len(&mut self, len: u64) -> io::Result<()> {
         let Content::Bytes(seen) = &mut self.seen else {
             return Err(io::Error::other("cut beside its appender"));

@@ -338,7 +338,9 @@ impl Machine {
 
     pub(super) fn set_len(&mut self, id: InodeId, len: u64) -> io::Result<()> {
         self.begin_atomic()?;
-        self.inode(id)?.set_len(len)
+        let inode = self.inode(id)?;
+        inode.check_end(len)?;
+        inode.set_len(len)
     }
 
     pub(super) fn sync(&mut self, id: InodeId) -> io::Result<()> {

@@ -156,6 +156,7 @@ impl Written {
             index_interval: INTERVAL,
             trusts_footers: true,
             producers_max: 100,
+            uncleared: None,
             now: NOW,
         };
         recover(&self.files, &survey, &task)
