@@ -148,6 +148,9 @@ pub(super) fn tell(report: &OpenReport<Disk>, config: &Config) {
     for place in &report.quarantined {
         tracing::warn!(%dir, place = %place.display(), "something that no metadata speaks of was moved out of the way, untouched");
     }
+    for place in &report.left {
+        tracing::warn!(%dir, place = %place.display(), "something that does not belong here has to stay: the disk is full. The next start moves it");
+    }
     if let Some(torn) = &report.torn_transaction {
         let (at, bytes) = (torn.at, torn.bytes);
         tracing::info!(

@@ -165,6 +165,8 @@ pub struct OpenReport<F: Files> {
     pub partitions: Vec<OpenedPartition<F>>,
     /// Where things are that did not belong in `topics/`.
     pub quarantined: Vec<PathBuf>,
+    /// What does not belong in `topics/` either, and is there still: the disk has no room for its name elsewhere.
+    pub left: Vec<PathBuf>,
 }
 
 /// One partition after opening.

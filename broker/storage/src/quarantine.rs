@@ -8,7 +8,7 @@ use folio_record::{Offset, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::envelope;
-use crate::files::{FileHandle, Files, OpenMode, is_full, parent};
+use crate::files::{FileHandle, Files, OpenMode, is_full, parent, tmp_path};
 
 /// What the `.json` beside a quarantined file says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub(crate) fn keep_tail<F: Files>(files: &F, file: &F::File, mut note: Note) -> 
 }
 
 /// Moves a file or a directory here as a whole, with a note if there is room for one.
+///
+/// # Errors
+/// Those of the disk. Where it is full ([`is_full`]) everything is as it was, and may be tried again.
 pub(crate) fn move_here<F: Files>(files: &F, path: &Path, mut note: Note) -> io::Result<PathBuf> {
     note.bytes = files.entry(path)?.map_or(0, |entry| entry.len);
     let label = label(path);
@@ -70,10 +73,14 @@ pub(crate) fn move_here<F: Files>(files: &F, path: &Path, mut note: Note) -> io:
     }
     match write_note(files, &to, &note) {
         // What is moved needs no room. A start on a full disk goes without the note.
-        Err(error) if !is_full(&error) => return Err(error),
-        _ => {}
+        Err(error) if is_full(&error) => drop(files.remove_file(&tmp_path(&note_path(&to)))),
+        written => written?,
     }
-    files.rename(path, &to)?;
+    if let Err(error) = files.rename(path, &to) {
+        // There may be no room for another name. What has not come here needs no note.
+        let _ = files.remove_file(&note_path(&to));
+        return Err(error);
+    }
     files.sync_dir(Path::new(QUARANTINE_NAME))?;
     files.sync_dir(parent(path))?;
     Ok(to)
@@ -139,10 +146,14 @@ fn each_piece<H: FileHandle>(
 }
 
 fn write_note<F: Files>(files: &F, about: &Path, note: &Note) -> io::Result<()> {
+    let json = serde_json::to_vec_pretty(note).map_err(io::Error::other)?;
+    envelope::replace(files, &note_path(about), &json)
+}
+
+fn note_path(about: &Path) -> PathBuf {
     let mut path = about.as_os_str().to_owned();
     path.push(".json");
-    let json = serde_json::to_vec_pretty(note).map_err(io::Error::other)?;
-    envelope::replace(files, Path::new(&path), &json)
+    PathBuf::from(path)
 }
 
 /// Where the bytes that `note` is about are collected. Others may be kept at the same time.

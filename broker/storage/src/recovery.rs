@@ -31,9 +31,10 @@ use folio_record::{LeaderEpoch, Offset, Timestamp};
 use crate::clean::CleanPartition;
 use crate::compacted::Compacted;
 use crate::epochs::Epochs;
-use crate::files::{Boot, Files};
+use crate::files::{Boot, Files, is_full};
 use crate::index::{Indexer, SegmentUid};
 use crate::partition::PartitionId;
+use crate::partition_files::SegmentFile;
 use crate::producers::Producers;
 use crate::slots::{Slot, SlotUpdate};
 use crate::verdict::{Evidence, Fault, Verdict, verdict};
@@ -170,10 +171,45 @@ pub(crate) fn recover<F: Files>(
     let (mut examined, mut report) = examine::examine(files, survey, task).map_err(RecoveryError::Offline)?;
     // Asked before anything is cut: it reads what nobody else has, and may find that the partition is to stay as it is.
     let remembered = producers::remember(files, survey, &examined, task).map_err(RecoveryError::Offline)?;
+    report.bytes_walked += remembered.bytes_walked;
+    report.snapshots_removed = remembered.useless.len() as u64;
     if let Some(damage) = task.uncleared {
         let fault = examined.fault.map(|found| (survey.log_path(found.segment), found.pos, found.offset));
         return Err(RecoveryError::Offline(damage.from_earlier(fault)));
     }
+    let end = good_end(survey, &examined);
+    match mend(files, survey, task, &mut examined, &mut report, &remembered.useless) {
+        Ok(()) => Ok((examined.into_log(survey, task, &report, remembered), report)),
+        // What was done so far the next start finds done.
+        Err(RecoveryError::Io { path, source }) if is_full(&source) => {
+            let (log, position, offset) = end;
+            Err(RecoveryError::Offline(Damage::NoRoom { file: path, log, position, offset }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the good part of a log ends: file, byte and offset.
+fn good_end(survey: &Survey, examined: &Examined) -> (PathBuf, u64, Offset) {
+    match examined.fault {
+        Some(found) => (survey.log_path(found.segment), found.pos, found.offset),
+        None => {
+            let last = survey.segments.last();
+            let (base, len) = last.map_or((examined.end, 0), |last| (last.base, last.len));
+            (SegmentFile::Log.path(&survey.dir, base), len, examined.end)
+        }
+    }
+}
+
+/// Writes what the recovery of an examined partition has to write: cuts what is torn, makes indexes anew, removes garbage.
+fn mend<F: Files>(
+    files: &F,
+    survey: &Survey,
+    task: &Task<'_>,
+    examined: &mut Examined,
+    report: &mut PartitionReport,
+    useless: &[PathBuf],
+) -> Result<(), RecoveryError> {
     if let Some(found) = examined.fault {
         let durable = (examined.durable_segment, examined.durable_pos);
         let same_boot = is_same_boot(task.slot, files.boot());
@@ -189,11 +225,8 @@ pub(crate) fn recover<F: Files>(
             }
         }
     }
-    report.bytes_walked += remembered.bytes_walked;
-    report.snapshots_removed = remembered.useless.len() as u64;
-    report.indexes_mended = repair::write_indexes(files, survey, &mut examined)?;
-    repair::remove_garbage(files, survey, &remembered.useless)?;
-    Ok((examined.into_log(survey, task, &report, remembered), report))
+    report.indexes_mended = repair::write_indexes(files, survey, examined)?;
+    repair::remove_garbage(files, survey, useless)
 }
 
 /// Whether the machine has provably not lost power since the run that wrote the slot.

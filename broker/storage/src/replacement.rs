@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use folio_record::{Offset, Timestamp};
 
 use crate::envelope::{ENVELOPE_SIZE_MAX, EnvelopeError, EnvelopeKind};
-use crate::files::{FileHandle, Files, OpenMode, read_file};
+use crate::files::{FileHandle, Files, OpenMode, is_full, read_file};
 use crate::layout::Fields;
 use crate::partition_files::SegmentFile;
 use crate::quarantine::{Note, move_here};
@@ -213,7 +213,11 @@ pub(crate) fn finish_replacements<F: Files>(
         let io = |source| RecoveryError::Io { path: path.clone(), source };
         // A run that was killed may have left the intent in the cache only: what is done about it must not outlive it.
         files.sync_dir(dir).map_err(io)?;
-        replacement.finish(files, dir).map_err(io)?;
+        match replacement.finish(files, dir) {
+            // The intent stays, and the next start goes on.
+            Err(error) if is_full(&error) => return Err(damage(path, error.to_string())),
+            finished => finished.map_err(io)?,
+        }
         files.remove_file(&path).map_err(io)?;
         files.sync_dir(dir).map_err(io)?;
     }

@@ -91,6 +91,7 @@ impl<F: Files> DataDir<F> {
             torn_transaction,
             partitions,
             quarantined: directories.quarantined,
+            left: directories.left,
         };
         let failure = opening.failure;
         let dir = Self {

@@ -6,6 +6,8 @@
 //! | has it as ready | is missing | the partition is offline |
 //! | has deleted the topic | is there | into the trash |
 //! | never knew the uuid | is there | into quarantine, with a note |
+//!
+//! Where there is no room for the name in trash or quarantine it stays where it is, and the next start tries again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -31,6 +33,8 @@ use crate::trash::{TRASH_NAME, Trash, remove};
 pub(super) struct Directories {
     pub(super) found: Vec<Found>,
     pub(super) quarantined: Vec<PathBuf>,
+    /// What was to be moved, and found no room.
+    pub(super) left: Vec<PathBuf>,
 }
 
 /// A partition that is to exist.
@@ -68,7 +72,7 @@ impl Directories {
                 files.sync_dir(dir).map_err(at(dir))?;
             }
         }
-        let Sorting { wanted, mut metas, deleted, remaining, quarantined, .. } = sorting;
+        let Sorting { wanted, mut metas, deleted, remaining, quarantined, left, .. } = sorting;
         let mut found = Vec::new();
         let mut missing = Vec::new();
         for (dir, wanted) in wanted {
@@ -76,7 +80,10 @@ impl Directories {
                 Some(Ok(meta)) => adopt(slots, &dir, &meta)?,
                 Some(Err(damage)) => Err(damage),
                 None if wanted.id.partition >= wanted.topic.partitions_ready => {
-                    missing.push(wanted);
+                    // Its topic is not ready while another directory has its name.
+                    if !left.contains(&dir) {
+                        missing.push(wanted);
+                    }
                     continue;
                 }
                 None => Err(Damage::DirectoryMissing { dir }),
@@ -100,7 +107,7 @@ impl Directories {
         found.retain(|Found { wanted: Wanted { id, topic, .. }, .. }| {
             id.partition < topic.partitions_ready || !unready.contains(&id.topic)
         });
-        Ok(Self { found, quarantined })
+        Ok(Self { found, quarantined, left: left.into_iter().collect() })
     }
 }
 
@@ -114,6 +121,7 @@ struct Sorting<'a, F> {
     remaining: BTreeSet<Uuid>,
     metas: BTreeMap<PathBuf, Result<PartitionMeta, Damage>>,
     quarantined: Vec<PathBuf>,
+    left: BTreeSet<PathBuf>,
     is_trashed: bool,
 }
 
@@ -130,6 +138,7 @@ impl<'a, F: Files> Sorting<'a, F> {
             remaining: BTreeSet::new(),
             metas: BTreeMap::new(),
             quarantined: Vec::new(),
+            left: BTreeSet::new(),
             is_trashed: false,
         };
         for (uuid, topic) in topics {
@@ -170,6 +179,7 @@ impl<'a, F: Files> Sorting<'a, F> {
                 // There is no room for another name: the next start tries again, and has to know that it is deleted.
                 Err(error) if is_full(&error) => {
                     self.remaining.insert(meta.id.topic);
+                    self.left.insert(path.to_owned());
                     Ok(())
                 }
                 taken => taken.map(|_| self.is_trashed = true),
@@ -210,7 +220,11 @@ impl<'a, F: Files> Sorting<'a, F> {
 
     fn quarantine(&mut self, path: &Path, reason: &str) -> io::Result<()> {
         let note = Note::new(path, 0, reason.to_owned(), self.now);
-        self.quarantined.push(move_here(self.files, path, note)?);
+        match move_here(self.files, path, note) {
+            Ok(place) => self.quarantined.push(place),
+            Err(error) if is_full(&error) => drop(self.left.insert(path.to_owned())),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use folio_record::{LeaderEpoch, Offset};
 
 use super::{Damage, RecoveredLog, RecoveredSegment, Survey, Task};
 use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
-use crate::files::{Files, OpenMode, read_file};
+use crate::files::{Files, OpenMode, is_full, read_file};
 use crate::partition::PartitionId;
 use crate::producers::Producers;
 use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
@@ -21,8 +21,9 @@ pub(crate) fn below<F: Files>(
     task: &Task<'_>,
     damage: &Damage,
 ) -> Option<RecoveredLog> {
-    let (Damage::Log { file, position, offset, .. } | Damage::UnreadableLog { file, position, offset, .. }) =
-        damage
+    let (Damage::Log { file, position, offset, .. }
+    | Damage::UnreadableLog { file, position, offset, .. }
+    | Damage::NoRoom { log: file, position, offset, .. }) = damage
     else {
         return None;
     };
@@ -67,7 +68,7 @@ pub(crate) fn below<F: Files>(
 }
 
 /// What is wrong with the log of `id`, as what lies behind the end of its segment `number` cannot be cleared: its last block
-/// cannot be read, or nothing can be written there. It is served up to where it is intact.
+/// cannot be read, or there is no room to write it anew. It is served up to where it is intact.
 pub(crate) fn cannot_be_cleared<F: Files>(
     files: &F,
     survey: &Survey,
@@ -77,6 +78,10 @@ pub(crate) fn cannot_be_cleared<F: Files>(
 ) -> Damage {
     let gaps_upto = survey.next_base(number).filter(|_| survey.may_have_gaps(files, id, number));
     let (position, offset) = intact(files, survey, number, u64::MAX, gaps_upto);
+    if is_full(error) {
+        let file = survey.log_path(number);
+        return Damage::NoRoom { file: file.clone(), log: file, position, offset };
+    }
     survey.unreadable(number, position, offset, error)
 }
 

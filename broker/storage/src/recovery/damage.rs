@@ -46,6 +46,21 @@ pub enum Damage {
         /// What the system said.
         error: String,
     },
+    /// The disk is full, and there is something to be written before it can be appended to.
+    #[error(
+        "{}: the disk is full, and has no room for this, without which nothing may be appended. What lies below offset {offset} is served: make room, and start again",
+        file.display()
+    )]
+    NoRoom {
+        /// What finds no room.
+        file: PathBuf,
+        /// The log file in which its good part ends.
+        log: PathBuf,
+        /// Where in it.
+        position: u64,
+        /// The offset there.
+        offset: Offset,
+    },
     /// Its directory is gone, although it was there.
     #[error("{} is missing: the partition was made and never deleted. All its offsets are affected", dir.display())]
     DirectoryMissing {
@@ -133,6 +148,9 @@ impl Damage {
                 if offset < due =>
             {
                 Self::UnreadableLog { file, position, offset, error }
+            }
+            (Self::NoRoom { file, offset: due, .. }, Some((log, position, offset))) if offset < due => {
+                Self::NoRoom { file, log, position, offset }
             }
             (damage, _) => damage,
         }

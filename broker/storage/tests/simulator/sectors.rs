@@ -1,5 +1,6 @@
 //! Sectors that the disk does not give any more, found by a start: it is one partition that suffers, or one range, and
-//! nothing that was acknowledged is given up. Once they can be read again, everything is there.
+//! nothing that was acknowledged is given up. Once they can be read again, everything is there. So it is with room that a
+//! recovery does not find.
 //!
 //! They break between two runs of the broker, and are healed before a later one; what a start in between may do is less
 //! than what `check` asks of one on a good disk, and held against it here.
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use folio_record::Offset;
+use folio_storage::files::sim::Fault;
 use folio_storage::log::{DamageKind, Scrubbed};
 use folio_storage::recovery::Damage;
 use folio_storage::slots::SLOTS_NAME;
@@ -71,22 +73,30 @@ impl World {
         self.seam.machine.heal_sectors();
     }
 
-    /// The directory is open although something in it cannot be read: whoever is not concerned has everything.
-    pub(crate) fn opened_with_broken_sectors(&mut self, mut report: OpenReport<Seam>) -> Outcome {
+    /// Whether a partition is offline because something that its recovery has to write finds no room, and some was taken.
+    pub(crate) fn lacks_room(&self, report: &OpenReport<Seam>) -> bool {
+        let is_short = self.life.is_full || matches!(self.fired(), Some(Fault::Full | Fault::Short));
+        is_short && report.partitions.iter().any(|found| found.state.as_ref().is_err_and(is_for_room))
+    }
+
+    /// The directory is open although something in it cannot be read, or written: whoever is not concerned has everything.
+    pub(crate) fn opened_in_part(&mut self, mut report: OpenReport<Seam>) -> Outcome {
         self.stats.recoveries += 1;
-        let broken = self.seam.machine.broken_files();
+        let (broken, lacks_room) = (self.seam.machine.broken_files(), self.lacks_room(&report));
         let is_clean = report.was_clean;
         let mut topics = std::mem::take(&mut self.topics);
         for found in report.partitions.drain(..) {
             let what = format!("{}-{}", found.topic, found.id.partition);
             let dir = Path::new("topics").join(&what);
-            let is_concerned = broken.iter().any(|path| path.starts_with(&dir));
+            let is_for_room = found.state.as_ref().is_err_and(is_for_room) && lacks_room;
+            let is_concerned = is_for_room || broken.iter().any(|path| path.starts_with(&dir));
             let topic = topics.iter_mut().find(|topic| topic.uuid == found.id.topic && !topic.is_unsure);
             let visibility = topic.as_ref().map(|topic| topic.options.visibility);
             let partition = topic.and_then(|topic| topic.partitions.get_mut(found.id.partition as usize));
             let checked = match found.state {
                 Err(damage) if is_concerned => {
-                    self.stats.offline_for_sectors += 1;
+                    self.stats.offline_for_room += u64::from(is_for_room);
+                    self.stats.offline_for_sectors += u64::from(!is_for_room);
                     self.seam.note(|| format!("{what} is offline: {damage}"));
                     let partition = partition.as_deref();
                     partition.map_or(Ok(()), |partition| {
@@ -122,11 +132,16 @@ impl World {
         if let Damage::Unreadable { file, .. } = damage {
             ensure!(file.ends_with("partition.meta"), "all of it is offline: {damage}");
         }
+        let start = partition.attempted_start.unwrap_or(partition.start).max(partition.start);
+        let served = below.map_or(Offset::new(start), |below| below.log_end());
+        if let Damage::NoRoom { offset, .. } = damage {
+            let is_whole =
+                served.get() >= partition.promised.min(offset.get()) && offset.get() >= partition.promised;
+            ensure!(is_whole, "{served} is served of {} promised: {damage}", partition.promised);
+        }
         let Damage::UnreadableLog { file, .. } = damage else { return Ok(()) };
         let base = file.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         let due = Offset::new(base.ok_or("a log without a name")?);
-        let start = partition.attempted_start.unwrap_or(partition.start).max(partition.start);
-        let served = below.map_or(Offset::new(start), |below| below.log_end());
         ensure!(served >= due, "of what lies below {due}, all from {served} on is offline: {damage}");
         self.stats.served_below += u64::from(below.is_some());
         Ok(())
@@ -186,6 +201,10 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn is_for_room(damage: &Damage) -> bool {
+    matches!(damage, Damage::NoRoom { .. })
 }
 
 /// The copies of one slot lie on different ones.

@@ -254,12 +254,15 @@ impl World {
                         self.cut_power();
                         continue;
                     }
-                    if self.has_broken_sectors() {
-                        let checked = self.opened_with_broken_sectors(report);
+                    if self.has_broken_sectors() || self.lacks_room(&report) {
+                        let checked = self.opened_in_part(report);
                         drop(dir);
                         checked?;
                         if self.random.percent(60) {
                             self.heal_sectors();
+                        }
+                        if self.life.is_full {
+                            self.fill(false);
                         }
                         self.end_process();
                         continue;

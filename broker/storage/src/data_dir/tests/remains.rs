@@ -261,19 +261,110 @@ fn a_torn_tail_with_segments_behind_it_is_cut_off_on_a_full_disk_too() {
         }
         files.crash(seed);
         files.set_full(true);
-        match try_open(&files) {
-            Ok((_, report)) => {
-                let cuts = report.partitions.iter().filter_map(|partition| partition.state.as_ref().ok());
-                moved += cuts
-                    .filter_map(|(_, report)| report.cut.as_ref())
-                    .map(|cut| cut.segments_moved.len())
-                    .sum::<usize>();
-            }
-            // Where the names of the indexes were lost there has to be room for new ones.
-            Err(error) => assert!(error.to_string().contains("index: "), "{error}"),
-        }
+        let (_, report) = open(&files);
+        let cuts = report.partitions.iter().filter_map(|one| one.state.as_ref().ok());
+        let cuts = cuts.filter_map(|(_, report)| report.cut.as_ref());
+        moved += cuts.map(|cut| cut.segments_moved.len()).sum::<usize>();
     }
     assert!(moved > 0, "no segment lay behind a torn one");
+}
+
+#[test]
+fn what_a_recovery_has_no_room_to_write_is_that_partitions_affair_and_it_is_read_meanwhile() {
+    let small = LogOptions { segment_bytes: 1024, ..LogOptions::default() };
+    // A log whose first batch is durable, and which a power cut has torn, with segments behind.
+    let torn = |seed| {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        create(&dir, 2).unwrap();
+        let logs = dir.create_topic(NewTopic { partitions: 1, ..topic(1) }, &small, NOW).unwrap();
+        append(&dir, &logs);
+        (0..4).for_each(|_| drop(logs[0].writer().append(&mut [batch(600)], Mode::MayBlock, NOW).unwrap()));
+        drop((dir, logs));
+        files.crash(seed);
+        files
+    };
+    let moved = |report: &OpenReport<SimFiles>| {
+        let (_, found) = report.partitions[0].state.as_ref().unwrap();
+        found.cut.as_ref().map_or(0, |cut| cut.segments_moved.len())
+    };
+    let seed = (0..400).find(|seed| moved(&open(&torn(*seed)).1) > 3).expect("one with segments behind");
+    let mut without_room = 0;
+    for operation in 0.. {
+        let files = torn(seed);
+        let last = files.operations() + operation;
+        files.fail_at(last, Fault::Full);
+        match try_open(&files) {
+            Ok((_, report)) => {
+                let others = set(&["t2-0", "t2-1"]);
+                assert!(others.is_subset(&online(&report)), "operation {operation}");
+                if let Err(damage) = &report.partitions[0].state {
+                    assert!(matches!(damage, Damage::NoRoom { .. }), "{damage}");
+                    without_room += 1;
+                    let below = report.partitions[0].below.as_ref().expect("it is read");
+                    assert!(below.log_end() > Offset::ZERO, "operation {operation}: {damage}");
+                }
+            }
+            Err(OpenError::Io { path, source }) => {
+                let is_its_own = path.display().to_string().contains("t1-0");
+                assert!(
+                    !is_its_own || is_final(&source),
+                    "operation {operation}: {}: {source}",
+                    path.display()
+                );
+            }
+            Err(error) => drop(error),
+        }
+        if files.operations() <= last {
+            break;
+        }
+        files.kill();
+        assert!(open(&files).1.partitions.iter().all(|one| one.state.is_ok()), "operation {operation}");
+    }
+    assert!(without_room > 3, "{without_room}");
+}
+
+#[test]
+fn a_start_without_room_for_a_name_leaves_what_does_not_belong_where_it_is_and_serves_all_else() {
+    let (mut left, mut is_over) = (BTreeSet::new(), false);
+    for operation in 0.. {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        create(&dir, 1).unwrap();
+        create(&dir, 2).unwrap();
+        // One that nobody knows, a copy, and one that is to be deleted and cannot be.
+        files.create_dir(Path::new("topics/unknown-0")).unwrap();
+        files.create_dir(Path::new("topics/t1-1.copy")).unwrap();
+        let meta = Path::new("topics/t1-1/partition.meta");
+        let copy = files.open(Path::new("topics/t1-1.copy/partition.meta"), OpenMode::CreateNew).unwrap();
+        copy.write_at(&read_file(&*files, meta, 4096).unwrap().unwrap(), 0).unwrap();
+        files.fail_at(files.operations() + 2, Fault::Full);
+        dir.delete_topic("t2", NOW).unwrap_err();
+        drop((dir, copy));
+        files.kill();
+        let last = files.operations() + operation;
+        files.fail_at(last, Fault::Full);
+        if let Ok((_, report)) = try_open(&files) {
+            assert_eq!(online(&report), set(&["t1-0", "t1-1"]), "operation {operation}");
+            left.extend(report.left.iter().map(|path| path.display().to_string()));
+            is_over = files.operations() <= last;
+        }
+        files.kill();
+        let (dir, report) = open(&files);
+        assert_eq!((online(&report), report.left), (set(&["t1-0", "t1-1"]), Vec::new()));
+        assert_eq!(dirs(&*files, TOPICS_NAME), set(&["t1-0", "t1-1"]), "operation {operation}");
+        // Each is there once, with its note.
+        let kept =
+            set(&["topics_t1-1.copy", "topics_t1-1.copy.json", "topics_unknown-0", "topics_unknown-0.json"]);
+        let there = dirs(&*files, QUARANTINE_NAME);
+        assert!(there.is_subset(&kept) && there.len() > 2, "operation {operation}: {there:?}");
+        drop(dir);
+        if is_over {
+            break;
+        }
+    }
+    let all = ["t1-1.copy", "t2-0", "t2-1", "unknown-0"].map(|name| format!("topics/{name}"));
+    assert_eq!(left, all.into_iter().collect());
 }
 
 #[test]
