@@ -8,7 +8,7 @@ use folio_record::{BatchHeader, LeaderEpoch, Offset};
 use super::indexes::Indexes;
 use super::{Finding, Findings, Need, Place, Severity};
 use crate::epochs::Epochs;
-use crate::files::{Files, OpenMode};
+use crate::files::{FileHandle, Files, OpenMode};
 use crate::index::SegmentUid;
 use crate::partition::PartitionId;
 use crate::recovery::{Durable, Survey, footer};
@@ -44,6 +44,9 @@ struct Walk<'a, 'f> {
     findings: &'a mut Findings<'f>,
     number: usize,
     path: PathBuf,
+    /// Bytes of the file.
+    len: u64,
+    next_base: Option<Offset>,
     /// The durable point lies at the end of a batch, with the offset that is due.
     durable_seen: bool,
     /// Damage hides a part of it.
@@ -75,68 +78,113 @@ pub(super) fn look<F: Files>(
     let may_have_gaps = next_base.is_some() && expected.survey.may_have_gaps(files, expected.id, number);
     let rules = Rules { gaps_upto: next_base.filter(|_| may_have_gaps), ..expected.rules };
     let mut scan = Scan::new(&file, 0, segment.base, *epoch_min, rules)?;
-    let mut walk =
-        Walk { expected, findings, number, path, durable_seen: false, has_gap: false, may_have_gaps };
-    let mut told = 0;
-    let ended = loop {
-        if scan.at() - told >= TELL_EVERY {
-            walk.findings.read(dir, scan.at() - told);
-            told = scan.at();
-        }
-        let (at, due) = (scan.at(), scan.expected());
-        walk.pass_durable(at, due);
-        let fault = match scan.next()? {
-            Step::End => break Ended::At(due),
-            Step::Batch { at, batch } => {
-                *epoch_min = batch.header().leader_epoch;
-                let epoch = walk.batch(at, batch.header());
-                indexes.batch((at, due), &batch, epoch);
-                if expected.epochs.is_some() {
-                    scan.forget_epoch();
-                }
-                continue;
-            }
-            Step::Fault(fault) => fault,
-        };
-        let left = scan.file_len() - at;
-        let Some(reason) = walk.judge(at, fault) else {
-            walk.torn(at, due, fault, left);
-            break Ended::Torn;
-        };
-        // A batch that begins with the offset that is due, or a later one that this segment can have.
-        let resumed = next_intact(&file, at, due..next_base.unwrap_or(Offset::new(i64::MAX)))?;
-        let (bytes, to) = resumed.map_or((left, next_base), |(resumed, base)| (resumed - at, Some(base)));
-        walk.damaged(at, format_args!("{fault}; {reason}"), bytes, due, to);
-        if let Fault::Discontinuous { expected, found, .. } = fault
-            && may_have_gaps
-            && found < expected
-            && let Some((at, due)) = indexes.doubtful(segment.len, false)
-        {
-            walk.doubtful(at, due, to);
-        }
-        indexes.damaged(at + bytes, to);
-        match resumed {
-            Some((at, base)) => scan.resume(at, base),
-            None => break Ended::Damaged,
-        }
+    let mut walk = Walk {
+        expected,
+        findings,
+        number,
+        path,
+        len: segment.len,
+        next_base,
+        durable_seen: false,
+        has_gap: false,
+        may_have_gaps,
     };
-    walk.findings.read(dir, segment.len.saturating_sub(told));
-    let is_short = may_have_gaps && indexes.tell_of_more();
-    walk.end(&ended, next_base, segment.len, is_short);
-    if may_have_gaps
-        && let Ended::At(end) = ended
-        && let Some((at, due)) = indexes.doubtful(segment.len, true)
-    {
-        walk.doubtful(at, due, Some(end));
-    }
-    if is_short || matches!(ended, Ended::Torn) {
-        indexes.damaged(u64::MAX, None);
-    }
+    let ended = walk.batches(&file, &mut scan, &mut indexes, epoch_min)?;
+    walk.compare(&ended, &mut indexes);
     indexes.finish(next_base, may_have_gaps, walk.findings);
     Ok(ended)
 }
 
 impl Walk<'_, '_> {
+    /// Goes through all batches, and on behind what is damaged.
+    fn batches<H: FileHandle>(
+        &mut self,
+        file: &H,
+        scan: &mut Scan<'_, H>,
+        indexes: &mut Indexes<H>,
+        epoch_min: &mut LeaderEpoch,
+    ) -> io::Result<Ended> {
+        let expected = self.expected;
+        let (dir, mut told) = (&expected.survey.dir, 0);
+        let ended = loop {
+            if scan.at() - told >= TELL_EVERY {
+                self.findings.read(dir, scan.at() - told);
+                told = scan.at();
+            }
+            let (at, due) = (scan.at(), scan.expected());
+            self.pass_durable(at, due);
+            match scan.next()? {
+                Step::End => break Ended::At(due),
+                Step::Batch { at, batch } => {
+                    *epoch_min = batch.header().leader_epoch;
+                    let epoch = self.batch(at, batch.header());
+                    indexes.batch((at, due), &batch, epoch);
+                    if expected.epochs.is_some() {
+                        scan.forget_epoch();
+                    }
+                }
+                Step::Fault(fault) => {
+                    if let Some(ended) = self.fault(file, scan, indexes, (at, due), fault)? {
+                        break ended;
+                    }
+                }
+            }
+        };
+        self.findings.read(dir, self.len.saturating_sub(told));
+        Ok(ended)
+    }
+
+    /// The batch that is due at a place is at fault: where that ends the segment, or `None`, if something intact stands behind.
+    fn fault<H: FileHandle>(
+        &mut self,
+        file: &H,
+        scan: &mut Scan<'_, H>,
+        indexes: &mut Indexes<H>,
+        (at, due): (u64, Offset),
+        fault: Fault,
+    ) -> io::Result<Option<Ended>> {
+        let left = scan.file_len() - at;
+        let Some(reason) = self.judge(at, fault) else {
+            self.torn(at, due, fault, left);
+            return Ok(Some(Ended::Torn));
+        };
+        // A batch that begins with the offset that is due, or a later one that this segment can have.
+        let resumed = next_intact(file, at, due..self.next_base.unwrap_or(Offset::new(i64::MAX)))?;
+        let (bytes, to) =
+            resumed.map_or((left, self.next_base), |(resumed, base)| (resumed - at, Some(base)));
+        self.damaged(at, format_args!("{fault}; {reason}"), bytes, due, to);
+        if let Fault::Discontinuous { expected, found, .. } = fault
+            && self.may_have_gaps
+            && found < expected
+            && let Some((at, due)) = indexes.doubtful(self.len, false)
+        {
+            self.doubtful(at, due, to);
+        }
+        indexes.damaged(at + bytes, to);
+        Ok(match resumed {
+            Some((at, base)) => {
+                scan.resume(at, base);
+                None
+            }
+            None => Some(Ended::Damaged),
+        })
+    }
+
+    /// Holds how it ended against the next segment, and against what its footer says.
+    fn compare<H: FileHandle>(&mut self, ended: &Ended, indexes: &mut Indexes<H>) {
+        let is_short = self.may_have_gaps && indexes.tell_of_more();
+        self.end(ended, is_short);
+        if self.may_have_gaps
+            && let Ended::At(end) = *ended
+            && let Some((at, due)) = indexes.doubtful(self.len, true)
+        {
+            self.doubtful(at, due, Some(end));
+        }
+        if is_short || matches!(ended, Ended::Torn) {
+            indexes.damaged(u64::MAX, None);
+        }
+    }
+
     /// Gives the epoch that it should have, if anything says so.
     fn batch(&mut self, at: u64, header: &BatchHeader) -> Option<LeaderEpoch> {
         self.findings.summary.batches += 1;
@@ -195,9 +243,8 @@ impl Walk<'_, '_> {
 
     /// A batch of those from here on has another offset than it was given, and nothing tells which.
     fn doubtful(&mut self, at: u64, due: Offset, to: Option<Offset>) {
-        let len = self.expected.survey.segments[self.number].len;
         let what = "a batch has another offset than it was given: the footer does not tell this log";
-        self.damaged(at, what, len - at, due, to);
+        self.damaged(at, what, self.len - at, due, to);
     }
 
     fn pass_durable(&mut self, at: u64, due: Offset) {
@@ -206,7 +253,7 @@ impl Walk<'_, '_> {
     }
 
     /// Everything that can be read was read. `is_short`: there was more, so that what is missing at the end is no gap.
-    fn end(&mut self, ended: &Ended, next_base: Option<Offset>, len: u64, is_short: bool) {
+    fn end(&mut self, ended: &Ended, is_short: bool) {
         let durable = self.expected.durable;
         if self.number == durable.segment
             && !self.durable_seen
@@ -222,23 +269,23 @@ impl Walk<'_, '_> {
             let need = Need::Log(self.expected.survey.dir.clone());
             self.findings.damage(Path::new(SLOTS_NAME), what, need);
         }
-        let (Ended::At(ends), Some(next_base)) = (ended, next_base) else { return };
+        let (Ended::At(ends), Some(next_base)) = (ended, self.next_base) else { return };
         let is_gap = self.may_have_gaps && *ends < next_base;
         if *ends == next_base || is_gap && !is_short {
             return;
         }
         let fault = if is_gap { Fault::UnlikeFooter } else { Fault::Hole { ends: *ends, next_base } };
-        match self.judge(len, fault) {
+        match self.judge(self.len, fault) {
             Some(reason) => {
                 self.damaged(
-                    len,
+                    self.len,
                     format_args!("{fault}; {reason}"),
                     0,
                     (*ends).min(next_base),
                     Some(next_base.max(*ends)),
                 );
             }
-            None => self.torn(len, *ends, fault, 0),
+            None => self.torn(self.len, *ends, fault, 0),
         }
     }
 }
