@@ -20,8 +20,8 @@ mod replay;
 mod state;
 
 pub use group_history::{GroupChange, GroupChangeKind, OldOffset, ReplacedOffset};
-pub(crate) use log::MetadataOpenError;
 pub use log::{CommitError, METADATA_LOG_NAME, MetadataLog};
+pub(crate) use log::{FoundLog, MetadataOpenError};
 pub use record::{
     Key, PARTITIONS_MAX, RecordError, TOPIC_NAME_LEN_MAX, Topic, TopicPhase, VALUE_SIZE_MAX, Value,
     ValueTooLarge, is_topic_name,

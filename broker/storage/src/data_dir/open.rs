@@ -19,7 +19,7 @@ use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_full, read_file};
 use crate::filesystem::{Filesystem, Policy};
 use crate::lock::{Holder, LOCK_NAME, hold};
 use crate::log::{Log, LogOptions, Shared};
-use crate::metadata::{METADATA_LOG_NAME, MetadataLog, MetadataOpenError, Topic};
+use crate::metadata::{FoundLog, METADATA_LOG_NAME, MetadataLog, MetadataOpenError, Topic};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
 use crate::open_segments::OpenSegments;
 use crate::quarantine::QUARANTINE_NAME;
@@ -42,14 +42,7 @@ impl<F: Files> DataDir<F> {
         let lock = opening.lock()?;
         opening.check_mounts()?;
         let (node, created) = opening.node()?;
-        let clean = opening.clean_marker(&node)?;
-        let metadata =
-            MetadataLog::find(Arc::clone(&files)).map_err(|error| opening.metadata_error(error))?;
-        if clean.is_some() {
-            // Before the marker goes: a second start would know less, and cut.
-            metadata.check_closed().map_err(|error| opening.metadata_error(error))?;
-        }
-        opening.remove_clean_marker()?;
+        let (clean, metadata) = opening.marker_and_metadata(&files, &node)?;
         let (mut slots, slots_report) = SlotsFile::open(&*files, node.dir)
             .map_err(|source| OpenError::Slots { file: opening.path(SLOTS_NAME), source })?;
         let written_before = slots.last_written();
@@ -64,23 +57,9 @@ impl<F: Files> DataDir<F> {
         let found = directories.found;
         let recovered = opening.recover_all(found, clean.as_ref(), &slots, &topic_options, has_syncfs)?;
         opening.write_slots(&recovered, &mut slots)?;
-        let deadline = SlotsDeadline::new(options.slots_sync);
-        let mut durable = DurablePoints {
-            slots,
-            numbers: HashMap::new(),
-            logs: BTreeMap::new(),
-            below: HashMap::new(),
-            deadline,
-        };
         let open = OpenSegments::new(Arc::clone(files.budget()));
         let shared = Shared { files: Arc::clone(&files), open, failure: opening.failure.clone() };
-        let partitions = recovered
-            .into_iter()
-            .map(|partition| {
-                let options = topic_options(&partition.wanted.topic);
-                open_log(&shared, partition, options, &mut durable)
-            })
-            .collect::<Vec<_>>();
+        let (durable, partitions) = opening.open_logs(&shared, recovered, slots, &topic_options);
         let unsaved = unsaved_epochs(&partitions);
         let report = OpenReport {
             created,
@@ -259,6 +238,41 @@ impl<F: Files> Opening<'_, F> {
         }
         self.files.remove_file(Path::new(CLEAN_NAME)).map_err(|source| self.io(CLEAN_NAME, source))?;
         self.files.sync_dir(Path::new("")).map_err(|source| self.io("", source))
+    }
+
+    /// The clean marker, which is gone afterwards, and the metadata log that it speaks of.
+    fn marker_and_metadata(
+        &self,
+        files: &Arc<F>,
+        node: &NodeMeta,
+    ) -> Result<(Option<CleanMarker>, FoundLog<F>), OpenError> {
+        let clean = self.clean_marker(node)?;
+        let metadata = MetadataLog::find(Arc::clone(files)).map_err(|error| self.metadata_error(error))?;
+        if clean.is_some() {
+            // Before the marker goes: a second start would know less, and cut.
+            metadata.check_closed().map_err(|error| self.metadata_error(error))?;
+        }
+        self.remove_clean_marker()?;
+        Ok((clean, metadata))
+    }
+
+    /// Opens what was recovered; who has which slot, and what became of each partition.
+    fn open_logs(
+        &self,
+        shared: &Shared<F>,
+        recovered: Vec<Recovering>,
+        slots: SlotsFile<F>,
+        topic_options: &impl Fn(&Topic) -> LogOptions,
+    ) -> (DurablePoints<F>, Vec<OpenedPartition<F>>) {
+        let deadline = SlotsDeadline::new(self.options.slots_sync);
+        let (numbers, below) = (HashMap::new(), HashMap::new());
+        let mut durable = DurablePoints { slots, numbers, logs: BTreeMap::new(), below, deadline };
+        let open = |partition: Recovering| {
+            let options = topic_options(&partition.wanted.topic);
+            open_log(shared, partition, options, &mut durable)
+        };
+        let partitions = recovered.into_iter().map(open).collect();
+        (durable, partitions)
     }
 
     /// Writes down where every log is durable, and under which boot.
