@@ -175,7 +175,7 @@ pub(crate) fn recover<F: Files>(
     report.snapshots_removed = remembered.useless.len() as u64;
     if let Some(damage) = task.uncleared {
         let fault = examined.fault.map(|found| (survey.log_path(found.segment), found.pos, found.offset));
-        return Err(RecoveryError::Offline(damage.from_earlier(fault)));
+        return Err(RecoveryError::Offline(damage.or_earlier(fault)));
     }
     let end = good_end(survey, &examined);
     match mend(files, survey, task, &mut examined, &mut report, &remembered.useless) {

@@ -28,7 +28,7 @@ pub(super) struct Sealer {
 /// What is done about one segment.
 enum Job {
     Mend(Mend<Disk>),
-    Seal(Seal<Disk>),
+    Seal(Box<Seal<Disk>>),
 }
 
 impl Sealer {
@@ -86,7 +86,9 @@ impl Sealer {
             let partition = self.waiting.next()?;
             // An index that leads nowhere keeps readers waiting; a segment that is not sealed keeps nobody.
             let mend = partition.log.mend().map(Job::Mend);
-            if let Some(job) = mend.or_else(|| time.and_then(|_| partition.log.seal()).map(Job::Seal)) {
+            if let Some(job) =
+                mend.or_else(|| time.and_then(|_| partition.log.seal()).map(|seal| Job::Seal(Box::new(seal))))
+            {
                 return Some((partition, job));
             }
         }

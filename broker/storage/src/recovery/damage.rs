@@ -142,7 +142,7 @@ impl Damage {
     }
 
     /// The same of a log that is faulty at another place, if that comes earlier: nothing behind it is served.
-    pub(super) fn from_earlier(&self, fault: Option<(PathBuf, u64, Offset)>) -> Self {
+    pub(super) fn or_earlier(&self, fault: Option<(PathBuf, u64, Offset)>) -> Self {
         match (self.clone(), fault) {
             (Self::UnreadableLog { offset: due, error, .. }, Some((file, position, offset)))
                 if offset < due =>

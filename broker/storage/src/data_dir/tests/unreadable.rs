@@ -143,7 +143,7 @@ fn a_last_block_that_cannot_be_read_after_a_power_cut_is_its_partitions_affair()
         let path = file.path(Path::new(PATH), Offset::new(10));
         let before = files.snapshot();
         let len = before[&path].len() as u64;
-        assert!(len % 512 > 0, "{len}");
+        assert!(!len.is_multiple_of(512), "{len}");
         files.break_sectors(&path, len - 1..len);
         let (_dir, report) = open_small(&files);
         if file != SegmentFile::Log {
