@@ -201,12 +201,16 @@ fn an_append_that_fails_leaves_no_trace_and_the_next_one_works() {
 
 #[test]
 fn a_roll_that_finds_no_room_leaves_nothing_that_a_later_append_could_overlap() {
-    for (operation, seed) in (0..10).flat_map(|operation| (0..6).map(move |seed| (operation, seed))) {
+    for (operation, seed) in (0..12).flat_map(|operation| (0..6).map(move |seed| (operation, seed))) {
         let files = SimFiles::new();
         let (dir, log) = open(&Arc::new(files.clone()), &small());
         append(&log, &[&"x".repeat(3500)]).unwrap();
         files.fail_at(files.operations() + operation, Fault::Full);
         let rolled = append(&log, &[&"y".repeat(3500)]);
+        if let Err(AppendError::Io { .. }) = rolled {
+            // The last word of this run.
+            continue;
+        }
         append(&log, &["fits into either"]).unwrap();
         flush(&dir, &log);
         let expected = values(&log, Offset::ZERO, 1 << 20);

@@ -37,6 +37,23 @@ fn every_flipped_bit_of_a_partition_meta_takes_that_partition_offline() {
 }
 
 #[test]
+fn a_partition_whose_meta_was_damaged_for_a_while_has_its_slot_when_it_can_be_read_again() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    create(&dir, 1).unwrap();
+    drop(dir);
+    let path = partition_dir("t1", 0).join("partition.meta");
+    files.tamper(&path, |bytes| bytes[30] ^= 1);
+    let (dir, report) = open(&Arc::new(files.clone()));
+    assert_eq!(online(&report), set(&["t1-1"]));
+    create(&dir, 2).unwrap();
+    drop((dir, report));
+    files.tamper(&path, |bytes| bytes[30] ^= 1);
+    let (_dir, report) = open(&Arc::new(files));
+    assert_eq!(online(&report), set(&["t1-0", "t1-1", "t2-0", "t2-1"]));
+}
+
+#[test]
 fn every_flipped_bit_of_node_meta_refuses_to_start() {
     let files = SimFiles::new();
     drop(open(&Arc::new(files.clone())));

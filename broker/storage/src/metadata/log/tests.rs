@@ -373,6 +373,25 @@ fn a_transaction_of_zeros_at_the_end_is_a_torn_one() {
 }
 
 #[test]
+fn a_transaction_that_looks_interrupted_is_damage_where_an_intact_one_lies_behind_it() {
+    let files = fresh();
+    let mut log = open(&files);
+    let hole = (bytes(&files).len() + 512).next_multiple_of(512);
+    let large = Value::Broker(vec![("k".to_owned(), "y".repeat(2000))]);
+    let operations = vec![Operation::Put(Key::Broker(Some(1)), large)];
+    log.commit(Transaction { compares: Vec::new(), operations }, NOW).unwrap();
+    log.commit(create(1), NOW).unwrap();
+    files.kill();
+    files.tamper(Path::new(METADATA_LOG_NAME), |bytes| bytes[hole..hole + 512].fill(0));
+    let before = bytes(&files);
+    let Err(MetadataOpenError::Damage(MetadataDamage::Damaged { fault, .. })) = try_open(&files) else {
+        panic!("it was cut off, and the one behind it with it")
+    };
+    assert_eq!(fault, verdict::Fault::BadBatch { zero_chunk: true });
+    assert_eq!(bytes(&files), before);
+}
+
+#[test]
 fn a_transaction_that_a_start_has_seen_survives_the_power_cut_after_it() {
     for seed in 0..20 {
         let files = fresh();
