@@ -232,7 +232,11 @@ impl Sender {
         if self.next_expiry.is_some_and(|at| at <= now) {
             let topics = self.shared.all_topics();
             let queues = topics.iter().flat_map(|topic| topic.queues());
-            self.next_expiry = queues.filter_map(|queue| queue.expire(now, trouble)).min();
+            let next = queues.filter_map(|queue| queue.expire(now, trouble)).min();
+            // What comes to a queue that is to be looked at anyhow is not signalled, also where all before it was given up.
+            let is_looked_at = !self.ready.is_empty() || !self.later.is_empty() || self.in_flight > 0;
+            let unheard = is_looked_at.then(|| now + self.shared.config.delivery_timeout);
+            self.next_expiry = [next, unheard].into_iter().flatten().min();
         }
         let introduced = self.shared.introduced.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(answer) = introduced {

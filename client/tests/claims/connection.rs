@@ -20,7 +20,7 @@ fn connecting_to_nobody_fails_at_once_and_says_whom_it_tried() {
     let address = nobody();
     let begin = Instant::now();
     let error = Client::connect(ClientConfig::new(&address)).unwrap_err();
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < SOON);
     let StartError::Connect(source) = &error else { panic!("{error}") };
     assert!(source.is_unreachable() && error.to_string().contains(&address), "{error}");
 }
@@ -117,11 +117,11 @@ fn a_request_without_an_answer_ends_in_time_and_the_connection_with_it() {
         (Kind::Status, 0) => Deed::Ignore,
         _ => Deed::Serve,
     });
-    let client = Client::connect(config(&broker).request_timeout(Duration::from_millis(100))).unwrap();
+    let client = Client::connect(config(&broker).request_timeout(Duration::from_secs(1))).unwrap();
     let begin = Instant::now();
     let error = client.admin().status(false).wait().unwrap_err();
     assert!(matches!(error, CallError::TimedOut { .. }), "{error}");
-    assert!(begin.elapsed() >= Duration::from_millis(100));
+    assert!(begin.elapsed() >= Duration::from_secs(1));
     assert_eq!(client.admin().status(false).wait().unwrap().version, "fake");
     assert_eq!(broker.connections(), 2);
 }
@@ -144,7 +144,7 @@ fn answers_overtake_one_another_and_find_their_requests() {
 fn a_call_waits_for_the_broker_to_come_back_but_not_for_ever() {
     let broker = FakeBroker::start();
     let address = broker.address();
-    let client = Client::connect(config(&broker).request_timeout(Duration::from_secs(10))).unwrap();
+    let client = Client::connect(config(&broker).request_timeout(SOON)).unwrap();
     drop(broker);
     let call = client.admin().status(false);
     let broker = FakeBroker::start_at(address, 1 << 20, |_| Deed::Serve);
@@ -161,10 +161,10 @@ fn a_call_waits_for_the_broker_to_come_back_but_not_for_ever() {
 fn a_broker_that_hangs_up_at_once_is_not_called_without_pause() {
     let broker = FakeBroker::start_with_plan(|_| Deed::Close).with_topic("t", 1);
     let pause = Backoff { first: Duration::from_millis(100), most: Duration::from_millis(100) };
-    let settings = config(&broker).reconnect_backoff(pause).request_timeout(Duration::from_millis(450));
+    let settings = config(&broker).reconnect_backoff(pause).request_timeout(Duration::from_secs(2));
     let client = Client::connect(settings).unwrap();
     assert!(client.admin().list_topics(false).wait().is_err());
-    assert!((2..=8).contains(&broker.connections()), "{} connections", broker.connections());
+    assert!((2..=25).contains(&broker.connections()), "{} connections", broker.connections());
 }
 
 #[test]

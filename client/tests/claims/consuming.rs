@@ -300,7 +300,7 @@ fn a_base_offset_that_the_checksum_does_not_cover_cannot_move_records() {
         let mut consumer = consumer_at(&client, ConsumerConfig::new(), Position::Earliest);
         let mut offsets: Vec<i64> = Vec::new();
         let error = loop {
-            match consumer.poll(Duration::from_millis(500)) {
+            match consumer.poll(SOON) {
                 Ok(Some(records)) => offsets.extend(records.iter().map(|record| record.offset.get())),
                 Ok(None) => break None,
                 Err(error) => break Some(error),
@@ -323,7 +323,7 @@ fn with_nothing_assigned_it_says_so_and_ends() {
 fn a_broker_that_stays_away_is_reported_and_the_consumer_goes_on_when_it_is_back() {
     let broker = filled(10);
     let address = broker.address();
-    let client = Client::connect(crate::config(&broker).request_timeout(Duration::from_millis(100))).unwrap();
+    let client = Client::connect(crate::config(&broker).request_timeout(Duration::from_secs(2))).unwrap();
     let mut consumer = consumer_at(&client, ConsumerConfig::new(), Position::Earliest);
     assert_eq!(read(&mut consumer, 10), numbers(0..10));
     drop(broker);

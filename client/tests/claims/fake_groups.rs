@@ -119,7 +119,7 @@ impl FakeGroup {
                 break;
             }
             assert!(Instant::now() < deadline, "a member never joins again");
-            state = self.changed.wait_timeout(state, crate::SOON / 100).unwrap().0;
+            state = self.changed.wait_timeout(state, crate::SOON / 300).unwrap().0;
         }
         if !state.members.contains_key(&id) {
             return JoinGroupAnswerV1 { error: ErrorCode::UNKNOWN_MEMBER, ..JoinGroupAnswerV1::default() };
@@ -156,7 +156,7 @@ impl FakeGroup {
             self.changed.notify_all();
         }
         while state.phase == Phase::Completing && state.generation == request.generation {
-            state = self.changed.wait_timeout(state, crate::SOON / 100).unwrap().0;
+            state = self.changed.wait_timeout(state, crate::SOON / 300).unwrap().0;
         }
         match state.judge(request.member, request.generation) {
             ErrorCode::NONE => SyncGroupAnswerV1 {

@@ -38,6 +38,9 @@ fn at(partition: u32) -> TopicPartition {
     TopicPartition::new("t", partition)
 }
 
+/// How long a member may work without a poll: longer than one is kept waiting for a processor.
+const WORKS_MAX: Duration = Duration::from_secs(3);
+
 /// A member that is quick to notice.
 fn group() -> GroupConfig {
     GroupConfig::new("g").heartbeat_interval(Duration::from_millis(20)).session_timeout(SOON)
@@ -200,7 +203,7 @@ fn heartbeats_go_on_while_the_application_works() {
 fn an_application_that_does_not_poll_loses_what_it_has_and_is_back_when_it_does() {
     let broker = broker(1, 1);
     let log = Log::default();
-    let config = group().max_poll_interval(Duration::from_secs(1)).auto_commit(None);
+    let config = group().max_poll_interval(WORKS_MAX).auto_commit(None);
     let mut consumer = connect(&broker).consumer(settings(config)).unwrap();
     consumer.subscribe_with(["t"], log.clone()).unwrap();
     poll_until("it is read", &mut [&mut consumer], |_, values| values[0] == ["0:0"]);
@@ -213,7 +216,7 @@ fn an_application_that_does_not_poll_loses_what_it_has_and_is_back_when_it_does(
 
     // A poll that waits is no hang, however long.
     let members = broker.group().members();
-    assert!(consumer.poll(Duration::from_millis(1500)).unwrap().is_none());
+    assert!(consumer.poll(WORKS_MAX * 3 / 2).unwrap().is_none());
     assert_eq!(broker.group().members(), members);
 }
 
@@ -309,7 +312,7 @@ fn partitions_that_a_topic_gets_are_read_and_so_are_topics_that_come() {
 #[test]
 fn a_task_is_a_member_as_well() {
     let broker = broker(2, 1);
-    let mut consumer = member(&broker, group().max_poll_interval(Duration::from_secs(1)));
+    let mut consumer = member(&broker, group().max_poll_interval(WORKS_MAX));
     let mut values = BTreeSet::new();
     while values.len() < 2 {
         let records = block_on(consumer.next_records()).unwrap();
@@ -318,7 +321,7 @@ fn a_task_is_a_member_as_well() {
     // It waits for longer than it may work.
     let appended = std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(1500));
+            std::thread::sleep(WORKS_MAX * 3 / 2);
             append(&broker, 1, 1);
         });
         block_on(consumer.next_records()).unwrap()

@@ -23,14 +23,14 @@ use folio_client::{Backoff, Client, ClientConfig};
 use fake_broker::FakeBroker;
 
 /// Long enough for anything that happens at all.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A client that gives up early and comes back at once.
 fn config(broker: &FakeBroker) -> ClientConfig {
     let quick = Backoff { first: Duration::from_millis(1), most: Duration::from_millis(20) };
     ClientConfig::new(&broker.address().to_string())
-        .connect_timeout(Duration::from_secs(2))
-        .request_timeout(Duration::from_secs(2))
+        .connect_timeout(Duration::from_secs(10))
+        .request_timeout(Duration::from_secs(10))
         .reconnect_backoff(quick)
         .retry_backoff(quick)
 }

@@ -89,7 +89,8 @@ fn many_records_travel_in_few_requests_and_in_their_order() {
 #[test]
 fn what_lingers_is_sent_when_its_time_is_over_or_at_a_flush() {
     let broker = FakeBroker::start().with_topic("t", 1);
-    let linger = Duration::from_millis(50);
+    // Nobody takes so long to send ten.
+    let linger = Duration::from_secs(2);
     let lingering = producer(&broker, ProducerConfig::new().linger(linger));
     let begin = Instant::now();
     let deliveries: Vec<_> = numbers(10).iter().map(|value| send(&lingering, value)).collect();
@@ -209,9 +210,13 @@ fn a_full_buffer_blocks_or_refuses_and_goes_on_when_there_is_room() {
     assert!(matches!(refused, SendError::BufferFull { buffer_bytes: 5000 }), "{refused}");
     assert!((5..=12).contains(&accepted), "{accepted} records of 400 bytes in 5000");
     assert!(producer.buffered_bytes() <= 5000);
-    let begin = Instant::now();
-    assert!(producer.try_send(record).unwrap_err().is_retriable());
-    assert!(begin.elapsed() < Duration::from_millis(50), "it does not block");
+    // Others run beside this: the quickest of some is what it takes.
+    let quickest = (0..20).map(|_| {
+        let begin = Instant::now();
+        assert!(producer.try_send(record).unwrap_err().is_retriable());
+        begin.elapsed()
+    });
+    assert!(quickest.min().unwrap() < Duration::from_millis(50), "it does not block");
 
     let task = {
         let producer = Arc::clone(&producer);
@@ -268,7 +273,7 @@ fn without_acknowledgements_nobody_knows_offsets_and_order_holds() {
 #[test]
 fn what_cannot_be_delivered_in_time_is_given_up_with_the_reason() {
     let broker = FakeBroker::start().with_topic("t", 1);
-    let settings = ProducerConfig::new().delivery_timeout(Duration::from_millis(300));
+    let settings = ProducerConfig::new().delivery_timeout(Duration::from_secs(3));
     let producer = producer(&broker, settings);
     send(&producer, "x").wait().unwrap();
     drop(broker);
@@ -284,6 +289,12 @@ fn what_cannot_be_delivered_in_time_is_given_up_with_the_reason() {
         "{source}"
     );
     eventually("the buffer is empty", || producer.buffered_bytes() == 0);
+    // And so is what comes once everything before it has been given up.
+    for _ in 0..2 {
+        let next = send(&producer, "z");
+        eventually("it is given up as well", || next.get().is_some());
+        assert!(next.wait().is_err());
+    }
 }
 
 #[test]

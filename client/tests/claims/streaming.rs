@@ -239,7 +239,7 @@ fn a_consumer_that_is_dropped_is_unsubscribed_and_the_client_goes_on() {
 
 #[test]
 fn a_broker_that_falls_silent_is_found_out_and_one_that_has_nothing_to_say_is_kept() {
-    let silent = Duration::from_millis(400);
+    let silent = Duration::from_secs(2);
     let connect = |broker: &FakeBroker| Client::connect(config(broker).request_timeout(silent)).unwrap();
     let broker = filled(10).streaming();
     let client = connect(&broker);
@@ -265,7 +265,7 @@ fn pushes_that_make_no_sense_end_the_connection_and_every_record_comes_all_the_s
             (Kind::Batches, 1) => Deed::Spoil(*spoil),
             _ => Deed::Serve,
         });
-        let client = Client::connect(config(&broker).request_timeout(Duration::from_millis(400))).unwrap();
+        let client = Client::connect(config(&broker).request_timeout(Duration::from_millis(1500))).unwrap();
         let mut consumer = consumer_at(&client, ConsumerConfig::new(), Position::Earliest);
         let mut values = Vec::new();
         while values.len() < 50 {
