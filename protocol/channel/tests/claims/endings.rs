@@ -15,7 +15,7 @@ use crate::loopback::{
     Parked, assert_closed, client, loopback, one_loop, parking, read_exactly, round_trip, server,
 };
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_shutdown_lets_everyone_have_what_they_are_owed_and_then_ends_without_delay() {
@@ -26,7 +26,7 @@ fn a_shutdown_lets_everyone_have_what_they_are_owed_and_then_ends_without_delay(
     waiting.write_all(&frames(["owed"])).unwrap();
     let (request, reply) = requests.recv_timeout(LONG).unwrap();
     let begun = Instant::now();
-    let ended = group.shutdown(Duration::from_secs(60));
+    let ended = group.shutdown(Duration::from_secs(600));
     assert_closed(&idle); // it is owed nothing
     assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
     waiting.write_all(&frames(["too late"])).unwrap();

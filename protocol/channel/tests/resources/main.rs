@@ -63,9 +63,9 @@ fn round_trip(mut stream: &TcpStream) {
 }
 
 fn eventually(what: &str, state: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !state() {
-        assert!(Instant::now() < deadline, "in twenty seconds not: {what}");
+        assert!(Instant::now() < deadline, "in a minute not: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -212,7 +212,7 @@ fn a_group_that_has_ended_leaves_nothing_behind() {
         let address = bind(&group, serving::<(), _, true>(echo));
         let streams: Vec<_> = (0..20).map(|_| client(address)).collect();
         streams.iter().for_each(round_trip);
-        group.shutdown(Duration::from_secs(10));
+        group.shutdown(Duration::from_secs(60));
         group.join().unwrap();
     };
     once();
