@@ -78,7 +78,7 @@ def against(broker, clients, java, report):
             list(pool.map(one_client, runs))
             written = dict(zip((run.client.name for run in runs), pool.map(attempt(scenarios.write_matrix), runs)))
             list(pool.map(lambda reader: one_reader(reader, runs, written), runs))
-            list(pool.map(lambda claim: report.claim(*claim), groups.claims(broker, clients, report)))
+            list(pool.map(lambda claim: report.claim(*claim, attempts=broker.attempts), groups.claims(broker, clients, report)))
             list(pool.map(lambda claim: report.claim(*claim), compaction.claims(broker, runs, report)))
             spelled_out(broker, next((run.driver for run in runs if run.client is java), None), pool, report)
     finally:
@@ -89,8 +89,9 @@ def against(broker, clients, java, report):
 def spelled_out(broker, driver, pool, report):
     """What is asked in Kafka's own classes, or by its tools: without `driver` it is left out."""
     on_the_wire, groups_by_hand = semantics.Semantics(broker, driver), coordinator.Coordinator(broker, driver)
-    at_once = [*on_the_wire.claims(semantics.ALL), *tools.Tools(broker).claims()]
-    of_groups, alone = list(groups_by_hand.claims()), list(on_the_wire.claims(sessions.ALONE))
+    by_tools = tools.Tools(broker)
+    at_once = [*on_the_wire.claims(semantics.ALL), *by_tools.claims()]
+    of_groups, alone = list(groups_by_hand.claims()), [*on_the_wire.claims(sessions.ALONE), *by_tools.alone()]
     if driver is None:
         for name, *_ in (*at_once, *of_groups, *alone):
             report.skip(name, f"needs {ORACLE}")

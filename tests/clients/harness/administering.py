@@ -1,12 +1,8 @@
 """What every client with an admin does to topics, and how what cannot be is refused."""
 
-import time
-
 from . import wire
 from .clients import Refused
-from .report import check, equal
-
-WAIT_S = 10
+from .report import check, equal, until_equal
 
 
 def administers(run):
@@ -14,38 +10,26 @@ def administers(run):
     told = run.client.can("configs")
     run.ask("create", topic=topic, partitions=3, configs={"retention.ms": "86400000"} if told else {})
     wire.wait_for(run.broker.address, topic, 3)
-    eventually(lambda: run.ask("describe", topic=topic)["partitions"], 3, "partitions")
+    until_equal(lambda: run.ask("describe", topic=topic)["partitions"], 3, "partitions")
     check(topic in run.ask("topics")["topics"], "the topic is not listed")
     if told:
         configs = run.ask("configs", topic=topic)["configs"]
         equal(configs.get("retention.ms"), "86400000", "retention.ms")
         equal(configs.get("cleanup.policy"), "delete", "cleanup.policy")
         run.ask("alter", topic=topic, configs={"retention.ms": "43200000", "max.message.bytes": "500000"})
-        eventually(lambda: {name: value for name, value in run.ask("configs", topic=topic)["configs"].items()
-                            if name in ("retention.ms", "max.message.bytes")},
-                   {"retention.ms": "43200000", "max.message.bytes": "500000"}, "altered configuration")
+        until_equal(lambda: {name: value for name, value in run.ask("configs", topic=topic)["configs"].items()
+                             if name in ("retention.ms", "max.message.bytes")},
+                    {"retention.ms": "43200000", "max.message.bytes": "500000"}, "altered configuration")
     if run.client.can("grow"):
         run.ask("grow", topic=topic, partitions=5)
         wire.wait_for(run.broker.address, topic, 5)
-        eventually(lambda: run.ask("describe", topic=topic)["partitions"], 5, "partitions after adding two")
+        until_equal(lambda: run.ask("describe", topic=topic)["partitions"], 5, "partitions after adding two")
     with wire.Peer(run.broker.address) as peer:
         peer.produce(topic, 2, wire.batch([(run.now, b"k", b"v", [])] * 10))
     equal(run.ask("truncate", topic=topic, p=2, before=4)["low"], 4, "low watermark")
     equal(run.ask("offsets", topic=topic, p=2), {"earliest": 4, "latest": 10}, "offsets after records were deleted")
     run.ask("delete", topic=topic)
-    eventually(lambda: topic in run.ask("topics")["topics"], False, "whether the topic is listed")
-
-
-def eventually(found, expected, what):
-    """A broker may answer before everybody has heard."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        value = found()
-        if value == expected:
-            return
-        if time.monotonic() > deadline:
-            equal(value, expected, what)
-        time.sleep(0.05)
+    until_equal(lambda: topic in run.ask("topics")["topics"], False, "whether the topic is listed")
 
 
 def refuses(run):

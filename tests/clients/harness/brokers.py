@@ -33,8 +33,12 @@ class Broker:
 
     name = ""
     has_transactions = True
+    # How often a claim about members of groups may be tried.
+    attempts = 1
 
-    def __init__(self):
+    def __init__(self, is_killed=False):
+        """`is_killed`: this one will be, and started again."""
+        self.is_killed = is_killed
         self.dir = Path(tempfile.mkdtemp(prefix=f"folio-clients-{self.name}-"))
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
@@ -100,9 +104,14 @@ class Kafka(Broker):
     """One node that is broker and controller."""
 
     name = "kafka"
+    # That one holds of the oracle shows that it is right. What foreign members do to it now and then says nothing of Folio.
+    attempts = 3
     memory = "512m"
     initial_rebalance_delay_ms = 0
     cluster = "MkU3OEVBNTcwNTJENDM2Qg"
+    # It fences itself when it has not heard of itself for so long, as on a busy machine; and one that was killed is not let
+    # in again before.
+    session_ms, session_killed_ms = 60_000, 9_000
 
     def prepare(self):
         controller = free_port()
@@ -116,7 +125,10 @@ class Kafka(Broker):
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             f"log.dirs={self.dir}/data",
             f"group.initial.rebalance.delay.ms={self.initial_rebalance_delay_ms}",
+            f"broker.session.timeout.ms={self.session_killed_ms if self.is_killed else self.session_ms}",
             "log.cleaner.backoff.ms=500",
+            # Or whether a group without offsets is still there would depend on when it is asked.
+            "offsets.retention.check.interval.ms=86400000",
             "offsets.topic.replication.factor=1",
             "transaction.state.log.replication.factor=1",
             "transaction.state.log.min.isr=1",

@@ -11,7 +11,8 @@ from .places import CACHE, HERE, java
 
 ALL_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 ALL_ACKS = ("0", "1", "all")
-ANSWER_LIMIT_S = 60
+# Longer than any driver takes to give up by itself.
+ANSWER_LIMIT_S = 180
 
 
 class Refused(Exception):

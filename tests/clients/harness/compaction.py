@@ -11,7 +11,7 @@ CONFIGS = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "se
 BATCHES, EACH, KEYS = 480, 10, 7
 # The one batch of this producer is superseded by others, and its sequence is remembered all the same.
 PRODUCER = 9
-COMPACT_LIMIT_S = 90
+COMPACT_LIMIT_S = 240
 
 
 def write(broker):

@@ -33,7 +33,7 @@ def claims(kind, clients, report):
             report.skip(once, lacks)
             continue
         steady = Steady()
-        report.claim(survives, survive, kind, by_name, holds, steady)
+        report.claim(survives, survive, kind, by_name, holds, steady, attempts=kind.attempts)
         if steady.rebalances is None:
             report.skip(once, "is seen while another claim is decided, which was not asked for or failed")
         else:
@@ -56,7 +56,7 @@ class Steady:
 
 
 def survive(kind, by_name, disturbance, seen):
-    broker = kind()
+    broker = kind(is_killed=True)
     try:
         wire.wait_for_groups(broker.address)
         for name in ("restless", "steady"):
@@ -87,13 +87,13 @@ def _die(broker, groups, disturbance, seen):
         broker.start()
         wire.wait_for_groups(broker.address)
         for group in groups:
-            wire.wait_for(broker.address, group.topic, PARTITIONS, 60)
+            wire.wait_for(broker.address, group.topic, PARTITIONS)
             now = wire.committed(broker.address, group.name, group.topic, PARTITIONS)
             back = {number: (offset, now[number]) for number, offset in acknowledged[group.name].items() if now[number] < offset}
             equal(back, {}, f"{group.name}: offsets that were committed, and are told after a death")
             written[group.name] += acting.written[group.name] + group.write(2)
     for group in groups:
-        group.until(lambda group=group: _is_up_to_date(group), f"{group.name}: all is committed", 120)
+        group.until(lambda group=group: _is_up_to_date(group), f"{group.name}: all is committed")
         group.reads(written[group.name], group.name)
         group.settles(f"{group.name}, after")
     seen.after = members_of(broker.address, steady.name)

@@ -1,5 +1,6 @@
 """Consumer groups: what each client does as a member, clients of different makers (and of both protocols) in one group, kcat."""
 
+import itertools
 import signal
 import subprocess
 import time
@@ -8,15 +9,15 @@ from . import wire
 from .clients import needs
 from .members import SESSION_MS, SETTLE_LIMIT_S, Group
 from .native import NATIVE
-from .report import check, equal
+from .report import PATIENCE_S, check, equal, until
 
 PARTITIONS = 6
-# The shortest that Kafka allows.
-SHORT_SESSION_MS = 6_000
+SHORT_SESSION_MS = 10_000
 MIXED = (("java-4.4", "confluent"), ("kafka-python", "franz-go"))
 # Beside these the native client is a member: once it comes first, once it comes to others.
 MIXED_NATIVE = (("java-4.4", "folio"), ("folio", "confluent"))
 COME_AND_GO = "members_come_and_go"
+_numbers = itertools.count()
 
 
 def alone(run):
@@ -30,11 +31,12 @@ def alone(run):
         ("a_static_member_comes_back_to_its_partitions_and_nobody_else_notices", comes_back, "static members"),
         ("with_the_cooperative_assignor_nobody_gives_up_what_stays", keeps_what_stays, "cooperative"),
     ):
-        run.claim(f"groups::{name}", holds, run, needs=wanted)
+        run.claim(f"groups::{name}", holds, run, needs=wanted, attempts=run.broker.attempts)
 
 
 def group_of(run, what):
-    topic = run.topic(f"group-{what}", PARTITIONS)
+    """One of its own on a topic of its own, also where a claim is tried anew."""
+    topic = run.topic(f"group-{what}-{next(_numbers)}", PARTITIONS)
     return Group(run.broker, topic, topic, PARTITIONS)
 
 
@@ -62,8 +64,8 @@ def is_missed(run):
         began = time.monotonic()
         group.kill(dies)
         group.settles("one was killed")
-        # Its last heartbeat may be a third of the session old.
-        check(time.monotonic() - began > SHORT_SESSION_MS / 1000 / 2, "it was given up after", time.monotonic() - began, "s")
+        # On a busy machine its last heartbeat may be as old as that.
+        check(time.monotonic() - began > SHORT_SESSION_MS / 1000 / 3, "it was given up after", time.monotonic() - began, "s")
         equal(stays.owned(), set(range(PARTITIONS)), "partitions of who is left")
         group.reads(group.write(3), "the one that is left")
 
@@ -135,7 +137,7 @@ def claims(broker, clients, report):
 
 
 def share(broker, clients, strategy):
-    name = "mixed-" + "-".join(client.name for client in clients) + "-" + strategy
+    name = f"mixed-{'-'.join(client.name for client in clients)}-{strategy}-{next(_numbers)}"
     wire.create_topic(broker.address, name, PARTITIONS)
     wire.wait_for(broker.address, name, PARTITIONS)
     with Group(broker, name, name, PARTITIONS) as group:
@@ -156,44 +158,40 @@ def share(broker, clients, strategy):
 
 def kcats(broker):
     """Two of kcat's members share a topic; what both committed is not printed again."""
-    topic = "kcat-group"
+    topic = f"kcat-group-{next(_numbers)}"
     wire.create_topic(broker.address, topic, PARTITIONS)
     wire.wait_for(broker.address, topic, PARTITIONS)
     group = Group(broker, topic, topic, PARTITIONS)
     running = [_Kcat(broker, topic, number) for number in range(2)]
     try:
         # Both are there once a record of every round comes from both.
-        deadline = time.monotonic() + SETTLE_LIMIT_S
         written = []
-        while not all(one.partitions() and one.partitions() < set(range(PARTITIONS)) for one in running):
-            check(time.monotonic() < deadline, "they do not share:", [sorted(one.partitions()) for one in running])
+
+        def both_are_there():
             for one in running:
                 one.forget()
             places = group.write(1)
-            written += places
-            _until(lambda: set(places) <= set(running[0].places() + running[1].places()), "all is printed", deadline)
+            written.extend(places)
+            until(lambda: set(places) <= set(running[0].places() + running[1].places()), "all is printed", limit_s=SETTLE_LIMIT_S)
+            return all(one.partitions() and one.partitions() < set(range(PARTITIONS)) for one in running)
+
+        until(both_are_there, "they do not share:", lambda: [sorted(one.partitions()) for one in running], limit_s=SETTLE_LIMIT_S)
         for one in running:
             one.leave()
         equal(wire.committed(broker.address, topic, topic, PARTITIONS),
               {partition: len(written) // PARTITIONS for partition in range(PARTITIONS)}, "what they committed")
         running.append(_Kcat(broker, topic, 2))
         places = group.write(2)
-        _until(lambda: set(places) <= set(running[2].places()), "the third prints what is new", deadline)
+        until(lambda: set(places) <= set(running[2].places()), "the third prints what is new", limit_s=SETTLE_LIMIT_S)
         equal(sorted(running[2].places()), sorted(places), "all that the third prints")
     finally:
         for one in running:
             one.kill()
 
 
-def _until(holds, what, deadline):
-    while not holds():
-        check(time.monotonic() < deadline, "not so:", what)
-        time.sleep(0.05)
-
-
 class _Kcat:
     def __init__(self, broker, topic, number):
-        self.out = broker.dir / f"kcat-{number}.out"
+        self.out = broker.dir / f"{topic}-{number}.out"
         self.seen = 0
         with open(self.out, "wb") as out, open(self.out.with_suffix(".err"), "wb") as said:
             self.process = subprocess.Popen(
@@ -212,7 +210,7 @@ class _Kcat:
 
     def leave(self):
         self.process.send_signal(signal.SIGTERM)
-        equal(self.process.wait(30), 0, "kcat's end")
+        equal(self.process.wait(PATIENCE_S), 0, "kcat's end")
 
     def kill(self):
         self.process.kill()

@@ -1,15 +1,16 @@
 """A member of a consumer group by hand: the oldest versions of the requests, byte by byte."""
 
 import struct
-import time
 
 from . import wire
-from .report import check, equal
+from .report import PATIENCE_S, equal, until
 from .wire import Refusal, string
 
 OFFSET_COMMIT, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP, DESCRIBE_GROUPS = 8, 11, 12, 13, 14, 15
 CONSUMER = "consumer"
 REBALANCE_MS = 60_000
+# Nobody sends heartbeats for a member by hand while a tool is asked about it.
+SESSION_MS = 300_000
 
 
 def sized(data):
@@ -56,7 +57,7 @@ class Answer:
 class HandMember:
     """One connection, one member. What is sent is answered later, so that thousands fit into one thread."""
 
-    def __init__(self, address, group, session_ms=30_000, limit_s=60):
+    def __init__(self, address, group, session_ms=SESSION_MS, limit_s=PATIENCE_S):
         self.peer = wire.Peer(address, limit_s)
         self.group, self.session_ms = group, session_ms
         self.id, self.generation, self.leader, self.members = "", -1, "", []
@@ -99,18 +100,18 @@ class HandMember:
         """The answer to a heartbeat, or to leaving."""
         self._answer().check()
 
-    def hears_of_rebalance(self, limit_s=10):
+    def hears_of_rebalance(self):
         """Returns once a heartbeat is answered with REBALANCE_IN_PROGRESS."""
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            self.send_heartbeat()
-            try:
-                self.done()
-            except Refusal as refusal:
-                equal(refusal.code, 27, "the code of a heartbeat")
-                return
-            time.sleep(0.01)
-        check(False, "its heartbeats are answered as if nothing had happened")
+        until(self._is_told_of_rebalance, "its heartbeats are answered as if nothing had happened")
+
+    def _is_told_of_rebalance(self):
+        self.send_heartbeat()
+        try:
+            self.done()
+        except Refusal as refusal:
+            equal(refusal.code, 27, "the code of a heartbeat")
+            return True
+        return False
 
     def leave(self):
         self.peer.send(LEAVE_GROUP, 0, string(self.group) + string(self.id))

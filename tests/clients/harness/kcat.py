@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-RUN_LIMIT_S = 30
+RUN_LIMIT_S = 120
 # A record as kcat prints it: numbers and sizes, then the bytes, then its headers, up to this mark.
 END = b"\n\x1e\n"
 # Between a key and its value in a line that it is given.

@@ -9,8 +9,9 @@ from . import wire
 from .report import check, equal
 
 # Nobody is given up because the machine is busy; and who leaves without a word is not missed in time.
-SESSION_MS = 120_000
-SETTLE_LIMIT_S = 90
+SESSION_MS = 240_000
+SETTLE_LIMIT_S = 150
+LEAVE_LIMIT_S = 120
 _numbers = itertools.count()
 
 
@@ -26,7 +27,7 @@ class Member:
         self._pool = ThreadPoolExecutor(1)
         self._run = self._pool.submit(
             self.driver.ask, "join", group=group, topic=topic, strategy=strategy, instance=instance, session_ms=session_ms,
-            log=str(self.place), stop=str(self.stop_file), limit_s=600)
+            log=str(self.place), stop=str(self.stop_file), limit_s=1800)
 
     def events(self, kind):
         # A line that is being written is none yet.
@@ -60,7 +61,7 @@ class Member:
         """It is told to stop, and leaves its group as its client does."""
         self.stop_file.touch()
         try:
-            self._run.result(60)
+            self._run.result(LEAVE_LIMIT_S)
         finally:
             self._end()
 

@@ -61,18 +61,18 @@ UNKNOWN_ID = base64.urlsafe_b64encode(bytes(range(1, 17))).decode().rstrip("=")
 
 
 def list_offsets(topic, *times, partition=0, epoch=NOBODY):
-    return {"replicaId": NOBODY, "isolationLevel": 0, "timeoutMs": 5000, "topics": [{"name": topic, "partitions": [
+    return {"replicaId": NOBODY, "isolationLevel": 0, "timeoutMs": 30_000, "topics": [{"name": topic, "partitions": [
         {"partitionIndex": partition, "currentLeaderEpoch": epoch, "timestamp": time} for time in times]}]}
 
 
 def produce(topic, records, acks=NOBODY, partition=0):
-    return {"transactionalId": None, "acks": acks, "timeoutMs": 5000, "topicData": [{
+    return {"transactionalId": None, "acks": acks, "timeoutMs": 30_000, "topicData": [{
         "name": topic, "topicId": "id of " + topic if topic != MISSING else UNKNOWN_ID,
         "partitionData": [{"index": partition, "records": base64.b64encode(records).decode()}]}]}
 
 
 def create(*topics, validate=True):
-    return {"topics": list(topics), "timeoutMs": 5000, "validateOnly": validate}
+    return {"topics": list(topics), "timeoutMs": 30_000, "validateOnly": validate}
 
 
 def topic(name, partitions=1, replicas=1, configs=(), assignments=()):
@@ -197,21 +197,21 @@ ALL = [
     ("CREATE_TOPICS", "an_assignment_to_nobody", CREATE,
      create(topic("new", -1, -1, assignments=[{"partitionIndex": 0, "brokerIds": [77]}]))),
 
-    ("DELETE_TOPICS", "what_is_not_there", _versions(1, 5), {"topics": [], "topicNames": [MISSING], "timeoutMs": 5000}),
-    ("DELETE_TOPICS", "a_name_that_is_not_there", _versions(6, 6), {"topics": by_name(MISSING), "topicNames": [], "timeoutMs": 5000}),
-    ("DELETE_TOPICS", "an_unknown_id", _versions(6, 6), {"topics": [{"name": None, "topicId": UNKNOWN_ID}], "topicNames": [], "timeoutMs": 5000}),
+    ("DELETE_TOPICS", "what_is_not_there", _versions(1, 5), {"topics": [], "topicNames": [MISSING], "timeoutMs": 30_000}),
+    ("DELETE_TOPICS", "a_name_that_is_not_there", _versions(6, 6), {"topics": by_name(MISSING), "topicNames": [], "timeoutMs": 30_000}),
+    ("DELETE_TOPICS", "an_unknown_id", _versions(6, 6), {"topics": [{"name": None, "topicId": UNKNOWN_ID}], "topicNames": [], "timeoutMs": 30_000}),
 
-    ("CREATE_PARTITIONS", "more", GROW, {"topics": [{"name": "same", "count": 3, "assignments": None}], "timeoutMs": 5000, "validateOnly": True}),
-    ("CREATE_PARTITIONS", "as_many", GROW, {"topics": [{"name": "same", "count": 2, "assignments": None}], "timeoutMs": 5000, "validateOnly": True}),
-    ("CREATE_PARTITIONS", "fewer", GROW, {"topics": [{"name": "same", "count": 1, "assignments": None}], "timeoutMs": 5000, "validateOnly": True}),
-    ("CREATE_PARTITIONS", "of_nothing", GROW, {"topics": [{"name": MISSING, "count": 2, "assignments": None}], "timeoutMs": 5000, "validateOnly": True}),
+    ("CREATE_PARTITIONS", "more", GROW, {"topics": [{"name": "same", "count": 3, "assignments": None}], "timeoutMs": 30_000, "validateOnly": True}),
+    ("CREATE_PARTITIONS", "as_many", GROW, {"topics": [{"name": "same", "count": 2, "assignments": None}], "timeoutMs": 30_000, "validateOnly": True}),
+    ("CREATE_PARTITIONS", "fewer", GROW, {"topics": [{"name": "same", "count": 1, "assignments": None}], "timeoutMs": 30_000, "validateOnly": True}),
+    ("CREATE_PARTITIONS", "of_nothing", GROW, {"topics": [{"name": MISSING, "count": 2, "assignments": None}], "timeoutMs": 30_000, "validateOnly": True}),
 
     ("DELETE_RECORDS", "past_the_end", _versions(0, 2),
-     {"topics": [{"name": "same", "partitions": [{"partitionIndex": 0, "offset": 99}]}], "timeoutMs": 5000}),
+     {"topics": [{"name": "same", "partitions": [{"partitionIndex": 0, "offset": 99}]}], "timeoutMs": 30_000}),
     ("DELETE_RECORDS", "at_a_negative_offset", _versions(0, 2),
-     {"topics": [{"name": "same", "partitions": [{"partitionIndex": 0, "offset": -2}]}], "timeoutMs": 5000}),
+     {"topics": [{"name": "same", "partitions": [{"partitionIndex": 0, "offset": -2}]}], "timeoutMs": 30_000}),
     ("DELETE_RECORDS", "of_nothing", _versions(0, 2),
-     {"topics": [{"name": MISSING, "partitions": [{"partitionIndex": 0, "offset": 1}]}], "timeoutMs": 5000}),
+     {"topics": [{"name": MISSING, "partitions": [{"partitionIndex": 0, "offset": 1}]}], "timeoutMs": 30_000}),
 
     ("DESCRIBE_CONFIGS", "a_topic", CONFIGS, describe(TOPIC, "same")),
     ("DESCRIBE_CONFIGS", "some_keys", CONFIGS, describe(TOPIC, "same", ["retention.ms", "no.such"])),
@@ -244,8 +244,8 @@ ALL = [
     ("DESCRIBE_PRODUCERS", "of_a_partition", _versions(0, 0), {"topics": [{"name": "same", "partitionIndexes": [0, 9]}]}),
     ("DESCRIBE_PRODUCERS", "of_nothing", _versions(0, 0), {"topics": [{"name": MISSING, "partitionIndexes": [0]}]}),
     ("ELECT_LEADERS", "what_is_elected", _versions(0, 2),
-     {"electionType": 0, "topicPartitions": [{"topic": "same", "partitions": [0]}, {"topic": MISSING, "partitions": [0]}], "timeoutMs": 5000}),
-    ("LIST_PARTITION_REASSIGNMENTS", "all", _versions(0, 0), {"timeoutMs": 5000, "topics": None}),
+     {"electionType": 0, "topicPartitions": [{"topic": "same", "partitions": [0]}, {"topic": MISSING, "partitions": [0]}], "timeoutMs": 30_000}),
+    ("LIST_PARTITION_REASSIGNMENTS", "all", _versions(0, 0), {"timeoutMs": 30_000, "topics": None}),
     ("DESCRIBE_QUORUM", "a_partition_that_is_not_the_quorums", _versions(0, 2),
      {"topics": [{"topicName": "same", "partitions": [{"partitionIndex": 0}]}]}),
     ("DESCRIBE_ACLS", "any", _versions(1, 3), {

@@ -12,10 +12,15 @@ from . import wire
 from .brokers import Folio
 from .handmade import HandMember, assignment, settle, subscription
 from .places import KAFKA_JARS, java, program
-from .report import check, equal
+from .report import check, equal, until
 
-RUN_LIMIT_S = 90
+RUN_LIMIT_S = 240
+# How long a tool that reads waits for a record.
+READS_MS = 120_000
 TOOLS = "org.apache.kafka.tools."
+# ClientCompatibilityTest cannot be told to wait longer for what it has just written. A busy machine needs more for its first
+# fetch of all: then it is asked again, and that is said.
+HURRIED, HURRIED_ATTEMPTS = "Timed out after 10000 ms.", 4
 
 
 class Tools:
@@ -57,13 +62,16 @@ class Tools:
             ("delete_records_command_raises_the_start", self.deletes_records),
             ("console_consumer_prints_what_console_producer_read", self.console),
             ("producer_performance_counts_what_it_sent", self.performance),
-            ("client_compatibility_test_passes", self.compatibility),
             ("cluster_log_dirs_and_versions_are_told", self.cluster),
             ("console_consumer_goes_on_where_its_group_was", self.console_group),
             ("consumer_performance_reads_all_as_a_member", self.consumer_performance),
             ("consumer_groups_command_tells_lag_and_members_resets_and_deletes", self.groups),
         ):
             yield prefix + name, holds
+
+    def alone(self):
+        """The claim of a tool that gives itself little time."""
+        yield f"{self.broker.name}::tools::client_compatibility_test_passes", self.compatibility
 
     def topics(self):
         topic = "tools-topics"
@@ -79,9 +87,7 @@ class Tools:
         told = self.ask("TopicCommand", "--create", "--topic", topic, code=1)
         check("already exists" in told, "a second creation:", told)
         self.ask("TopicCommand", "--delete", "--topic", topic)
-        deadline = time.monotonic() + 10
-        while topic in self.ask("TopicCommand", "--list").split():
-            check(time.monotonic() < deadline, "it is still listed")
+        until(lambda: topic not in self.ask("TopicCommand", "--list").split(), "it is still listed")
 
     def configs(self):
         topic = self.topic("configs")
@@ -120,7 +126,7 @@ class Tools:
         self.ask("ConsoleProducer", "--topic", topic, "--reader-property", "parse.key=true", "--reader-property", "key.separator=:",
                  stdin="a:one\nb:two\nc:three\n")
         told = self.ask("consumer.ConsoleConsumer", "--topic", topic, "--partition", 0, "--offset", "earliest", "--max-messages", 3,
-                        "--timeout-ms", 30000, "--formatter-property", "print.key=true", "--formatter-property", "print.offset=true")
+                        "--timeout-ms", READS_MS, "--formatter-property", "print.key=true", "--formatter-property", "print.offset=true")
         equal(told.split("\n")[:3], ["Offset:0\ta\tone", "Offset:1\tb\ttwo", "Offset:2\tc\tthree"], "what it prints")
 
     def console_group(self):
@@ -128,7 +134,7 @@ class Tools:
 
         def told(count):
             said = self.ask("consumer.ConsoleConsumer", "--topic", topic, "--group", "tools-console", "--from-beginning", "--max-messages",
-                            count, "--timeout-ms", 30000)
+                            count, "--timeout-ms", READS_MS)
             return said.split("\n")[:count]
 
         equal(told(3), ["v0", "v1", "v2"], "what it prints first")
@@ -136,7 +142,7 @@ class Tools:
 
     def consumer_performance(self):
         topic = self.topic("consumer-performance", records=2000)
-        told = self.ask("ConsumerPerformance", "--topic", topic, "--num-records", 2000, "--timeout", 30000, "--hide-header",
+        told = self.ask("ConsumerPerformance", "--topic", topic, "--num-records", 2000, "--timeout", READS_MS, "--hide-header",
                         "--group", "tools-performance")
         # Start, end, MB, MB/s, records, ...
         equal(told.strip().split("\n")[-1].split(", ")[4], "2000", "records")
@@ -153,7 +159,7 @@ class Tools:
             found, = (line for line in lines if line[:3] == [group, topic, "0"])
             return found[3:6]
 
-        self.ask("consumer.ConsoleConsumer", "--topic", topic, "--group", group, "--from-beginning", "--max-messages", 4, "--timeout-ms", 30000)
+        self.ask("consumer.ConsoleConsumer", "--topic", topic, "--group", group, "--from-beginning", "--max-messages", 4, "--timeout-ms", READS_MS)
         check(group in ask("--list").split(), "it is not listed")
         equal(row(), ["4", "10", "6"], "offset, end and lag")
         check("Empty" in ask("--describe", "--group", group, "--state"), "its state is not told")
@@ -185,8 +191,13 @@ class Tools:
     def compatibility(self):
         yes = [word for what in ("offsets-for-times", "cluster-id", "create-topics", "describe-acls", "describe-configs",
                                  "idempotent-producer") for word in (f"--{what}-supported", "true")]
-        told = self.ask("ClientCompatibilityTest", "--topic", self.topic("compatibility"), *yes, "--num-cluster-nodes", 1,
-                        "--expect-record-too-large-exception", "false")
+        for attempt in range(HURRIED_ATTEMPTS):
+            topic = self.topic(f"compatibility-{attempt}")
+            told = self.ask("ClientCompatibilityTest", "--topic", topic, *yes, "--num-cluster-nodes", 1,
+                            "--expect-record-too-large-exception", "false", code=None)
+            if HURRIED not in told:
+                break
+            print(f"note: {self.broker.name}: ClientCompatibilityTest gave itself too little time, attempt {attempt + 1}: {HURRIED}", flush=True)
         check("SUCCESS" in told, told)
 
     def cluster(self):

@@ -5,6 +5,8 @@ import socket
 import struct
 import time
 
+from .report import PATIENCE_S
+
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 BATCH = struct.Struct(">qiibIhiqqqhii")
 # What the checksum covers begins here.
@@ -154,7 +156,7 @@ class Refusal(Exception):
 class Peer:
     """A connection on which requests stand as bytes."""
 
-    def __init__(self, address, limit_s=15):
+    def __init__(self, address, limit_s=PATIENCE_S):
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=limit_s)
         self._correlation = 0
@@ -200,12 +202,12 @@ class Peer:
             data += part
         return data
 
-    def produce(self, topic, partition, data, acks=-1, timeout_ms=10_000):
+    def produce(self, topic, partition, data, acks=-1, timeout_ms=30_000):
         """Sends a Produce; the base offset, unless nothing is to be answered."""
         self.send_produce(topic, partition, data, acks, timeout_ms)
         return self.produced(topic) if acks else None
 
-    def send_produce(self, topic, partition, data, acks=-1, timeout_ms=10_000):
+    def send_produce(self, topic, partition, data, acks=-1, timeout_ms=30_000):
         name = topic.encode()
         self.send(PRODUCE, 7, struct.pack(">hhii", -1, acks, timeout_ms, 1) + struct.pack(">h", len(name)) + name
                   + struct.pack(">iii", 1, partition, len(data)) + data)
@@ -263,7 +265,7 @@ def committed(address, group, topic, partitions):
     return found
 
 
-def wait_for_groups(address, limit_s=60):
+def wait_for_groups(address, limit_s=2 * PATIENCE_S):
     """Returns once the coordinator answers for groups of, as good as, every partition of theirs: it is made by the first question."""
     deadline = time.monotonic() + limit_s
     for number in range(300):
@@ -272,7 +274,7 @@ def wait_for_groups(address, limit_s=60):
             try:
                 with Peer(address) as peer:
                     peer.send(FIND_COORDINATOR, 0, string(group))
-                    code, = struct.unpack_from(">h", peer.receive()[1])
+                    code, = struct.unpack_from(">h", peer.answer()[1])
                 if code:
                     raise Refusal(code)
                 committed(address, group, "probed", 1)
@@ -292,14 +294,14 @@ def create_topic(address, topic, partitions=1, configs=None):
     entries = b"".join(string(name) + string(value) for name, value in (configs or {}).items())
     with Peer(address) as peer:
         peer.send(CREATE_TOPICS, 2, struct.pack(">i", 1) + string(topic) + struct.pack(">ihii", partitions, 1, 0, len(configs or {}))
-                  + entries + struct.pack(">ib", 10_000, 0))
+                  + entries + struct.pack(">ib", 30_000, 0))
         _, answer = peer.answer()
     code, = struct.unpack_from(">h", answer, 4 + 4 + 2 + len(topic.encode()))
     if code:
         raise Refusal(code)
 
 
-def wait_for(address, topic, partitions, limit_s=10):
+def wait_for(address, topic, partitions, limit_s=PATIENCE_S):
     """Returns once every partition is led: a broker may answer a creation before."""
     deadline = time.monotonic() + limit_s
     for partition in range(partitions):

@@ -42,7 +42,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /** Carries out the commands of the suite, a JSON line each, with Kafka's own client: {@code Driver HOST:PORT}. */
 public class Driver {
     private static final ObjectMapper JSON = new ObjectMapper();
-    private static final int LIMIT_MS = 30_000;
+    private static final int LIMIT_MS = 60_000;
 
     private final String broker;
     private Admin admin;
@@ -99,7 +99,7 @@ public class Driver {
     private Map<String, Object> common() {
         Map<String, Object> config = new HashMap<>();
         config.put("bootstrap.servers", broker);
-        config.put("request.timeout.ms", 10_000);
+        config.put("request.timeout.ms", 30_000);
         config.put("default.api.timeout.ms", LIMIT_MS);
         return config;
     }

@@ -41,7 +41,7 @@ public class Raw {
             .setCorrelationId(7).setClientId("raw");
         int split = broker.lastIndexOf(':');
         try (Socket socket = new Socket(broker.substring(0, split), Integer.parseInt(broker.substring(split + 1)))) {
-            socket.setSoTimeout(command.path("limit_ms").asInt(10_000));
+            socket.setSoTimeout(command.path("limit_ms").asInt(60_000));
             send(socket, header, type.requestHeaderVersion(version), request, version);
             ByteBuffer bytes = receive(socket);
             if (bytes == null) {

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
 import { inspect } from 'node:util'
 
-export const LIMIT_MS = 30_000
+export const LIMIT_MS = 60_000
 
 // Whatever a library prints must not stand between the answers.
 const answerLine = process.stdout.write.bind(process.stdout)

@@ -36,7 +36,7 @@ CompressionCodecs[CompressionTypes.ZSTD] = () => ({
   decompress: async packed => zstdDecompressSync(packed)
 })
 
-const kafka = new Kafka({ brokers: [process.argv[2]], logLevel: logLevel.NOTHING, requestTimeout: LIMIT_MS })
+const kafka = new Kafka({ brokers: [process.argv[2]], logLevel: logLevel.NOTHING, connectionTimeout: LIMIT_MS, requestTimeout: LIMIT_MS })
 let admin
 
 async function connected () {

@@ -4,7 +4,9 @@
 import { Admin, Consumer, MessagesStreamModes, Producer, protocolErrors } from '@platformatic/kafka'
 import { Diary, LIMIT_MS, data, serve, text } from './driving.mjs'
 
-const BROKER = { clientId: 'platformatic', bootstrapBrokers: [process.argv[2]], timeout: LIMIT_MS, retries: 5, retryDelay: 100 }
+const BROKER = {
+  clientId: 'platformatic', bootstrapBrokers: [process.argv[2]], connectTimeout: LIMIT_MS, timeout: LIMIT_MS, retries: 5, retryDelay: 100
+}
 const TOPIC = 2
 const SET = 0
 const admin = new Admin(BROKER)

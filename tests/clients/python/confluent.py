@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from driving import LIMIT_S, Diary, data, headers, serve, told
 
-BROKER = {"bootstrap.servers": sys.argv[1], "socket.timeout.ms": 10_000}
+BROKER = {"bootstrap.servers": sys.argv[1], "socket.timeout.ms": 30_000}
 _admin = None
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 class Refused(Exception):

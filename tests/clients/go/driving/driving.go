@@ -13,7 +13,7 @@ import (
 )
 
 // Limit is how long a command may wait for what it asked for.
-const Limit = 30 * time.Second
+const Limit = 60 * time.Second
 
 // A Header is a name and bytes, or null.
 type Header struct {

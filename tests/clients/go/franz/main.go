@@ -226,7 +226,7 @@ func stream(c *driving.Command) (driving.Answer, error) {
 		})
 		time.Sleep(time.Millisecond)
 	}
-	patience, cancel := context.WithTimeout(context.Background(), driving.Limit)
+	patience, cancel := context.WithDeadline(context.Background(), c.Deadline())
 	defer cancel()
 	if err := client.Flush(patience); err != nil {
 		return nil, err

@@ -53,6 +53,7 @@ func config() *sarama.Config {
 	config := sarama.NewConfig()
 	config.Version = sarama.MaxVersion
 	config.Metadata.AllowAutoTopicCreation = false
+	config.Admin.Timeout = driving.Limit / 2
 	config.Consumer.MaxWaitTime = 200 * time.Millisecond
 	config.Consumer.Return.Errors = true
 	return config

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 type Failure = Box<dyn std::error::Error>;
 
-const LIMIT: Duration = Duration::from_secs(30);
-const TIMEOUT_MS: i32 = 10_000;
+const LIMIT: Duration = Duration::from_secs(60);
+const TIMEOUT_MS: i32 = 30_000;
 
 fn main() -> Result<(), Failure> {
     let broker = std::env::args().nth(1).ok_or("rskafka-driver HOST:PORT")?;
