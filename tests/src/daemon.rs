@@ -26,9 +26,9 @@ pub struct Daemon {
 }
 
 /// How long a daemon that is built may take to listen, and to end.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl Daemon {
     /// Starts `command`, which is or becomes a `foliod` that listens on port 0 and was given a directory, and waits
@@ -260,6 +260,10 @@ impl Drop for Daemon {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             signal(&format!("-{}", self.child.id()), "KILL");
             let _ = self.child.wait();
+        }
+        // Who is told that a test has failed wants to know what it said.
+        if std::thread::panicking() {
+            eprintln!("foliod on {} said: {}", self.address, self.said());
         }
     }
 }

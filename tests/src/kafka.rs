@@ -32,7 +32,7 @@ pub struct Answer {
 }
 
 /// How long a broker may take to answer when nothing is in its way.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl KafkaPeer {
     /// Connects.

@@ -40,7 +40,7 @@ pub struct Peer {
 pub struct Sent(u32);
 
 /// How long a broker may take to answer when nothing is in its way.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl Peer {
     /// Connects.
@@ -451,6 +451,9 @@ pub(crate) fn receive(stream: &mut TcpStream, received: &mut Vec<u8>, deadline: 
             Some(count > 0)
         }
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
-        Err(_) => Some(false),
+        // Who waits with a limit is interrupted also by what no handler hears of, as when the process is frozen and thawed.
+        Err(error) if error.kind() == ErrorKind::Interrupted => Some(true),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(false),
+        Err(error) => panic!("a connection: {error}"),
     }
 }

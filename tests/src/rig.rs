@@ -18,7 +18,7 @@ pub struct Rig {
 }
 
 /// How long a claim may take to come true.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl Rig {
     /// Starts a broker with these keys set.

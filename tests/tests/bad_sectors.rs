@@ -15,6 +15,7 @@ use folio_tests::isolated::Isolated;
 use folio_tests::native::{Peer, batch};
 use folio_tests::rig::until;
 use folio_wire::native::ErrorCode;
+use folio_wire::native::fetch::FetchedV1;
 use folio_wire::native::produce::Acks;
 
 const SETTINGS: &[&str] = &[
@@ -85,11 +86,20 @@ fn produce(peer: &mut Peer, numbers: Range<usize>) {
     }
 }
 
-/// What a new connection is answered for an offset: records that begin with this one, or an error. One that is closed under
-/// an answer, because a page of it could not be read, is asked anew, as every client does.
+/// What a new connection is answered. One that is closed under an answer, because a page of it could not be read, is asked
+/// anew, as every client does.
+fn answered(daemon: &Daemon, offset: usize) -> (FetchedV1, Vec<u8>) {
+    let mut answer = None;
+    until("there is an answer, at last", || {
+        answer = Peer::connect(daemon.address()).fetch_unless_closed("t", offset as i64);
+        answer.is_some()
+    });
+    answer.unwrap()
+}
+
+/// What is answered for an offset: records that begin with this one, or an error.
 fn fetch(daemon: &Daemon, offset: usize) -> Result<(), ErrorCode> {
-    let answer = || Peer::connect(daemon.address()).fetch_unless_closed("t", offset as i64);
-    let (entry, records) = (0..5).find_map(|_| answer()).expect("an answer, at last");
+    let (entry, records) = answered(daemon, offset);
     if entry.error != ErrorCode::NONE {
         return Err(entry.error);
     }
@@ -104,8 +114,7 @@ fn fetch(daemon: &Daemon, offset: usize) -> Result<(), ErrorCode> {
 fn read_through(daemon: &Daemon, from: usize, upto: usize) -> (usize, Option<ErrorCode>) {
     let mut next = from;
     while next < upto {
-        let answer = || Peer::connect(daemon.address()).fetch_unless_closed("t", next as i64);
-        let (entry, records) = (0..5).find_map(|_| answer()).expect("an answer, at last");
+        let (entry, records) = answered(daemon, next);
         if entry.error != ErrorCode::NONE {
             return (next, Some(entry.error));
         }

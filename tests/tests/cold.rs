@@ -16,7 +16,7 @@ use folio_wire::native::fetch::{FetchEntryV1, FetchRequestV1};
 use folio_wire::native::produce::Acks;
 use folio_wire::native::subscribe::SubscribeFrom;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// Of the one loop, in which it fills a socket; whatever it is asked takes one at least.
 const TURNS: usize = 32;
 /// What has waited for a slow consumer longer than this is looked at before it is sent.

@@ -27,7 +27,7 @@ use folio_wire::kafka::list_offsets::{
 };
 use folio_wire::kafka::produce::ProduceResponse;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What compacts a topic as soon as there is something to compact.
 const SOON: [(&str, &str); 5] = [

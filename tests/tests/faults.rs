@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,12 @@ use folio_client::{
 use folio_tests::control::finding;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::TinyDisk;
+use folio_tests::rig::until;
 use folio_tests::strace::Strace;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
+/// So long does a flush take that takes for ever.
+const HANGS: Duration = Duration::from_secs(40);
 
 #[test]
 fn the_start_line_says_how_long_it_took_where_it_listens_where_the_data_is_and_what_was_recovered() {
@@ -288,7 +291,7 @@ fn crowded(descriptors: &str) -> (bool, Vec<usize>, Vec<usize>) {
         send(&records, "t", &numbered(number, 20)).unwrap();
         acknowledged.push(number);
     }
-    let config = ClientConfig::new(daemon.address()).request_timeout(Duration::from_secs(5));
+    let config = ClientConfig::new(daemon.address()).request_timeout(Duration::from_secs(15));
     let is_refused = Client::connect(config).is_err();
     drop(crowd);
     let deadline = Instant::now() + LIMIT;
@@ -309,14 +312,17 @@ fn a_second_signal_ends_the_daemon_at_once_and_the_next_start_recovers() {
     create(&client, "t", "os");
     send(&producer(&client), "t", b"kept").unwrap();
     // A flush that takes for ever: only the second signal ends the wait for it.
-    let strace = Strace::attach(daemon.pid(), "inject=fdatasync,fsync,syncfs:delay_enter=20000000");
+    let strace = Strace::attach(
+        daemon.pid(),
+        &format!("inject=fdatasync,fsync,syncfs:delay_enter={}", HANGS.as_micros()),
+    );
     signal(&daemon.pid().to_string(), "TERM");
     // Two signals that arrive together are one.
-    std::thread::sleep(Duration::from_millis(300));
+    until("the first has arrived", || TcpStream::connect(daemon.address()).is_err());
     signal(&daemon.pid().to_string(), "TERM");
     drop(client);
     // The process is gone only when strace lets go of the thread that it holds; the last words come before.
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + HANGS / 2;
     while !daemon.said().contains("without the clean mark") {
         assert!(Instant::now() < deadline, "it did not end at once: {}", daemon.said());
         std::thread::sleep(Duration::from_millis(5));
@@ -338,7 +344,7 @@ fn create(client: &Client, topic: &str, durability: &str) {
 }
 
 fn producer(client: &Client) -> Producer {
-    let config = ProducerConfig::new().acks(Acks::All).retries(0).delivery_timeout(Duration::from_secs(10));
+    let config = ProducerConfig::new().acks(Acks::All).retries(0).delivery_timeout(Duration::from_secs(20));
     client.producer(config).unwrap()
 }
 

@@ -334,7 +334,7 @@ fn two_terminals_share_a_topic_and_a_third_takes_over_when_one_is_killed() {
     };
     until_both(&[&first, &second]);
     drop(first); // killed
-    let third = Reader::start(&terminal, &session);
+    let third = Reader::start(&terminal, &["--session-timeout", "120"]);
     until_both(&[&second, &third]);
     let sent: BTreeSet<String> =
         (0..number).flat_map(|n| (0..4).map(move |partition| format!("{partition}:{n}"))).collect();
@@ -345,7 +345,7 @@ fn two_terminals_share_a_topic_and_a_third_takes_over_when_one_is_killed() {
     let before = second.lines().len();
     send(terminal.rig().address(), 4, number..number + 1);
     until("the last one prints all four", || second.lines().len() >= before + 4);
-    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     assert_eq!(second.interrupt(), Some(130));
 }
 

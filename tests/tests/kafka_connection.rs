@@ -12,7 +12,7 @@ use folio_wire::kafka::metadata::{MetadataRequest, MetadataResponse};
 use folio_wire::kafka::produce::ProduceResponse;
 use folio_wire::kafka::{ApiKey, KafkaError};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// What would come at once has come by then.
 const WHILE: Duration = Duration::from_millis(300);
 

@@ -19,7 +19,11 @@ const GROUP: &str = "readers";
 
 /// Groups that wait for nobody, and whose members may be found dead soon.
 fn rig() -> Rig {
-    Rig::new(&[("group.initial.rebalance.delay.ms", "0"), ("group.min.session.timeout.ms", "1")])
+    Rig::new(&[
+        ("group.initial.rebalance.delay.ms", "0"),
+        ("group.min.session.timeout.ms", "1"),
+        ("shutdown.timeout.ms", "60000"),
+    ])
 }
 
 fn member(rig: &Rig) -> Member {
@@ -118,7 +122,8 @@ fn a_member_that_is_silent_is_dead_and_the_others_go_on_without_it() {
     let rig = rig();
     let mut a = member(&rig);
     a.join_alone();
-    let mut b = Member { session: Duration::from_millis(200), ..member(&rig) };
+    // Longer than it takes to share, on any machine.
+    let mut b = Member { session: Duration::from_secs(4), ..member(&rig) };
     b.begin_join();
     come_again(&mut a);
     b.end_join();
@@ -444,6 +449,6 @@ fn a_broker_that_ends_tells_those_who_wait_for_other_members() {
     until("the second member is heard of", || a.heartbeat() == KafkaError::REBALANCE_IN_PROGRESS);
     let began = Instant::now();
     assert!(matches!(rig.stop(), folio_broker::Outcome::Clean));
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(b.end_join().error, KafkaError::COORDINATOR_NOT_AVAILABLE);
 }

@@ -14,7 +14,7 @@ use folio_wire::kafka::metadata::{MetadataRequest, MetadataRequestTopic};
 use folio_wire::kafka::produce::ProduceResponse;
 use folio_wire::kafka::{ApiKey, KafkaError, VERSIONS};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const RSS_GROWTH_MAX: u64 = 32 << 20;
 
 /// A daemon with a topic `t`, and a producer that must be served whatever others do.

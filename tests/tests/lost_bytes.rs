@@ -16,7 +16,7 @@ use folio_wire::native::produce::Acks;
 use folio_wire::native::subscribe::SubscribeFrom;
 
 const NOW: Duration = Duration::ZERO;
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A daemon with topics `t` and `u`.
 struct Served {

@@ -22,7 +22,7 @@ use folio_tests::isolated::Isolated;
 use folio_tests::rig::until;
 use folio_tests::{binary, cache};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// For what is not going to come.
 const SOON: Duration = Duration::from_secs(2);
 const SMALL: &[&str] = &["--set", "topic.segment.bytes=65536", "--set", "maintenance.interval.ms=50"];
@@ -90,7 +90,7 @@ fn connect(daemon: &Daemon) -> Client {
 
 fn producer(client: &Client) -> Producer {
     let config = ProducerConfig::new().acks(Acks::All).retries(0).batch_bytes(2000);
-    client.producer(config.delivery_timeout(Duration::from_secs(10))).unwrap()
+    client.producer(config.delivery_timeout(Duration::from_secs(20))).unwrap()
 }
 
 fn send(producer: &Producer, topic: &str, value: &[u8]) -> Result<(), DeliveryError> {

@@ -18,7 +18,7 @@ use folio_wire::native::topics::TopicDeleteRequestV1;
 /// A flush that lingers so long has not happened by the time that anything else has.
 const FLUSH_NEVER: (&str, &str) = ("flush.linger.us", "3600000000");
 /// A flush that lingers so long leaves time to look at what holds before it.
-const FLUSH_LATE: (&str, &str) = ("flush.linger.us", "3000000");
+const FLUSH_LATE: (&str, &str) = ("flush.linger.us", "6000000");
 
 #[test]
 fn producers_keep_their_order_while_appends_move_between_loops_and_lanes() {

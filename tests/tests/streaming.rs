@@ -13,10 +13,10 @@ use folio_tests::daemon::{Daemon, signal};
 use folio_tests::native::Peer;
 use folio_tests::rig::{Rig, until};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn client(address: &str) -> Client {
-    let config = ClientConfig::new(address).request_timeout(Duration::from_secs(5));
+    let config = ClientConfig::new(address).request_timeout(Duration::from_secs(20));
     Client::connect(config).unwrap()
 }
 

@@ -15,10 +15,10 @@ use folio_wire::native::produce::Acks;
 use folio_wire::native::subscribe::SubscribeFrom;
 use folio_wire::native::topics::TopicDeleteRequestV1;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Seconds in which a thread that is watched call by call sees that another one has failed.
-const MOMENT: f64 = 0.2;
+const MOMENT: f64 = 3.0;
 
 /// What strace wrote.
 fn told(trace: &Path) -> Vec<Call> {

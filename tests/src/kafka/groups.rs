@@ -102,8 +102,8 @@ impl Member {
             id: String::new(),
             instance: None,
             generation: -1,
-            session: Duration::from_secs(30),
-            rebalance: Duration::from_secs(30),
+            session: Duration::from_secs(60),
+            rebalance: Duration::from_secs(60),
             protocol_type: "consumer".to_owned(),
             protocols: vec![("range".to_owned(), b"wants".to_vec())],
         }

@@ -124,7 +124,7 @@ fn a_session_goes_on_over_another_connection_and_another_loop() {
     let (session, _) = ask(&mut first, 12, &in_session((0, 0), request(None, &wants, NOW)));
     ask(&mut first, 12, &in_session((session, 1), request(None, &[], NOW)));
     // A request that waits, and whose connection goes.
-    first.submit(12, &in_session((session, 2), request(None, &[], Duration::from_secs(2))));
+    first.submit(12, &in_session((session, 2), request(None, &[], Duration::from_secs(10))));
     assert!(first.answer_within(ApiKey::Fetch, 12, WHILE).is_none());
     assert_eq!(
         refused(&mut KafkaPeer::connect(rig.address()), 12, (session, 3)),

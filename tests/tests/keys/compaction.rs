@@ -99,8 +99,11 @@ fn a_log_is_compacted_when_enough_of_it_is_dirty() {
     std::thread::sleep(WHILE);
     assert_eq!(removed(&rig), 0, "more than all of it never is");
     let rig = compacting(&[("topic.min.cleanable.dirty.ratio", "0.9")]);
-    send_same_key(&rig, 3);
-    until("it is compacted", || removed(&rig) > 0);
+    // Where what was sent first was looked at alone, more has to be dirty than that.
+    until("it is compacted", || {
+        send_same_key(&rig, 3);
+        removed(&rig) > 0
+    });
 }
 
 fn young_records_are_not_compacted() {

@@ -59,12 +59,12 @@ fn a_flush_waits_for_company() {
         rig.send(b"x").unwrap();
         since.elapsed()
     };
-    assert!(took("400000") >= Duration::from_millis(400));
-    assert!(took("0") < Duration::from_millis(400));
+    assert!(took("3000000") >= Duration::from_secs(3));
+    assert!(took("0") < Duration::from_secs(3));
 }
 
 fn write_back_begins_in_steps() {
-    let begun = |step: &str| {
+    let begun = |step: &str, least: usize| {
         let dir = tempfile::tempdir().unwrap();
         let daemon = Daemon::on(dir.path(), &["--set", step, "--set", "topic.durability=os"]);
         let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
@@ -79,12 +79,14 @@ fn write_back_begins_in_steps() {
                 .wait()
                 .unwrap();
         }
+        let told = || std::fs::read_to_string(&trace).unwrap().matches("sync_file_range(").count();
+        until("so many are begun", || told() >= least);
         std::thread::sleep(WHILE);
         drop(strace);
-        std::fs::read_to_string(trace).unwrap().matches("sync_file_range(").count()
+        told()
     };
-    assert!(begun("writeback.step.bytes=1000000") >= 2);
-    assert_eq!(begun("writeback.step.bytes=100000000"), 0);
+    begun("writeback.step.bytes=1000000", 2);
+    assert_eq!(begun("writeback.step.bytes=100000000", 0), 0);
 }
 
 fn unflushed_bytes_force_a_flush() {

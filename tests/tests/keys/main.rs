@@ -46,7 +46,7 @@ const OBSERVED: &[&[&str]] = &[
     segments::OBSERVED,
 ];
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// What would come at once has come by then.
 const WHILE: Duration = Duration::from_millis(300);
 

@@ -16,6 +16,9 @@ use folio_wire::native::produce::Acks;
 
 use super::{LIMIT, Served, WHILE, code};
 
+/// So long does a flush take that takes for ever.
+const HANGS: Duration = Duration::from_secs(40);
+
 effects! {
     "listen" every_address_is_listened_on
     "advertise" kafkas_clients_are_told_where_to_connect
@@ -192,9 +195,12 @@ fn a_shutdown_ends_in_time() {
     let producer = client.producer(ProducerConfig::new()).unwrap();
     producer.send(ProducerRecord::to("t").partition(0).value(b"x")).unwrap().wait().unwrap();
     drop((producer, client));
-    let strace = Strace::attach(daemon.pid(), "inject=fdatasync,fsync,syncfs:delay_enter=20000000");
+    let strace = Strace::attach(
+        daemon.pid(),
+        &format!("inject=fdatasync,fsync,syncfs:delay_enter={}", HANGS.as_micros()),
+    );
     signal(&daemon.pid().to_string(), "TERM");
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + HANGS / 2;
     while !daemon.said().contains("without the clean mark") {
         assert!(Instant::now() < deadline, "it waits for the disk: {}", daemon.said());
         std::thread::sleep(Duration::from_millis(5));

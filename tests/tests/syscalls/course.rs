@@ -134,7 +134,7 @@ fn end(status: ExitStatus) -> End {
 
 /// What strace told, once it has told of the end of the last thread that it knew.
 fn told_calls(told: &Path) -> Vec<Call> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + LIMIT;
     loop {
         let text = fs::read_to_string(told).unwrap_or_default();
         if text.lines().last().is_some_and(|line| line.contains("+++")) || Instant::now() > deadline {

@@ -94,7 +94,7 @@ pub(crate) struct Stored {
     pub(crate) committed: Option<i64>,
 }
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl Stored {
     /// Reads everything there is.
