@@ -52,7 +52,7 @@ pub struct Footer {
     pub min_epoch: LeaderEpoch,
     /// The highest.
     pub max_epoch: LeaderEpoch,
-    /// When it was sealed.
+    /// When it was sealed; if it was compacted, when the youngest of those was that it was made of.
     pub sealed_at: Timestamp,
 }
 

@@ -320,7 +320,12 @@ impl Segment {
     }
 
     pub(super) fn is_sealed(&self) -> bool {
-        if_known(&self.sealed_at).is_some()
+        self.sealed_at().is_some()
+    }
+
+    /// When it got its footer; if it was compacted, when the youngest of those did that it was made of.
+    pub(super) fn sealed_at(&self) -> Option<Timestamp> {
+        if_known(&self.sealed_at)
     }
 
     /// Its index has a footer since then, or has it no more.

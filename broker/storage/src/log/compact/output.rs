@@ -163,12 +163,13 @@ impl<F: Files> Output<F> {
             && next.next_base.get() - self.base.get() <= i64::from(i32::MAX)
     }
 
-    /// Writes the rest, and waits until all of it is on stable storage. `next_base` is where it ends.
+    /// Writes the rest, and waits until all of it is on stable storage. `next_base` is where it ends, and
+    /// `sealed_at` what its footer says of that.
     pub(super) fn finish(
         self,
         log: &Log<F>,
         next_base: Offset,
-        now: Timestamp,
+        sealed_at: Timestamp,
         progress: &mut Progress,
     ) -> Result<Cleaned<F>, AppendError> {
         let (base, len) = (self.base, self.len);
@@ -176,7 +177,7 @@ impl<F: Files> Output<F> {
         let Written::All(file, mut buffer, mut at) = self.written else { return Ok(Cleaned::Same) };
         write(&file, &mut buffer, &mut at, progress).map_err(failed)?;
         file.sync().map_err(failed)?;
-        let Built { files, footer, .. } = self.sealing.finish(len, next_base, true, now);
+        let Built { files, footer, .. } = self.sealing.finish(len, next_base, true, sealed_at);
         let Some(footer) = footer else { return Ok(Cleaned::Same) };
         let mut sums = [Sum { len, crc: footer.log_crc }; 3];
         for ((kind, mut bytes), sum) in files.into_iter().zip(&mut sums[1..]) {

@@ -269,7 +269,9 @@ impl<F: Files> Compaction<F> {
     ) -> Result<Option<u64>, AppendError> {
         let (first, last) = (&row[0], &row[row.len() - 1]);
         let end = self.sources.last().map_or(last.next_base, |source| source.next_base);
-        match output.finish(&self.log, last.next_base, self.begun, progress)? {
+        // Records without a time are no younger for having been copied.
+        let sealed_at = row.iter().filter_map(|source| source.segment.sealed_at()).max();
+        match output.finish(&self.log, last.next_base, sealed_at.unwrap_or(self.begun), progress)? {
             Cleaned::Same => Ok(Some(first.segment.end())),
             Cleaned::Gone => Ok(None),
             Cleaned::Ready(ready) => {
