@@ -9,6 +9,8 @@
 //! ```
 //! Big-endian. `crc32` (IEEE) covers everything before itself.
 //!
+//! The metadata log has a row as well, with the topic uuid of its [slot](crate::slots::METADATA).
+//!
 //! Invariant: the marker exists only while every file is flushed and as long as its row says. The next run
 //! removes it, and syncs the directory, before it writes anything else.
 
@@ -17,6 +19,7 @@ use uuid::Uuid;
 
 use crate::layout::{Fields, field, put};
 use crate::partition::PartitionId;
+use crate::slots::METADATA;
 
 /// The contents of the marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub struct CleanMarker {
     pub run_id: u64,
     /// The boot during which it did.
     pub boot_id: [u8; 16],
-    /// One row for each partition that was open.
+    /// One row for each partition that was open, and one for the metadata log.
     pub partitions: Vec<CleanPartition>,
 }
 
@@ -64,6 +67,11 @@ impl CleanMarker {
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
         bytes
+    }
+
+    /// How far the metadata log was closed. Builds that gave it no slot do not say it.
+    pub(crate) fn metadata(&self) -> Option<Offset> {
+        self.partitions.iter().find(|row| row.partition == METADATA).map(|row| row.next_offset)
     }
 
     /// Reads the marker; `None` if it is anything but an intact marker of this edition.

@@ -12,6 +12,8 @@
 //! * A transaction is in the map only after it is on disk, and on disk as a whole or not at all.
 //! * Only the last transaction can be torn, because none is written before the one ahead of it is synced. Anything
 //!   else that is wrong in the file is damage, and damage refuses to start.
+//! * Before anybody is answered, a slot says how far the log is durable ([`METADATA`](crate::slots::METADATA)). So only
+//!   what nobody was answered can be cut off.
 
 mod group_history;
 mod log;
@@ -27,5 +29,5 @@ pub use record::{
     ValueTooLarge, is_topic_name,
 };
 pub use replay::{MetadataDamage, TornTransaction};
-pub(crate) use replay::{read_topics, salvage};
+pub(crate) use replay::{ReadTopics, Vouched, read_topics, salvage};
 pub use state::{Compacted, Compare, Conflict, Entry, Event, Operation, Range, Revision, State, Transaction};

@@ -1,4 +1,4 @@
-//! Durable points: how far each partition's log is known to be on stable storage.
+//! Durable points: how far each partition's log, and that of the metadata, is known to be on stable storage.
 //!
 //! ```text
 //!  file   | header (4096) | extent 0 | extent 1 | ...          an extent serves 32 partitions
@@ -9,7 +9,8 @@
 //!          56                    64          72        80           88        104      112        120    124
 //!          | durable next offset | log start | visible | wall clock | boot id | run id | mount id | zero | crc32 |
 //! ```
-//! Big-endian. `crc32` (IEEE) covers bytes 0..124 of the copy.
+//! Big-endian. `crc32` (IEEE) covers bytes 0..124 of the copy. The slot of the metadata log has a topic uuid of zeros;
+//! directories that were last written by a build that gave it none have none, until they are opened.
 //!
 //! Invariants:
 //! * A copy is written only after the flush that it describes returned success. So a copy that can be read back
@@ -214,6 +215,11 @@ pub fn slot_position(number: u32, seq: u64) -> u64 {
     HEADER_SIZE + extent * EXTENT_SIZE + (seq % 2) * PAGE_SIZE + within
 }
 
+/// Whose slot that of the metadata log is: no topic has this uuid.
+///
+/// Its log has no segments, and may be rewritten to a shorter one that has the same offsets: what holds is its
+/// `durable next offset`. `durable pos` is how long the log was.
+pub const METADATA: PartitionId = PartitionId { topic: Uuid::nil(), partition: 0 };
 /// Size of one copy.
 pub const SLOT_SIZE: usize = 128;
 /// Partitions served by one extent.

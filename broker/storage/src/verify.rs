@@ -13,7 +13,7 @@
 //! on with the next batch that is intact, so that a finding tells where its damage ends.
 //!
 //! Not told, because nothing tells it: the text in `LOCK` (it decides nothing), what was moved to `quarantine/` as it
-//! was, and the last transaction of the metadata log having another number than it had.
+//! was, and the last transaction of the metadata log having a later number than it had.
 
 mod directory;
 mod indexes;

@@ -17,10 +17,12 @@ use folio_record::{
     BatchBuilder, Compression, DecompressLimit, Header, NewRecord, Offset, ProducerId, Timestamp,
     UnverifiedBatch,
 };
+use folio_storage::clean::{CLEAN_NAME, CleanMarker};
 use folio_storage::data_dir::NewTopic;
 use folio_storage::dump::{DumpOptions, Item, dump};
 use folio_storage::files::{OsFiles, SimFiles};
 use folio_storage::metadata::{Key, Value};
+use folio_storage::slots::{METADATA, SLOT_SIZE, SLOTS_NAME, SlotCopy};
 use folio_storage::verify::{Event, Severity, VerifyOptions, verify};
 use folio_storage::{
     ActiveProducer, Compacting, CompactionOptions, Cursor, DataDir, DataDirOptions, DirtyRatio, Files, Log,
@@ -67,7 +69,8 @@ fn the_golden_directory_with_a_compacted_log_can_still_be_written_and_nothing_is
     }
     assert_eq!(text, fs::read_to_string(golden("compacted").with_extension("txt")).unwrap());
     for (path, bytes) in &written {
-        assert_eq!(fs::read(golden("compacted").join(path)).unwrap(), *bytes, "{}", path.display());
+        let bytes = without_metadata(path, bytes);
+        assert_eq!(fs::read(golden("compacted").join(path)).unwrap(), bytes, "{}", path.display());
     }
     let files = OsFiles::open(golden("compacted")).unwrap();
     let summary = verify(&files, &VerifyOptions::default(), &mut |event| {
@@ -206,6 +209,25 @@ fn nothing_is_found_to_be_damaged_in_the_golden_directories() {
         let summary = summary.unwrap();
         assert_eq!((summary.partitions, summary.segments, summary.batches), (2, 4, 70));
     }
+}
+
+/// A file without what it says of the metadata log, which was not said when these directories were written.
+fn without_metadata(path: &Path, bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if path == Path::new(SLOTS_NAME) {
+        for copy in bytes.chunks_exact_mut(SLOT_SIZE) {
+            let slot = SlotCopy::decode((&*copy).try_into().unwrap()).valid();
+            if slot.is_some_and(|slot| slot.partition == METADATA) {
+                copy.fill(0);
+            }
+        }
+    }
+    if path == Path::new(CLEAN_NAME) {
+        let mut marker = CleanMarker::decode(&bytes).unwrap();
+        marker.partitions.retain(|row| row.partition != METADATA);
+        bytes = marker.encode();
+    }
+    bytes
 }
 
 /// Two topics, plain and compressed, the second with three segments.

@@ -159,6 +159,7 @@ impl<F: Files> DataDir<F> {
         self.flush(&logs, now, at)?;
         self.sync_the_rest(&logs).map_err(|error| self.failed(error))?;
         let mut partitions: Vec<CleanPartition> = logs.iter().map(|log| row(log)).collect();
+        partitions.push(self.metadata().row());
         partitions.sort_by_key(|row| row.partition);
         let marker =
             CleanMarker { dir: self.node.dir, run_id: self.run_id, boot_id: self.boot.id, partitions };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use folio_record::Timestamp;
+use folio_record::{Offset, Timestamp};
 
 use super::epochs::unsaved_epochs;
 use super::reconcile::{Directories, Wanted};
@@ -19,11 +19,13 @@ use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_full, read_file};
 use crate::filesystem::{Filesystem, Policy};
 use crate::lock::{Holder, LOCK_NAME, hold};
 use crate::log::{Log, LogOptions, Shared};
-use crate::metadata::{FoundLog, METADATA_LOG_NAME, MetadataLog, MetadataOpenError, Topic};
+use crate::metadata::{
+    FoundLog, METADATA_LOG_NAME, MetadataDamage, MetadataLog, MetadataOpenError, Topic, Vouched,
+};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
 use crate::open_segments::OpenSegments;
 use crate::quarantine::QUARANTINE_NAME;
-use crate::slots::{SLOTS_NAME, SlotsDeadline, SlotsFile};
+use crate::slots::{METADATA, SLOTS_NAME, SlotUpdate, SlotsDeadline, SlotsFile};
 use crate::trash::{TRASH_NAME, Trash};
 
 impl<F: Files> DataDir<F> {
@@ -46,6 +48,10 @@ impl<F: Files> DataDir<F> {
         let (mut slots, slots_report) = SlotsFile::open(&*files, node.dir)
             .map_err(|source| OpenError::Slots { file: opening.path(SLOTS_NAME), source })?;
         let written_before = slots.last_written();
+        let durable = slots.furthest(METADATA).map(|slot| slot.durable_next_offset);
+        metadata
+            .check(Vouched { was_closed: false, durable })
+            .map_err(|damage| opening.metadata_damage(damage))?;
         let (mut metadata, torn_transaction) = metadata
             .open(options.build.clone(), now)
             .map_err(|source| opening.io(METADATA_LOG_NAME, source))?;
@@ -56,10 +62,14 @@ impl<F: Files> DataDir<F> {
             .map_err(|(path, source)| opening.io(path, source))?;
         let found = directories.found;
         let recovered = opening.recover_all(found, clean.as_ref(), &slots, &topic_options, has_syncfs)?;
-        opening.write_slots(&recovered, &mut slots)?;
+        let own = directories
+            .metadata_slot
+            .map(|number| (number, metadata.slot(now, files.boot(), options.run_id)));
+        opening.write_slots(&recovered, own, &mut slots)?;
         let open = OpenSegments::new(Arc::clone(files.budget()));
         let shared = Shared { files: Arc::clone(&files), open, failure: opening.failure.clone() };
-        let (durable, partitions) = opening.open_logs(&shared, recovered, slots, &topic_options);
+        let (durable, partitions) =
+            opening.open_logs(&shared, recovered, directories.metadata_slot, slots, &topic_options);
         let unsaved = unsaved_epochs(&partitions);
         let report = OpenReport {
             created,
@@ -248,9 +258,10 @@ impl<F: Files> Opening<'_, F> {
     ) -> Result<(Option<CleanMarker>, FoundLog<F>), OpenError> {
         let clean = self.clean_marker(node)?;
         let metadata = MetadataLog::find(Arc::clone(files)).map_err(|error| self.metadata_error(error))?;
-        if clean.is_some() {
+        if let Some(marker) = &clean {
             // Before the marker goes: a second start would know less, and cut.
-            metadata.check_closed().map_err(|error| self.metadata_error(error))?;
+            let closed = Vouched { was_closed: true, durable: marker.metadata() };
+            metadata.check(closed).map_err(|damage| self.metadata_damage(damage))?;
         }
         self.remove_clean_marker()?;
         Ok((clean, metadata))
@@ -261,11 +272,13 @@ impl<F: Files> Opening<'_, F> {
         &self,
         shared: &Shared<F>,
         recovered: Vec<Recovering>,
+        metadata_slot: Option<u32>,
         slots: SlotsFile<F>,
         topic_options: &impl Fn(&Topic) -> LogOptions,
     ) -> (DurablePoints<F>, Vec<OpenedPartition<F>>) {
         let deadline = SlotsDeadline::new(self.options.slots_sync);
-        let (numbers, below) = (HashMap::new(), HashMap::new());
+        let numbers = metadata_slot.map(|number| (METADATA, number)).into_iter().collect();
+        let below = HashMap::new();
         let mut durable = DurablePoints { slots, numbers, logs: BTreeMap::new(), below, deadline };
         let open = |partition: Recovering| {
             let options = topic_options(&partition.wanted.topic);
@@ -275,10 +288,24 @@ impl<F: Files> Opening<'_, F> {
         (durable, partitions)
     }
 
-    /// Writes down where every log is durable, and under which boot.
-    fn write_slots(&self, recovered: &[Recovering], slots: &mut SlotsFile<F>) -> Result<(), OpenError> {
+    /// Writes down where every log is durable, and under which boot; and, if it is not written yet, where the metadata is.
+    fn write_slots(
+        &self,
+        recovered: &[Recovering],
+        metadata: Option<(u32, SlotUpdate)>,
+        slots: &mut SlotsFile<F>,
+    ) -> Result<(), OpenError> {
         slots.clear_torn().map_err(|source| self.io(SLOTS_NAME, source))?;
         let mut is_written = false;
+        if let Some((number, update)) = metadata {
+            let known = slots
+                .last(number)
+                .map_or((0, Offset::ZERO), |slot| (slot.durable_pos, slot.durable_next_offset));
+            if known != (update.durable_pos, update.durable_next_offset) {
+                slots.begin(number, &update).map_err(|source| self.io(SLOTS_NAME, source))?;
+                is_written = true;
+            }
+        }
         for partition in recovered {
             let (Ok((log, _)), Some(number)) = (&partition.outcome, partition.slot) else { continue };
             let update = log.slot(self.now, self.files.boot(), self.options.run_id);
@@ -290,11 +317,13 @@ impl<F: Files> Opening<'_, F> {
 
     fn metadata_error(&self, error: MetadataOpenError) -> OpenError {
         match error {
-            MetadataOpenError::Damage(damage) => {
-                OpenError::Metadata { file: self.path(METADATA_LOG_NAME), damage }
-            }
+            MetadataOpenError::Damage(damage) => self.metadata_damage(damage),
             MetadataOpenError::Io(source) => self.io(METADATA_LOG_NAME, source),
         }
+    }
+
+    fn metadata_damage(&self, damage: MetadataDamage) -> OpenError {
+        OpenError::Metadata { file: self.path(METADATA_LOG_NAME), damage }
     }
 
     fn make_dir(&self, name: &str) -> Result<(), OpenError> {

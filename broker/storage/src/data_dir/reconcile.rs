@@ -25,7 +25,7 @@ use crate::metadata::{CommitError, Key, MetadataLog, Operation, Range, Topic, To
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::quarantine::{Note, move_here};
 use crate::recovery::Damage;
-use crate::slots::{AdoptError, SLOTS_NAME, SlotsFile};
+use crate::slots::{AdoptError, METADATA, SLOTS_NAME, SlotsFile};
 use crate::trash::{TRASH_NAME, Trash, remove};
 
 /// What `topics/` holds, once it agrees with the metadata log.
@@ -35,6 +35,8 @@ pub(super) struct Directories {
     pub(super) quarantined: Vec<PathBuf>,
     /// What was to be moved, and found no room.
     pub(super) left: Vec<PathBuf>,
+    /// The number of the slot of the metadata log, unless there is no room for it: then the next start gives it one.
+    pub(super) metadata_slot: Option<u32>,
 }
 
 /// A partition that is to exist.
@@ -94,6 +96,7 @@ impl Directories {
         for kept in found.iter().filter(|found| found.slot.is_err()) {
             slots.keep(kept.wanted.id);
         }
+        let metadata_slot = metadata_slot(slots)?;
         match make_missing(files, slots, missing, now) {
             Ok(made) => found.extend(made),
             // Their topics are not ready, then, as before.
@@ -107,7 +110,7 @@ impl Directories {
         found.retain(|Found { wanted: Wanted { id, topic, .. }, .. }| {
             id.partition < topic.partitions_ready || !unready.contains(&id.topic)
         });
-        Ok(Self { found, quarantined, left: left.into_iter().collect() })
+        Ok(Self { found, quarantined, left: left.into_iter().collect(), metadata_slot })
     }
 }
 
@@ -258,6 +261,15 @@ fn adopt<F: Files>(
         Err(error) => {
             Ok(Err(Damage::Slot { file: dir.join(PARTITION_META_NAME), reason: error.to_string() }))
         }
+    }
+}
+
+/// The slot that the metadata log has, or else one that nobody has.
+fn metadata_slot<F: Files>(slots: &mut SlotsFile<F>) -> Result<Option<u32>, PathError> {
+    match slots.take_own(METADATA).map_or_else(|| slots.claim_beside(METADATA), Ok) {
+        Ok(number) => Ok(Some(number)),
+        Err(error) if is_full(&error) => Ok(None),
+        Err(error) => Err((PathBuf::from(SLOTS_NAME), error)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod crashes;
 mod damaged;
 mod growth;
+mod metadata;
 mod remains;
 mod side_by_side;
 mod starts;
@@ -144,8 +145,8 @@ fn a_disk_that_is_full_half_way_through_a_topic_leaves_none() {
     let files = SimFiles::new();
     let (dir, _) = open(&Arc::new(files.clone()));
     create(&dir, 1).unwrap();
-    // The transaction is two operations; the directories come after it.
-    files.fail_at(files.operations() + 4, Fault::Full);
+    // The transaction is two operations, and its slot too; the directories come after it.
+    files.fail_at(files.operations() + 6, Fault::Full);
     assert!(matches!(create(&dir, 2), Err(TopicError::Full { .. })));
     assert_eq!(dir.topics().len(), 1);
     create(&dir, 2).unwrap();

@@ -23,12 +23,13 @@ use crate::files::{
 };
 use crate::log::{Log, LogOptions};
 use crate::metadata::{
-    CommitError, Compacted, Compare, Event, Key, Operation, Revision, State, Topic, TopicPhase, Transaction,
-    Value,
+    CommitError, Compacted, Compare, Event, Key, MetadataLog, Operation, Revision, State, Topic, TopicPhase,
+    Transaction, Value,
 };
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::producers::Producers;
 use crate::recovery::RecoveredLog;
+use crate::slots::{METADATA, SLOTS_NAME};
 use crate::trash::{TRASH_NAME, remove};
 
 /// A topic to be made.
@@ -143,7 +144,8 @@ impl<F: Files> DataDir<F> {
             let mut metadata = self.metadata();
             let committed = metadata.commit(transaction, now);
             self.revision.store(metadata.state().revision().get(), Ordering::Release);
-            committed
+            // Before anybody is answered: what a start finds torn below it is damage, and above it nobody was told of.
+            committed.and_then(|revision| self.write_metadata_slot(&metadata, now).map(|()| revision))
         };
         if let Err(CommitError::Io { .. }) = &committed {
             self.fail();
@@ -312,6 +314,21 @@ impl<F: Files> DataDir<F> {
                 durable.slots.release(slot);
             }
         }
+        Ok(())
+    }
+
+    /// Says in its slot, on stable storage, that all of the metadata log is; that it has none is no error.
+    fn write_metadata_slot(&self, metadata: &MetadataLog<F>, now: Timestamp) -> Result<(), CommitError> {
+        let mut durable = self.durable();
+        let Some(number) = durable.numbers.get(&METADATA).copied() else { return Ok(()) };
+        let update = metadata.slot(now, self.boot, self.run_id);
+        let written = match durable.slots.write(number, &update) {
+            // A file system that never overwrites wants room for it. What the slot says is true all the same.
+            Err(error) if is_full(&error) => return Ok(()),
+            written => written.and_then(|()| durable.slots.sync()),
+        };
+        written.map_err(|source| CommitError::Io { path: self.files.root().join(SLOTS_NAME), source })?;
+        durable.deadline.synced();
         Ok(())
     }
 

@@ -13,9 +13,10 @@ use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::files::{DirEntry, EntryKind, FileHandle, Files, OpenMode, read_file};
 use crate::lock::{Holder, LOCK_NAME};
 use crate::node::{NODE_META_NAME, NodeMeta};
+use crate::partition::PartitionId;
 use crate::quarantine::{Note, QUARANTINE_NAME};
 use crate::slots::{
-    EXTENT_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, SlotCopy, slot_position,
+    EXTENT_SIZE, HEADER_SIZE, METADATA, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, SlotCopy, slot_position,
 };
 use crate::trash::TRASH_NAME;
 
@@ -115,7 +116,7 @@ impl<F: Files> Dump<'_, F> {
                     });
                     for row in marker.partitions {
                         (self.show)(Item::CleanPartition {
-                            partition: row.partition.to_string(),
+                            partition: of(row.partition),
                             active_base: row.active_base.get(),
                             log_len: row.log_len,
                             next_offset: row.next_offset.get(),
@@ -153,7 +154,7 @@ impl<F: Files> Dump<'_, F> {
                     SlotCopy::Valid(slot) => (self.show)(Item::Slot {
                         slot: number,
                         copy,
-                        partition: slot.partition.to_string(),
+                        partition: of(slot.partition),
                         seq: slot.seq,
                         leader_epoch: slot.leader_epoch.get(),
                         segment_base: slot.durable_segment_base.get(),
@@ -168,4 +169,8 @@ impl<F: Files> Dump<'_, F> {
             }
         }
     }
+}
+
+fn of(partition: PartitionId) -> String {
+    if partition == METADATA { "metadata".to_owned() } else { partition.to_string() }
 }

@@ -10,11 +10,14 @@ use thiserror::Error;
 
 use super::record::{Key, Value, is_topic_name};
 use super::replay::{
-    EPOCH, MetadataDamage, ReplayError, Replayed, TRANSACTION_SIZE_MAX, TornTransaction, build, replay,
+    EPOCH, MetadataDamage, ReplayError, Replayed, TRANSACTION_SIZE_MAX, TornTransaction, Vouched, build,
+    replay,
 };
 use super::state::{Conflict, Operation, Revision, State, Transaction};
-use crate::files::{FileHandle, Files, OpenMode, is_full, parent, tmp_path};
+use crate::clean::CleanPartition;
+use crate::files::{Boot, FileHandle, Files, OpenMode, is_full, parent, tmp_path};
 use crate::quarantine::{self, Note};
+use crate::slots::{METADATA, SlotUpdate};
 
 /// The open log.
 #[derive(Debug)]
@@ -127,6 +130,31 @@ impl<F: Files> MetadataLog<F> {
     /// Whether nothing was ever written.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// What its slot has to say: all of it is on stable storage.
+    pub(crate) fn slot(&self, now: Timestamp, boot: Boot, run_id: u64) -> SlotUpdate {
+        SlotUpdate {
+            leader_epoch: EPOCH,
+            durable_segment_base: Offset::ZERO,
+            durable_pos: self.len,
+            durable_next_offset: self.next_offset,
+            log_start: Offset::ZERO,
+            visible: self.next_offset,
+            written_at: now,
+            boot,
+            run_id,
+        }
+    }
+
+    /// What the clean marker has to say of it.
+    pub(crate) fn row(&self) -> CleanPartition {
+        CleanPartition {
+            partition: METADATA,
+            active_base: Offset::ZERO,
+            log_len: self.len,
+            next_offset: self.next_offset,
+        }
     }
 
     /// Makes a transaction, if all that it expects holds; when this returns, it is on stable storage.
@@ -259,11 +287,9 @@ impl<F: Files> MetadataLog<F> {
 }
 
 impl<F: Files> FoundLog<F> {
-    /// For a log that was closed: every transaction of it was on stable storage, so what looks like an interrupted one is
-    /// none, and is not cut off.
-    pub(crate) fn check_closed(&self) -> Result<(), MetadataOpenError> {
-        let Some(TornTransaction { at, offset, fault, .. }) = self.replayed.torn else { return Ok(()) };
-        Err(MetadataDamage::Damaged { at, offset, fault }.into())
+    /// Whether everything is there that is known to have been on stable storage. Asked before anything is cut off.
+    pub(crate) fn check(&self, vouched: Vouched) -> Result<(), MetadataDamage> {
+        self.replayed.check(vouched)
     }
 
     /// Goes on with the log. A torn last transaction is cut off, after a copy was kept.

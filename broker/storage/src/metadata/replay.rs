@@ -61,6 +61,18 @@ pub enum MetadataDamage {
         /// The build that wrote it, if the log names one.
         build: Option<String>,
     },
+    /// A durable point vouches for what is not what was written, or not there any more.
+    #[error("at byte {at} (offset {offset}): {}", of_flushed(.fault, .durable))]
+    Flushed {
+        /// Where.
+        at: u64,
+        /// The offset that is due there.
+        offset: Offset,
+        /// What is wrong; `None`: the log ends there.
+        fault: Option<Fault>,
+        /// Every offset below was on stable storage.
+        durable: Offset,
+    },
     /// The file is not there, although the directory is in use.
     #[error("the file is missing")]
     Missing,
@@ -70,7 +82,7 @@ impl MetadataDamage {
     /// What can be done about it, to be said behind it.
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
-            Self::Damaged { .. } | Self::Missing => {
+            Self::Damaged { .. } | Self::Flushed { .. } | Self::Missing => {
                 "; `folio log repair --metadata` makes it anew from the partitions"
             }
             // A build that knows it.
@@ -99,6 +111,31 @@ const RULES: Rules = Rules {
     gaps_upto: Some(Offset::new(i64::MAX)),
     epoch_max: EPOCH,
 };
+
+/// What is known of a log beside itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Vouched {
+    /// It was closed: every transaction of it was on stable storage.
+    pub(crate) was_closed: bool,
+    /// Every offset below was on stable storage, at some time.
+    pub(crate) durable: Option<Offset>,
+}
+
+impl Replayed {
+    /// What looks like an interrupted transaction is none, if it was on stable storage before, and is not cut off; and what
+    /// was there has to be there. A rewritten log ends with the offset that the one before it had, or a later one.
+    pub(super) fn check(&self, vouched: Vouched) -> Result<(), MetadataDamage> {
+        let fault = self.torn.map(|torn| torn.fault);
+        let (at, offset) = (self.len, self.next_offset);
+        match (vouched.durable, fault) {
+            (Some(durable), fault) if offset < durable => {
+                Err(MetadataDamage::Flushed { at, offset, fault, durable })
+            }
+            (_, Some(fault)) if vouched.was_closed => Err(MetadataDamage::Damaged { at, offset, fault }),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Adds a log up.
 pub(super) fn replay(file: &impl FileHandle) -> Result<Replayed, ReplayError> {
@@ -130,12 +167,21 @@ pub(super) fn replay(file: &impl FileHandle) -> Result<Replayed, ReplayError> {
     Ok(Replayed { state, next_offset: scan.expected(), len: scan.at(), torn: None })
 }
 
-/// The topics that a log adds up to, deleted ones included, and how it ends; or what is wrong with it.
-pub(crate) fn read_topics(
-    file: &impl FileHandle,
-) -> Result<(BTreeMap<Uuid, Topic>, Option<TornTransaction>), String> {
+/// What somebody who only looks finds in a log.
+pub(crate) struct ReadTopics {
+    /// The topics that it adds up to, deleted ones included.
+    pub(crate) topics: BTreeMap<Uuid, Topic>,
+    /// A last transaction that looks interrupted.
+    pub(crate) torn: Option<TornTransaction>,
+    /// Why a start would not cut that off, or go on without what is missing.
+    pub(crate) damage: Option<MetadataDamage>,
+}
+
+/// Reads a log; or says what is wrong with it.
+pub(crate) fn read_topics(file: &impl FileHandle, vouched: Vouched) -> Result<ReadTopics, String> {
     let replayed = replay(file).map_err(|error| error.to_string())?;
-    Ok((replayed.state.topics().collect(), replayed.torn))
+    let damage = replayed.check(vouched).err();
+    Ok(ReadTopics { topics: replayed.state.topics().collect(), torn: replayed.torn, damage })
 }
 
 /// What can still be read of a damaged log: every transaction that is intact, in order.
@@ -214,6 +260,11 @@ fn is_torn(file: &impl FileHandle, at: u64, len: u64, fault: Fault) -> io::Resul
 fn holds_a_batch(bytes: &[u8]) -> bool {
     (0..bytes.len().saturating_sub(HEADER_SIZE))
         .any(|at| UnverifiedBatch::split_first(&bytes[at..]).is_ok_and(|(batch, _)| batch.verify().is_ok()))
+}
+
+fn of_flushed(fault: &Option<Fault>, durable: &Offset) -> String {
+    let what = fault.map_or_else(|| "the log ends".to_owned(), |fault| fault.to_string());
+    format!("{what}, and that is no interrupted write: offsets below {durable} were flushed")
 }
 
 fn written_by(build: &Option<String>) -> String {

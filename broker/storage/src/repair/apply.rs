@@ -15,7 +15,7 @@ use crate::files::{FileHandle, Files, OpenMode};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::quarantine::{Note, QUARANTINE_NAME, move_here};
-use crate::slots::{AdoptError, SLOT_SIZE, SLOTS_NAME, SlotsError, SlotsFile};
+use crate::slots::{AdoptError, METADATA, SLOT_SIZE, SLOTS_NAME, SlotsError, SlotsFile};
 use crate::trash::TRASH_NAME;
 use crate::verify::Known;
 
@@ -42,7 +42,7 @@ pub(super) fn apply<F: Files>(
     let dir = node(&**files, plan, options)?;
     let mut slots = slots(&**files, plan, dir)?;
     if plan.metadata {
-        metadata::rebuild(files, plan, options)?;
+        metadata::rebuild(files, plan, &mut slots, options)?;
     }
     partitions(&**files, plan, &mut slots, options)?;
     for (from, to) in &plan.renames {
@@ -95,6 +95,7 @@ fn partitions<F: Files>(
             Err(_) => homeless.push(dir),
         }
     }
+    slots.take_own(METADATA);
     for (dir, log) in &plan.logs {
         let Some(mut known) = plan.needs.partitions.get(dir).cloned() else { continue };
         if homeless.contains(&dir) || log.identity {

@@ -20,11 +20,13 @@ use crate::metadata::{
     Key, METADATA_LOG_NAME, MetadataLog, Operation, State, Topic, TopicPhase, Transaction, Value,
     is_topic_name, salvage,
 };
+use crate::slots::{METADATA, SLOTS_NAME, SlotsFile};
 
 /// Moves the damaged log away and writes a new one.
 pub(super) fn rebuild<F: Files>(
     files: &Arc<F>,
     plan: &Plan,
+    slots: &mut SlotsFile<F>,
     options: &RepairOptions,
 ) -> Result<(), RepairError> {
     let path = Path::new(METADATA_LOG_NAME);
@@ -34,6 +36,8 @@ pub(super) fn rebuild<F: Files>(
         Err(_) => State::default(),
     };
     let topics = topics(plan, &known, options)?;
+    // The new log begins with offset 0 again; a start gives it its own durable point.
+    slots.forget(METADATA).map_err(at(&**files, Path::new(SLOTS_NAME)))?;
     apply_aside(&**files, path, "the damaged metadata log", options)?;
     MetadataLog::create(&**files).map_err(&io)?;
     let unmended = |error: &dyn std::fmt::Display| RepairError::Unmended {

@@ -161,13 +161,42 @@ impl<F: Files> SlotsFile<F> {
     /// Keeps the slot of a partition whose directory does not say which it is, or is not there: nobody else gets it, or
     /// the partition would not have it when its directory can be read again. Called once every other has its own.
     pub fn keep(&mut self, id: PartitionId) {
-        let own = self.newest.iter().filter(|(_, slot)| slot.partition == id).map(|(number, _)| *number);
-        let mut free = own.filter(|number| !self.owners.contains_key(number));
-        match free.next() {
-            Some(number) => drop(self.owners.insert(number, id)),
+        if self.take_own(id).is_none() {
             // It has never written any: it is one of those that there are.
-            None => self.kept_below = self.extents * SLOTS_PER_EXTENT,
+            self.kept_below = self.extents * SLOTS_PER_EXTENT;
         }
+    }
+
+    /// Gives `id` the slot that it has written, if it has, and nobody else has it by now. Called once every other has its
+    /// own.
+    pub fn take_own(&mut self, id: PartitionId) -> Option<u32> {
+        let own = self.newest.iter().filter(|(_, slot)| slot.partition == id);
+        let free = own.filter(|(number, _)| !self.owners.contains_key(number));
+        let (number, _) = free.max_by_key(|(number, slot)| (slot.durable_next_offset, **number))?;
+        let number = *number;
+        self.owners.insert(number, id);
+        Some(number)
+    }
+
+    /// What is known of the durable point of `id`, whichever slot says so.
+    pub fn furthest(&self, id: PartitionId) -> Option<&Slot> {
+        let said = self.newest.values().filter(|slot| slot.partition == id);
+        said.max_by_key(|slot| slot.durable_next_offset)
+    }
+
+    /// Lets nothing be known of `id` any more. When this returns, that is on stable storage.
+    pub(crate) fn forget(&mut self, id: PartitionId) -> io::Result<()> {
+        let said: Vec<u32> = (self.newest.iter().filter(|(_, slot)| slot.partition == id))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &said {
+            for seq in 0..2 {
+                self.file.write_at(&[0; SLOT_SIZE], slot_position(*number, seq))?;
+            }
+            self.newest.remove(number);
+            self.lone.remove(number);
+        }
+        if said.is_empty() { Ok(()) } else { self.file.sync() }
     }
 
     /// Gives a new partition the first slot that is free.
@@ -175,13 +204,29 @@ impl<F: Files> SlotsFile<F> {
         let mut numbers = self.search_from.max(self.kept_below)..EXTENTS_MAX * SLOTS_PER_EXTENT;
         let number =
             numbers.find(|number| !self.owners.contains_key(number)).ok_or(io::ErrorKind::QuotaExceeded)?;
+        self.give(number, id)?;
+        self.search_from = number + 1;
+        Ok(number)
+    }
+
+    /// Gives `id`, which is no partition, the last slot of the first extent if that is free, or else as [`claim`](Self::claim)
+    /// does: partitions are numbered from 0 on, with it as without it.
+    pub(crate) fn claim_beside(&mut self, id: PartitionId) -> io::Result<u32> {
+        let number = SLOTS_PER_EXTENT - 1;
+        if number < self.kept_below || self.owners.contains_key(&number) {
+            return self.claim(id);
+        }
+        self.give(number, id)?;
+        Ok(number)
+    }
+
+    fn give(&mut self, number: u32, id: PartitionId) -> io::Result<()> {
         self.reserve(number)?;
         if std::mem::take(&mut self.may_be_unsynced) {
             self.file.sync()?;
         }
-        self.search_from = number + 1;
         self.owners.insert(number, id);
-        Ok(number)
+        Ok(())
     }
 
     /// Takes a slot back whose partition is gone. Its last copy stays until another partition writes its own.

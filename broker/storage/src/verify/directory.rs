@@ -14,11 +14,11 @@ use crate::data_dir::{TOPICS_NAME, not_of_a_set_up, partition_dir};
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::files::{DirEntry, EntryKind, Files, OpenMode, parent, read_file, tmp_path};
 use crate::lock::LOCK_NAME;
-use crate::metadata::{METADATA_LOG_NAME, Topic, TopicPhase, read_topics};
+use crate::metadata::{METADATA_LOG_NAME, ReadTopics, Topic, TopicPhase, Vouched, read_topics};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::quarantine::{QUARANTINE_NAME, is_damaged_copy};
-use crate::slots::SLOTS_NAME;
+use crate::slots::{METADATA, SLOTS_NAME};
 use crate::trash::TRASH_NAME;
 
 /// A directory as it stands.
@@ -122,19 +122,20 @@ impl<F: Files> Directory<'_, '_, F> {
     /// The topics that the metadata log knows; `None` if it cannot be read.
     fn topics(&mut self) -> Option<BTreeMap<Uuid, Topic>> {
         let path = Path::new(METADATA_LOG_NAME);
-        let what = match self.files.open(path, OpenMode::Read).map(|file| read_topics(&file)) {
-            Ok(Ok((topics, torn))) => {
+        let closed_at = self.rows.get(&METADATA).map(|row| row.next_offset);
+        let vouched = Vouched { was_closed: self.was_closed, durable: self.slots.metadata().max(closed_at) };
+        let what = match self.files.open(path, OpenMode::Read).map(|file| read_topics(&file, vouched)) {
+            Ok(Ok(ReadTopics { topics, torn, damage: None })) => {
                 if let Some(torn) = torn {
-                    let severity = Severity::unless_crashed(!self.was_closed);
-                    let what = if self.was_closed {
-                        format!("{}, and that is no interrupted write: it was closed", torn.fault)
-                    } else {
-                        format!("the last metadata transaction was interrupted: {}", torn.fault)
-                    };
-                    let finding = Finding::new(severity, path, what);
-                    let finding = finding.at(torn.at).of_bytes(torn.bytes).affecting(torn.offset, None);
-                    self.findings.add_with(finding, Need::Metadata);
+                    let what = format!("the last metadata transaction was interrupted: {}", torn.fault);
+                    let finding = Finding::new(Severity::Interrupted, path, what);
+                    self.findings.add(finding.at(torn.at).of_bytes(torn.bytes).affecting(torn.offset, None));
                 }
+                return Some(topics);
+            }
+            Ok(Ok(ReadTopics { topics, damage: Some(damage), .. })) => {
+                let what = format!("{damage}{}", damage.remedy());
+                self.findings.damage(path, what, Need::Metadata);
                 return Some(topics);
             }
             Ok(Err(what)) => what,

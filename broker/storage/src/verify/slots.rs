@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
+use folio_record::Offset;
 use uuid::Uuid;
 
 use super::{Finding, Findings, Need, Severity};
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::partition::PartitionId;
 use crate::slots::{
-    EXTENT_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, Slot, SlotCopy, check_header_bytes,
-    known, slot_position,
+    EXTENT_SIZE, HEADER_SIZE, METADATA, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, Slot, SlotCopy,
+    check_header_bytes, known, slot_position,
 };
 
 /// What the file says.
@@ -69,6 +70,12 @@ impl Slots {
     /// The number of the slot that speaks of partition `id`.
     pub(super) fn number_of(&self, id: PartitionId) -> Option<u32> {
         self.newest.iter().find(|(_, slot)| slot.partition == id).map(|(number, _)| *number)
+    }
+
+    /// How far the metadata log was durable, as far as any slot says.
+    pub(super) fn metadata(&self) -> Option<Offset> {
+        let said = self.newest.values().filter(|slot| slot.partition == METADATA);
+        said.map(|slot| slot.durable_next_offset).max()
     }
 
     /// All that is known, by partition.

@@ -137,6 +137,32 @@ fn a_damaged_metadata_log_is_rebuilt_only_if_it_is_said_so() {
 }
 
 #[test]
+fn a_flushed_transaction_that_looks_interrupted_is_given_up_only_by_a_repair_and_the_new_log_is_opened() {
+    let log = Path::new("metadata/00000000000000000000.log");
+    for end in [End::Clean, End::Killed] {
+        let good = directory(end);
+        for len in [good[log].len() - 5, batches(&good[log]).last().unwrap().0] {
+            let files = restore(good);
+            Change::Cut(len).make(&files, log);
+            assert!(open(&Arc::new(files.clone())).is_err());
+            let without = RepairOptions { metadata: false, ..options() };
+            assert!(matches!(run(&files, &without), Err(RepairError::NeedsMetadata)));
+            assert_eq!(run(&files, &options()).unwrap().0.left.damage, 0);
+            // The new one has fewer offsets, and what was known of the old one is not held against it.
+            for _ in 0..2 {
+                let (dir, report) = open(&Arc::new(files.clone())).unwrap();
+                assert_eq!(report.torn_transaction, None);
+                assert!(report.partitions.iter().all(|partition| partition.state.is_ok()));
+                let ids = vec![Operation::Put(Key::ProducerIds, Value::ProducerIds(i64::MAX))];
+                dir.commit(Transaction { compares: Vec::new(), operations: ids }, NOW).unwrap();
+                drop(dir);
+                files.kill();
+            }
+        }
+    }
+}
+
+#[test]
 fn a_rebuilt_metadata_log_gives_no_producer_id_again_and_keeps_what_brokers_were_told() {
     let files = restore(directory(End::Clean));
     let (dir, _) = open(&Arc::new(files.clone())).unwrap();

@@ -126,11 +126,9 @@ fn is_beyond_telling(path: &Path, change: Change, end: End) -> bool {
         // It names whoever held it last, for a message; what excludes is not in the file.
         "LOCK" => true,
         // The number of the last transaction, if it rises: there may be gaps. The state is the same.
-        "metadata/00000000000000000000.log" => match change {
-            Change::Flip(bit) => last_batch(&directory(end)[path]).contains(&(bit / 8)),
-            // Between two transactions: the last one only said that the directories are ready, and they are there.
-            Change::Cut(len) => len == last_batch(&directory(end)[path]).start,
-        },
+        "metadata/00000000000000000000.log" => {
+            matches!(change, Change::Flip(bit) if last_batch(&directory(end)[path]).contains(&(bit / 8)))
+        }
         _ => false,
     }
 }

@@ -10,7 +10,7 @@ use folio_storage::files::sim::Random;
 use folio_storage::metadata::{Key, METADATA_LOG_NAME, Transaction};
 use folio_storage::partition::PartitionId;
 use folio_storage::recovery::{Cut, Damage};
-use folio_storage::slots::{SLOT_SIZE, SLOTS_NAME, Slot, SlotCopy};
+use folio_storage::slots::{METADATA, SLOT_SIZE, SLOTS_NAME, Slot, SlotCopy};
 use folio_storage::verdict::{Fault, Reason};
 use folio_storage::verify::{Event, Finding, Severity, VerifyError, VerifyOptions, verify};
 use folio_storage::{AppendError, Cursor, DataDir, Log, Mode, OpenReport, Read, Touch, Visibility};
@@ -351,8 +351,13 @@ impl World {
                 SlotCopy::Valid(slot) => Some(slot),
                 _ => None,
             });
+        let metadata = &files[Path::new(METADATA_LOG_NAME)];
         for slot in copies {
-            self.check_slot(&slot)?;
+            if slot.partition == METADATA {
+                check_metadata_slot(&slot, metadata)?;
+            } else {
+                self.check_slot(&slot)?;
+            }
         }
         Ok(())
     }
@@ -385,6 +390,19 @@ impl World {
         ensure!(slot.log_start <= slot.durable_next_offset, "a slot begins behind its end");
         Ok(())
     }
+}
+
+/// What a slot says of the metadata log is in it.
+fn check_metadata_slot(slot: &Slot, mut log: &[u8]) -> Outcome {
+    let mut end = 0;
+    while let Ok((batch, rest)) = UnverifiedBatch::split_first(log) {
+        let Ok(batch) = batch.verify() else { break };
+        end = batch.header().next_offset().get();
+        log = rest;
+    }
+    let next = slot.durable_next_offset.get();
+    ensure!(next <= end, "a slot of the metadata log has offset {next}, and it ends at {end}");
+    Ok(())
 }
 
 /// Of each key the last record is there, and whatever is there is as it was appended, and in its place. Tombstones are

@@ -1,7 +1,6 @@
 //! Something in a directory is not what it should be.
 
 use super::*;
-use crate::metadata::{Key, Operation, Transaction, Value};
 use crate::slots::HEADER_SIZE;
 
 #[test]
@@ -189,40 +188,6 @@ fn a_clean_marker_whose_durable_points_are_lost_vouches_for_nothing() {
         let (log, report) = partition.state.as_ref().unwrap();
         assert!(!report.was_clean && report.slot_missing && report.bytes_scanned > 0, "{report:?}");
         assert_eq!(log.log_end(), Offset::new(1));
-    }
-}
-
-#[test]
-fn after_a_clean_stop_metadata_that_looks_interrupted_is_damage_at_every_start_and_nothing_is_cut() {
-    for is_clean in [true, false] {
-        let files = SimFiles::new();
-        let (dir, _) = open(&Arc::new(files.clone()));
-        create(&dir, 1).unwrap();
-        let operations = vec![Operation::Put(Key::ProducerIds, Value::ProducerIds(1000))];
-        dir.commit(Transaction { compares: Vec::new(), operations }, NOW).unwrap();
-        if is_clean {
-            dir.close_clean(NOW, Instant::now()).unwrap();
-        } else {
-            drop(dir);
-            files.kill();
-        }
-        // As a write that was interrupted leaves it.
-        let whole = files.snapshot()[Path::new(METADATA_LOG_NAME)].clone();
-        files.tamper(Path::new(METADATA_LOG_NAME), |bytes| bytes.truncate(bytes.len() - 5));
-        let before = files.snapshot();
-        let starts = if is_clean { 3 } else { 0 };
-        for _ in 0..starts {
-            let error = try_open(&Arc::new(files.clone())).unwrap_err();
-            assert!(matches!(error, OpenError::Metadata { .. }), "{error}");
-            assert_eq!(files.snapshot(), before, "not even the marker goes, or the next start would cut");
-        }
-        if is_clean {
-            files.tamper(Path::new(METADATA_LOG_NAME), |bytes| bytes.clone_from(&whole));
-        }
-        let (dir, report) = open(&Arc::new(files));
-        assert_eq!((report.was_clean, report.torn_transaction.is_none()), (is_clean, is_clean));
-        let ids = dir.with_metadata(|state| state.get(&Key::ProducerIds).is_some());
-        assert_eq!(ids, is_clean, "of a run that was killed nobody knows that it was ever whole");
     }
 }
 

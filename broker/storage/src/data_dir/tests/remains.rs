@@ -101,8 +101,8 @@ fn a_topic_takes_nothing_over_from_a_deleted_one_whose_directories_found_no_room
     let files = Arc::new(SimFiles::new());
     let (dir, _) = open(&files);
     append(&dir, &dir.create_topic(topic(1), &LogOptions::default(), NOW).unwrap());
-    // Behind the transaction: the first rename.
-    files.fail_at(files.operations() + 2, Fault::Full);
+    // Behind the transaction and its slot: the first rename.
+    files.fail_at(files.operations() + 4, Fault::Full);
     assert!(matches!(dir.delete_topic("t1", NOW), Err(TopicError::Full { .. })));
     let again = NewTopic { uuid: Uuid::from_u128(999), ..topic(1) };
     let logs = dir.create_topic(again, &LogOptions::default(), NOW).unwrap();
@@ -121,8 +121,8 @@ fn a_deletion_whose_sync_finds_no_room_has_failed_and_nothing_of_the_topic_comes
         let files = Arc::new(SimFiles::new());
         let (dir, _) = open(&files);
         create(&dir, 1).unwrap();
-        // Behind the transaction and two renames: the sync of the trash.
-        files.fail_at(files.operations() + 4, Fault::Full);
+        // Behind the transaction, its slot and two renames: the sync of the trash.
+        files.fail_at(files.operations() + 6, Fault::Full);
         assert!(matches!(dir.delete_topic("t1", NOW), Err(TopicError::Io { .. })));
         dir.close_clean(NOW, Instant::now()).unwrap_err();
         files.crash(seed);
@@ -152,7 +152,7 @@ fn a_start_without_room_for_a_name_forgets_no_deletion() {
         create(&dir, 1).unwrap();
         create(&dir, 2).unwrap();
         // The first rename: both directories stay where they are.
-        files.fail_at(files.operations() + 2, Fault::Full);
+        files.fail_at(files.operations() + 4, Fault::Full);
         dir.delete_topic("t2", NOW).unwrap_err();
         drop(dir);
         files.kill();
@@ -194,7 +194,7 @@ fn a_stop_is_clean_after_a_deletion_that_found_no_room() {
     let (dir, _) = open(&files);
     create(&dir, 1).unwrap();
     // The second rename: one directory is where it belongs, and one is not.
-    files.fail_at(files.operations() + 3, Fault::Full);
+    files.fail_at(files.operations() + 5, Fault::Full);
     assert!(matches!(dir.delete_topic("t1", NOW), Err(TopicError::Full { .. })));
     assert!(matches!(dir.close_clean(NOW, Instant::now()).unwrap(), Closed::Clean));
     assert!(open(&files).1.was_clean);
@@ -233,7 +233,7 @@ fn a_full_disk_leaves_a_half_made_topic_to_a_later_start_and_serves_the_others()
     let (dir, _) = open(&files);
     create(&dir, 1).unwrap();
     // The transaction is there, the directories are not.
-    files.cut_power_at(files.operations() + 2);
+    files.cut_power_at(files.operations() + 4);
     create(&dir, 2).unwrap_err();
     files.kill();
     files.set_full(true);
@@ -338,7 +338,7 @@ fn a_start_without_room_for_a_name_leaves_what_does_not_belong_where_it_is_and_s
         let meta = Path::new("topics/t1-1/partition.meta");
         let copy = files.open(Path::new("topics/t1-1.copy/partition.meta"), OpenMode::CreateNew).unwrap();
         copy.write_at(&read_file(&*files, meta, 4096).unwrap().unwrap(), 0).unwrap();
-        files.fail_at(files.operations() + 2, Fault::Full);
+        files.fail_at(files.operations() + 4, Fault::Full);
         dir.delete_topic("t2", NOW).unwrap_err();
         drop((dir, copy));
         files.kill();

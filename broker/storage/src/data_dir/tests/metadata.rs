@@ -1,0 +1,222 @@
+//! A metadata log that looks as if its last transaction had been interrupted, and how far it is known not to have been.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::metadata::{CommitError, Key, MetadataDamage, Operation, Revision, Transaction, Value};
+use crate::slots::{METADATA, SLOT_SIZE, SlotCopy, SlotsFile};
+use crate::verify::{Event, Severity, VerifyOptions, verify};
+
+/// A directory whose last transaction was answered.
+fn stopped(is_clean: bool) -> SimFiles {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    create(&dir, 1).unwrap();
+    give_ids(&dir).unwrap();
+    if is_clean {
+        dir.close_clean(NOW, Instant::now()).unwrap();
+    } else {
+        drop(dir);
+        files.kill();
+    }
+    files
+}
+
+fn give_ids(dir: &DataDir<SimFiles>) -> Result<Revision, CommitError> {
+    let operations = vec![Operation::Put(Key::ProducerIds, Value::ProducerIds(1000))];
+    dir.commit(Transaction { compares: Vec::new(), operations }, NOW)
+}
+
+fn has_ids(dir: &DataDir<SimFiles>) -> bool {
+    dir.with_metadata(|state| state.get(&Key::ProducerIds).is_some())
+}
+
+fn log_of(files: &SimFiles) -> Vec<u8> {
+    files.snapshot()[Path::new(METADATA_LOG_NAME)].clone()
+}
+
+fn write_log(files: &SimFiles, bytes: &[u8]) {
+    files.tamper(Path::new(METADATA_LOG_NAME), |log| *log = bytes.to_vec());
+}
+
+/// Where the last transaction begins.
+fn last_of(log: &[u8]) -> usize {
+    let (mut at, mut last) = (0, 0);
+    while at < log.len() {
+        last = at;
+        at += 12 + u32::from_be_bytes(log[at + 8..at + 12].try_into().unwrap()) as usize;
+    }
+    last
+}
+
+/// Everything that rot can make of the last transaction which looks like a write that was interrupted.
+fn look_interrupted(log: &[u8]) -> Vec<Vec<u8>> {
+    let last = last_of(log);
+    let cuts = (last..log.len()).map(|len| log[..len].to_vec());
+    let lengths = (0..22).map(|bit| 10 - bit / 8 + 1).zip((0..22).map(|bit| bit % 8)).map(|(byte, bit)| {
+        let mut log = log.to_vec();
+        log[last + byte] ^= 1 << bit;
+        log
+    });
+    let zeros = [last, last + 61].map(|from| [&log[..from], &vec![0; log.len() - from]].concat());
+    cuts.chain(lengths).chain(zeros).collect()
+}
+
+/// What `verify` says of the metadata log.
+fn severities(files: &SimFiles) -> BTreeMap<Severity, String> {
+    let mut found = BTreeMap::new();
+    verify(files, &VerifyOptions::default(), &mut |event| {
+        if let Event::Found(finding) = event
+            && finding.file == Path::new(METADATA_LOG_NAME)
+        {
+            found.insert(finding.severity, finding.what);
+        }
+    })
+    .unwrap();
+    found
+}
+
+/// Takes away what a build that knows nothing of it has never written.
+fn forget_slot(files: &SimFiles) {
+    files.tamper(Path::new(SLOTS_NAME), |bytes| {
+        for copy in bytes.chunks_exact_mut(SLOT_SIZE) {
+            let slot = SlotCopy::decode((&*copy).try_into().unwrap()).valid();
+            if slot.is_some_and(|slot| slot.partition == METADATA) {
+                copy.fill(0);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_transaction_that_was_answered_and_looks_interrupted_refuses_every_start_and_nothing_is_cut() {
+    for is_clean in [true, false] {
+        let files = stopped(is_clean);
+        let whole = log_of(&files);
+        for rotten in look_interrupted(&whole) {
+            write_log(&files, &rotten);
+            let before = files.snapshot();
+            let said = severities(&files);
+            let told = said.get(&Severity::Damage).is_some_and(|what| what.contains("repair --metadata"));
+            assert!(told, "{said:?}");
+            for _ in 0..2 {
+                let error = try_open(&Arc::new(files.clone())).unwrap_err();
+                assert!(matches!(error, OpenError::Metadata { .. }), "{error}");
+                assert!(error.to_string().contains("`folio log repair --metadata`"), "{error}");
+                assert_eq!(
+                    files.snapshot(),
+                    before,
+                    "not even the marker goes: the next start would know less"
+                );
+            }
+        }
+        write_log(&files, &whole);
+        let (dir, report) = open(&Arc::new(files));
+        assert_eq!((report.was_clean, report.torn_transaction), (is_clean, None));
+        assert!(has_ids(&dir));
+    }
+}
+
+#[test]
+fn a_transaction_that_nobody_was_answered_is_cut_off_and_kept_in_quarantine() {
+    let files = stopped(false);
+    let whole = log_of(&files);
+    // As the next one would have begun.
+    let mut next = whole[last_of(&whole)..].to_vec();
+    next[..8].copy_from_slice(&9_i64.to_be_bytes());
+    for len in 1..next.len() {
+        write_log(&files, &[&whole[..], &next[..len]].concat());
+        assert!(severities(&files).contains_key(&Severity::Interrupted));
+        let kept = dirs(&files, QUARANTINE_NAME).len();
+        let (dir, report) = open(&Arc::new(files.clone()));
+        assert_eq!(report.torn_transaction.map(|torn| torn.bytes), Some(len as u64));
+        assert!(has_ids(&dir));
+        assert_eq!((log_of(&files) == whole, dirs(&files, QUARANTINE_NAME).len()), (true, kept + 2));
+        drop(dir);
+        files.kill();
+    }
+}
+
+#[test]
+fn a_directory_whose_metadata_has_no_slot_yet_opens_as_before_and_has_one_then() {
+    let files = stopped(false);
+    forget_slot(&files);
+    let whole = log_of(&files);
+    write_log(&files, &whole[..whole.len() - 5]);
+    assert!(severities(&files).contains_key(&Severity::Interrupted));
+    let (dir, report) = open(&Arc::new(files.clone()));
+    assert!(report.torn_transaction.is_some() && !has_ids(&dir), "nobody knows that it was ever whole");
+    assert_eq!(online(&report), set(&["t1-0", "t1-1"]));
+    drop(dir);
+    files.kill();
+
+    // What is there now is known to be there.
+    let whole = log_of(&files);
+    write_log(&files, &whole[..whole.len() - 5]);
+    let error = try_open(&Arc::new(files)).unwrap_err();
+    let is_told =
+        matches!(error, OpenError::Metadata { damage: MetadataDamage::Flushed { fault: Some(_), .. }, .. });
+    assert!(is_told, "{error}");
+}
+
+#[test]
+fn a_full_disk_gives_the_metadata_no_slot_and_the_next_start_does() {
+    let files = stopped(false);
+    // As it is where every slot that there is room for is a partition's.
+    files.tamper(Path::new(SLOTS_NAME), |bytes| bytes.truncate(4096));
+    let topics = Path::new(TOPICS_NAME);
+    for dir in dirs(&files, TOPICS_NAME) {
+        crate::trash::remove(&files, &topics.join(dir), crate::files::EntryKind::Directory).unwrap();
+    }
+    let slot = |files: &SimFiles| {
+        let (slots, _) = SlotsFile::open(files, Uuid::from_u128(1)).unwrap();
+        slots.furthest(METADATA).map(|slot| slot.durable_pos)
+    };
+    files.set_full(true);
+    drop(open(&Arc::new(files.clone())));
+    assert_eq!(slot(&files), None);
+    files.set_full(false);
+    let (dir, _) = open(&Arc::new(files.clone()));
+    assert_eq!(slot(&files), Some(log_of(&files).len() as u64));
+    give_ids(&dir).unwrap();
+    assert_eq!(slot(&files), Some(log_of(&files).len() as u64));
+}
+
+#[test]
+fn a_log_that_was_rewritten_to_a_shorter_one_is_not_missed() {
+    let files = SimFiles::new();
+    let (dir, _) = open(&Arc::new(files.clone()));
+    for _ in 0..100 {
+        give_ids(&dir).unwrap();
+    }
+    let stale = files.snapshot()[Path::new(SLOTS_NAME)].clone();
+    assert!(dir.metadata().rewrite_if_worthwhile(NOW).unwrap());
+    drop(dir);
+    files.kill();
+    // The run dies before its slot is written.
+    assert_eq!(files.snapshot()[Path::new(SLOTS_NAME)], stale);
+    let (dir, report) = open(&Arc::new(files.clone()));
+    assert!(report.torn_transaction.is_none() && has_ids(&dir));
+    drop(dir);
+    files.kill();
+    let whole = log_of(&files);
+    for rotten in look_interrupted(&whole) {
+        write_log(&files, &rotten);
+        assert!(matches!(try_open(&Arc::new(files.clone())), Err(OpenError::Metadata { .. })));
+    }
+}
+
+#[test]
+fn a_transaction_is_answered_only_once_the_slot_that_vouches_for_it_is_on_the_disk() {
+    for seed in 0..50 {
+        let files = SimFiles::new();
+        let (dir, _) = open(&Arc::new(files.clone()));
+        create(&dir, 1).unwrap();
+        give_ids(&dir).unwrap();
+        drop(dir);
+        files.crash(seed);
+        let whole = log_of(&files);
+        write_log(&files, &whole[..whole.len() - 1]);
+        assert!(matches!(try_open(&Arc::new(files)), Err(OpenError::Metadata { .. })), "seed {seed}");
+    }
+}
