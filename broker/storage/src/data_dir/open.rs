@@ -15,7 +15,7 @@ use super::{DataDir, DataDirOptions, DurablePoints, OpenError, OpenReport, Opene
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
 use crate::envelope::{ENVELOPE_SIZE_MAX, replace};
 use crate::failure::Failure;
-use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_full, read_file};
+use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_exhausted, is_full, read_file};
 use crate::filesystem::{Filesystem, Policy};
 use crate::lock::{Holder, LOCK_NAME, hold};
 use crate::log::{Log, LogOptions, Shared};
@@ -237,8 +237,11 @@ impl<F: Files> Opening<'_, F> {
         if !self.exists(CLEAN_NAME)? {
             return Ok(None);
         }
-        // A marker that cannot be read vouches for nothing.
-        let bytes = read_file(self.files, Path::new(CLEAN_NAME), CLEAN_SIZE_MAX).ok().flatten();
+        let bytes = match read_file(self.files, Path::new(CLEAN_NAME), CLEAN_SIZE_MAX) {
+            Err(error) if is_exhausted(&error) => return Err(self.io(CLEAN_NAME, error)),
+            // A marker that cannot be read vouches for nothing.
+            read => read.ok().flatten(),
+        };
         Ok(bytes.and_then(|bytes| CleanMarker::decode(&bytes)).filter(|marker| marker.dir == node.dir))
     }
 

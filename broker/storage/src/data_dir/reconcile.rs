@@ -20,7 +20,7 @@ use super::open::Opening;
 use super::topics::{make_directories, ready_transaction};
 use super::{TOPICS_NAME, partition_dir};
 use crate::envelope::{ENVELOPE_SIZE_MAX, EnvelopeError};
-use crate::files::{DirEntry, EntryKind, Files, is_full, read_file};
+use crate::files::{DirEntry, EntryKind, Files, is_exhausted, is_full, read_file};
 use crate::metadata::{CommitError, Key, MetadataLog, Operation, Range, Topic, TopicPhase, Transaction};
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::quarantine::{Note, move_here};
@@ -164,6 +164,11 @@ impl<'a, F: Files> Sorting<'a, F> {
             Ok::<_, PathError>((entry, path, meta))
         })?;
         for (entry, path, meta) in read {
+            let meta = match meta {
+                // It may say whose it is, and nobody could read it.
+                Err(error) if is_exhausted(&error) => return Err((path.join(PARTITION_META_NAME), error)),
+                meta => meta,
+            };
             sorting.sort(&path, &entry, meta).map_err(at(&path))?;
         }
         Ok(sorting)

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use folio_mapped::{Appender, MapBudget, SegmentMap};
 
 use super::{Boot, DirEntry, FileAppender, FileHandle, Files, OpenMode, Space};
-use machine::{InodeId, Machine};
+use machine::{Exhausted, InodeId, Machine};
 
 pub use random::Random;
 
@@ -151,7 +151,12 @@ impl SimFiles {
 
     /// Whether the process has no descriptors left: nothing can be opened, a directory to sync its names included.
     pub fn set_exhausted(&self, exhausted: bool) {
-        self.lock().set_exhausted(exhausted);
+        self.lock().set_exhausted(if exhausted { Exhausted::Always } else { Exhausted::Never });
+    }
+
+    /// The same of whoever opens this one, and of nobody else.
+    pub fn set_exhausted_at(&self, path: &Path) {
+        self.lock().set_exhausted(Exhausted::At(path.to_owned()));
     }
 
     /// Has something else mounted at `path`, by what is told; nothing else changes.

@@ -37,7 +37,8 @@ pub(crate) fn below<F: Files>(
         None => survey.segments.iter().rposition(|segment| segment.base < *offset)?,
     };
     let upto = if damaged.is_some() { *position } else { u64::MAX };
-    let gaps = |number| survey.may_have_gaps(files, task.id, number);
+    // Without a descriptor to look, none are expected: what is read stops at one.
+    let gaps = |number| survey.may_have_gaps(files, task.id, number).unwrap_or_default();
     let gaps_upto = survey.next_base(last).filter(|_| gaps(last));
     let (len, log_end) = intact(files, survey, last, upto, gaps_upto);
     if first > log_start || log_end <= log_start {
@@ -76,7 +77,11 @@ pub(crate) fn cannot_be_cleared<F: Files>(
     number: usize,
     error: &io::Error,
 ) -> Damage {
-    let gaps_upto = survey.next_base(number).filter(|_| survey.may_have_gaps(files, id, number));
+    let may_have_gaps = match survey.may_have_gaps(files, id, number) {
+        Ok(may_have_gaps) => may_have_gaps,
+        Err(damage) => return damage,
+    };
+    let gaps_upto = survey.next_base(number).filter(|_| may_have_gaps);
     let (position, offset) = intact(files, survey, number, u64::MAX, gaps_upto);
     if is_full(error) {
         let file = survey.log_path(number);

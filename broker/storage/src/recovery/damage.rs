@@ -156,6 +156,20 @@ impl Damage {
         }
     }
 
+    /// What was read of a file that is as good as missing if it cannot be read.
+    ///
+    /// # Errors
+    /// It is not the file's fault.
+    pub(crate) fn unless_out_of_files<T>(
+        file: &Path,
+        read: io::Result<Option<T>>,
+    ) -> Result<Option<T>, Self> {
+        match read {
+            Ok(found) => Ok(found),
+            Err(error) => Self::out_of_files(file, &error).map_or(Ok(None), Err),
+        }
+    }
+
     /// What an error means that is not about the file.
     pub(super) fn out_of_files(file: &Path, error: &io::Error) -> Option<Self> {
         let (file, number) = (file.to_owned(), error.raw_os_error());

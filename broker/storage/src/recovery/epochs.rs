@@ -63,7 +63,7 @@ impl<F: Files> Examiner<'_, F> {
             Some(header.leader_epoch <= known)
         };
         let uid = self.task.uid(segment.base);
-        let place = indexes::last_place(self.files, &self.survey.dir, segment.base, uid, is_before);
+        let place = indexes::last_place(self.files, &self.survey.dir, segment.base, uid, is_before)?;
         let (from, mut due) = place.map_or((0, segment.base), |place| (place.pos, place.offset));
         let mut walk = HeaderWalk::new(&log, from).map_err(|error| unreadable(from, due, error))?;
         let mut begins = None;

@@ -98,7 +98,7 @@ impl<F: Files> Examiner<'_, F> {
                 next_offset: due,
                 max_timestamp: None,
                 sealed_at: None,
-                may_have_gaps: self.gaps(number),
+                may_have_gaps: self.gaps(number)?,
             };
             segments.push(match next_base {
                 // Its indexes are what use will find them to be.
@@ -107,14 +107,14 @@ impl<F: Files> Examiner<'_, F> {
             });
         }
         let durable_segment = self.survey.segments.len().saturating_sub(1);
-        let epochs = self.read_epochs();
+        let epochs = self.read_epochs()?;
         let epoch_max = self.task.slot.map_or(LeaderEpoch::NONE, |slot| slot.leader_epoch);
         Ok(Examined { segments, end, epochs, epoch_max, fault: None, durable_segment, durable_pos: 0 })
     }
 
     /// After anything else: read what lies above the durable point.
     fn verify(&mut self) -> Result<Examined, Damage> {
-        let epochs = self.read_epochs();
+        let epochs = self.read_epochs()?;
         let slot_epoch = self.task.slot.map(|slot| slot.leader_epoch);
         let mut examined = Examined {
             segments: Vec::new(),
@@ -130,7 +130,7 @@ impl<F: Files> Examiner<'_, F> {
             return Ok(examined);
         };
         // A slot may be lost or old where a footer is not: nothing is sealed before it is durable.
-        let sealed = sealed_upto(self.files, self.survey, self.task.id).filter(|_| self.task.trusts_footers);
+        let sealed = sealed_upto(self.files, self.survey, self.task.id)?.filter(|_| self.task.trusts_footers);
         let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
         (examined.durable_segment, examined.durable_pos) = (durable.segment, durable.pos);
         // If epochs are lost, or may be behind, the batches say which there were; no later ones than the slot, which is
@@ -177,7 +177,7 @@ impl<F: Files> Examiner<'_, F> {
             let (from, due) = if is_durable { (durable.pos, durable.next_offset) } else { (0, segment.base) };
             self.scan(number, from, due, epoch_min, epoch_max)?
         };
-        let may_have_gaps = self.gaps(number);
+        let may_have_gaps = self.gaps(number)?;
         if let Some(next_base) = next_base.filter(|next_base| fault.is_none() && *next_base != end) {
             if may_have_gaps && end < next_base {
                 // Its last records went.
@@ -209,7 +209,7 @@ impl<F: Files> Examiner<'_, F> {
         let Some(next_base) = next_base else { return Ok(None) };
         let segment = self.survey.segments[number];
         let uid = self.task.uid(segment.base);
-        let Some(footer) = footer(self.files, &self.survey.dir, segment.base, uid) else { return Ok(None) };
+        let Some(footer) = footer(self.files, &self.survey.dir, segment.base, uid)? else { return Ok(None) };
         if (footer.first_offset, footer.log_len) != (segment.base, segment.len) {
             let (at, reason) = (footer.log_len.min(segment.len), Reason::BrokenChain);
             return Err(self.survey.broken(number, at, segment.base, Fault::UnlikeFooter, reason));
@@ -241,7 +241,7 @@ impl<F: Files> Examiner<'_, F> {
         let base = self.survey.segments[number].base;
         let interval = self.task.index_interval;
         let dir = &self.survey.dir;
-        let mut plan = IndexPlan::resume(self.files, dir, base, self.task.uid(base), upto, trust, interval);
+        let mut plan = IndexPlan::resume(self.files, dir, base, self.task.uid(base), upto, trust, interval)?;
         let mut outcome = self.follow(number, &mut plan, upto, due)?;
         if outcome.is_err() {
             // Everything that the index vouched for is asked of the log itself.
@@ -273,7 +273,7 @@ impl<F: Files> Examiner<'_, F> {
     ) -> Result<Result<(), (u64, Offset)>, Damage> {
         let log = self.open_log(number)?;
         let (from, mut end) = plan.start();
-        let gaps_upto = self.survey.next_base(number).filter(|_| self.gaps(number));
+        let gaps_upto = if self.gaps(number)? { self.survey.next_base(number) } else { None };
         let is_next = |found: Offset, due: Offset| {
             found == due || gaps_upto.is_some_and(|upto| found > due && found <= upto)
         };
@@ -299,12 +299,15 @@ impl<F: Files> Examiner<'_, F> {
     }
 
     /// Whether offsets may be missing in a segment. The last one is never compacted.
-    fn gaps(&self, number: usize) -> bool {
-        let is_told = self.survey.segments[number].base < self.survey.compacted.gaps_below;
-        // A footer that is believed has been read by now, if there is one.
-        let is_footed =
-            || !self.task.trusts_footers && self.survey.may_have_gaps(self.files, self.task.id, number);
-        self.survey.next_base(number).is_some() && (is_told || is_footed())
+    fn gaps(&self, number: usize) -> Result<bool, Damage> {
+        if self.survey.next_base(number).is_none() {
+            return Ok(false);
+        }
+        if self.task.trusts_footers {
+            // A footer that is believed has been read by now, if there is one.
+            return Ok(self.survey.segments[number].base < self.survey.compacted.gaps_below);
+        }
+        self.survey.may_have_gaps(self.files, self.task.id, number)
     }
 
     /// Verifies a segment from `from` to its end.
@@ -325,7 +328,7 @@ impl<F: Files> Examiner<'_, F> {
         // Before the first byte of it is read: also below the durable point, what counts is what the disk has.
         log.drop_cache().map_err(|error| unreadable(from, due, error))?;
         let mut plan = self.join(number, from, due, self.trust)?;
-        let gaps_upto = self.survey.next_base(number).filter(|_| self.gaps(number));
+        let gaps_upto = if self.gaps(number)? { self.survey.next_base(number) } else { None };
         let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto, epoch_max };
         let mut scan =
             Scan::new(&log, from, due, *epoch_min, rules).map_err(|error| unreadable(from, due, error))?;
@@ -344,16 +347,16 @@ impl<F: Files> Examiner<'_, F> {
         Ok((scan.at(), scan.expected(), plan, fault))
     }
 
-    fn read_epochs(&mut self) -> Epochs {
+    fn read_epochs(&mut self) -> Result<Epochs, Damage> {
         let path = self.survey.dir.join(EPOCHS_NAME);
         // One that cannot be read is as good as none: the batches have them all.
-        let bytes = read_file(self.files, &path, EPOCHS_SIZE_MAX).ok().flatten();
+        let bytes = Damage::unless_out_of_files(&path, read_file(self.files, &path, EPOCHS_SIZE_MAX))?;
         // Without a slot nothing says how far the file is behind; but a log without batches has no later epoch.
         let is_latest = |epochs: &Epochs| match self.task.slot {
             Some(slot) => slot.leader_epoch <= epochs.current(),
             None => self.report.was_clean || self.survey.segments.is_empty(),
         };
-        match bytes.map(|bytes| Epochs::decode(&bytes)) {
+        Ok(match bytes.map(|bytes| Epochs::decode(&bytes)) {
             Some(Ok(epochs)) if is_latest(&epochs) => epochs,
             // The slot was written first, and what was to follow was not, or not yet; or there is no slot to tell.
             Some(Ok(epochs)) => {
@@ -365,7 +368,7 @@ impl<F: Files> Examiner<'_, F> {
                 self.report.epochs_rebuilt = true;
                 Epochs::from_log([])
             }
-        }
+        })
     }
 
     /// Opens the log of segment `number`.

@@ -2,13 +2,16 @@
 //!
 //! An [`IndexPlan`] begins with as many entries of the files as can be trusted, is told the batches behind them, and
 //! knows in the end which entries to keep and which to write.
+//!
+//! A file that cannot be read is as good as one that is missing. That the process has no descriptor or memory left to read
+//! it by says nothing of the file: then there is no recovery.
 
 use std::io;
 use std::path::Path;
 
 use folio_record::{BatchHeader, Offset, Timestamp};
 
-use super::{Durable, Survey};
+use super::{Damage, Durable, Survey};
 use crate::files::{FileHandle, Files, OpenMode, is_full};
 use crate::footer::Footer;
 use crate::index::{
@@ -69,10 +72,9 @@ impl IndexPlan {
         upto: u64,
         trust: Trust,
         interval: u32,
-    ) -> Self {
-        // A file that cannot be read is as good as none.
-        let offsets = Stored::open(files, dir, IndexKind::Offset, base, uid).ok().flatten();
-        let times = Stored::open(files, dir, IndexKind::Time, base, uid).ok().flatten();
+    ) -> Result<Self, Damage> {
+        let offsets = Stored::find(files, dir, IndexKind::Offset, base, uid)?;
+        let times = Stored::find(files, dir, IndexKind::Time, base, uid)?;
         let mut plan = Self {
             base,
             uid,
@@ -103,7 +105,7 @@ impl IndexPlan {
             plan.offsets.keep = offset.1;
             plan.times.keep = time.1;
         }
-        plan
+        Ok(plan)
     }
 
     /// The same files, but believing nothing in them.
@@ -217,18 +219,28 @@ impl IndexPlan {
 }
 
 /// The footer of a segment's offset index, if it has one and is that segment's.
-pub(crate) fn footer<F: Files>(files: &F, dir: &Path, base: Offset, uid: SegmentUid) -> Option<Footer> {
-    Stored::open(files, dir, IndexKind::Offset, base, uid).ok().flatten()?.footer
+pub(crate) fn footer<F: Files>(
+    files: &F,
+    dir: &Path,
+    base: Offset,
+    uid: SegmentUid,
+) -> Result<Option<Footer>, Damage> {
+    Ok(Stored::find(files, dir, IndexKind::Offset, base, uid)?.and_then(|stored| stored.footer))
 }
 
 /// The durable point that footers prove: behind the last segment that is sealed.
-pub(crate) fn sealed_upto<F: Files>(files: &F, survey: &Survey, id: PartitionId) -> Option<Durable> {
-    let closed = 1..survey.segments.len();
-    let segment = closed.rev().find(|number| {
-        let base = survey.segments[number - 1].base;
-        footer(files, &survey.dir, base, SegmentUid::new(id, base, 0)).is_some()
-    })?;
-    Some(Durable { segment, pos: 0, next_offset: survey.segments[segment].base })
+pub(crate) fn sealed_upto<F: Files>(
+    files: &F,
+    survey: &Survey,
+    id: PartitionId,
+) -> Result<Option<Durable>, Damage> {
+    for segment in (1..survey.segments.len()).rev() {
+        let base = survey.segments[segment - 1].base;
+        if footer(files, &survey.dir, base, SegmentUid::new(id, base, 0))?.is_some() {
+            return Ok(Some(Durable { segment, pos: 0, next_offset: survey.segments[segment].base }));
+        }
+    }
+    Ok(None)
 }
 
 /// Where an index says that a batch begins.
@@ -246,7 +258,7 @@ pub(super) fn floor<F: Files>(
     base: Offset,
     uid: SegmentUid,
     offset: Offset,
-) -> Option<Place> {
+) -> Result<Option<Place>, Damage> {
     last_place(files, dir, base, uid, |place| Some(place.offset <= offset))
 }
 
@@ -257,9 +269,18 @@ pub(super) fn last_place<F: Files>(
     dir: &Path,
     base: Offset,
     uid: SegmentUid,
+    is_before: impl FnMut(Place) -> Option<bool>,
+) -> Result<Option<Place>, Damage> {
+    let stored = Stored::find(files, dir, IndexKind::Offset, base, uid)?;
+    Ok(stored.and_then(|stored| search(&stored, base, uid, is_before)))
+}
+
+fn search<H: FileHandle>(
+    stored: &Stored<H>,
+    base: Offset,
+    uid: SegmentUid,
     mut is_before: impl FnMut(Place) -> Option<bool>,
 ) -> Option<Place> {
-    let stored = Stored::open(files, dir, IndexKind::Offset, base, uid).ok().flatten()?;
     let (mut low, mut high, mut found) = (0, stored.count, None);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -349,6 +370,18 @@ struct Stored<H> {
 struct Damaged;
 
 impl<H: FileHandle> Stored<H> {
+    /// The file, if there is a good one.
+    fn find<F: Files<File = H>>(
+        files: &F,
+        dir: &Path,
+        kind: IndexKind,
+        base: Offset,
+        uid: SegmentUid,
+    ) -> Result<Option<Self>, Damage> {
+        let opened = Self::open(files, dir, kind, base, uid);
+        Damage::unless_out_of_files(&SegmentFile::index(kind).path(dir, base), opened)
+    }
+
     fn open<F: Files<File = H>>(
         files: &F,
         dir: &Path,

@@ -52,7 +52,8 @@ pub(super) fn remember<F: Files>(
             continue;
         }
         // One that cannot be read is as good as none.
-        let bytes = read_file(files, &path, SNAPSHOT_SIZE_MAX).ok().flatten().filter(|_| is_of_this_log);
+        let read = if is_of_this_log { read_file(files, &path, SNAPSHOT_SIZE_MAX) } else { Ok(None) };
+        let bytes = Damage::unless_out_of_files(&path, read)?;
         let decode = |bytes: Vec<u8>| Producers::decode(&bytes, *end, task.producers_max, task.now).ok();
         match bytes.and_then(decode) {
             Some(producers) => {
@@ -89,7 +90,7 @@ fn replay<F: Files>(
     let log = files.open(&path, OpenMode::Read).map_err(|error| unreadable(0, base, error))?;
     let mut walk = HeaderWalk::new(&log, 0).map_err(|error| unreadable(0, base, error))?;
     if from > base
-        && let Some(place) = indexes::floor(files, &survey.dir, base, task.uid(base), from)
+        && let Some(place) = indexes::floor(files, &survey.dir, base, task.uid(base), from)?
         && place.pos < segment.recovered.len
     {
         let unreadable = |error| unreadable(place.pos, place.offset, error);

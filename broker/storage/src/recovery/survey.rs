@@ -88,8 +88,7 @@ pub(crate) fn survey_all<F: Files>(files: &F, dir: &Path) -> Result<Survey, Dama
             Some(PartitionFile::Unfinished) => garbage.push(path()),
             Some(PartitionFile::Snapshot(end)) => snapshots.push(end),
             Some(PartitionFile::Meta | PartitionFile::Epochs) => {}
-            // One that cannot be read is as good as none: footers say where offsets may be missing, too.
-            Some(PartitionFile::Compacted) => compacted = read_compacted(files, dir).ok().unwrap_or_default(),
+            Some(PartitionFile::Compacted) => compacted = believed_compacted(files, dir)?,
             Some(PartitionFile::Replacement(number)) => drop(replacements.insert(number)),
             None => foreign.push(path()),
         }
@@ -111,6 +110,13 @@ pub(crate) fn read_compacted<F: Files>(files: &F, dir: &Path) -> Result<Compacte
     bytes.map_or(Ok(Compacted::default()), |bytes| {
         Compacted::decode(&bytes).map_err(|error| error.to_string())
     })
+}
+
+/// The same; nothing also if it cannot be told, for footers say where offsets may be missing, too.
+fn believed_compacted<F: Files>(files: &F, dir: &Path) -> Result<Compacted, Damage> {
+    let path = compacted_path(dir);
+    let bytes = Damage::unless_out_of_files(&path, read_file(files, &path, COMPACTED_SIZE_MAX))?;
+    Ok(bytes.and_then(|bytes| Compacted::decode(&bytes).ok()).unwrap_or_default())
 }
 
 impl Survey {
@@ -138,11 +144,18 @@ impl Survey {
 
     /// Whether offsets may be missing in segment `number` of the log of `id`: compaction has come so far, or its footer
     /// says so.
-    pub(crate) fn may_have_gaps<F: Files>(&self, files: &F, id: PartitionId, number: usize) -> bool {
+    pub(crate) fn may_have_gaps<F: Files>(
+        &self,
+        files: &F,
+        id: PartitionId,
+        number: usize,
+    ) -> Result<bool, Damage> {
         let base = self.segments[number].base;
-        base < self.compacted.gaps_below
-            || footer(files, &self.dir, base, SegmentUid::new(id, base, 0))
-                .is_some_and(|footer| footer.has_gaps)
+        if base < self.compacted.gaps_below {
+            return Ok(true);
+        }
+        let footer = footer(files, &self.dir, base, SegmentUid::new(id, base, 0))?;
+        Ok(footer.is_some_and(|footer| footer.has_gaps))
     }
 
     /// As it is once `replacement` is finished.
@@ -199,7 +212,7 @@ impl Survey {
         let found = segments.iter().position(|segment| segment.base == base);
         // The beginning of a segment is where it was, whatever became of the rest.
         let may_be_gone = found.is_none() || slot.durable_pos > 0;
-        if may_be_gone && let Some(durable) = self.behind_compacted(files, id, slot) {
+        if may_be_gone && let Some(durable) = self.behind_compacted(files, id, slot)? {
             return Ok(Some(durable));
         }
         let segment = found.ok_or_else(|| self.missing(base, slot.durable_next_offset.min(base)))?;
@@ -222,16 +235,22 @@ impl Survey {
     /// The end of the segment that holds an old durable point, if compaction has put it in the place of the one that the
     /// slot names. No segment is compacted before a later durable point is on the disk; but of that one's two copies the
     /// newer one may have been lost.
-    fn behind_compacted<F: Files>(&self, files: &F, id: PartitionId, slot: &Slot) -> Option<Durable> {
-        let number = self
-            .segments
-            .partition_point(|segment| segment.base <= slot.durable_segment_base)
-            .checked_sub(1)?;
-        let (base, next_base) = (self.segments[number].base, self.next_base(number)?);
-        let footer =
-            footer(files, &self.dir, base, SegmentUid::new(id, base, 0)).filter(|footer| footer.has_gaps)?;
-        let is_covered = footer.next_offset == next_base && slot.durable_next_offset <= next_base;
-        is_covered.then_some(Durable { segment: number + 1, pos: 0, next_offset: next_base })
+    fn behind_compacted<F: Files>(
+        &self,
+        files: &F,
+        id: PartitionId,
+        slot: &Slot,
+    ) -> Result<Option<Durable>, Damage> {
+        let behind = self.segments.partition_point(|segment| segment.base <= slot.durable_segment_base);
+        let Some(number) = behind.checked_sub(1) else { return Ok(None) };
+        let (base, Some(next_base)) = (self.segments[number].base, self.next_base(number)) else {
+            return Ok(None);
+        };
+        let footer = footer(files, &self.dir, base, SegmentUid::new(id, base, 0))?;
+        let is_covered = footer.is_some_and(|footer| {
+            footer.has_gaps && footer.next_offset == next_base && slot.durable_next_offset <= next_base
+        });
+        Ok(is_covered.then_some(Durable { segment: number + 1, pos: 0, next_offset: next_base }))
     }
 
     /// The segment at `base`, from which `offset` on is affected, is not there.

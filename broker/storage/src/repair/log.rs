@@ -93,11 +93,15 @@ fn cut<F: Files>(
         // Nothing of what is left may be read.
         return move_segments(files, survey, 0, &reason, now).map(drop).map_err(io);
     }
-    let is_last_of_all = number == 0 || !survey.may_have_gaps(files, id, number - 1);
+    let may_have_gaps = |number| {
+        let found = survey.may_have_gaps(files, id, number);
+        found.map_err(|damage| unmended(&survey.dir, RecoveryError::Offline(damage)))
+    };
+    let is_last_of_all = number == 0 || !may_have_gaps(number - 1)?;
     if place.at == 0 && is_last_of_all {
         return move_segments(files, survey, number, &reason, now).map(drop).map_err(io);
     }
-    let has_gaps = place.at > 0 && survey.may_have_gaps(files, id, number);
+    let has_gaps = place.at > 0 && may_have_gaps(number)?;
     move_segments(files, survey, number + 1, &reason, now).map_err(&io)?;
     if has_gaps {
         let next = SegmentFile::Log.path(&survey.dir, place.offset);

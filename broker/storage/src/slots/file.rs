@@ -16,7 +16,7 @@ use super::{
     EXTENT_SIZE, HEADER_SIZE, PAGE_SIZE, SLOT_SIZE, SLOTS_PER_EXTENT, Slot, SlotCopy, SlotUpdate, known,
     slot_position,
 };
-use crate::files::{FileHandle, Files, OpenMode};
+use crate::files::{FileHandle, Files, OpenMode, is_exhausted};
 use crate::layout::{field, put};
 use crate::partition::PartitionId;
 
@@ -350,9 +350,14 @@ impl<F: Files> SlotsFile<F> {
         let from = slot_position(first, 0);
         // One bad sector is no reason to serve nobody: the other copy of each slot lies on another page.
         for (page, bytes) in (from..).step_by(PAGE_SIZE as usize).zip(bytes.chunks_mut(PAGE_SIZE as usize)) {
-            if self.file.read_at(bytes, page).is_err() {
-                report.unreadable_pages += 1;
-                self.unreadable.insert(page);
+            match self.file.read_at(bytes, page) {
+                Ok(_) => {}
+                // No memory to read it by: that is not the page's fault.
+                Err(error) if is_exhausted(&error) => return Err(error.into()),
+                Err(_) => {
+                    report.unreadable_pages += 1;
+                    self.unreadable.insert(page);
+                }
             }
         }
         for number in first..first + SLOTS_PER_EXTENT {

@@ -236,7 +236,7 @@ fn log<F: Files>(
             survey.durable(files, id, None).ok().flatten()?
         }
     };
-    let sealed = sealed_upto(files, survey, id);
+    let sealed = sealed_upto(files, survey, id).ok().flatten();
     let durable = sealed.filter(|sealed| sealed.segment > durable.segment).unwrap_or(durable);
     let rules = Rules {
         batch_size_max: BATCH_SIZE_LIMIT,

@@ -70,12 +70,13 @@ pub(super) fn look<F: Files>(
     let uid = SegmentUid::new(expected.id, segment.base, 0);
     // Below the durable point, too, a start makes indexes anew that are missing, and may be interrupted: by then a footer
     // tells that both were there.
-    let is_unsealed = || footer(files, &expected.survey.dir, segment.base, uid).is_none();
+    let is_unsealed = || footer(files, &expected.survey.dir, segment.base, uid).ok().flatten().is_none();
     let may_be_torn = !expected.was_closed && (number >= expected.durable.segment || is_unsealed());
     let dir = &expected.survey.dir;
     let mut indexes = Indexes::open(files, dir, segment.base, uid, may_be_torn, findings);
     // The last one is never compacted.
-    let may_have_gaps = next_base.is_some() && expected.survey.may_have_gaps(files, expected.id, number);
+    let may_have_gaps = next_base.is_some()
+        && expected.survey.may_have_gaps(files, expected.id, number).map_err(io::Error::other)?;
     let rules = Rules { gaps_upto: next_base.filter(|_| may_have_gaps), ..expected.rules };
     let mut scan = Scan::new(&file, 0, segment.base, *epoch_min, rules)?;
     let mut walk = Walk {

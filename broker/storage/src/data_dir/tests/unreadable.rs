@@ -242,3 +242,84 @@ fn a_raised_start_is_known_from_either_copy_of_its_slot() {
         assert_eq!((log.log_start().get(), log.log_end().get()), (10, 13));
     }
 }
+
+/// Two partitions, one of them with segments, sealed and not, and everything else that a directory has.
+fn ended(is_clean: bool) -> SimFiles {
+    let files = written();
+    let (dir, _) = open_small(&files);
+    for log in dir.logs() {
+        while let crate::Sealed::Segment(..) = log.seal_next(NOW).unwrap() {}
+        log.writer().append(&mut [batch(3000)], Mode::MayBlock, NOW).unwrap();
+    }
+    while dir.save_epochs(1).unwrap().left > 0 {}
+    if is_clean {
+        dir.close_clean(NOW, Instant::now()).unwrap();
+    } else {
+        dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+        drop(dir);
+        files.kill();
+    }
+    files
+}
+
+/// What a start takes for missing or damaged.
+fn missed(report: &OpenReport<SimFiles>) -> String {
+    let of_one = |partition: &OpenedPartition<SimFiles>| match &partition.state {
+        Ok((log, report)) => format!("{} {report:?}", log.log_end()),
+        Err(damage) => damage.to_string(),
+    };
+    let partitions: Vec<String> = report.partitions.iter().map(of_one).collect();
+    format!("{} {:?} {:?} {partitions:?}", report.was_clean, report.slots, report.quarantined)
+}
+
+#[test]
+fn a_start_that_has_no_descriptor_left_for_some_file_refuses_and_takes_none_for_missing() {
+    for is_clean in [true, false] {
+        let mut refused = BTreeSet::new();
+        let as_it_is = missed(&open_small(&ended(is_clean)).1);
+        let paths: Vec<_> = ended(is_clean).snapshot().into_keys().collect();
+        for path in paths {
+            let files = ended(is_clean);
+            files.set_exhausted_at(&path);
+            let small =
+                LogOptions { segment_bytes: 16 * 1024, batch_size_max: 8192, ..LogOptions::default() };
+            match DataDir::open(Arc::new(files.clone()), &options(7), |_| small.clone(), NOW) {
+                // Nobody needed it.
+                Ok((_dir, report)) => assert_eq!(missed(&report), as_it_is, "{}", path.display()),
+                Err(error) => {
+                    let (error, name) = (error.to_string(), path.file_name().unwrap().to_str().unwrap());
+                    assert!(error.contains(name), "{} at {}", error, path.display());
+                    refused.insert(name.rsplit('.').next().unwrap().to_owned());
+                    files.set_exhausted(false);
+                    let (_dir, report) = open_small(&files);
+                    assert_eq!(
+                        (online(&report).len(), report.quarantined.len()),
+                        (2, 0),
+                        "{}",
+                        path.display()
+                    );
+                }
+            }
+        }
+        for needed in ["epochs", "index", "log", "meta", "slots", "timeindex"] {
+            assert!(refused.contains(needed), "{needed}, clean: {is_clean}: {refused:?}");
+        }
+        // Only a stop leaves one.
+        assert_eq!(refused.contains("snapshot"), is_clean);
+    }
+}
+
+#[test]
+fn a_directory_whose_owner_nobody_could_read_is_not_moved_away() {
+    let other = Arc::new(SimFiles::new());
+    let (dir, _) = open(&other);
+    create(&dir, 9).unwrap();
+    let meta = partition_dir("t9", 0).join("partition.meta");
+    let foreign = other.snapshot()[&meta].clone();
+    let files = ended(false);
+    files.create_dir(&partition_dir("t9", 0)).unwrap();
+    files.open(&meta, OpenMode::CreateNew).unwrap().write_at(&foreign, 0).unwrap();
+    files.set_exhausted_at(&meta);
+    assert!(matches!(try_open(&Arc::new(files.clone())), Err(OpenError::Io { .. })));
+    assert!(files.snapshot().contains_key(&meta));
+}

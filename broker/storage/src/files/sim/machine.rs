@@ -33,9 +33,18 @@ pub(super) struct Machine {
     is_full: bool,
     faults: HashMap<u64, Fault>,
     asked: BTreeMap<PathBuf, Asked>,
-    is_exhausted: bool,
+    exhausted: Exhausted,
     mounts: Vec<PathBuf>,
     budget: Arc<MapBudget>,
+}
+
+/// When no descriptor is left.
+#[derive(Debug)]
+pub(super) enum Exhausted {
+    Never,
+    Always,
+    /// When this is to be opened.
+    At(PathBuf),
 }
 
 /// How an operation may go on.
@@ -61,7 +70,7 @@ impl Machine {
             is_full: false,
             faults: HashMap::new(),
             asked: BTreeMap::new(),
-            is_exhausted: false,
+            exhausted: Exhausted::Never,
             mounts: Vec::new(),
             budget,
         }
@@ -128,8 +137,8 @@ impl Machine {
         }
     }
 
-    pub(super) fn set_exhausted(&mut self, exhausted: bool) {
-        self.is_exhausted = exhausted;
+    pub(super) fn set_exhausted(&mut self, exhausted: Exhausted) {
+        self.exhausted = exhausted;
     }
 
     pub(super) fn mount(&mut self, path: &Path) {
@@ -140,8 +149,12 @@ impl Machine {
         &self.mounts
     }
 
-    fn check_descriptors(&self) -> io::Result<()> {
-        if self.is_exhausted { Err(rustix::io::Errno::MFILE.into()) } else { Ok(()) }
+    fn check_descriptors(&self, path: &Path) -> io::Result<()> {
+        match &self.exhausted {
+            Exhausted::Never => Ok(()),
+            Exhausted::At(at) if at != path => Ok(()),
+            Exhausted::Always | Exhausted::At(_) => Err(rustix::io::Errno::MFILE.into()),
+        }
     }
 
     pub(super) fn space(&self) -> Space {
@@ -202,7 +215,7 @@ impl Machine {
 
     pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<(u64, u64, InodeId)> {
         self.check_alive(self.incarnation)?;
-        self.check_descriptors()?;
+        self.check_descriptors(path)?;
         let found = self.names.find(path)?;
         let inode = match (found, mode) {
             (Some(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
@@ -284,7 +297,7 @@ impl Machine {
     pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
         self.check_alive(self.incarnation)?;
         let id = self.names.find(dir)?.ok_or(io::ErrorKind::NotFound)?;
-        self.check_descriptors()?;
+        self.check_descriptors(dir)?;
         self.begin_atomic().map_err(final_error)?;
         self.names.sync(id);
         Ok(())
