@@ -179,7 +179,8 @@ fn remove(engine: &Engine, name: &str) -> Result<(), ServiceError> {
 /// then. That is on stable storage; files that hold nothing else go a little later.
 ///
 /// # Errors
-/// Nobody may see so far; the topic keeps the last record of each key, or is the broker's own; the disk.
+/// Nobody may see so far; the topic keeps the last record of each key, or is the broker's own; the disk. Where the log
+/// could not be made to begin there for now, it is one that clients try again.
 pub(crate) fn delete_records(
     engine: &Engine,
     partition: &Arc<Partition<Disk>>,
@@ -210,7 +211,17 @@ pub(crate) fn delete_records(
     })?;
     // Whoever waits for more behind an offset that is gone is to know.
     engine.announce(std::slice::from_ref(partition), None);
-    Ok(raised)
+    if raised >= before {
+        return Ok(raised);
+    }
+    // What was to go is not durable yet: no descriptor was left to flush it by, or its files are gone.
+    if log.is_given_up() {
+        engine.taken_away(partition, log.dir());
+    }
+    Err(partition.refusal().unwrap_or_else(|| {
+        let text = format!("records below {before} could not be flushed now: the log begins at {raised}");
+        ServiceError::new(Fault::Unavailable, text)
+    }))
 }
 
 /// Makes a transaction on what was read a moment ago.

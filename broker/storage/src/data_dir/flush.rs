@@ -108,7 +108,8 @@ impl<F: Files> DataDir<F> {
     /// Raises the first offset of a log that may be read. When this returns it is on stable storage, and files
     /// that lie wholly below may go.
     ///
-    /// An offset that is not durable yet is made so first. A lower offset than the present one changes nothing.
+    /// An offset that is not durable yet is made so first. A lower offset than the present one changes nothing. Gives where
+    /// the log begins then: lower than `to`, if there was no descriptor to flush it by.
     pub fn raise_log_start(
         &self,
         log: &Arc<Log<F>>,

@@ -222,6 +222,8 @@ fn names_that_cannot_be_synced_for_want_of_a_descriptor_are_synced_by_a_later_fl
         let advanced = dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
         assert!(advanced.is_empty() && log.durable() == durable && !dir.has_failed());
     }
+    let begins = dir.raise_log_start(&log, log.log_end(), NOW, Instant::now()).unwrap();
+    assert_eq!((begins, log.log_start()), (durable, durable), "and not where it was asked to");
     files.set_exhausted(false);
     let advanced = dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
     assert!(advanced.len() == 1 && log.durable() == log.log_end());
