@@ -38,7 +38,7 @@ pub(crate) fn run(engine: &Engine) {
         let at = Instant::now();
         for request in requests.drain(..) {
             if let FlushRequest::Dirty(partition) = request {
-                dirty.entry(partition.key).or_insert(Dirty { partition, since: at });
+                dirty.entry(partition.key).or_insert(Dirty { partition, waits: Waits::since(at) });
             }
         }
         if taken == Taken::Closed || engine.health.has_failed() {
@@ -48,8 +48,8 @@ pub(crate) fn run(engine: &Engine) {
         let is_idle = due.is_empty();
         let done = if is_idle { Ok(Vec::new()) } else { flush(engine, &due) };
         let done = done.and_then(|postponed| {
-            let since = Instant::now() + LATER;
-            let again = postponed.into_iter().map(|partition| (partition.key, Dirty { partition, since }));
+            let waits = Waits::put_off(Instant::now());
+            let again = postponed.into_iter().map(|partition| (partition.key, Dirty { partition, waits }));
             dirty.extend(again);
             slots(engine, is_idle)
         });
@@ -60,26 +60,52 @@ pub(crate) fn run(engine: &Engine) {
     }
 }
 
-/// Where there was no descriptor, there may be one then.
-const LATER: Duration = Duration::from_millis(50);
+/// Where there was no descriptor, there may be one then. What waits for it was synced before; only names are not.
+const LATER: Duration = Duration::from_millis(10);
 
 struct Dirty {
     partition: Arc<Partition<Disk>>,
-    since: Instant,
+    waits: Waits,
+}
+
+/// Since when a partition waits for its flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// The first append since the last one.
+    Since(Instant),
+    /// It was due, and could not be made: until then.
+    PutOff(Instant),
+}
+
+impl Waits {
+    fn since(at: Instant) -> Self {
+        Self::Since(at)
+    }
+
+    /// Its time has passed already, so it does not wait for that again.
+    fn put_off(at: Instant) -> Self {
+        Self::PutOff(at + LATER)
+    }
+
+    /// When its flush is due by its age; `None`: never.
+    fn until(self, class: DurabilityClass, interval: Duration) -> Option<Instant> {
+        match (self, class) {
+            (Self::PutOff(until), _) => Some(until),
+            (Self::Since(since), DurabilityClass::Fsync) => Some(since),
+            // A time that no clock reaches is none.
+            (Self::Since(since), DurabilityClass::Interval) => since.checked_add(interval),
+            // Who appends says when a bound is reached.
+            (Self::Since(_), DurabilityClass::Os) => None,
+        }
+    }
 }
 
 fn deadline(engine: &Engine, dirty: &BTreeMap<PartitionKey, Dirty>) -> Option<Instant> {
-    let intervals = dirty.values().filter_map(|dirty| {
+    let ages = dirty.values().filter_map(|dirty| {
         let settings = dirty.partition.settings.load();
-        match settings.durability() {
-            DurabilityClass::Fsync => Some(dirty.since),
-            // A time that no clock reaches is none.
-            DurabilityClass::Interval => dirty.since.checked_add(settings.flush_interval()),
-            // Who appends says when a bound is reached.
-            DurabilityClass::Os => None,
-        }
+        dirty.waits.until(settings.durability(), settings.flush_interval())
     });
-    intervals.chain(engine.dir.slots_deadline()).min()
+    ages.chain(engine.dir.slots_deadline()).min()
 }
 
 fn take_due(
@@ -93,20 +119,16 @@ fn take_due(
             return true;
         }
         let settings = dirty.partition.settings.load();
-        is_over
-            || match settings.durability() {
-                DurabilityClass::Fsync => true,
-                DurabilityClass::Interval => {
-                    at.duration_since(dirty.since) >= settings.flush_interval()
-                        || dirty.partition.has_too_much_unflushed(&settings)
-                }
-                DurabilityClass::Os => {
-                    if dirty.partition.unflushed_bytes() >= engine.config.writeback_step_bytes {
-                        let _ = dirty.partition.log.start_writeback();
-                    }
-                    false
-                }
-            }
+        let class = settings.durability();
+        let is_old = dirty.waits.until(class, settings.flush_interval()).is_some_and(|until| until <= at);
+        if class == DurabilityClass::Os
+            && dirty.partition.unflushed_bytes() >= engine.config.writeback_step_bytes
+        {
+            let _ = dirty.partition.log.start_writeback();
+        }
+        let is_large =
+            class == DurabilityClass::Interval && dirty.partition.has_too_much_unflushed(&settings);
+        is_over || is_old || is_large
     };
     let due: Vec<PartitionKey> = dirty.iter().filter(|(_, one)| is_due(one)).map(|(key, _)| *key).collect();
     due.iter().filter_map(|key| dirty.remove(key)).map(|one| one.partition).collect()
@@ -145,4 +167,27 @@ fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<Vec<Arc<Partit
 /// A flusher that is never idle syncs the slots all the same, when they have waited long enough.
 fn slots(engine: &Engine, is_idle: bool) -> Result<(), FlushError> {
     if engine.dir.slots_are_due(Instant::now(), is_idle) { engine.dir.sync_slots() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_flushed_when_it_was_due_is_tried_again_a_moment_later_whatever_its_interval() {
+        let (at, hour) = (Instant::now(), Duration::from_secs(3600));
+        for class in [DurabilityClass::Fsync, DurabilityClass::Interval, DurabilityClass::Os] {
+            assert_eq!(Waits::put_off(at).until(class, hour), Some(at + LATER));
+        }
+    }
+
+    #[test]
+    fn a_partition_waits_for_its_flush_as_its_topic_has_it() {
+        let (at, hour) = (Instant::now(), Duration::from_secs(3600));
+        let until = |class, interval| Waits::since(at).until(class, interval);
+        assert_eq!(until(DurabilityClass::Fsync, hour), Some(at));
+        assert_eq!(until(DurabilityClass::Interval, hour), Some(at + hour));
+        assert_eq!(until(DurabilityClass::Interval, Duration::MAX), None);
+        assert_eq!(until(DurabilityClass::Os, hour), None);
+    }
 }
