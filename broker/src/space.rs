@@ -60,7 +60,9 @@ impl DiskSpace {
         let needed = if was_low { min_free.saturating_add(min_free / 2) } else { min_free };
         let is_low = free < needed;
         self.free.store(free, Ordering::Relaxed);
-        self.step.store(min_free / LOOKS_PER_BOUND, Ordering::Relaxed);
+        // Where no bound is set, nobody can overrun it.
+        let step = if min_free == 0 { u64::MAX } else { min_free / LOOKS_PER_BOUND };
+        self.step.store(step, Ordering::Relaxed);
         self.needed.store(min_free.saturating_add(min_free / 2), Ordering::Relaxed);
         self.is_low.store(is_low, Ordering::Relaxed);
         match (was_low, is_low) {
@@ -186,6 +188,13 @@ mod tests {
         let space = DiskSpace::new("/data".into());
         space.seen(1000, 160);
         assert!(!space.wrote(9) && !space.wrote(1) && space.wrote(1));
+    }
+
+    #[test]
+    fn without_a_bound_no_write_makes_a_look_due() {
+        let space = DiskSpace::new("/data".into());
+        space.seen(1000, 0);
+        assert!(!space.wrote(0) && !space.wrote(1 << 40));
     }
 
     #[test]
