@@ -13,6 +13,7 @@
 //! * No byte of a log goes that is not in quarantine; where there is no room for a copy, nothing is cut.
 //! * The marker of a clean stop goes first, so that whatever a crash leaves half-mended is not trusted by a start.
 //! * A repair that a crash interrupts can be begun anew.
+//! * Durable points that the disk does not give back are not lost, as far as anybody knows: there is no repair over them.
 
 mod apply;
 mod log;
@@ -93,6 +94,17 @@ pub enum RepairError {
         "the metadata log is damaged: --metadata rebuilds it from the partitions, which loses the topics' settings where it cannot be read"
     )]
     NeedsMetadata,
+    /// The disk does not give a file back without which a repair would have to give up what may be there.
+    #[error(
+        "{} cannot be read: {error}; a repair does not write over what may be read again: mend the disk, or move the file away, and repair then, which makes it anew from what the logs hold",
+        file.display()
+    )]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        error: String,
+    },
     /// Less was given up than is lost.
     #[error("{} is damaged from offset {damaged} on, so accepting its loss from {accepted} on is not enough", dir.display())]
     LosesMore {

@@ -229,7 +229,7 @@ pub const HEADER_SIZE: u64 = 4096;
 /// Size of an extent: two pages.
 pub const EXTENT_SIZE: u64 = 2 * PAGE_SIZE;
 
-const PAGE_SIZE: u64 = 4096;
+pub(crate) const PAGE_SIZE: u64 = 4096;
 const SECTOR_SIZE: usize = 512;
 const SLOT_MAGIC: [u8; 4] = *b"LSL1";
 pub(crate) const SLOT_EDITION: u16 = 1;

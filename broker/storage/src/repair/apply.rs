@@ -37,7 +37,7 @@ pub(super) fn apply<F: Files>(
         aside(&**files, path, "it does not belong there, or is damaged", options)?;
     }
     if plan.slots && files.entry(Path::new(SLOTS_NAME)).map_err(at(&**files, root))?.is_some() {
-        aside(&**files, Path::new(SLOTS_NAME), "the slots of another directory, or unreadable", options)?;
+        aside(&**files, Path::new(SLOTS_NAME), "the slots of another directory", options)?;
     }
     let dir = node(&**files, plan, options)?;
     let mut slots = slots(&**files, plan, dir)?;

@@ -79,6 +79,9 @@ impl Plan {
                     plan.needs.partitions.insert(dir, known);
                 }
                 Need::Stranger(dir, _) => plan.aside.push(dir),
+                Need::Unreadable(file, error) => {
+                    return Err(RepairError::Unreadable { file: files.root().join(file), error });
+                }
                 Need::Slots => plan.slots = true,
                 Need::SlotsHeader => plan.slots_header = true,
                 Need::SlotCopy(at) => plan.slot_copies.push(at),

@@ -23,6 +23,8 @@ pub(crate) enum Need {
     Aside(PathBuf),
     /// A partition of a topic that the metadata log does not know.
     Stranger(PathBuf, PartitionMeta),
+    /// This cannot be read, for this reason; what it says is not known to be lost.
+    Unreadable(PathBuf, String),
     /// The file of slots is missing, or another directory's.
     Slots,
     /// Its header is damaged.

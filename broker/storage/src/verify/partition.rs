@@ -77,7 +77,7 @@ fn slot(
         Known::Nothing if was_closed && has_data => {
             format!("slot {number}, which it names, says nothing of this partition")
         }
-        Known::Lost | Known::Nothing => return None,
+        Known::Lost | Known::Nothing | Known::Unreadable => return None,
     };
     findings.damage(&path, what, Need::Log(partition.dir.clone()));
     None

@@ -1,16 +1,18 @@
 //! Every copy of every slot.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use folio_record::Offset;
 use uuid::Uuid;
 
 use super::{Finding, Findings, Need, Severity};
 use crate::files::{FileHandle, Files, OpenMode};
+use crate::layout::field;
 use crate::partition::PartitionId;
 use crate::slots::{
-    EXTENT_SIZE, HEADER_SIZE, METADATA, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, Slot, SlotCopy,
+    EXTENT_SIZE, HEADER_SIZE, METADATA, PAGE_SIZE, SLOT_SIZE, SLOTS_NAME, SLOTS_PER_EXTENT, Slot, SlotCopy,
     check_header_bytes, known, slot_position,
 };
 
@@ -20,6 +22,10 @@ pub(super) struct Slots {
     newest: HashMap<u32, Slot>,
     /// A copy of these is damaged: what the other one says is known, if it says anything.
     damaged: HashSet<u32>,
+    /// A copy of these cannot be read.
+    unread: HashSet<u32>,
+    /// Nothing of the file can be read.
+    is_unreadable: bool,
     /// How many slots there is room for.
     count: u32,
     /// The directory that it says it is of.
@@ -33,8 +39,10 @@ pub(super) enum Known {
     Slot(Slot),
     /// Nothing was ever written to its slot, or only by another partition.
     Nothing,
-    /// What was written cannot be read.
+    /// What was written is damaged.
     Lost,
+    /// The disk does not give back what was written; that was told.
+    Unreadable,
     /// The file has no such slot.
     NoSuchSlot,
 }
@@ -56,13 +64,15 @@ impl Slots {
     ) -> Self {
         let path = Path::new(SLOTS_NAME);
         let mut slots = Self::default();
-        match files.open(path, OpenMode::Read) {
-            Ok(file) => {
-                if let Err(error) = slots.read(&file, dir, was_closed, findings) {
-                    findings.damage(path, format_args!("cannot be read: {error}"), Need::Slots);
-                }
+        match files.open(path, OpenMode::Read).and_then(|file| Ok((file.len()?, file))) {
+            Ok((len, file)) => slots.read(&file, len, dir, was_closed, findings),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                findings.damage(path, "the file is missing", Need::Slots);
             }
-            Err(error) => findings.damage(path, format_args!("cannot be opened: {error}"), Need::Slots),
+            Err(error) => {
+                slots.is_unreadable = true;
+                unreadable(Finding::new(Severity::Damage, path, Unreadable(&error)), &error, findings);
+            }
         }
         slots
     }
@@ -87,6 +97,7 @@ impl Slots {
     pub(super) fn of(&self, number: u32, id: PartitionId) -> Known {
         match self.newest.get(&number) {
             Some(slot) if slot.partition == id => Known::Slot(*slot),
+            _ if self.is_unreadable || self.unread.contains(&number) => Known::Unreadable,
             _ if number >= self.count => Known::NoSuchSlot,
             _ if self.damaged.contains(&number) => Known::Lost,
             _ => Known::Nothing,
@@ -96,20 +107,21 @@ impl Slots {
     fn read<H: FileHandle>(
         &mut self,
         file: &H,
+        len: u64,
         dir: Option<Uuid>,
         was_closed: bool,
         findings: &mut Findings<'_>,
-    ) -> std::io::Result<()> {
+    ) {
         let path = Path::new(SLOTS_NAME);
-        let len = file.len()?;
         let mut header = vec![0; HEADER_SIZE as usize];
-        file.read_at(&mut header, 0)?;
-        match check_header_bytes(&header, dir) {
-            Ok(dir) => self.dir = Some(dir),
-            Err(error) => {
-                let need = if error.is_foreign() { Need::Slots } else { Need::SlotsHeader };
-                let finding = Finding::new(Severity::Damage, path, error);
-                findings.add_with(finding.at(0).of_bytes(HEADER_SIZE), need);
+        if read_page(file, &mut header, 0, findings) {
+            match check_header_bytes(&header, dir) {
+                Ok(dir) => self.dir = Some(dir),
+                Err(error) => {
+                    let need = if error.is_foreign() { Need::Slots } else { Need::SlotsHeader };
+                    let finding = Finding::new(Severity::Damage, path, error);
+                    findings.add_with(finding.at(0).of_bytes(HEADER_SIZE), need);
+                }
             }
         }
         let body = len.saturating_sub(HEADER_SIZE);
@@ -123,25 +135,34 @@ impl Slots {
             findings.add_with(finding, Need::SlotsHeader);
         }
         self.count = extents.saturating_mul(SLOTS_PER_EXTENT);
-        for number in 0..self.count {
-            self.read_slot(file, number, was_closed, findings)?;
+        for first in (0..self.count).step_by(SLOTS_PER_EXTENT as usize) {
+            // As a start does it: the other copy of each slot lies on another page.
+            let pages = [0, 1].map(|seq| {
+                let mut page = vec![0; PAGE_SIZE as usize];
+                read_page(file, &mut page, slot_position(first, seq), findings).then_some(page)
+            });
+            for number in first..first + SLOTS_PER_EXTENT {
+                self.read_slot(&pages, number, was_closed, findings);
+            }
         }
-        Ok(())
     }
 
-    fn read_slot<H: FileHandle>(
+    fn read_slot(
         &mut self,
-        file: &H,
+        pages: &[Option<Vec<u8>>; 2],
         number: u32,
         was_closed: bool,
         findings: &mut Findings<'_>,
-    ) -> std::io::Result<()> {
-        let mut copies = [SlotCopy::Blank; 2];
-        for (seq, copy) in (0..).zip(&mut copies) {
-            let mut bytes = [0; SLOT_SIZE];
-            file.read_at(&mut bytes, slot_position(number, seq))?;
-            *copy = SlotCopy::decode(&bytes);
-        }
+    ) {
+        let within = (number % SLOTS_PER_EXTENT) as usize * SLOT_SIZE;
+        let copies = [0, 1].map(|seq: usize| {
+            pages[seq].as_ref().map(|page| SlotCopy::decode(&field::<SLOT_SIZE>(page, within)))
+        });
+        let is_unread = copies.iter().any(Option::is_none);
+        // Of the newest of the two nobody knows more than of a damaged one.
+        let known = known(copies.map(|copy| copy.unwrap_or(SlotCopy::Damaged)));
+        // That it cannot be read was told.
+        let copies = copies.map(|copy| copy.unwrap_or(SlotCopy::Blank));
         let is_other_good = |seq: usize| copies[1 - seq].valid().is_some();
         for (seq, name) in [(0, 'A'), (1, 'B')] {
             let (what, may_be_torn) = match copies[seq] {
@@ -167,7 +188,33 @@ impl Slots {
             let finding = Finding::new(severity, Path::new(SLOTS_NAME), what).at(at);
             findings.add_with(finding.of_bytes(SLOT_SIZE as u64), Need::SlotCopy(at));
         }
-        self.newest.extend(known(copies).map(|slot| (number, slot)));
-        Ok(())
+        if is_unread {
+            self.unread.insert(number);
+        }
+        self.newest.extend(known.map(|slot| (number, slot)));
     }
+}
+
+/// What the disk says of bytes that it does not give.
+struct Unreadable<'a>(&'a io::Error);
+
+impl fmt::Display for Unreadable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot be read: {}", self.0)
+    }
+}
+
+/// Reads a page; or says that it cannot be read.
+fn read_page<H: FileHandle>(file: &H, page: &mut [u8], at: u64, findings: &mut Findings<'_>) -> bool {
+    let Err(error) = file.read_at(page, at) else { return true };
+    let finding = Finding::new(Severity::Damage, Path::new(SLOTS_NAME), Unreadable(&error));
+    unreadable(finding.at(at).of_bytes(page.len() as u64), &error, findings);
+    false
+}
+
+/// It concerns every partition, whichever was asked about: to mend one is to write there.
+fn unreadable(finding: Finding, error: &io::Error, findings: &mut Findings<'_>) {
+    let is_quiet = std::mem::take(&mut findings.is_quiet);
+    findings.add_with(finding, Need::Unreadable(PathBuf::from(SLOTS_NAME), error.to_string()));
+    findings.is_quiet = is_quiet;
 }

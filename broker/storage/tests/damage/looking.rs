@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use folio_storage::dump::{DumpOptions, Item, dump};
 use folio_storage::files::{FileHandle, OpenMode, SimFiles};
+use folio_storage::slots::SLOTS_NAME;
 use folio_storage::verify::Severity;
 use folio_storage::{Files, LogOptions};
 
@@ -103,4 +104,25 @@ fn a_directory_of_something_else_is_not_shown_as_one_of_ours_that_is_broken() {
     let mut shown = 0;
     let error = dump(&files, &DumpOptions::default(), &mut |_| shown += 1).unwrap_err();
     assert_eq!((shown, error.to_string().contains("no data directory")), (0, true), "{error}");
+}
+
+#[test]
+fn durable_points_that_cannot_be_read_are_named_with_their_place_and_are_not_called_lost() {
+    for end in [End::Clean, End::Killed] {
+        let pages: [&[u64]; 5] = [&[0], &[4096], &[8192], &[4096, 8192], &[0, 4096, 8192]];
+        for broken in pages {
+            let files = restore(directory(end));
+            for page in broken {
+                files.break_sectors(Path::new(SLOTS_NAME), *page..page + 4096);
+            }
+            let (found, summary) = findings(&files);
+            let found: Vec<_> = found.iter().filter(|one| one.severity == Severity::Damage).collect();
+            let places: Vec<_> = found.iter().map(|one| one.position.unwrap()).collect();
+            assert_eq!((places, summary.damage), (broken.to_vec(), broken.len() as u64), "{found:?}");
+            for one in found {
+                assert!(one.file == Path::new(SLOTS_NAME) && one.bytes == Some(4096), "{one}");
+                assert!(one.what.starts_with("cannot be read: "), "{one}");
+            }
+        }
+    }
 }

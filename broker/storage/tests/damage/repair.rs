@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use folio_record::Offset;
-use folio_storage::files::SimFiles;
+use folio_storage::files::{Files, SimFiles};
 use folio_storage::metadata::{GroupChange, GroupChangeKind, Key, Operation, Transaction, Value};
 use folio_storage::repair::{RepairError, RepairOptions, Repaired, Step, repair};
+use folio_storage::slots::SLOTS_NAME;
 use folio_storage::verify::Severity;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -202,6 +203,30 @@ fn a_partition_whose_directory_is_gone_goes_on_empty_behind_the_offsets_that_wer
     let (_dir, report) = open(&Arc::new(files)).unwrap();
     let (log, _) = report.partitions[1].state.as_ref().unwrap();
     assert_eq!((log.log_start(), log.log_end()), (Offset::new(RECORDS), Offset::new(RECORDS)));
+}
+
+#[test]
+fn nothing_is_repaired_over_durable_points_that_cannot_be_read() {
+    let slots = Path::new(SLOTS_NAME);
+    let of_one = RepairOptions { partition: Some("t-1".to_owned()), ..options() };
+    let to_be_shown = RepairOptions { apply: false, ..options() };
+    for page in [0, 4096, 8192] {
+        // There is something else to mend.
+        let (files, _) = damaged();
+        files.break_sectors(slots, page..page + 4096);
+        let before = files.snapshot();
+        for options in [&options(), &of_one, &to_be_shown] {
+            let Err(error) = run(&files, options) else { panic!("repaired over page {page}") };
+            assert!(matches!(error, RepairError::Unreadable { .. }), "{error}");
+            assert!(error.to_string().contains("slots cannot be read"), "{error}");
+            let mut after = files.snapshot();
+            after.retain(|path, _| path != Path::new("LOCK") || before.contains_key(path));
+            assert_eq!(after, before);
+        }
+        // Whoever knows that it is lost for good moves it away.
+        files.remove_file(slots).unwrap();
+        assert_eq!(run(&files, &options()).unwrap().0.left.damage, 0);
+    }
 }
 
 /// Bytes of the logs of partitions, wherever they are now.
