@@ -11,7 +11,7 @@
 //! * *Who is flushed.* The first append after a flush turns `is_dirty` on and reports the partition to
 //!   the flusher; the flusher turns it off before it looks where the log ends.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::{DurabilityClass, TopicSettings};
@@ -63,6 +63,8 @@ pub(crate) struct Partition<F: Files> {
     is_deleted: AtomicBool,
     /// The byte of a segment that could not be read when somebody last tried.
     unreadable: AtomicU64,
+    /// Where the log ended when maintenance last looked for its files.
+    looked_for_at: AtomicI64,
     appended_bytes: AtomicU64,
     flushed_bytes: AtomicU64,
 }
@@ -111,9 +113,16 @@ impl<F: Files> Partition<F> {
             is_dirty: AtomicBool::new(false),
             is_deleted: AtomicBool::new(false),
             unreadable: AtomicU64::new(u64::MAX),
+            looked_for_at: AtomicI64::new(-1),
             appended_bytes: AtomicU64::new(0),
             flushed_bytes: AtomicU64::new(0),
         }
+    }
+
+    /// Whether something was appended since this was last asked. For the maintenance thread.
+    pub(crate) fn has_grown(&self) -> bool {
+        let end = self.log.log_end().get();
+        self.looked_for_at.swap(end, Ordering::Relaxed) != end
     }
 
     /// As this, of a partition that is offline: the log is what lies below its damage, which `why` tells.

@@ -11,6 +11,7 @@ use folio_tests::daemon::{Daemon, signal};
 use folio_tests::native::{Peer, batch, keyed};
 use folio_tests::rig::until;
 use folio_tests::strace::{Call, Strace, calls};
+use folio_wire::native::ErrorCode;
 use folio_wire::native::produce::Acks;
 use folio_wire::native::subscribe::SubscribeFrom;
 use folio_wire::native::topics::TopicDeleteRequestV1;
@@ -308,4 +309,34 @@ fn what_was_deleted_while_somebody_read_it_is_given_back_once_nobody_does() {
     }
     drop(peer);
     daemon.stop();
+}
+
+#[test]
+fn partitions_that_rest_are_looked_for_in_a_round_of_several_and_what_is_taken_away_is_found_all_the_same() {
+    const PARTITIONS: u32 = 32;
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::on(dir.path(), &["--set", "maintenance.interval.ms=20"]);
+    let mut peer = Peer::connect(daemon.address());
+    peer.create("t", PARTITIONS, &[("durability", "os")]);
+    for partition in 0..PARTITIONS {
+        assert_eq!(peer.produce("t", partition, Acks::All, &batch(b"one")).error, ErrorCode::NONE);
+    }
+    let rounds = peer.counter("maintenance.rounds");
+    until("all of them were looked for", || peer.counter("maintenance.rounds") > rounds + 1);
+    let trace = dir.path().join("trace");
+    let strace = Strace::watch(daemon.pid(), true, &["trace=statx,newfstatat,lstat".to_owned()], &trace);
+    let begun = peer.counter("maintenance.rounds");
+    until("some rounds have passed", || peer.counter("maintenance.rounds") > begun + 40);
+    let rounds = peer.counter("maintenance.rounds") - begun;
+    drop(strace);
+    let looks = told(&trace).iter().filter(|call| call.line.contains("00000000.log")).count() as u64;
+    let all = u64::from(PARTITIONS) * rounds;
+    assert!(
+        looks > all / 20 && looks < all / 2,
+        "{looks} looks for {PARTITIONS} partitions in {rounds} rounds"
+    );
+
+    // Nobody appends or reads there.
+    std::fs::remove_file(dir.path().join("data/topics/t-7/00000000000000000000.log")).unwrap();
+    until("it is missed", || daemon.said().contains("t-7/00000000000000000000.log was taken away"));
 }

@@ -37,6 +37,7 @@ pub(crate) fn run(engine: &Engine) {
     // Only what is sealed can be compacted.
     let mut has_sealed = false;
     let mut rest = Rest::default();
+    let mut round = 0_u64;
     let mut quick_look = Instant::now();
     engine.space.look(&engine.dir, engine.config.disk_min_free);
     let mut epochs = save_epochs(engine);
@@ -66,6 +67,7 @@ pub(crate) fn run(engine: &Engine) {
         let is_due = looked.elapsed() >= engine.config.maintenance_interval;
         if is_due {
             looked = Instant::now();
+            round += 1;
         }
         let time = engine.clock.look();
         let believed = time.is_believed.then_some(time.wall);
@@ -73,7 +75,11 @@ pub(crate) fn run(engine: &Engine) {
         for partition in topics.iter().flat_map(|topic| topic.online()) {
             make_ready(engine, partition);
             if is_due {
-                maintain(engine, partition, believed);
+                look_for_files(engine, partition, round);
+                // It may have been taken away.
+                if !partition.is_offline() {
+                    maintain(engine, partition, believed);
+                }
             }
         }
         rest.look(engine);
@@ -119,10 +125,15 @@ fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
     }
 }
 
-fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<Timestamp>) {
-    let log = &partition.log;
-    let fail = |path: &Path, source: &io::Error| engine.fail_of(partition, path, source);
-    match log.missing() {
+/// Whether the file that is appended to is there under its name, and has all that was written. That costs a call or two, so
+/// where nothing was appended since the last look, and nothing that is acknowledged can go with the file, it is asked in one
+/// round of several; the partitions take turns.
+fn look_for_files(engine: &Engine, partition: &Arc<Partition<Disk>>, round: u64) {
+    let is_its_turn = (partition.key.get().wrapping_add(round)).is_multiple_of(ROUNDS_BETWEEN_LOOKS);
+    if !partition.has_grown() && !is_its_turn {
+        return;
+    }
+    match partition.log.missing() {
         Ok(None) => {}
         Ok(Some(path)) => return engine.taken_away(partition, &path),
         // No memory for the answer: the next look has it.
@@ -131,9 +142,17 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<
         Err(error) => return engine.not_told(partition, &error),
     }
     // Nobody need read there for appends behind the loss to be refused.
-    if let Some(loss) = log.find_loss() {
+    if let Some(loss) = partition.log.find_loss() {
         partition.tell_loss(&loss);
     }
+}
+
+/// A partition that rests is looked for once in so many rounds.
+const ROUNDS_BETWEEN_LOOKS: u64 = 8;
+
+fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<Timestamp>) {
+    let log = &partition.log;
+    let fail = |path: &Path, source: &io::Error| engine.fail_of(partition, path, source);
     if let Some(time) = believed {
         log.expire_producers(time);
     }
