@@ -291,23 +291,6 @@ fn a_pass_wants_no_more_room_than_what_it_can_write_at_once() {
 }
 
 #[test]
-fn records_without_a_time_are_no_younger_for_having_been_compacted() {
-    let files = SimFiles::new();
-    let options = LogOptions { retention_ms: Some(10_000), ..compacting() };
-    let (dir, log) = open(&Arc::new(files), &options);
-    for key in ["a", "b", "a"] {
-        let batch = keyed(Compression::None, None, &[(key, Some("1"))], -1);
-        log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap();
-    }
-    settle(&dir, &log);
-    let later = |ms| NOW.get() + ms;
-    compact_at(&dir, &log, later(5000), 1 << 20).unwrap();
-    assert_eq!(offsets(&log), [1, 2]);
-    assert_eq!(log.expired(Timestamp::new(later(10_000))), None);
-    assert_eq!(log.expired(Timestamp::new(later(10_001))), Some(Offset::new(3)), "sealed at {NOW:?}");
-}
-
-#[test]
 fn a_tombstone_stays_until_its_time_which_nothing_shortens_and_then_leaves_no_trace() {
     let files = SimFiles::new();
     let (dir, log) = open(&Arc::new(files.clone()), &compacting());

@@ -1,5 +1,6 @@
 //! Claims about what goes by age and by size, and about the disk that it goes from.
 
+use super::compact::{compact_at, compacting, keyed, settle};
 use super::seal::seal_all;
 use super::*;
 use crate::partition_files::SegmentFile;
@@ -125,6 +126,21 @@ fn a_segment_that_cannot_be_read_keeps_no_other_from_telling_its_age_and_is_read
     log.seal_unread();
     log.learn_timestamps().unwrap();
     assert_eq!(log.expired(later(2002)), None, "it will be known when it is sealed");
+}
+
+#[test]
+fn records_without_a_time_are_no_younger_for_having_been_compacted() {
+    let files = SimFiles::new();
+    let options = LogOptions { retention_ms: Some(10_000), ..compacting() };
+    let (dir, log) = open(&Arc::new(files), &options);
+    for key in ["a", "b", "a"] {
+        let batch = keyed(Compression::None, None, &[(key, Some("1"))], -1);
+        log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap();
+    }
+    settle(&dir, &log);
+    compact_at(&dir, &log, later(5000).get(), 1 << 20).unwrap();
+    assert_eq!(log.expired(later(10_000)), None);
+    assert_eq!(log.expired(later(10_001)), Some(Offset::new(3)), "sealed at {NOW:?}");
 }
 
 #[test]
