@@ -218,7 +218,9 @@ impl Run {
             signal(&victim.to_string(), "KILL");
         });
         let acknowledged = &mut self.acknowledged;
-        produce_until_death(&self.daemon, acks, &self.lines, &mut self.next, acknowledged, acknowledging);
+        produce_until_death(&self.daemon, acks, &self.lines, &mut self.next, acknowledged, &acknowledging);
+        // He need not wait for it any more.
+        drop(acknowledging);
         killer.join().unwrap();
         Self { daemon: self.daemon.restart_after_death(), ..self }
     }
@@ -247,7 +249,7 @@ fn produce_until_death(
     lines: &[String],
     next: &mut usize,
     acknowledged: &mut Vec<usize>,
-    acknowledging: Sender<()>,
+    acknowledging: &Sender<()>,
 ) {
     let config =
         ClientConfig { request_timeout: Duration::from_secs(2), ..ClientConfig::new(daemon.address()) };
