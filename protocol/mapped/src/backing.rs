@@ -173,9 +173,16 @@ impl Backing {
             match mapped.map.advise_range(Advice::PopulateRead, from, len) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(()) => return Ok(()),
-                // Linux before 5.14 does not know the advice: reading the bytes away brings the same pages in. And it
-                // tells which page cannot be had, and why, where all that the advice has to say is EFAULT.
-                Err(_) => return mapped.read_away(from, len),
+                Err(error) => {
+                    // Linux before 5.14 does not know the advice: reading the bytes away brings the same pages in. And it
+                    // tells which page cannot be had, and why, where all that the advice has to say is EFAULT.
+                    mapped.read_away(from, len)?;
+                    // All can be read, and yet a page cannot be mapped: it is part of a large one, of which the disk
+                    // cannot read another part.
+                    let is_unmappable = error.raw_os_error() == Some(libc::EFAULT);
+                    let failed = CopyError::Io { position: from as u64, source: error };
+                    return if is_unmappable { Err(failed) } else { Ok(()) };
+                }
             }
         }
     }

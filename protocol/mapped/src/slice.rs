@@ -178,7 +178,9 @@ impl MapSlice {
     /// # Errors
     ///
     /// [`CopyError::Poisoned`] if a page does not exist any more, [`CopyError::Io`] if one cannot be read; each names
-    /// the first such byte of the slice.
+    /// the first such byte of the slice. [`CopyError::Io`] with its first byte also if all of it can be read, but not all
+    /// through the mapping: the kernel may keep several pages as one, and one of them that the disk cannot read then
+    /// keeps the others from it. They can be [copied](Self::copied).
     pub fn populate(&self) -> Result<(), CopyError> {
         self.map.backing().populate(self.from, self.len)?;
         self.check_poison()

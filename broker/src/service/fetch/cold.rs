@@ -64,7 +64,8 @@ impl Fetch {
     fn bring(&mut self, index: usize) {
         while let Some(slice) = self.slice(index).filter(|slice| !slice.is_on_heap()) {
             let brought = match self.path {
-                ReadPath::Map => slice.populate().map(|()| slice.clone()),
+                // What cannot be mapped, for a page beside it that cannot be read, may be there all the same.
+                ReadPath::Map => slice.populate().map(|()| slice.clone()).or_else(|_| slice.copied()),
                 ReadPath::Copy => slice.copied(),
             };
             let error = match brought {
