@@ -77,17 +77,28 @@ pub(crate) fn cannot_be_cleared<F: Files>(
     number: usize,
     error: &io::Error,
 ) -> Damage {
-    let may_have_gaps = match survey.may_have_gaps(files, id, number) {
-        Ok(may_have_gaps) => may_have_gaps,
+    let upto = |number| {
+        let may_have_gaps = survey.may_have_gaps(files, id, number)?;
+        let gaps_upto = survey.next_base(number).filter(|_| may_have_gaps);
+        Ok(intact(files, survey, number, u64::MAX, gaps_upto))
+    };
+    let (mut position, mut offset) = match upto(number) {
+        Ok(place) => place,
         Err(damage) => return damage,
     };
-    let gaps_upto = survey.next_base(number).filter(|_| may_have_gaps);
-    let (position, offset) = intact(files, survey, number, u64::MAX, gaps_upto);
-    if is_full(error) {
-        let file = survey.log_path(number);
-        return Damage::NoRoom { file: file.clone(), log: file, position, offset };
+    if !is_full(error) {
+        return survey.unreadable(number, position, offset, error);
     }
-    survey.unreadable(number, position, offset, error)
+    // Nothing is wrong with it, and as little with those behind it.
+    let mut last = number;
+    while survey.next_base(last) == Some(offset) && position == survey.segments[last].len {
+        last += 1;
+        (position, offset) = match upto(last) {
+            Ok(place) => place,
+            Err(damage) => return damage,
+        };
+    }
+    Damage::NoRoom { file: survey.log_path(number), log: survey.log_path(last), position, offset }
 }
 
 /// How far segment `number` is intact and can be read, at most to `upto`: in bytes, and the offset that is due there.

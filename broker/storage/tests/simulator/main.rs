@@ -25,6 +25,7 @@ mod order;
 mod replacing;
 mod retention;
 mod rig;
+mod rolls;
 mod runs;
 mod seam;
 mod sectors;

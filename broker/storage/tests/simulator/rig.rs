@@ -9,7 +9,7 @@ use folio_record::{BatchBuilder, Compression, NewRecord, Timestamp};
 use folio_storage::data_dir::NewTopic;
 use folio_storage::log::{CompactionOptions, DirtyRatio};
 use folio_storage::{
-    Cursor, DataDir, DataDirOptions, Log, LogOptions, Mode, OpenError, OpenReport, Read, Touch,
+    AppendError, Cursor, DataDir, DataDirOptions, Log, LogOptions, Mode, OpenError, OpenReport, Read, Touch,
 };
 use uuid::Uuid;
 
@@ -61,14 +61,15 @@ pub(crate) fn with_topic(seam: &Seam) -> (DataDir<Seam>, Arc<Log<Seam>>) {
 
 /// Appends so many batches of a record of one of three keys.
 pub(crate) fn append(log: &Log<Seam>, count: usize) {
-    for number in 0..count {
-        let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
-        let (key, value) = ([b'k', number as u8 % 3], [number as u8; 200]);
-        let record = NewRecord { timestamp: NOW, key: Some(&key), value: Some(&value), headers: &[] };
-        builder.append(&record).unwrap();
-        let mut buffers = [BytesMut::from(builder.build().unwrap().as_slice())];
-        log.writer().append(&mut buffers, Mode::MayBlock, NOW).unwrap();
-    }
+    (0..count).for_each(|number| append_value(log, &[b'k', number as u8 % 3], &[number as u8; 200]).unwrap());
+}
+
+/// Appends a batch of one record.
+pub(crate) fn append_value(log: &Log<Seam>, key: &[u8], value: &[u8]) -> Result<(), AppendError> {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
+    builder.append(&NewRecord { timestamp: NOW, key: Some(key), value: Some(value), headers: &[] }).unwrap();
+    let mut buffers = [BytesMut::from(builder.build().unwrap().as_slice())];
+    log.writer().append(&mut buffers, Mode::MayBlock, NOW).map(drop)
 }
 
 /// Whoever waits for what was appended is answered.

@@ -73,30 +73,43 @@ impl World {
         self.seam.machine.heal_sectors();
     }
 
-    /// Whether a partition is offline because something that its recovery has to write finds no room, and some was taken.
-    pub(crate) fn lacks_room(&self, report: &OpenReport<Seam>) -> bool {
-        let is_short = self.life.is_full || matches!(self.fired(), Some(Fault::Full | Fault::Short));
-        is_short && report.partitions.iter().any(|found| found.state.as_ref().is_err_and(is_for_room))
+    /// Whether a partition is offline for a call of this start that has failed, or for room that it did not find.
+    pub(crate) fn lacks_a_call(&self, report: &OpenReport<Seam>) -> bool {
+        report
+            .partitions
+            .iter()
+            .any(|found| found.state.as_ref().is_err_and(|damage| self.is_of_a_call(damage)))
+    }
+
+    /// Whether this is the word of a call that has failed, and of nothing that lies on the disk.
+    fn is_of_a_call(&self, damage: &Damage) -> bool {
+        match damage {
+            Damage::NoRoom { .. } => {
+                self.life.is_full || matches!(self.fired(), Some(Fault::Full | Fault::Short))
+            }
+            Damage::UnreadableLog { .. } => matches!(self.fired(), Some(Fault::Broken | Fault::SyncLies)),
+            _ => false,
+        }
     }
 
     /// The directory is open although something in it cannot be read, or written: whoever is not concerned has everything.
     pub(crate) fn opened_in_part(&mut self, mut report: OpenReport<Seam>) -> Outcome {
         self.stats.recoveries += 1;
-        let (broken, lacks_room) = (self.seam.machine.broken_files(), self.lacks_room(&report));
+        let broken = self.seam.machine.broken_files();
         let is_clean = report.was_clean;
         let mut topics = std::mem::take(&mut self.topics);
         for found in report.partitions.drain(..) {
             let what = format!("{}-{}", found.topic, found.id.partition);
             let dir = Path::new("topics").join(&what);
-            let is_for_room = found.state.as_ref().is_err_and(is_for_room) && lacks_room;
-            let is_concerned = is_for_room || broken.iter().any(|path| path.starts_with(&dir));
+            let is_of_a_call = found.state.as_ref().is_err_and(|damage| self.is_of_a_call(damage));
+            let is_concerned = is_of_a_call || broken.iter().any(|path| path.starts_with(&dir));
             let topic = topics.iter_mut().find(|topic| topic.uuid == found.id.topic && !topic.is_unsure);
             let visibility = topic.as_ref().map(|topic| topic.options.visibility);
             let partition = topic.and_then(|topic| topic.partitions.get_mut(found.id.partition as usize));
             let checked = match found.state {
                 Err(damage) if is_concerned => {
-                    self.stats.offline_for_room += u64::from(is_for_room);
-                    self.stats.offline_for_sectors += u64::from(!is_for_room);
+                    self.stats.offline_for_calls += u64::from(is_of_a_call);
+                    self.stats.offline_for_sectors += u64::from(!is_of_a_call);
                     self.seam.note(|| format!("{what} is offline: {damage}"));
                     let partition = partition.as_deref();
                     partition.map_or(Ok(()), |partition| {
@@ -201,10 +214,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn is_for_room(damage: &Damage) -> bool {
-    matches!(damage, Damage::NoRoom { .. })
 }
 
 /// The copies of one slot lie on different ones.

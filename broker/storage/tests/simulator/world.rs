@@ -254,7 +254,7 @@ impl World {
                         self.cut_power();
                         continue;
                     }
-                    if self.has_broken_sectors() || self.lacks_room(&report) {
+                    if self.has_broken_sectors() || self.lacks_a_call(&report) {
                         let checked = self.opened_in_part(report);
                         drop(dir);
                         checked?;
