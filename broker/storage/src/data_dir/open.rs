@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use folio_record::{Offset, Timestamp};
+use folio_record::Timestamp;
 
 use super::epochs::unsaved_epochs;
 use super::reconcile::{Directories, Wanted};
@@ -298,24 +298,22 @@ impl<F: Files> Opening<'_, F> {
         metadata: Option<(u32, SlotUpdate)>,
         slots: &mut SlotsFile<F>,
     ) -> Result<(), OpenError> {
-        slots.clear_torn().map_err(|source| self.io(SLOTS_NAME, source))?;
-        let mut is_written = false;
-        if let Some((number, update)) = metadata {
-            let known = slots
-                .last(number)
-                .map_or((0, Offset::ZERO), |slot| (slot.durable_pos, slot.durable_next_offset));
-            if known != (update.durable_pos, update.durable_next_offset) {
-                slots.begin(number, &update).map_err(|source| self.io(SLOTS_NAME, source))?;
-                is_written = true;
-            }
-        }
-        for partition in recovered {
-            let (Ok((log, _)), Some(number)) = (&partition.outcome, partition.slot) else { continue };
-            let update = log.slot(self.now, self.files.boot(), self.options.run_id);
-            slots.begin(number, &update).map_err(|source| self.io(SLOTS_NAME, source))?;
-            is_written = true;
-        }
-        if is_written { slots.sync().map_err(|source| self.io(SLOTS_NAME, source)) } else { Ok(()) }
+        let metadata = metadata.filter(|(number, update)| {
+            let known = slots.last(*number).map(|slot| (slot.durable_pos, slot.durable_next_offset));
+            let is_torn = known.is_some() && !slots.has_two(*number);
+            is_torn || known.unwrap_or_default() != (update.durable_pos, update.durable_next_offset)
+        });
+        let partitions = recovered.iter().filter_map(|partition| {
+            let (log, _) = partition.outcome.as_ref().ok()?;
+            Some((partition.slot?, log.slot(self.now, self.files.boot(), self.options.run_id)))
+        });
+        let partitions: Vec<_> = partitions.collect();
+        // A file system that never overwrites wants room even for that. Of the metadata less is vouched for then; of a
+        // partition nothing would tell which epoch begins.
+        let written = unless_full(slots.clear_torn())
+            .and_then(|()| unless_full(slots.begin(metadata.as_slice())))
+            .and_then(|()| slots.begin(&partitions));
+        written.map_err(|source| self.io(SLOTS_NAME, source))
     }
 
     fn metadata_error(&self, error: MetadataOpenError) -> OpenError {
@@ -373,4 +371,12 @@ fn open_log<F: Files>(
     };
     durable.below.extend(below.iter().map(|log| (id, Arc::clone(log))));
     OpenedPartition { id, topic: topic.name, state, below }
+}
+
+/// That there is no room is no error.
+fn unless_full(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if is_full(&error) => Ok(()),
+        written => written,
+    }
 }

@@ -299,14 +299,28 @@ impl<F: Files> SlotsFile<F> {
         }
     }
 
-    /// [Writes](Self::write) a copy of a slot, and the other one as well if there is none: whichever a torn write takes
-    /// later on, the other tells of the epoch that begins now.
+    /// Begins a run: [writes](Self::write) a copy of each of these slots. Where there were no two good ones before, the
+    /// other follows: whichever a torn write takes later on, the other is of the run before at the earliest, and that is
+    /// the epoch that a start reckons with. All is on stable storage then, the one copy before the other is written.
     ///
     /// # Errors
     /// As for a copy.
-    pub fn begin(&mut self, number: u32, update: &SlotUpdate) -> io::Result<()> {
-        self.write(number, update)?;
-        if self.lone.contains(&number) { self.write(number, update) } else { Ok(()) }
+    pub fn begin(&mut self, updates: &[(u32, SlotUpdate)]) -> io::Result<()> {
+        let again = updates.iter().filter(|(number, _)| !self.has_two(*number)).collect();
+        for copies in [updates.iter().collect::<Vec<_>>(), again] {
+            for (number, update) in &copies {
+                self.write(*number, update)?;
+            }
+            if !copies.is_empty() {
+                self.sync()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether both copies of a slot are good.
+    pub fn has_two(&self, number: u32) -> bool {
+        self.newest.contains_key(&number) && !self.lone.contains(&number)
     }
 
     /// Clears torn copies of slots that are nobody's: who has one writes it anew, and these would pass for damage for ever.

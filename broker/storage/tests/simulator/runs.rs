@@ -142,7 +142,7 @@ fn long_run() {
 #[test]
 fn lives_that_once_found_something_find_nothing_any_more() {
     let of_indexes = [1_001_585, 1_001_878, 1_002_059, 1_002_950];
-    let of_slots = [56, 4_000_416, 4_000_972, 4_001_020, 4_001_616, 4_002_568];
+    let of_slots = [56, 4_000_416, 4_000_972, 4_001_020, 4_001_616, 4_002_568, 6_004_164];
     for seed in of_indexes.into_iter().chain(of_slots) {
         if let Err(found) = run(seed, Weakness::None, false) {
             panic!("{}", repeat(&found));

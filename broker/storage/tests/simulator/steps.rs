@@ -304,6 +304,8 @@ impl World {
                     Compacting::Working => continue,
                     Compacting::Done(_) => self.stats.compacted += 1,
                     Compacting::Abandoned => {}
+                    // Without power nothing can be read.
+                    Compacting::Rotten(_) if self.seam.machine.is_down() => {}
                     Compacting::Rotten(rotten) => outcome = Err(format!("rotten: {rotten}")),
                 },
                 Err(error) => outcome = self.append_trouble("a compaction", &error).map(drop),

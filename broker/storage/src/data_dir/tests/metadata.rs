@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::metadata::{CommitError, Key, MetadataDamage, Operation, Revision, Transaction, Value};
-use crate::slots::{METADATA, SLOT_SIZE, SlotCopy, SlotsFile};
+use crate::slots::{METADATA, SLOT_SIZE, SLOTS_PER_EXTENT, SlotCopy, SlotsFile, slot_position};
 use crate::verify::{Event, Severity, VerifyOptions, verify};
 
 /// A directory whose last transaction was answered.
@@ -180,6 +180,52 @@ fn a_full_disk_gives_the_metadata_no_slot_and_the_next_start_does() {
     assert_eq!(slot(&files), Some(log_of(&files).len() as u64));
     give_ids(&dir).unwrap();
     assert_eq!(slot(&files), Some(log_of(&files).len() as u64));
+}
+
+#[test]
+fn a_start_without_room_to_write_over_a_slot_of_the_metadata_goes_on() {
+    let (mut without, mut is_over, mut operation) = (0, false, 0);
+    while !is_over {
+        let files = SimFiles::new();
+        let (dir, _) = open(&Arc::new(files.clone()));
+        give_ids(&dir).unwrap();
+        drop(dir);
+        files.kill();
+        forget_slot(&files);
+        let last = files.operations() + operation;
+        files.fail_at(last, Fault::Full);
+        match try_open(&Arc::new(files.clone())) {
+            Ok((dir, _)) => {
+                assert!(has_ids(&dir));
+                let (slots, _) = SlotsFile::open(&files, Uuid::from_u128(1)).unwrap();
+                without += u32::from(slots.furthest(METADATA).is_none());
+            }
+            // A sync that fails is final.
+            Err(OpenError::Io { path, source }) => {
+                assert!(!path.ends_with(SLOTS_NAME) || is_final(&source), "operation {operation}: {source}");
+            }
+            Err(error) => panic!("operation {operation}: {error}"),
+        }
+        (is_over, operation) = (files.operations() <= last, operation + 1);
+    }
+    assert!(without > 0, "no write of the slot was refused");
+}
+
+#[test]
+fn a_torn_copy_of_the_metadatas_slot_is_written_anew_by_a_start() {
+    let files = stopped(false);
+    let copies = |files: &SimFiles| {
+        let bytes = files.snapshot()[Path::new(SLOTS_NAME)].clone();
+        let copies = bytes.chunks_exact(SLOT_SIZE).map(|copy| SlotCopy::decode(copy.try_into().unwrap()));
+        copies.filter_map(|copy| copy.valid()).filter(|slot| slot.partition == METADATA).count()
+    };
+    assert_eq!(copies(&files), 2);
+    let newest = SlotsFile::open(&files, Uuid::from_u128(1)).unwrap().0.furthest(METADATA).unwrap().seq;
+    let at = slot_position(SLOTS_PER_EXTENT - 1, newest + 1) as usize;
+    files.tamper(Path::new(SLOTS_NAME), |bytes| bytes[at..at + 50].fill(7));
+    assert_eq!(copies(&files), 1);
+    drop(open(&Arc::new(files.clone())));
+    assert_eq!(copies(&files), 2);
 }
 
 #[test]
