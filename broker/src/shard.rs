@@ -348,7 +348,12 @@ impl Shard {
         }
         for partition in partitions {
             let key = partition.key;
-            if !(self.produces.watches(key) || self.fetches.watches(key) || self.standing.watches(key)) {
+            // What a lane leaves here without a word is found with the word of who moves the watermark then.
+            let waits = self.in_lane.contains_key(&key)
+                || self.produces.watches(key)
+                || self.fetches.watches(key)
+                || self.standing.watches(key);
+            if !waits {
                 partition.unregister_waiter(Waiter::Loop(self.index));
             }
         }
