@@ -38,7 +38,7 @@ pub(crate) fn run(engine: &Engine) {
         let at = Instant::now();
         for request in requests.drain(..) {
             if let FlushRequest::Dirty(partition) = request {
-                dirty.entry(partition.key).or_insert(Dirty { partition, waits: Waits::since(at) });
+                dirty.entry(partition.key).or_insert(Dirty { partition, waits: Waits::Since(at) });
             }
         }
         if taken == Taken::Closed || engine.health.has_failed() {
@@ -68,20 +68,16 @@ struct Dirty {
     waits: Waits,
 }
 
-/// Since when a partition waits for its flush.
+/// What a partition waits for, to be flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waits {
-    /// The first append since the last one.
+    /// For its topic's time to have passed since the first append after its last flush.
     Since(Instant),
-    /// It was due, and could not be made: until then.
+    /// Its flush was due, and could not be made: for this moment.
     PutOff(Instant),
 }
 
 impl Waits {
-    fn since(at: Instant) -> Self {
-        Self::Since(at)
-    }
-
     /// Its time has passed already, so it does not wait for that again.
     fn put_off(at: Instant) -> Self {
         Self::PutOff(at + LATER)
@@ -184,7 +180,7 @@ mod tests {
     #[test]
     fn a_partition_waits_for_its_flush_as_its_topic_has_it() {
         let (at, hour) = (Instant::now(), Duration::from_secs(3600));
-        let until = |class, interval| Waits::since(at).until(class, interval);
+        let until = |class, interval| Waits::Since(at).until(class, interval);
         assert_eq!(until(DurabilityClass::Fsync, hour), Some(at));
         assert_eq!(until(DurabilityClass::Interval, hour), Some(at + hour));
         assert_eq!(until(DurabilityClass::Interval, Duration::MAX), None);

@@ -26,7 +26,7 @@ use crate::verdict::Fault;
 #[derive(Debug)]
 pub(super) struct Marking<F: Files> {
     rotten: Rotten,
-    /// `None`: all of it is marked.
+    /// `None`: nothing is left to mark.
     stage: Option<Stage<F>>,
 }
 
