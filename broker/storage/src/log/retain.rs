@@ -130,10 +130,13 @@ impl<F: Files> Log<F> {
             if self.is_retired() {
                 break;
             }
+            let is_empty = segment.end() == 0;
             match self.last_timestamp(segment) {
                 Ok(Some(timestamp)) => segment.set_max_timestamp(timestamp),
+                // What nothing was appended to so far may get records; of all others none is left.
+                Ok(None) => segment.set_untimed(!is_empty),
                 // Later there is room for its map.
-                Ok(None) | Err(ReadError::Replaced | ReadError::Exhausted { .. }) => {}
+                Err(ReadError::Replaced | ReadError::Exhausted { .. }) => {}
                 Err(error) => {
                     segment.set_untimed(true);
                     outcome = outcome.and(Err(error));

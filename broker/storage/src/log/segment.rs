@@ -53,7 +53,7 @@ pub(super) struct Segment {
     is_rotten: AtomicBool,
     /// It has no footer yet, because the disk did not give all of it.
     is_unread: AtomicBool,
-    /// Its headers do not tell its latest timestamp, because they cannot be read.
+    /// Its headers do not tell its latest timestamp, because they cannot be read, or no record is left of any batch.
     is_untimed: AtomicBool,
     /// What of it is not to be served.
     damaged: DamagedRanges,
@@ -133,9 +133,12 @@ impl Segment {
         self.max_timestamp().filter(|last| *last >= Timestamp::new(0)).or_else(|| if_known(&self.sealed_at))
     }
 
-    /// Whether nobody will find out from when on its age counts: it cannot be read, or not be sealed.
+    /// Whether nobody will find out from when on its age counts: its headers were asked and do not tell, or tell of no time
+    /// and it is not sealed. One that nobody could ask so far, for want of a map, may tell later.
     pub(super) fn is_ageless(&self) -> bool {
-        self.aged_from().is_none() && (self.is_untimed.load(Ordering::Acquire) || self.is_put_off())
+        let is_asked = self.max_timestamp().is_some() || self.end() == 0;
+        self.aged_from().is_none()
+            && (self.is_untimed.load(Ordering::Acquire) || is_asked && self.is_put_off())
     }
 
     /// Whether its latest timestamp is to be looked up.

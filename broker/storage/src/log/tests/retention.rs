@@ -129,6 +129,25 @@ fn a_segment_that_cannot_be_read_keeps_no_other_from_telling_its_age_and_is_read
 }
 
 #[test]
+fn a_damaged_segment_that_found_no_room_to_be_asked_for_its_age_stays_until_it_was_asked() {
+    let files = SimFiles::new();
+    let (dir, log) = timeless_and_old(&files);
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    drop(log);
+    let (_dir, log) = open(&Arc::new(files.clone()), &by_age());
+    let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+    files.tamper(&path, |bytes| bytes[65] ^= 1);
+    assert!(matches!(log.seal_next(NOW), Ok(Sealed::Rotten(_))));
+    files.set_exhausted_at(&path);
+    log.learn_timestamps().unwrap();
+    assert_eq!(log.expired(later(1 << 40)), None, "it may be younger than the next one");
+    files.set_exhausted(false);
+    log.learn_timestamps().unwrap();
+    assert_eq!(log.expired(later(2001)), None);
+    assert_eq!(log.expired(later(2002)), Some(Offset::new(2)), "its records have no time");
+}
+
+#[test]
 fn records_without_a_time_are_no_younger_for_having_been_compacted() {
     let files = SimFiles::new();
     let options = LogOptions { retention_ms: Some(10_000), ..compacting() };
