@@ -127,7 +127,7 @@ pub(super) struct Opening<'a, F> {
     pub(super) options: &'a DataDirOptions,
     pub(super) now: Timestamp,
     /// For the directory and all its logs.
-    failure: Failure,
+    pub(super) failure: Failure,
 }
 
 impl<F: Files> Opening<'_, F> {

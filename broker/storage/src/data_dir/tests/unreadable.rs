@@ -1,7 +1,9 @@
 //! The disk does not give back what it was given.
 
+use super::open::Opening;
 use super::*;
 use crate::partition_files::SegmentFile;
+use crate::recovery::survey;
 use crate::{Log, Read};
 
 const PATH: &str = "topics/t1-0";
@@ -164,6 +166,24 @@ fn a_last_block_that_cannot_be_read_after_a_power_cut_is_its_partitions_affair()
         let (_dir, report) = open_small(&files);
         let (log, _) = report.partitions[0].state.as_ref().expect("it can be read again");
         assert_eq!(offsets(log), (0..13).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_could_not_be_cleared_behind_its_end_is_not_asked_for_again_to_be_synced() {
+    let files = written();
+    let survey = survey(&files, Path::new(PATH)).unwrap_or_else(|_| panic!("it can be looked at"));
+    let opening = Opening { files: &files, options: &options(7), now: NOW, failure: Failure::default() };
+    let id = PartitionId { topic: Uuid::from_u128(101), partition: 0 };
+    let cleared = || opening.clear_behind_ends(&survey, None, id).expect("descriptors").0;
+    let all = cleared();
+    assert_eq!(all.len(), survey.segments.len() * SegmentFile::ALL.len());
+    for path in &all {
+        let len = files.snapshot()[path].len() as u64;
+        files.break_sectors(path, len - 1..len);
+        let others = all.iter().filter(|other| *other != path).cloned();
+        assert_eq!(cleared(), others.collect::<Vec<_>>(), "{}", path.display());
+        files.heal_sectors();
     }
 }
 
