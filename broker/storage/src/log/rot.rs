@@ -18,8 +18,8 @@ use crate::partition_files::SegmentFile;
 use crate::scan::BATCH_SIZE_LIMIT;
 use crate::verdict::Fault;
 
-/// The marking of what of a segment is rotten, from the place on that was found first, in steps of a bounded size. Where a
-/// batch does not tell where the next one begins, that is all the rest.
+/// The marking of what of a segment is rotten: the batch that was found first at once, and the rest from there on in steps
+/// of a bounded size. Where a batch does not tell where the next one begins, that is all the rest.
 ///
 /// What holds by every checksum that there is stays: of a sealed segment those of its blocks cover all of it, and the
 /// place where a reader stumbled is not always the one that was harmed.
@@ -97,7 +97,12 @@ impl<F: Files> Stage<F> {
         // What one reader has refused, another may take for whole: an epoch, an offset.
         let is_refused = blocks.is_none() && is_of_its_place(rotten.fault);
         let segment = Arc::clone(segment);
-        Some(Self { segment, end, file, blocks, bad_blocks: Vec::new(), place, is_refused })
+        let stage = Self { segment, end, file, blocks, bad_blocks: Vec::new(), place, is_refused };
+        // To look at all the rest may take minutes, and this is known.
+        if place.0 < end.0 {
+            stage.mark_batch(rotten);
+        }
+        Some(stage)
     }
 
     /// Looks at the next block or batch, of so many bytes; `None`: there is none.
@@ -123,15 +128,21 @@ impl<F: Files> Stage<F> {
             self.mark_blocks();
             return None;
         }
+        let next = self.mark_batch(rotten);
+        let looked = next.0 - self.place.0;
+        (self.place, self.is_refused) = (next, false);
+        Some(looked)
+    }
+
+    /// Marks the batch at the place if it is not to be served; gives where the next one begins, and its offset.
+    fn mark_batch(&self, rotten: &Rotten) -> (u64, Offset) {
         let look = look(&self.file, self.place, &self.segment);
         let next = look.next.unwrap_or(self.end);
         let refused = self.is_refused.then_some(DamageKind::Header { at: self.place.0 });
         if let Some(kind) = look.kind.or(refused) {
             mark(&self.segment, &rotten.file, (self.place, next), kind);
         }
-        let looked = next.0 - self.place.0;
-        (self.place, self.is_refused) = (next, false);
-        Some(looked)
+        next
     }
 
     /// Batches by themselves are told apart where they can be: only of what none of them has told, the blocks do.

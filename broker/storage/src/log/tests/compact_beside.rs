@@ -165,10 +165,13 @@ fn what_of_a_rotten_segment_a_pass_has_to_refuse_it_finds_out_in_steps_of_bounde
     files.tamper(&SegmentFile::Log.path(log.dir(), Offset::ZERO), |bytes| bytes[300] ^= 1);
     let size = log.view.load()[0].end();
     let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
-    let (mut steps, mut read) = (0, 0);
+    let (mut steps, mut read, mut refused_at) = (0, 0, None);
     let state = loop {
         let progress = pass.step(&dir, 600).unwrap();
         (steps, read) = (steps + 1, read + progress.read);
+        if !log.damaged().is_empty() {
+            refused_at.get_or_insert(read);
+        }
         if progress.state != Compacting::Working {
             break progress.state;
         }
@@ -176,6 +179,8 @@ fn what_of_a_rotten_segment_a_pass_has_to_refuse_it_finds_out_in_steps_of_bounde
     assert!(matches!(state, Compacting::Rotten(_)), "{state:?}");
     // Its blocks, and its batches.
     assert!(steps > 2 * size / 1200 && read > size, "{steps} steps for {size} bytes, {read} read");
+    // What was found is refused before anything else of the segment is looked at for that.
+    assert!(refused_at.is_some_and(|at| at <= size), "at {refused_at:?} of {size}, {read} read");
     assert_eq!(pass.step(&dir, 600).unwrap().state, Compacting::Abandoned);
 }
 
