@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use folio_record::Timestamp;
-use folio_storage::{AppendError, Mend, Mended, Seal, Sealed};
+use folio_storage::{AppendError, Files, Mend, Mended, Seal, Sealed};
 
 use crate::engine::{Disk, Engine};
 use crate::partition::{Partition, PartitionKey};
@@ -54,15 +54,14 @@ impl Sealer {
         let (time, begun) = (engine.clock.look().steady, Instant::now());
         while begun.elapsed() < MOMENT {
             let Some((partition, mut job)) = self.current.take().or_else(|| self.next(time)) else { break };
-            let is_over = match (&mut job, time) {
-                (Job::Mend(mend), _) => {
+            let is_over = match &mut job {
+                Job::Mend(mend) => {
                     mend.step(STEP).map(|mended| mended.map(|mended| tell_mended(&partition, mended)))
                 }
-                (Job::Seal(seal), Some(time)) => {
-                    seal.step(STEP, time).map(|sealed| sealed.map(|sealed| tell_sealed(&partition, &sealed)))
+                Job::Seal(seal) => {
+                    let Some(sealed) = go_on(seal, time) else { continue };
+                    sealed.map(|sealed| sealed.map(|sealed| tell_sealed(&partition, &sealed)))
                 }
-                // It is begun anew when the time is known.
-                (Job::Seal(_), None) => continue,
             };
             match is_over {
                 Ok(None) => self.current = Some((partition, job)),
@@ -92,6 +91,18 @@ impl Sealer {
                 return Some((partition, job));
             }
         }
+    }
+}
+
+/// Goes on with the sealing of a segment. `None`: it is to be begun anew when the time is known, without which nothing goes
+/// on but to mark what is rotten.
+fn go_on<F: Files>(
+    seal: &mut Seal<F>,
+    time: Option<Timestamp>,
+) -> Option<Result<Option<Sealed>, AppendError>> {
+    match time {
+        Some(time) => Some(seal.step(STEP, time)),
+        None => seal.is_marking().then(|| Ok(seal.mark(STEP))),
     }
 }
 
@@ -154,7 +165,41 @@ const MOMENT: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
+    use folio_record::{BatchBuilder, Compression, NewRecord};
+    use folio_storage::data_dir::NewTopic;
+    use folio_storage::files::SimFiles;
+    use folio_storage::{DataDir, DataDirOptions, LogOptions, Mode};
+
     use super::*;
+
+    #[test]
+    fn what_is_rotten_is_marked_though_nobody_knows_the_time_any_more_and_nothing_is_sealed() {
+        let (now, files) = (Timestamp::new(1_700_000_000_000), Arc::new(SimFiles::new()));
+        let options = DataDirOptions::fixed(1);
+        let (dir, _) = DataDir::open(Arc::clone(&files), &options, |_| LogOptions::default(), now).unwrap();
+        let (name, uuid) = ("t".to_owned(), uuid::Uuid::from_u128(9));
+        let topic = NewTopic { name, uuid, partitions: 1, settings: Vec::new() };
+        let log_options = LogOptions { retention_ms: Some(1), ..LogOptions::default() };
+        let log = dir.create_topic(topic, &log_options, now).unwrap().remove(0);
+        let mut batch = BatchBuilder::new(Compression::None, 1 << 20);
+        let record = NewRecord { timestamp: Timestamp::new(1), key: None, value: Some(b"a"), headers: &[] };
+        batch.append(&record).unwrap();
+        let batch = bytes::BytesMut::from(batch.build().unwrap().as_slice());
+        log.writer().append(&mut [batch], Mode::MayBlock, now).unwrap();
+        assert!(log.roll_if_expired(now).unwrap());
+        dir.flush(std::slice::from_ref(&log), now, Instant::now()).unwrap();
+
+        let mut seal = log.seal().unwrap();
+        assert!(go_on(&mut seal, None).is_none());
+        let path = log.dir().join("00000000000000000000.log");
+        files.tamper(&path, |bytes| bytes[65] ^= 1);
+        assert_eq!(go_on(&mut seal, Some(now)).unwrap().unwrap(), None);
+        let mut steps = std::iter::repeat_with(|| go_on(&mut seal, None).map(Result::unwrap)).take(9);
+        let sealed = steps.find(|sealed| *sealed != Some(None)).flatten().flatten();
+        assert!(matches!(sealed, Some(Sealed::Rotten(_))), "{sealed:?}");
+        assert_eq!(log.damaged().len(), 1);
+        assert!(!log.wants_seal(), "it stays as it is");
+    }
 
     #[test]
     fn who_comes_while_others_have_much_to_do_waits_for_one_segment_of_each() {

@@ -128,9 +128,8 @@ impl<F: Files> Seal<F> {
     /// # Errors
     /// As for an append that rolls. It is over; the segment is as good as before, and is tried again.
     pub fn step(&mut self, budget: u64, now: Timestamp) -> Result<Option<Sealed>, AppendError> {
-        if let Some(marking) = &mut self.marking {
-            let (_, is_done) = marking.step(budget);
-            return Ok(is_done.then(|| self.leave()).flatten());
+        if self.is_marking() {
+            return Ok(self.mark(budget));
         }
         let (log, segment) = (Arc::clone(&self.log), Arc::clone(&self.segment));
         match self.read(budget, now) {
@@ -160,6 +159,18 @@ impl<F: Files> Seal<F> {
             }
             Err(source) => Err(failed(&log.dir, segment.base(), source)),
         }
+    }
+
+    /// Whether it was found to be rotten, and what of it is, is being marked.
+    pub fn is_marking(&self) -> bool {
+        self.marking.is_some()
+    }
+
+    /// Goes on as [`step`](Self::step) does where it [`is_marking`](Self::is_marking), for which nobody has to know what
+    /// time it is; else does nothing. `None`: there is more to do. Waits for a disk.
+    pub fn mark(&mut self, budget: u64) -> Option<Sealed> {
+        let (_, is_done) = self.marking.as_mut()?.step(budget);
+        is_done.then(|| self.leave()).flatten()
     }
 
     /// All that is rotten is marked: it stays as it is.
