@@ -148,6 +148,33 @@ fn a_damaged_segment_that_found_no_room_to_be_asked_for_its_age_stays_until_it_w
 }
 
 #[test]
+fn a_damaged_segment_of_which_no_record_is_left_keeps_nothing_behind_it() {
+    let files = SimFiles::new();
+    let options = LogOptions { retention_ms: Some(1000), ..compacting() };
+    let (dir, log) = open(&Arc::new(files.clone()), &options);
+    // What its producer is remembered by stays of the first; the second is too large to be put to it.
+    for (by, len) in [(Some((7, 0, 0)), 300), (None, 4010)] {
+        let batch = keyed(Compression::None, by, &[("a", Some(&"x".repeat(len)))], NOW.get());
+        log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap();
+        settle(&dir, &log);
+    }
+    compact_at(&dir, &log, NOW.get(), 1 << 20).unwrap();
+    assert_eq!(log.segment_count(), 3);
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    drop(log);
+    let [path, index] = [SegmentFile::Log, SegmentFile::OffsetIndex]
+        .map(|file| file.path(Path::new("topics/t-0"), Offset::ZERO));
+    files.tamper(&path, |bytes| bytes[17] ^= 1);
+    files.tamper(&index, |bytes| bytes.truncate(bytes.len() - 1));
+    let (_dir, log) = open(&Arc::new(files), &options);
+    assert!(matches!(log.seal_next(NOW), Ok(Sealed::Rotten(_))));
+    assert_eq!(log.expired(later(1 << 40)), None, "nobody has asked it");
+    log.learn_timestamps().unwrap();
+    assert_eq!(log.expired(later(1000)), None, "the next one is not old");
+    assert_eq!(log.expired(later(1001)), Some(Offset::new(2)));
+}
+
+#[test]
 fn records_without_a_time_are_no_younger_for_having_been_compacted() {
     let files = SimFiles::new();
     let options = LogOptions { retention_ms: Some(10_000), ..compacting() };
