@@ -413,6 +413,11 @@ fn damage_is_found_named_and_mended_and_a_directory_that_a_daemon_has_is_left_al
     let refused = folio(&["log", "verify"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains(&holder), "{}", text(&refused.stderr));
+    for arguments in [&["log", "repair", "--yes"][..], &["log", "repair", "--metadata"], &["log", "repair"]] {
+        let refused = folio(arguments);
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&refused.stderr).contains(&holder), "{arguments:?}: {}", text(&refused.stderr));
+    }
     let shown = folio(&["log", "dump"]);
     assert!(text(&shown.stderr).contains(&holder), "{}", text(&shown.stderr));
     assert!(text(&shown.stdout).contains("batch "));

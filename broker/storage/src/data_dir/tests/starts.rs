@@ -58,7 +58,7 @@ fn asked_by_start(files: &Arc<SimFiles>, extension: &str) -> Asked {
 }
 
 #[test]
-fn a_start_asks_of_a_sealed_segment_its_name_the_length_of_its_log_and_its_footer_and_nothing_else() {
+fn a_start_asks_of_a_sealed_segment_its_name_its_length_and_the_two_ends_of_its_index_and_nothing_else() {
     let [few, many] = [5, 25].map(written);
     let more = |extension| {
         let [few, many] = [&few, &many].map(|files| asked_by_start(files, extension));
