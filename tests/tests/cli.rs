@@ -418,9 +418,17 @@ fn damage_is_found_named_and_mended_and_a_directory_that_a_daemon_has_is_left_al
         assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
         assert!(text(&refused.stderr).contains(&holder), "{arguments:?}: {}", text(&refused.stderr));
     }
-    let shown = folio(&["log", "dump"]);
-    assert!(text(&shown.stderr).contains(&holder), "{}", text(&shown.stderr));
-    assert!(text(&shown.stdout).contains("batch "));
+    // Also while it is written to there is nothing broken in it.
+    let mut append = Command::new(folio_tests::binary("folio"));
+    append.args(["--broker", &address, "produce", "other", "--create", LOG]).stderr(Stdio::null());
+    let mut appending = append.spawn().unwrap();
+    for _ in 0..5 {
+        let shown = folio(&["log", "dump"]);
+        assert!(text(&shown.stderr).contains(&holder), "{}", text(&shown.stderr));
+        assert!(shown.status.success(), "{}", text(&shown.stderr));
+        assert!(text(&shown.stdout).contains("batch "));
+    }
+    assert!(appending.wait().unwrap().success());
     assert_eq!(daemon.stop().code(), Some(0));
 
     let clean = folio(&["log", "verify"]);

@@ -1,7 +1,7 @@
 //! Looking into a data directory, offline or beside a running daemon: everything in it, item by item, decoded.
 //!
 //! Nothing is written and nothing locked. Beside a running daemon the end of a log may be a batch that is just being
-//! written; it shows as what does not parse at the end, and the next look has it.
+//! written: it is looked at again for some moments, before it passes for one that was cut.
 
 mod directory;
 mod item;

@@ -1,6 +1,7 @@
 //! A segment: its batches, its indexes and its footer.
 
 use std::path::Path;
+use std::time::Duration;
 
 use folio_record::{Batch, DecompressLimit, LeaderEpoch, Offset};
 
@@ -13,6 +14,10 @@ use crate::index::{
 };
 use crate::partition_files::SegmentFile;
 use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step, UNPACKED_MAX};
+use crate::verdict::Fault;
+
+/// How often a batch is looked at again that ends behind its file: it takes no time to be written, but it takes turns.
+const LOOKS_AT_A_CUT: u32 = 20;
 
 impl<F: Files> Dump<'_, F> {
     pub(super) fn batches(
@@ -28,18 +33,28 @@ impl<F: Files> Dump<'_, F> {
             Ok(file) => file,
             Err(error) => return self.broken(path, 0, error),
         };
-        let mut scan = match Scan::new(&file, 0, base, LeaderEpoch::NONE, rules) {
-            Ok(scan) => scan,
-            Err(error) => return self.broken(path, 0, error),
-        };
+        let (mut position, mut due, mut looks) = (0, base, LOOKS_AT_A_CUT);
         loop {
-            let position = scan.at();
-            match scan.next() {
-                Ok(Step::End) => return,
-                Ok(Step::Batch { at, batch }) => each(self, (path, at), &batch),
-                Ok(Step::Fault(fault)) => return self.broken(path, position, fault),
+            let mut scan = match Scan::new(&file, position, due, LeaderEpoch::NONE, rules) {
+                Ok(scan) => scan,
                 Err(error) => return self.broken(path, position, error),
+            };
+            let fault = loop {
+                (position, due) = (scan.at(), scan.expected());
+                match scan.next() {
+                    Ok(Step::End) => return,
+                    Ok(Step::Batch { at, batch }) => each(self, (path, at), &batch),
+                    Ok(Step::Fault(fault)) => break fault,
+                    Err(error) => return self.broken(path, position, error),
+                }
+            };
+            // A daemon may be writing it.
+            let may_grow = matches!(fault, Fault::CutHeader { .. } | Fault::CutBatch { .. });
+            if !may_grow || looks == 0 {
+                return self.broken(path, position, fault);
             }
+            looks -= 1;
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
