@@ -217,7 +217,7 @@ fn a_torn_copy_of_the_metadatas_slot_is_written_anew_by_a_start() {
     let copies = |files: &SimFiles| {
         let bytes = files.snapshot()[Path::new(SLOTS_NAME)].clone();
         let copies = bytes.chunks_exact(SLOT_SIZE).map(|copy| SlotCopy::decode(copy.try_into().unwrap()));
-        copies.filter_map(|copy| copy.valid()).filter(|slot| slot.partition == METADATA).count()
+        copies.filter_map(SlotCopy::valid).filter(|slot| slot.partition == METADATA).count()
     };
     assert_eq!(copies(&files), 2);
     let newest = SlotsFile::open(&files, Uuid::from_u128(1)).unwrap().0.furthest(METADATA).unwrap().seq;
