@@ -208,8 +208,22 @@ impl Daemon {
         }
     }
 
-    /// The number of its thread of this name.
-    pub fn thread(&self, name: &str) -> Option<u32> {
+    /// The number of its thread of this name, once it has that: a thread names itself when it first runs.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub fn thread(&self, name: &str) -> u32 {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(thread) = self.thread_now(name) {
+                return thread;
+            }
+            assert!(Instant::now() < deadline, "no thread is named {name}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn thread_now(&self, name: &str) -> Option<u32> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
         let is_it = |task: &std::fs::DirEntry| {
             std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)

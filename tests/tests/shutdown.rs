@@ -99,7 +99,7 @@ fn a_stop_waits_for_a_moment_of_sealing_and_not_for_all_that_is_to_be_sealed() {
     // A segment takes more than three seconds, all of them more than a minute.
     let told = dir.path().join("reads");
     let slow = ["trace=pread64", "inject=pread64:delay_enter=200000"].map(str::to_owned);
-    let thread = daemon.thread("folio-maintain").unwrap();
+    let thread = daemon.thread("folio-maintain");
     let strace = Strace::watch(thread, false, &slow, &told);
     let mut peer = Peer::connect(daemon.address());
     peer.create("t", 1, &[("durability", "fsync")]);

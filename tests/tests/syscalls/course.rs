@@ -94,11 +94,11 @@ pub(crate) fn lead_as(
     course.has_started = true;
     let mut strace = match phase {
         None => Some(Strace::watch(daemon.pid(), true, expressions, &told)),
-        Some(Phase::Thread(name)) => Some(Strace::watch(thread(&daemon, name), false, expressions, &told)),
+        Some(Phase::Thread(name)) => Some(Strace::watch(daemon.thread(name), false, expressions, &told)),
         Some(Phase::New | Phase::Again(_) | Phase::Stop) => None,
     };
     if phase.is_none() {
-        course.threads = THREADS.iter().map(|name| (*name, thread(&daemon, name))).collect();
+        course.threads = THREADS.iter().map(|name| (*name, daemon.thread(name))).collect();
     }
     live(&mut daemon, &mut course.promises, plan);
     if phase == Some(&Phase::Stop) {
@@ -115,17 +115,6 @@ pub(crate) fn lead_as(
     }
     course.calls = told_calls(&told);
     course
-}
-
-/// The number of a thread, which may still be about to get its name.
-fn thread(daemon: &Daemon, name: &str) -> u32 {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        match daemon.thread(name) {
-            Some(thread) => return thread,
-            None => assert!(Instant::now() < deadline, "there is no thread {name}: {}", daemon.said()),
-        }
-    }
 }
 
 fn end(status: ExitStatus) -> End {

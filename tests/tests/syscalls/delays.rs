@@ -51,7 +51,7 @@ fn while_a_change_of_the_metadata_is_synced_whoever_only_asks_is_answered() {
     let mut peer = KafkaPeer::connect(daemon.address());
     ask_everything(&mut peer);
 
-    let admin = daemon.thread("folio-admin").unwrap();
+    let admin = daemon.thread("folio-admin");
     let hang = format!("inject=fdatasync,fsync:delay_enter={}", HANGS.as_micros());
     let strace = Strace::watch(admin, false, &[hang], &dir.path().join("trace"));
     let begun = Instant::now();
