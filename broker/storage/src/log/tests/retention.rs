@@ -94,6 +94,14 @@ fn timeless_and_old(files: &SimFiles) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>)
     (dir, log)
 }
 
+/// The same after a clean stop and another start, which has read of no segment how old it is.
+fn timeless_and_opened_again(files: &SimFiles) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+    let (dir, log) = timeless_and_old(files);
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    drop(log);
+    open(&Arc::new(files.clone()), &by_age())
+}
+
 #[test]
 fn a_damaged_segment_of_unknown_age_goes_with_the_next_one_and_keeps_nothing_behind_it() {
     let files = SimFiles::new();
@@ -110,10 +118,7 @@ fn a_damaged_segment_of_unknown_age_goes_with_the_next_one_and_keeps_nothing_beh
 #[test]
 fn a_segment_that_cannot_be_read_keeps_no_other_from_telling_its_age_and_is_read_once() {
     let files = SimFiles::new();
-    let (dir, log) = timeless_and_old(&files);
-    dir.close_clean(NOW, Instant::now()).unwrap();
-    drop(log);
-    let (_dir, log) = open(&Arc::new(files.clone()), &by_age());
+    let (_dir, log) = timeless_and_opened_again(&files);
     let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
     files.break_sectors(&path, 0..1);
     log.learn_timestamps().unwrap_err();
@@ -131,10 +136,7 @@ fn a_segment_that_cannot_be_read_keeps_no_other_from_telling_its_age_and_is_read
 #[test]
 fn a_damaged_segment_that_found_no_room_to_be_asked_for_its_age_stays_until_it_was_asked() {
     let files = SimFiles::new();
-    let (dir, log) = timeless_and_old(&files);
-    dir.close_clean(NOW, Instant::now()).unwrap();
-    drop(log);
-    let (_dir, log) = open(&Arc::new(files.clone()), &by_age());
+    let (_dir, log) = timeless_and_opened_again(&files);
     let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
     files.tamper(&path, |bytes| bytes[65] ^= 1);
     assert!(matches!(log.seal_next(NOW), Ok(Sealed::Rotten(_))));
