@@ -2,6 +2,8 @@
 
 pub mod clean;
 pub mod compacted;
+#[cfg(test)]
+mod controls;
 pub mod data_dir;
 pub mod dump;
 pub mod envelope;

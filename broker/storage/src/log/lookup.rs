@@ -18,6 +18,8 @@ use folio_record::{BatchHeader, HEADER_SIZE, Offset};
 
 use super::Touch;
 use super::segment::Segment;
+#[cfg(test)]
+use crate::controls::{Protection, is_taken};
 use crate::files::FileHandle;
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, OffsetEntry, SegmentUid, TimeEntry,
@@ -244,16 +246,10 @@ impl Window<'_> {
 /// Whether this is the batch that an entry names.
 fn is_named(entry: &OffsetEntry, base: Offset, header: &BatchHeader) -> bool {
     #[cfg(test)]
-    if BELIEVES_ENTRIES.get() {
+    if is_taken(Protection::EntriesAreChecked) {
         return true;
     }
     entry.names(base, header)
-}
-
-#[cfg(test)]
-thread_local! {
-    /// For a control: entries are believed, wherever they lead.
-    pub(super) static BELIEVES_ENTRIES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 impl Index {

@@ -1,0 +1,34 @@
+//! Negative controls: a test takes a protection away from its own thread, and has to see what that protects from.
+
+use std::cell::Cell;
+
+/// What can be taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protection {
+    /// An entry of an index counts only if the batch that it names lies where it leads.
+    EntriesAreChecked,
+}
+
+/// Calls `what` without the `protection`.
+pub(crate) fn without<T>(protection: Protection, what: impl FnOnce() -> T) -> T {
+    let _back = Back(TAKEN.replace(Some(protection)));
+    what()
+}
+
+/// Whether this protection is taken away.
+pub(crate) fn is_taken(protection: Protection) -> bool {
+    TAKEN.get() == Some(protection)
+}
+
+/// Puts back what there was, also when a test panics.
+struct Back(Option<Protection>);
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        TAKEN.set(self.0);
+    }
+}
+
+thread_local! {
+    static TAKEN: Cell<Option<Protection>> = const { Cell::new(None) };
+}
