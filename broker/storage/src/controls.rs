@@ -7,6 +7,8 @@ use std::cell::Cell;
 pub(crate) enum Protection {
     /// An entry of an index counts only if the batch that it names lies where it leads.
     EntriesAreChecked,
+    /// A block of a sealed log is held against the checksum that its index has of it.
+    BlocksAreChecked,
 }
 
 /// Calls `what` without the `protection`.

@@ -278,10 +278,10 @@ impl<F: Files> Scrub<F> {
     /// A block was read to its end.
     fn finish(&mut self, reading: &mut Reading<F>, done: &mut Scrubbed) {
         let block = &mut reading.block;
-        let is_right = std::mem::take(&mut block.crc).finalize() == block.due;
+        let crc = std::mem::take(&mut block.crc).finalize();
         let kind = match block.unreadable {
             Some(at) => DamageKind::Unreadable { at },
-            None if is_right => return,
+            None if block.is_right(crc) => return,
             None => match again(&reading.file, block, self.segment.may_have_gaps()) {
                 Some(kind) => kind,
                 None => {

@@ -1,9 +1,10 @@
 //! Scrubbing: what has changed on the disk behind everybody's back is found where it is, and only that is refused.
 
 use super::compact::{compact, compact_at, put, settle};
-use super::lookups::{filled, growing};
+use super::lookups::{filled, growing, restarted};
 use super::seal::seal_all;
 use super::*;
+use crate::controls::{Protection, without};
 use crate::log::compact::Compacting;
 use crate::partition_files::SegmentFile;
 use crate::verdict::Fault as LogFault;
@@ -116,6 +117,44 @@ fn offset_length_and_epoch_which_no_batch_checksum_covers_count_as_header() {
         assert_eq!(done.found.len(), 1);
         assert_eq!(done.found[0].kind, DamageKind::Header { at: 0 }, "byte {position}");
         files.tamper(&path, |bytes| bytes[position] ^= 1);
+    }
+}
+
+#[test]
+fn an_epoch_that_has_changed_is_refused_after_a_scrub_and_served_if_no_block_is_held_against_its_checksum() {
+    for position in 12..16 {
+        for is_checked in [true, false] {
+            let (files, dir, log, bases) = sealed();
+            let path = log_of(&log, bases[1]);
+            let harm = |_: &[PathBuf]| files.tamper(&path, |bytes| bytes[position] ^= 1);
+            let (_dir, log) = restarted(&files, (dir, log), harm);
+            let look = || pass(&log, 4096).found;
+            let found = if is_checked { look() } else { without(Protection::BlocksAreChecked, look) };
+            assert_eq!(found.len(), usize::from(is_checked), "byte {position}: {found:?}");
+            match log.read(Offset::new(bases[1]), 1, &mut Cursor::default(), Touch::Any) {
+                Err(ReadError::Damaged(range)) => assert!(is_checked && *range == found[0], "{range}"),
+                Ok(Read::Ready(Fetched { slice: Some(slice), .. })) => {
+                    let mut bytes = vec![0; slice.len()];
+                    slice.read_to(0, &mut bytes).unwrap();
+                    // Its own checksum holds: a consumer cannot tell either.
+                    let batch = UnverifiedBatch::split_first(&bytes).unwrap().0.verify().unwrap();
+                    assert!(!is_checked, "byte {position}");
+                    assert_ne!(batch.header().leader_epoch, log.leader_epoch(), "byte {position}");
+                }
+                other => panic!("byte {position}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_no_batch_checksum_covers_is_not_found_if_no_block_is_held_against_its_checksum() {
+    for position in 0..16 {
+        let (files, _dir, log, bases) = sealed();
+        files.tamper(&log_of(&log, bases[1]), |bytes| bytes[position] ^= 1);
+        let unseen = without(Protection::BlocksAreChecked, || pass(&log, 4096));
+        assert!(unseen.found.is_empty() && !unseen.is_index_damaged, "byte {position}: {unseen:?}");
+        assert_eq!(pass(&log, 4096).found.len(), 1, "byte {position}");
     }
 }
 
