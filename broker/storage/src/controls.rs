@@ -9,6 +9,8 @@ pub(crate) enum Protection {
     EntriesAreChecked,
     /// A block of a sealed log is held against the checksum that its index has of it.
     BlocksAreChecked,
+    /// What the slot of the metadata log vouches for is not cut off as interrupted.
+    MetadataIsVouchedFor,
 }
 
 /// Calls `what` without the `protection`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::controls::{Protection, without};
 use crate::metadata::{CommitError, Key, MetadataDamage, Operation, Revision, Transaction, Value};
 use crate::slots::{METADATA, SLOT_SIZE, SLOTS_PER_EXTENT, SlotCopy, SlotsFile, slot_position};
 use crate::verify::{Event, Severity, VerifyOptions, verify};
@@ -114,6 +115,22 @@ fn a_transaction_that_was_answered_and_looks_interrupted_refuses_every_start_and
         let (dir, report) = open(&Arc::new(files));
         assert_eq!((report.was_clean, report.torn_transaction), (is_clean, None));
         assert!(has_ids(&dir));
+    }
+}
+
+#[test]
+fn without_the_slot_of_the_metadata_what_was_answered_is_cut_off_in_silence() {
+    let whole = log_of(&stopped(false));
+    for len in last_of(&whole) + 1..whole.len() {
+        let files = stopped(false);
+        write_log(&files, &whole[..len]);
+        assert!(try_open(&Arc::new(files.clone())).is_err());
+        without(Protection::MetadataIsVouchedFor, || {
+            let said = severities(&files);
+            assert!(!said.contains_key(&Severity::Damage), "{said:?}");
+            let (dir, _) = open(&Arc::new(files.clone()));
+            assert!(!has_ids(&dir), "a transaction that was answered is gone");
+        });
     }
 }
 
