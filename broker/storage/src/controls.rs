@@ -11,6 +11,8 @@ pub(crate) enum Protection {
     BlocksAreChecked,
     /// What the slot of the metadata log vouches for is not cut off as interrupted.
     MetadataIsVouchedFor,
+    /// What was flushed counts as durable only if a start will find its file.
+    FilesAreFound,
 }
 
 /// Calls `what` without the `protection`.

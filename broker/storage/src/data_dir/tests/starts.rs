@@ -1,9 +1,11 @@
 //! Claims about what a start costs, in what it asks of files.
 
 use super::*;
+use crate::controls::{Protection, without};
 use crate::epochs::{EPOCHS_NAME, Epochs};
 use crate::files::sim::Asked;
 use crate::log::Sealed;
+use crate::partition_files::SegmentFile;
 use crate::slots::METADATA;
 use crate::verify::{Event, VerifyOptions, verify};
 
@@ -253,6 +255,28 @@ fn what_somebody_has_unlinked_is_not_called_durable() {
         assert_eq!(advanced.iter().map(|one| one.partition).collect::<Vec<_>>(), [other.id()]);
         assert!(log.is_given_up() && log.durable() == durable && !dir.has_failed());
         assert_eq!(other.durable(), other.log_end());
+    }
+}
+
+#[test]
+fn without_a_look_for_its_name_a_file_that_no_start_finds_is_called_durable() {
+    for is_sought in [true, false] {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        create(&dir, 1).unwrap();
+        let log = Arc::clone(&dir.logs()[0]);
+        append(&log, 500);
+        files.remove_file(&SegmentFile::Log.path(log.dir(), Offset::ZERO)).unwrap();
+        let flush = || dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
+        let advanced = if is_sought { flush() } else { without(Protection::FilesAreFound, flush) };
+        assert_eq!(advanced.len(), usize::from(!is_sought));
+        let acknowledged = log.durable();
+        assert_eq!(acknowledged, if is_sought { Offset::ZERO } else { log.log_end() });
+        drop((log, dir));
+        files.kill();
+        let (dir, report) = open(&files);
+        let found = dir.logs().iter().map(|log| log.log_end()).max().unwrap_or(Offset::ZERO);
+        assert_eq!(found < acknowledged, !is_sought, "{report:?}");
     }
 }
 
