@@ -13,6 +13,8 @@ pub(crate) enum Protection {
     MetadataIsVouchedFor,
     /// What was flushed counts as durable only if a start will find its file.
     FilesAreFound,
+    /// Who may not wait for a disk looks at what is in memory, and at nothing else.
+    ColdIsLeftAlone,
 }
 
 /// Calls `what` without the `protection`.

@@ -385,6 +385,35 @@ fn a_read_that_must_not_wait_gives_up_before_it_touches_what_is_not_in_memory() 
 }
 
 #[test]
+fn a_read_that_must_not_wait_brings_nothing_into_memory_and_without_the_look_at_what_is_there_it_does() {
+    for is_gated in [true, false] {
+        let temporary = tempfile::tempdir().unwrap();
+        let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
+        let options =
+            LogOptions { segment_bytes: 16 << 20, batch_size_max: 1 << 20, ..LogOptions::default() };
+        let (dir, log) = open(&files, &options);
+        for _ in 0..40 {
+            append(&log, &[&"x".repeat(100_000)]).unwrap();
+        }
+        flush(&dir, &log);
+        let batch = log.tail().pos / 40;
+        let view = log.view.load();
+        let is_there = || {
+            let header = view[0].log().unwrap().slice(3 * batch..3 * batch + 61).unwrap();
+            header.resident().unwrap()
+        };
+        let path = crate::partition_files::SegmentFile::Log.path(log.dir(), Offset::ZERO);
+        files.open(&path, OpenMode::Read).unwrap().drop_cache().unwrap();
+        // A file system that lives in memory drops nothing.
+        let is_cold = !is_there();
+        let read = || log.read(Offset::new(3), 1000, &mut Cursor::default(), Touch::Warm).unwrap();
+        let was_given = if is_gated { read() } else { without(Protection::ColdIsLeftAlone, read) };
+        assert_eq!(matches!(was_given, Read::Cold), is_gated && is_cold, "{was_given:?}");
+        assert_eq!(is_there(), !(is_gated && is_cold), "a page was waited for, or none");
+    }
+}
+
+#[test]
 fn the_latest_record_by_time_is_the_first_of_those_that_consumers_may_see() {
     let files = Arc::new(SimFiles::new());
     // Two records of a batch share the latest time; a later batch has it too.
