@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use folio_storage::footer::Footer;
+use folio_storage::footer::FOOTER_SIZE;
 use rustix::fs::Advice;
 
 /// The logs of a partition's segments, oldest first.
@@ -36,8 +36,13 @@ pub fn closed_logs(data: &Path, topic: &str) -> Vec<PathBuf> {
 
 /// Whether the segment of this log is sealed: nobody will read it by himself any more.
 pub fn is_sealed(log: &Path) -> bool {
+    footer(log).is_some()
+}
+
+/// The footer of the segment of this log, or of this index, if it is sealed.
+pub fn footer(log: &Path) -> Option<[u8; FOOTER_SIZE]> {
     let index = std::fs::read(log.with_extension("index")).unwrap_or_default();
-    index.last_chunk().is_some_and(|bytes| Footer::decode(bytes).is_some())
+    index.last_chunk().copied().filter(|footer: &[u8; FOOTER_SIZE]| footer.starts_with(b"LFT2"))
 }
 
 /// Takes a file out of the page cache, as far as nobody has touched it through a mapping.

@@ -171,7 +171,7 @@ fn unreadable(file_system: FileSystem) {
     produce(&mut peer, 0..RECORDS);
     until("all but the last are sealed", || {
         let said = cache::logs(&mounted.path().join("data/topics/t-0"));
-        said.len() > 2 && said[..said.len() - 1].iter().all(|log| is_sealed(log))
+        said.len() > 2 && said[..said.len() - 1].iter().all(|log| cache::is_sealed(log))
     });
     daemon.stop();
     mounted.unmount();
@@ -224,10 +224,4 @@ fn on_disk(file: &Path, mut at: u64) -> u64 {
         at -= len;
     }
     panic!("{} is shorter", file.display());
-}
-
-/// Whether the index of this log has a footer.
-fn is_sealed(log: &Path) -> bool {
-    let index = std::fs::read(log.with_extension("index")).unwrap_or_default();
-    index.len() > 96 && index[index.len() - 96..].starts_with(b"LFT1")
 }

@@ -9,6 +9,7 @@ use folio_client::{
     Client, ClientConfig, ConsumerConfig, DeliveryError, ErrorCode, NewTopic, Position, Producer,
     ProducerConfig, ProducerRecord, Timestamp, TopicPartition,
 };
+use folio_tests::cache::footer;
 use folio_tests::daemon::Daemon;
 use folio_tests::limits::Faketime;
 use folio_tests::rig::until;
@@ -133,12 +134,8 @@ fn sealed_at(dir: &Path, topic: &str) -> Vec<i64> {
     let indexes = files
         .map(|file| file.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "index"));
-    let footer = |bytes: Vec<u8>| {
-        let footer = bytes.last_chunk::<96>().filter(|footer| footer.starts_with(b"LFT1"))?;
-        Some(i64::from_be_bytes(*footer[80..].first_chunk()?))
-    };
     // One may have just gone from a passing name to its own.
-    indexes.filter_map(|path| footer(std::fs::read(path).ok()?)).collect()
+    indexes.filter_map(|path| Some(i64::from_be_bytes(*footer(&path)?[80..].first_chunk()?))).collect()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use folio_broker::{Broker, Config, Outcome};
@@ -12,6 +12,7 @@ use folio_client::{
 };
 use folio_storage::files::OsFiles;
 use folio_storage::verify::{VerifyOptions, verify};
+use folio_tests::cache::is_sealed;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -52,11 +53,7 @@ fn segments_are_sealed_while_the_broker_runs_and_the_next_one_serves_them() {
     let unsealed = || {
         let files = std::fs::read_dir(&partition).unwrap().map(|entry| entry.unwrap().path());
         let indexes = files.filter(|path| path.extension().is_some_and(|name| name == "index"));
-        let is_unsealed = |path: &PathBuf| {
-            let bytes = std::fs::read(path).unwrap();
-            bytes.len() < 96 || !bytes[bytes.len() - 96..].starts_with(b"LFT1")
-        };
-        indexes.filter(is_unsealed).count()
+        indexes.filter(|path| !is_sealed(path)).count()
     };
     while unsealed() > 1 {
         assert!(Instant::now() < deadline, "{} segments are not sealed", unsealed());

@@ -112,6 +112,13 @@ impl SegmentUid {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    /// A CRC-32 that has begun with the number: what it goes on to cover is bound to this segment.
+    pub(crate) fn hasher(self) -> crc32fast::Hasher {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.0.to_be_bytes());
+        crc
+    }
 }
 
 impl IndexHeader {
@@ -244,8 +251,7 @@ fn check_entry(bytes: &[u8; INDEX_ENTRY_SIZE], uid: SegmentUid, number: u32) -> 
 }
 
 fn entry_crc(bytes: &[u8; INDEX_ENTRY_SIZE], uid: SegmentUid, number: u32) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&uid.0.to_be_bytes());
+    let mut crc = uid.hasher();
     crc.update(&number.to_be_bytes());
     crc.update(&bytes[..ENTRY_CRC_AT]);
     crc.finalize()

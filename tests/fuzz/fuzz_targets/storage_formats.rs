@@ -87,9 +87,12 @@ fuzz_target!(|input: &[u8]| {
         }
         9 => {
             let Some(bytes) = bytes.get(..FOOTER_SIZE) else { return };
-            let bytes = mended(bytes, FOOTER_SIZE - 4, is_mended);
+            // Its checksum covers whose it is.
+            let covered = [&uid().get().to_be_bytes()[..], bytes].concat();
+            let bytes = mended(&covered, covered.len() - 4, is_mended).split_off(covered.len() - FOOTER_SIZE);
             let Some(footer) = bytes.first_chunk() else { return };
-            same(Footer::decode(footer).map(|footer| footer.encode().to_vec()), &bytes);
+            let decoded = Footer::decode(footer, uid());
+            same(decoded.map(|footer| footer.encode(uid()).to_vec()), &bytes);
         }
         10 => {
             let bytes = envelope(&Compacted::default().encode(), bytes, is_mended);

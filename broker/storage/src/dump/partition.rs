@@ -62,7 +62,9 @@ impl<F: Files> Dump<'_, F> {
                 }),
                 Some(PartitionFile::Segment(base, SegmentFile::Log)) => {
                     (self.show)(Item::Segment { file: path.clone(), base: base.get(), bytes: entry.len });
-                    let footer = Footer::of_segment(self.files, dir, base);
+                    let uid = id.map(|id| SegmentUid::new(id, base, 0));
+                    let footer =
+                        uid.and_then(|uid| Footer::of_segment(self.files, dir, base, uid).ok().flatten());
                     let ends_at = footer.filter(|footer| footer.has_gaps).map(|footer| footer.next_offset);
                     let is_told = (base < gaps_below).then_some(Offset::new(i64::MAX));
                     self.batches(&path, base, ends_at.or(is_told), Self::batch);

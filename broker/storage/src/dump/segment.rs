@@ -113,7 +113,10 @@ impl<F: Files> Dump<'_, F> {
             return self.broken(path, 0, error);
         }
         let len = handle.len().unwrap_or(0);
-        let footer = if kind == IndexKind::Offset { Footer::read(&handle, len).ok().flatten() } else { None };
+        let footer = match kind {
+            IndexKind::Offset => Footer::read(&handle, len, uid).ok().flatten(),
+            IndexKind::Time => None,
+        };
         for number in 0..footer.map_or(entries_in(len), |footer| footer.entries) {
             let (mut bytes, at) = ([0; INDEX_ENTRY_SIZE], entry_position(number));
             let file = path.to_owned();

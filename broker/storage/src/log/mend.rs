@@ -20,9 +20,10 @@ use crate::partition_files::SegmentFile;
 
 /// The indexes of a segment as they should be.
 pub(super) struct Built {
+    /// All bytes of each.
     pub(super) files: [(IndexKind, Vec<u8>); 2],
     pub(super) interval: u32,
-    /// What stands behind the entries of the offset index, if the segment is sealed with them.
+    /// What the offset index ends with, if the segment is sealed with it.
     pub(super) footer: Option<Footer>,
 }
 
@@ -181,11 +182,8 @@ impl<F: Files> Log<F> {
             return Ok(false);
         }
         // The offset index comes last: its footer vouches for both.
-        for (kind, mut bytes) in built.files.into_iter().rev() {
+        for (kind, bytes) in built.files.into_iter().rev() {
             let path = SegmentFile::index(kind).path(&self.dir, segment.base());
-            if kind == IndexKind::Offset {
-                bytes.extend(built.footer.iter().flat_map(Footer::encode));
-            }
             let replaced = replace(&*self.files, &path, &bytes);
             replaced.map_err(|source| failed(&self.dir, segment.base(), source))?;
         }

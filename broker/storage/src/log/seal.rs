@@ -331,6 +331,7 @@ impl Sealing {
             max_epoch,
             sealed_at: now,
         };
+        self.offsets.extend(footer.encode(self.uid));
         let files = [(IndexKind::Offset, self.offsets), (IndexKind::Time, self.times)];
         Built { files, interval: self.interval, footer: Some(footer) }
     }

@@ -198,7 +198,7 @@ impl Segment {
         let file = SegmentFile::index(kind);
         let opened = files.open(&file.path(dir, self.base), OpenMode::Read).and_then(|handle| {
             let len = handle.len()?;
-            let footer = if kind == IndexKind::Offset { Footer::read(&handle, len)? } else { None };
+            let footer = if kind == IndexKind::Offset { Footer::read(&handle, len, self.uid)? } else { None };
             // Lookups see entries, and nothing else.
             Ok((handle, footer.map_or(len, |footer| footer.lies_at())))
         });

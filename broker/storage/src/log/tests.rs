@@ -6,6 +6,7 @@ mod compact;
 mod compact_beside;
 mod compact_model;
 mod dormant;
+mod footers;
 mod lookups;
 mod model;
 mod open;

@@ -218,14 +218,15 @@ impl IndexPlan {
     }
 }
 
-/// The footer of a segment's offset index, if it has one and is that segment's.
+/// The footer of segment `uid`, if it has one. Nothing else of its index is looked at: that is found out by whoever uses it.
 pub(crate) fn footer<F: Files>(
     files: &F,
     dir: &Path,
     base: Offset,
     uid: SegmentUid,
 ) -> Result<Option<Footer>, Damage> {
-    Ok(Stored::find(files, dir, IndexKind::Offset, base, uid)?.and_then(|stored| stored.footer))
+    let read = Footer::of_segment(files, dir, base, uid);
+    Damage::unless_out_of_files(&SegmentFile::OffsetIndex.path(dir, base), read)
 }
 
 /// The durable point that footers prove: behind the last segment that is sealed.
@@ -400,7 +401,7 @@ impl<H: FileHandle> Stored<H> {
             return Ok(None);
         };
         let len = file.len()?;
-        let footer = if kind == IndexKind::Offset { Footer::read(&file, len)? } else { None };
+        let footer = if kind == IndexKind::Offset { Footer::read(&file, len, uid)? } else { None };
         let count = footer.map_or(entries_in(len), |footer| footer.entries);
         let is_whole = footer.is_some() || len == entry_position(count);
         Ok(Some(Self { file, count, interval: header.interval, is_whole, footer }))

@@ -324,7 +324,7 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
             }
         };
         self.footer = match kind {
-            IndexKind::Offset => Footer::read(&file, len).ok().flatten(),
+            IndexKind::Offset => Footer::read(&file, len, self.uid).ok().flatten(),
             IndexKind::Time => None,
         };
         self.count = self.footer.map_or(entries_in(len), |footer| footer.entries);

@@ -11,7 +11,6 @@ use super::reading::Looked;
 use super::rewrite::Source;
 use crate::files::{FileHandle, Files, OpenMode};
 use crate::footer::Footer;
-use crate::index::IndexKind;
 use crate::log::append::{AppendError, failed};
 use crate::log::mend::Built;
 use crate::log::rot::is_of_the_disk;
@@ -180,10 +179,7 @@ impl<F: Files> Output<F> {
         let Built { files, footer, .. } = self.sealing.finish(len, next_base, true, sealed_at);
         let Some(footer) = footer else { return Ok(Cleaned::Same) };
         let mut sums = [Sum { len, crc: footer.log_crc }; 3];
-        for ((kind, mut bytes), sum) in files.into_iter().zip(&mut sums[1..]) {
-            if kind == IndexKind::Offset {
-                bytes.extend(footer.encode());
-            }
+        for ((kind, bytes), sum) in files.into_iter().zip(&mut sums[1..]) {
             let Some(index) = create(log, base, SegmentFile::index(kind)).map_err(failed)? else {
                 return Ok(Cleaned::Gone);
             };

@@ -106,10 +106,11 @@ impl<F: Files> Reading<F> {
             Err(error) if is_of_the_disk(&error) => return Ok(rotten(position, Fault::Unreadable)),
             Err(error) => return Err(failed(&log.dir, source.segment.base(), error)),
         }
-        let sealed = Footer::of_segment(&*log.files, &log.dir, source.segment.base());
+        let (base, uid) = (source.segment.base(), source.segment.uid());
+        let sealed = Footer::of_segment(&*log.files, &log.dir, base, uid).ok().flatten();
         let crc = self.log.clone().finalize();
         if sealed.is_some_and(|footer| (footer.log_len, footer.log_crc) != (self.at, crc)) {
-            return Ok(rotten((0, source.segment.base()), Fault::UnlikeFooter));
+            return Ok(rotten((0, base), Fault::UnlikeFooter));
         }
         // Where nobody has read it in this run, it does not stay in memory for having been read here.
         if source.segment.log().is_none() {

@@ -136,7 +136,8 @@ impl Block {
 
 impl<F: Files> Entries<F> {
     pub(super) fn open(file: F::File, uid: SegmentUid, base: Offset) -> Option<Self> {
-        let footer = Footer::read(&file, file.len().ok()?).ok()??;
+        let footer = Footer::read(&file, file.len().ok()?, uid).ok()??;
+        // Whose it is the footer says. But lookups begin with the header.
         let mut header = [0; INDEX_HEADER_SIZE];
         file.read_at(&mut header, 0).ok()?;
         IndexHeader::decode(&header, IndexKind::Offset, uid).ok()?;

@@ -3,7 +3,6 @@
 use super::lookups::{check, filled, growing, restarted};
 use super::*;
 use crate::data_dir::OpenReport;
-use crate::files::{FileHandle, OpenMode};
 use crate::footer::{FOOTER_SIZE, Footer};
 use crate::index::{OffsetEntry, SegmentUid, entry_position};
 use crate::partition_files::SegmentFile;
@@ -18,9 +17,10 @@ pub(super) fn seal_all<F: Files>(log: &Log<F>) -> Vec<i64> {
     sealed
 }
 
-fn footer(files: &SimFiles, path: &Path) -> Option<Footer> {
-    let file = files.open(path, OpenMode::Read).unwrap();
-    Footer::read(&file, file.len().unwrap()).unwrap()
+fn footer(files: &SimFiles, log: &Log<SimFiles>, base: i64) -> Option<Footer> {
+    let view = log.view.load();
+    let segment = view.iter().find(|segment| segment.base() == Offset::new(base)).unwrap();
+    Footer::of_segment(files, log.dir(), segment.base(), segment.uid()).unwrap()
 }
 
 fn index_of(log: &Log<SimFiles>, base: i64) -> PathBuf {
@@ -28,9 +28,9 @@ fn index_of(log: &Log<SimFiles>, base: i64) -> PathBuf {
 }
 
 /// Opens the directory after a kill: nothing says that it was closed.
-fn reopened(files: &SimFiles) -> (DataDir<SimFiles>, OpenReport<SimFiles>) {
-    let options = DataDirOptions::fixed(2);
-    DataDir::open(Arc::new(files.clone()), &options, |_| small(), NOW).unwrap()
+pub(super) fn reopened(files: &SimFiles, options: &LogOptions) -> (DataDir<SimFiles>, OpenReport<SimFiles>) {
+    let dir_options = DataDirOptions::fixed(2);
+    DataDir::open(Arc::new(files.clone()), &dir_options, |_| options.clone(), NOW).unwrap()
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn what_is_closed_and_durable_is_sealed_once_oldest_first_and_answers_as_before(
     assert_eq!(sealed.len(), count - 1, "all but the one that is appended to");
     assert!(sealed.is_sorted());
     for base in &sealed {
-        let footer = footer(&files, &index_of(&log, *base)).unwrap();
+        let footer = footer(&files, &log, *base).unwrap();
         let bytes = &files.snapshot()[&SegmentFile::Log.path(log.dir(), Offset::new(*base))];
         assert_eq!((footer.log_len, footer.log_crc), (bytes.len() as u64, crc32fast::hash(bytes)));
         assert_eq!(footer.first_offset, Offset::new(*base));
@@ -111,7 +111,7 @@ fn a_start_reads_nothing_of_the_log_of_a_sealed_segment_whatever_end_the_run_bef
         let is_sealed = |path: &Path| path.extension() == Some("log".as_ref()) && path != active;
         let is_topic = |path: &Path| path.starts_with("topics") && is_sealed(path);
         let before = files.bytes_read(is_topic);
-        let (_dir, report) = reopened(&files);
+        let (_dir, report) = reopened(&files, &small());
         let (log, report) = report.partitions[0].state.as_ref().unwrap();
         assert!(!report.was_clean);
         assert_eq!(files.bytes_read(is_topic) - before, 0);
@@ -172,7 +172,7 @@ fn a_segment_that_has_lost_its_last_batch_is_named_and_not_sealed() {
     let Sealed::Rotten(rotten) = log.seal_next(NOW).unwrap() else { panic!("it was sealed") };
     let short = LogFault::ShortFile { len: last as u64, durable: whole.len() as u64 };
     assert_eq!((rotten.position, rotten.fault), (last as u64, short));
-    assert_eq!(footer(&files, &index_of(&log, 0)), None);
+    assert_eq!(footer(&files, &log, 0), None);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_sealed_log_that_is_not_as_long_as_its_footer_says_takes_the_partition_offli
                 files.crash(0);
             }
             files.tamper(&path, |bytes| bytes.resize(bytes.len() + 10 * usize::from(longer) - 5, 0));
-            let (_dir, report) = reopened(&files);
+            let (_dir, report) = reopened(&files, &small());
             let Err(damage) = &report.partitions[0].state else { panic!("it is online") };
             let Damage::Log { file, fault, .. } = damage else { panic!("{damage}") };
             assert_eq!((file, *fault), (&path, LogFault::UnlikeFooter));
@@ -245,15 +245,15 @@ fn a_crash_at_any_operation_of_sealing_leaves_the_old_index_or_the_new_one() {
             while let Ok(Sealed::Segment(..)) = log.seal_next(NOW) {}
             drop((dir, log));
             files.crash(seed);
-            let (dir, report) = reopened(&files);
+            let (dir, report) = reopened(&files, &small());
             let log = Arc::clone(&report.partitions[0].state.as_ref().unwrap().0);
             check(&log, &batches).unwrap();
             seal_all(&log);
             check(&log, &batches).unwrap();
-            for path in files.snapshot().into_keys().filter(|path| path.extension() == Some("index".as_ref()))
-            {
-                let is_active = path == index_of(&log, log.tail().segment_base.get());
-                assert_eq!(footer(&files, &path).is_none(), is_active, "operation {at}: {}", path.display());
+            for base in log.view.load().iter().map(|segment| segment.base()) {
+                let is_active = base == log.tail().segment_base;
+                let is_unsealed = footer(&files, &log, base.get()).is_none();
+                assert_eq!(is_unsealed, is_active, "operation {at}: {base}");
             }
             drop((dir, report));
         }
@@ -270,7 +270,7 @@ fn the_checksum_in_a_footer_is_that_of_the_log_and_of_its_blocks_together() {
         let base = Offset::new(base);
         let bytes = &snapshot[&SegmentFile::Log.path(log.dir(), base)];
         let index = &snapshot[&SegmentFile::OffsetIndex.path(log.dir(), base)];
-        let footer = footer(&files, &index_of(&log, base.get())).unwrap();
+        let footer = footer(&files, &log, base.get()).unwrap();
         let uid = SegmentUid::new(log.id(), base, 0);
         let (mut whole, mut from) = (crc32fast::Hasher::new(), 0);
         for number in 0..footer.entries {
@@ -303,7 +303,7 @@ fn without_a_slot_the_log_is_durable_up_to_the_last_footer_and_read_from_there_o
     files.crash(0);
     lost_slots(&files);
     let whole = files.snapshot();
-    let (_dir, report) = reopened(&files);
+    let (_dir, report) = reopened(&files, &small());
     let (log, report) = report.partitions[0].state.as_ref().unwrap();
     assert!(report.slot_missing);
     assert_eq!(report.bytes_scanned, active.pos, "what is sealed is believed, and all behind it read");
@@ -321,7 +321,7 @@ fn without_a_slot_the_log_is_durable_up_to_the_last_footer_and_read_from_there_o
         files.tamper(&SegmentFile::Log.path(Path::new("topics/t-0"), base), |bytes| {
             bytes.truncate(bytes.len() - 9);
         });
-        reopened(&files).1.partitions.remove(0).state
+        reopened(&files, &small()).1.partitions.remove(0).state
     };
     let last = Offset::new(*sealed.last().unwrap());
     let Err(Damage::Log { fault, .. }) = cut_short(last) else { panic!("it is online") };
@@ -346,7 +346,7 @@ fn a_segment_that_is_missing_behind_a_sealed_one_takes_the_partition_offline_and
             files.crash(0);
         }
         paths.iter().for_each(|path| files.remove_file(path).unwrap());
-        let (_dir, report) = reopened(&files);
+        let (_dir, report) = reopened(&files, &small());
         let Err(Damage::Log { fault, offset, .. }) = &report.partitions[0].state else {
             panic!("it is online")
         };
