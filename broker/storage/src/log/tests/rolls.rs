@@ -1,6 +1,10 @@
 //! An empty segment that gives way to a larger one, and cannot; and what a segment that cannot be begun leaves.
 
+use std::os::unix::fs::MetadataExt;
+
+use super::seal::seal_all;
 use super::*;
+use crate::partition_files::SegmentFile;
 
 /// A log of one record and an empty segment behind it, which the durable point names, and which is too small for what
 /// these options let in.
@@ -162,5 +166,68 @@ fn a_segment_ends_before_its_offsets_are_more_than_an_index_can_tell() {
             panic!("cold, although it may wait")
         };
         assert_eq!(fetched.next_offset.get() - base.get(), i64::from(i32::MAX / 4) + 1);
+    }
+}
+
+/// How a segment comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Full,
+    Old,
+    /// The run that reserved the room was killed.
+    OldInTheNextRun,
+}
+
+#[test]
+fn a_segment_that_is_closed_has_given_its_reserve_back_and_takes_no_more_room_than_it_has_bytes() {
+    // Of an extent tree there may be a block as well.
+    const NEARLY_NOTHING: u64 = 32 * 1024;
+    for end in [End::Full, End::Old, End::OldInTheNextRun] {
+        let root = tempfile::tempdir().unwrap();
+        let files = Arc::new(OsFiles::open_or_create(root.path()).unwrap());
+        let options = LogOptions {
+            segment_bytes: 4 << 20,
+            batch_size_max: 1 << 20,
+            segment_ms: Some(5),
+            ..LogOptions::default()
+        };
+        let opened = || open(&files, &options);
+        let (mut dir, mut log) = opened();
+        let path = root.path().join(SegmentFile::Log.path(log.dir(), Offset::ZERO));
+        let reserve = || {
+            let metadata = std::fs::metadata(&path).unwrap();
+            (metadata.blocks() * 512).saturating_sub(metadata.len())
+        };
+        let value = "x".repeat(300_000);
+        let batches = if end == End::Full { 13 } else { 3 };
+        for _ in 0..batches {
+            append(&log, &[&value]).unwrap();
+        }
+        flush(&dir, &log);
+        let (is_reserved, len) = (reserve(), std::fs::metadata(&path).unwrap().len());
+        assert!(
+            is_reserved > 3 * NEARLY_NOTHING,
+            "{end:?}: {is_reserved} bytes: this claim needs a file system that reserves room"
+        );
+        if end == End::OldInTheNextRun {
+            drop((dir, log));
+            (dir, log) = opened();
+            assert_eq!(reserve(), is_reserved, "a start has better things to do");
+        }
+        if end == End::Full {
+            append(&log, &[&value]).unwrap();
+        } else {
+            assert!(log.roll_if_expired(Timestamp::new(NOW.get() + 10)).unwrap());
+        }
+        assert_eq!(log.segment_count(), 2);
+        flush(&dir, &log);
+        assert!(reserve() < NEARLY_NOTHING, "{end:?}: {} of {is_reserved}", reserve());
+        assert_eq!(seal_all(&log), [0]);
+        assert!(reserve() < NEARLY_NOTHING, "{end:?}: {} of {is_reserved}", reserve());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), len, "{end:?}");
+        for kind in ["index", "timeindex"] {
+            let metadata = std::fs::metadata(path.with_extension(kind)).unwrap();
+            assert!(metadata.blocks() * 512 < metadata.len() + NEARLY_NOTHING, "{end:?}: {metadata:?}");
+        }
     }
 }
