@@ -2,6 +2,7 @@
 
 pub mod benchmark;
 pub mod cache;
+pub mod campaign;
 pub mod control;
 pub mod daemon;
 pub mod disk;

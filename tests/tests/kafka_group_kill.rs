@@ -2,6 +2,8 @@
 //!
 //! Members that speak Kafka's protocol by hand consume, commit, come and go, while the daemon is killed again and again.
 //! Every delivery and every commit is told to a checker.
+//!
+//! `FOLIO_KILLS=200 cargo test -p folio-tests --test kafka_group_kill deaths -- --nocapture` kills it so often.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
@@ -9,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use folio_record::UnverifiedBatch;
+use folio_tests::campaign;
 use folio_tests::control::finding;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::kafka::groups::{codes, commit, state, stored};
@@ -30,18 +33,22 @@ use folio_wire::kafka::offset_fetch::{
 };
 use folio_wire::kafka::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
 
+/// Deaths in the short form.
 const KILLS: u64 = 10;
 const GROUP: &str = "workers";
 const TOPIC: &str = "t";
 const PARTITIONS: u8 = 4;
 /// Records that each partition gets before each kill.
 const RECORDS: i64 = 20;
+/// Records that the group may be behind when the daemon is killed, and what it has to do when all is over.
+const BEHIND: i64 = 400;
 /// Rebalances take no longer than that, dead members are found after it.
 const REBALANCE_MS: i32 = 3_000;
 const SESSION_MS: i32 = 2_000;
 
 #[test]
-fn ten_deaths_in_the_midst_of_rebalances_and_commits_lose_nothing_and_take_nothing_back() {
+fn deaths_in_the_midst_of_rebalances_and_commits_lose_nothing_and_take_nothing_back() {
+    let kills = campaign::length("FOLIO_KILLS", KILLS);
     let dir = tempfile::tempdir().unwrap();
     let settings = ["group.initial.rebalance.delay.ms=0", "group.min.session.timeout.ms=1"];
     let mut daemon = Daemon::on(dir.path(), &["--set", settings[0], "--set", settings[1]]);
@@ -55,25 +62,25 @@ fn ten_deaths_in_the_midst_of_rebalances_and_commits_lose_nothing_and_take_nothi
             std::thread::spawn(move || Worker::new(world, number == 3).work())
         })
         .collect();
-    for kill in 1..=KILLS {
+    for kill in 1..=kills {
         send(&daemon, RECORDS);
-        let half = RECORDS * i64::from(PARTITIONS) * i64::try_from(kill - 1).unwrap() / 2;
+        let sent_before = RECORDS * i64::from(PARTITIONS) * i64::try_from(kill - 1).unwrap();
+        let due = (sent_before / 2).max(sent_before - BEHIND);
         until("the group is at work, and rebalances", || {
             let checker = world.checker.lock().unwrap();
-            checker.delivered() >= half && checker.generations.len() as u64 >= kill - 1
+            checker.delivered() >= due && checker.generations.len() as u64 >= kill - 1
         });
-        std::thread::sleep(Duration::from_millis(20 + 23 * kill));
+        std::thread::sleep(Duration::from_millis(20 + 23 * (kill % 10)));
         signal(&daemon.pid().to_string(), "KILL");
         let committed = world.checker.lock().unwrap().committed.clone();
         daemon = daemon.restart_after_death();
         check_stored(&daemon, &committed, kill);
         world.move_to(&daemon);
     }
-    let all = RECORDS * i64::try_from(KILLS).unwrap();
-    until("everything is delivered", || {
-        let checker = world.checker.lock().unwrap();
-        checker.delivered() == all * i64::from(PARTITIONS)
-    });
+    let all = RECORDS * i64::from(PARTITIONS) * i64::try_from(kills).unwrap();
+    until("everything is delivered", || world.checker.lock().unwrap().delivered() == all);
+    let generations = world.checker.lock().unwrap().generations.len();
+    println!("{kills} deaths, {all} records delivered, {generations} generations");
     world.is_over.store(true, Ordering::Release);
     workers.into_iter().for_each(|worker| worker.join().unwrap());
     daemon.stop();
@@ -253,9 +260,7 @@ impl Worker {
     }
 
     fn work(mut self) {
-        let deadline = Instant::now() + Duration::from_secs(240);
         while !self.world.is_over.load(Ordering::Acquire) {
-            assert!(Instant::now() < deadline, "it never ends");
             match self.turn() {
                 Ok(()) => {}
                 Err(Trouble::Lost) => {

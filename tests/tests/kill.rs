@@ -1,4 +1,6 @@
 //! Death of the daemon in the middle of a produce: what was acknowledged is there, in order, once.
+//!
+//! `FOLIO_KILLS=200 cargo test -p folio-tests --test kill deaths -- --nocapture` lets it die so often in each test.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
@@ -9,28 +11,39 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use folio_client::{
-    Acks, Backoff, Client, ClientConfig, ConsumerConfig, Delivery, NewTopic, Position, ProducerConfig,
-    ProducerRecord, TopicPartition,
+    Acks, Backoff, Client, ClientConfig, ConsumerConfig, Delivery, NewTopic, Offset, Position,
+    ProducerConfig, ProducerRecord, TopicPartition,
 };
+use folio_tests::campaign;
 use folio_tests::control::finding;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::rig::until;
 
+/// Deaths in each test of the short form.
 const KILLS: usize = 10;
 
 #[test]
-fn ten_deaths_of_the_daemon_lose_nothing_acknowledged_and_double_nothing() {
+fn deaths_of_the_daemon_lose_nothing_acknowledged_and_double_nothing() {
+    let kills = campaign::length("FOLIO_KILLS", KILLS);
     for (durability, acks) in [("fsync", Acks::All), ("os", Acks::Leader)] {
         let mut run = Run::new(durability);
-        for kill in 0..KILLS {
-            let stored = before(&run.daemon);
+        let mut stored = Vec::new();
+        for kill in 0..kills {
             run = run.die(acks, kill);
-            let after = before(&run.daemon);
-            assert!(after.len() >= stored.len(), "{durability}, kill {kill}: the log became shorter");
-            check(&after, &run.acknowledged, &format!("{durability}, kill {kill}"));
+            // All of it is read now and then; in between what is new.
+            if kill % 10 == 9 || kill + 1 == kills {
+                let all = before(&run.daemon, 0);
+                assert!(all.starts_with(&stored), "{durability}, kill {kill}: the log is not what it was");
+                stored = all;
+            } else {
+                let known = stored.len();
+                stored.extend(before(&run.daemon, known));
+            }
+            check(&stored, &run.acknowledged, &format!("{durability}, kill {kill}"));
         }
-        let acknowledged = run.acknowledged.len();
-        assert!(acknowledged > KILLS, "{durability}: {acknowledged} lines were acknowledged");
+        let (acknowledged, stored) = (run.acknowledged.len(), stored.len());
+        println!("{durability}: {kills} deaths, {acknowledged} lines acknowledged, {stored} stored");
+        assert!(acknowledged > kills, "{durability}: {acknowledged} lines were acknowledged");
         run.daemon.stop();
     }
 }
@@ -43,7 +56,7 @@ fn lines_that_count_as_acknowledged_once_they_are_sent_are_found_lost() {
         let mut is_found = false;
         for kill in 0..KILLS {
             run = run.die(Acks::None, kill);
-            let stored = before(&run.daemon);
+            let stored = before(&run.daemon, 0);
             let lost = run.acknowledged.iter().any(|number| !stored.contains(number));
             if lost {
                 let said = finding("acks=0", || check(&stored, &run.acknowledged, durability));
@@ -87,9 +100,12 @@ fn the_epoch_that_a_start_after_a_death_begins_is_written_down_while_the_daemon_
 
 /// Producers that do not know that the daemon dies: they send again until everything is confirmed.
 #[test]
-fn ten_deaths_under_idempotent_producers_lose_nothing_double_nothing_and_keep_the_order() {
+fn deaths_under_idempotent_producers_lose_nothing_double_nothing_and_keep_the_order() {
+    let kills = campaign::length("FOLIO_KILLS", KILLS);
     for (durability, acks) in [("fsync", Acks::All), ("os", Acks::Leader)] {
-        let (stored, expected) = deaths_under_producers(durability, acks, KILLS, true);
+        let (stored, expected) = deaths_under_producers(durability, acks, kills, true);
+        let confirmed: usize = expected.values().map(Vec::len).sum();
+        println!("{durability}: {kills} deaths, {confirmed} records of idempotent producers confirmed");
         assert_eq!(stored, expected, "{durability}");
     }
 }
@@ -130,7 +146,9 @@ fn deaths_under_producers(
         let mut daemon = daemon;
         for kill in 0..kills {
             let before = confirmed.load(Ordering::Relaxed);
-            until("records are confirmed", || confirmed.load(Ordering::Relaxed) > before + 40 * (kill + 1));
+            until("records are confirmed", || {
+                confirmed.load(Ordering::Relaxed) > before + 40 * (kill % 10 + 1)
+            });
             signal(&daemon.pid().to_string(), "KILL");
             daemon = daemon.restart_after_death();
         }
@@ -147,7 +165,7 @@ fn deaths_under_producers(
     }
     let mut stored = Numbers::new();
     for partition in 0..PARTITIONS {
-        for text in values(&daemon, partition) {
+        for text in values(&daemon, partition, 0) {
             let (producer, number) = text.split_once(':').unwrap();
             let place = (partition as usize, producer.parse().unwrap());
             stored.entry(place).or_default().push(number.parse().unwrap());
@@ -194,7 +212,7 @@ fn produce_until(
 struct Run {
     _dir: tempfile::TempDir,
     daemon: Daemon,
-    lines: Vec<String>,
+    lines: Lines,
     /// The next line to be sent.
     next: usize,
     acknowledged: Vec<usize>,
@@ -205,7 +223,7 @@ impl Run {
         let dir = tempfile::tempdir().unwrap();
         let daemon = Daemon::on(dir.path(), &[]);
         create(&daemon, durability, 1);
-        Self { _dir: dir, daemon, lines: lines(), next: 0, acknowledged: Vec::new() }
+        Self { _dir: dir, daemon, lines: Lines::read(), next: 0, acknowledged: Vec::new() }
     }
 
     fn die(mut self, acks: Acks, kill: usize) -> Self {
@@ -214,7 +232,7 @@ impl Run {
         let killer = std::thread::spawn(move || {
             // Nothing at all may be acknowledged, if the producer cannot even send.
             let _ = begins.recv();
-            std::thread::sleep(Duration::from_millis(15 + 7 * kill as u64));
+            std::thread::sleep(Duration::from_millis(15 + 7 * (kill % 10) as u64));
             signal(&victim.to_string(), "KILL");
         });
         let acknowledged = &mut self.acknowledged;
@@ -226,10 +244,19 @@ impl Run {
     }
 }
 
-/// A line with its number before it: so each is unlike any other.
-fn lines() -> Vec<String> {
-    let log = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/data/access.log")).unwrap();
-    (0..20).flat_map(|_| log.lines()).enumerate().map(|(number, line)| format!("{number} {line}")).collect()
+/// Lines of an access log, over and over.
+struct Lines(Vec<String>);
+
+impl Lines {
+    fn read() -> Self {
+        let log = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/data/access.log")).unwrap();
+        Self(log.lines().map(str::to_owned).collect())
+    }
+
+    /// A line with its number before it: so each is unlike any other.
+    fn line(&self, number: usize) -> String {
+        format!("{number} {}", self.0[number % self.0.len()])
+    }
 }
 
 fn create(daemon: &Daemon, durability: &str, partitions: u32) {
@@ -246,7 +273,7 @@ fn create(daemon: &Daemon, durability: &str, partitions: u32) {
 fn produce_until_death(
     daemon: &Daemon,
     acks: Acks,
-    lines: &[String],
+    lines: &Lines,
     next: &mut usize,
     acknowledged: &mut Vec<usize>,
     acknowledging: &Sender<()>,
@@ -262,8 +289,9 @@ fn produce_until_death(
     let producer = client.producer(config).unwrap();
     let mut under_way: VecDeque<(usize, Delivery)> = VecDeque::new();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while *next < lines.len() && Instant::now() < deadline {
-        let Ok(delivery) = producer.send(ProducerRecord::to("t").partition(0).value(&lines[*next])) else {
+    while Instant::now() < deadline {
+        let line = lines.line(*next);
+        let Ok(delivery) = producer.send(ProducerRecord::to("t").partition(0).value(&line)) else {
             break;
         };
         under_way.push_back((*next, delivery));
@@ -291,22 +319,26 @@ fn settled(under_way: VecDeque<(usize, Delivery)>) -> Vec<usize> {
     under_way.into_iter().filter_map(|(number, delivery)| delivery.wait().is_ok().then_some(number)).collect()
 }
 
-/// The numbers of the lines that are stored, in order.
-fn before(daemon: &Daemon) -> Vec<usize> {
-    values(daemon, 0).iter().map(|text| text.split(' ').next().unwrap().parse().unwrap()).collect()
+/// The numbers of the lines that are stored from an offset on, in order.
+fn before(daemon: &Daemon, from: usize) -> Vec<usize> {
+    values(daemon, 0, from as i64)
+        .iter()
+        .map(|text| text.split(' ').next().unwrap().parse().unwrap())
+        .collect()
 }
 
-/// All values of a partition, in order.
-fn values(daemon: &Daemon, partition: u32) -> Vec<String> {
+/// All values of a partition from an offset on, in order.
+fn values(daemon: &Daemon, partition: u32, from: i64) -> Vec<String> {
     let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
     let partition = TopicPartition::new("t", partition);
     let offset =
         client.admin().list_offsets([(partition.clone(), folio_client::OffsetSpec::Latest)]).wait().unwrap();
     let end = offset[0].clone().unwrap().unwrap().offset.get();
     let mut consumer = client.consumer(ConsumerConfig::new()).unwrap();
-    consumer.assign([(partition, Position::Earliest)]);
+    assert!(end >= from, "the log became shorter: {end} of {from}");
+    consumer.assign([(partition, Position::At(Offset::new(from)))]);
     let mut values = Vec::new();
-    while (values.len() as i64) < end {
+    while (values.len() as i64) < end - from {
         let records = consumer.poll(Duration::from_secs(20)).unwrap().expect("the records are there");
         values
             .extend(records.iter().map(|record| String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
