@@ -29,7 +29,7 @@ pub struct SlotsFile<F: Files> {
     newest: HashMap<u32, Slot>,
     /// Slots of which the first copy was torn in page B: the next one goes there, so that never both are damaged.
     begin_in_b: HashSet<u32>,
-    /// Slots that have one good copy.
+    /// Slots that have one good copy of the partition that has written last.
     lone: HashSet<u32>,
     /// Copies that were neither blank nor valid when the file was opened: of which slot, and which.
     damaged: Vec<(u32, u64)>,
@@ -292,10 +292,12 @@ impl<F: Files> SlotsFile<F> {
 
     /// A copy was written.
     fn note(&mut self, number: u32, slot: Slot) {
-        if self.newest.insert(number, slot).is_none() {
-            self.lone.insert(number);
-        } else {
+        // What another partition has left there is no copy of this one.
+        let before = self.newest.insert(number, slot);
+        if before.is_some_and(|before| before.partition == slot.partition) {
             self.lone.remove(&number);
+        } else {
+            self.lone.insert(number);
         }
     }
 
@@ -318,9 +320,9 @@ impl<F: Files> SlotsFile<F> {
         Ok(())
     }
 
-    /// Whether both copies of a slot are good.
+    /// Whether both copies of a slot are good, and its owner's.
     pub fn has_two(&self, number: u32) -> bool {
-        self.newest.contains_key(&number) && !self.lone.contains(&number)
+        self.last(number).is_some() && !self.lone.contains(&number)
     }
 
     /// Clears torn copies of slots that are nobody's: who has one writes it anew, and these would pass for damage for ever.
@@ -398,7 +400,9 @@ impl<F: Files> SlotsFile<F> {
             }
             if let Some(slot) = known(copies) {
                 self.newest.insert(number, slot);
-                if !copies.iter().all(|copy| copy.valid().is_some()) {
+                let is_one_of_its =
+                    |copy: &SlotCopy| copy.valid().is_some_and(|one| one.partition == slot.partition);
+                if !copies.iter().all(is_one_of_its) {
                     self.lone.insert(number);
                 }
             } else if copies[1] == SlotCopy::Damaged {

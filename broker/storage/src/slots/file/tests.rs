@@ -141,6 +141,32 @@ fn a_run_begins_with_two_good_copies_of_each_slot() {
 }
 
 #[test]
+fn a_run_begins_with_two_copies_of_its_own_where_another_partition_had_the_slot() {
+    for (copies_of_own, is_reopened) in [(0, true), (0, false), (1, true), (1, false)] {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.claim(id(0)).unwrap();
+        (0..3).for_each(|pos| slots.write(0, &update(pos)).unwrap());
+        slots.release(0);
+        assert_eq!(slots.claim(id(1)).unwrap(), 0);
+        (0..copies_of_own).for_each(|pos| slots.write(0, &update(pos)).unwrap());
+        slots.sync().unwrap();
+        if is_reopened {
+            slots = open(&files);
+            slots.adopt(0, id(1)).unwrap();
+        }
+        assert!(!slots.has_two(0));
+        slots.begin(&[(0, update(9))]).unwrap();
+        assert!(slots.has_two(0));
+        let bytes = files.snapshot()[Path::new(SLOTS_NAME)].clone();
+        for seq in 0..2 {
+            let copy = SlotCopy::decode(&field(&bytes, slot_position(0, seq) as usize)).valid().unwrap();
+            assert_eq!(copy.partition, id(1), "whichever is torn, the other is of this partition");
+        }
+    }
+}
+
+#[test]
 fn a_torn_write_falls_back_to_the_copy_before_it() {
     for operation in 0..2 {
         for seed in 0..50 {
