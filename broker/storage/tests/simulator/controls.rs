@@ -100,6 +100,11 @@ fn a_durable_point_that_is_written_over_the_one_before_it_is_found() {
 }
 
 #[test]
+fn a_torn_copy_of_a_slot_that_is_nobodys_and_stays_is_found() {
+    is_found(Weakness::KeepsTornSlots, &["of slot 0 is damaged", "of slot 1 is damaged"]);
+}
+
+#[test]
 fn what_is_left_of_a_short_write_and_not_cut_off_is_found() {
     is_found(Weakness::LeavesShortWrites, &["offline", "for no reason"]);
 }

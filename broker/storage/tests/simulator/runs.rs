@@ -148,6 +148,10 @@ fn lives_that_once_found_something_find_nothing_any_more() {
             panic!("{}", repeat(&found));
         }
     }
+    // A slot had been another partition's, and of its two copies one still was.
+    for seed in [2, 194, 1974] {
+        assert_eq!(World::beside(seed, Weakness::KeepsTornSlots).run(), Ok(()), "seed {seed}");
+    }
     let full = Some((97, Trouble::Fault(Fault::Full)));
     assert_eq!(World::with(2, full).run(), Ok(()));
 }

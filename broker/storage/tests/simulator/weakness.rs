@@ -22,6 +22,8 @@ pub(crate) enum Weakness {
     MixesSlots,
     /// A slot has one place, and each copy is written over the one before.
     OverwritesSlots,
+    /// Torn copies of slots that are nobody's stay.
+    KeepsTornSlots,
     /// A torn tail is not cut off.
     LeavesTornTails,
     /// What a power cut has left behind the ends of logs and indexes is not cleared.
@@ -159,6 +161,10 @@ impl Weakness {
             Self::OverwritesSlots if slot().is_some() => {
                 let page = (at - PAGE_SIZE) / PAGE_SIZE;
                 (None, at - page % 2 * PAGE_SIZE)
+            }
+            // A copy is never all zero, but where it is cleared.
+            Self::KeepsTornSlots if path == Path::new(SLOTS_NAME) && *bytes == [0; SLOT_SIZE] => {
+                (Some(Vec::new()), at)
             }
             _ => (None, at),
         }

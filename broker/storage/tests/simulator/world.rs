@@ -174,7 +174,9 @@ impl World {
             Weakness::SeesNoHoles => chances.zeros = 0,
             Weakness::ForgetsHorizons => chances.compacted = 100,
             Weakness::KeepsBehindEnds => (chances.cut, chances.kill, chances.clean) = (10, 0, 0),
-            Weakness::OverwritesSlots => (chances.cut, chances.kill, chances.torn) = (10, 0, 100),
+            Weakness::OverwritesSlots | Weakness::KeepsTornSlots => {
+                (chances.cut, chances.kill, chances.torn) = (10, 0, 100);
+            }
             _ => {}
         }
         Self {
