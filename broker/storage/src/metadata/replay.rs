@@ -81,6 +81,16 @@ pub enum MetadataDamage {
 }
 
 impl MetadataDamage {
+    /// Where it is, and the offset that is due there.
+    pub(crate) fn place(&self) -> Option<(u64, Offset)> {
+        match *self {
+            Self::Damaged { at, offset, .. }
+            | Self::Unknown { at, offset, .. }
+            | Self::Flushed { at, offset, .. } => Some((at, offset)),
+            Self::Missing => None,
+        }
+    }
+
     /// What can be done about it, to be said behind it.
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
@@ -95,11 +105,18 @@ impl MetadataDamage {
 
 /// What stops a replay.
 #[derive(Debug, Error)]
-pub(super) enum ReplayError {
+pub(crate) enum ReplayError {
     #[error(transparent)]
     Damage(#[from] MetadataDamage),
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl ReplayError {
+    /// Where the log is damaged, and the offset that is due there.
+    pub(crate) fn place(&self) -> Option<(u64, Offset)> {
+        if let Self::Damage(damage) = self { damage.place() } else { None }
+    }
 }
 
 /// The largest transaction, as the bytes of its batch.
@@ -185,8 +202,8 @@ pub(crate) struct ReadTopics {
 }
 
 /// Reads a log; or says what is wrong with it.
-pub(crate) fn read_topics(file: &impl FileHandle, vouched: Vouched) -> Result<ReadTopics, String> {
-    let replayed = replay(file).map_err(|error| error.to_string())?;
+pub(crate) fn read_topics(file: &impl FileHandle, vouched: Vouched) -> Result<ReadTopics, ReplayError> {
+    let replayed = replay(file)?;
     let damage = replayed.check(vouched).err();
     Ok(ReadTopics { topics: replayed.state.topics().collect(), torn: replayed.torn, damage })
 }

@@ -12,7 +12,7 @@ use super::{Finding, Findings, Known, Need, Severity, VerifyError};
 use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker, CleanPartition};
 use crate::data_dir::{TOPICS_NAME, not_of_a_set_up, partition_dir};
 use crate::envelope::ENVELOPE_SIZE_MAX;
-use crate::files::{DirEntry, EntryKind, Files, OpenMode, parent, read_file, tmp_path};
+use crate::files::{DirEntry, EntryKind, FileHandle, Files, OpenMode, parent, read_file, tmp_path};
 use crate::lock::LOCK_NAME;
 use crate::metadata::{METADATA_LOG_NAME, ReadTopics, Topic, TopicPhase, Vouched, read_topics};
 use crate::node::{FORMAT, NODE_META_NAME, NodeMeta};
@@ -124,26 +124,38 @@ impl<F: Files> Directory<'_, '_, F> {
         let path = Path::new(METADATA_LOG_NAME);
         let closed_at = self.rows.get(&METADATA).map(|row| row.next_offset);
         let vouched = Vouched { was_closed: self.was_closed, durable: self.slots.metadata().max(closed_at) };
-        let what = match self.files.open(path, OpenMode::Read).map(|file| read_topics(&file, vouched)) {
-            Ok(Ok(ReadTopics { topics, torn, damage: None })) => {
-                if let Some(torn) = torn {
-                    let what = format!("the last metadata transaction was interrupted: {}", torn.fault);
-                    let finding = Finding::new(Severity::Interrupted, path, what);
-                    self.findings.add(finding.at(torn.at).of_bytes(torn.bytes).affecting(torn.offset, None));
+        let (what, place) =
+            match self.files.open(path, OpenMode::Read).map(|file| read_topics(&file, vouched)) {
+                Ok(Ok(ReadTopics { topics, torn, damage: None })) => {
+                    if let Some(torn) = torn {
+                        let what = format!("the last metadata transaction was interrupted: {}", torn.fault);
+                        let finding = Finding::new(Severity::Interrupted, path, what);
+                        self.findings
+                            .add(finding.at(torn.at).of_bytes(torn.bytes).affecting(torn.offset, None));
+                    }
+                    return Some(topics);
                 }
-                return Some(topics);
-            }
-            Ok(Ok(ReadTopics { topics, damage: Some(damage), .. })) => {
-                let what = format!("{damage}{}", damage.remedy());
-                self.findings.damage(path, what, Need::Metadata);
-                return Some(topics);
-            }
-            Ok(Err(what)) => what,
-            Err(error) => format!("cannot be opened: {error}"),
-        };
+                Ok(Ok(ReadTopics { topics, damage: Some(damage), .. })) => {
+                    let what = format!("{damage}{}", damage.remedy());
+                    self.damaged_metadata(path, what, damage.place());
+                    return Some(topics);
+                }
+                Ok(Err(error)) => (error.to_string(), error.place()),
+                Err(error) => (format!("cannot be opened: {error}"), None),
+            };
         let what = format!("{what}; `folio log repair --metadata` makes it anew from the partitions");
-        self.findings.damage(path, what, Need::Metadata);
+        self.damaged_metadata(path, what, place);
         None
+    }
+
+    /// The metadata log is not read from this place on.
+    fn damaged_metadata(&mut self, path: &Path, what: String, place: Option<(u64, Offset)>) {
+        let mut finding = Finding::new(Severity::Damage, path, what);
+        if let Some((at, offset)) = place {
+            let len = self.files.open(path, OpenMode::Read).and_then(|file| file.len()).unwrap_or(at);
+            finding = finding.at(at).of_bytes(len.saturating_sub(at)).affecting(offset, None);
+        }
+        self.findings.add_with(finding, Need::Metadata);
     }
 
     /// Files that nothing here makes, and what somebody left half-made.

@@ -10,7 +10,7 @@ use folio_record::{Batch, LeaderEpoch, Offset, Timestamp};
 
 use super::{Finding, Findings, Need, Severity};
 use crate::files::{FileHandle, Files, OpenMode, parent};
-use crate::footer::Footer;
+use crate::footer::{FOOTER_SIZE, Footer};
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
@@ -71,7 +71,8 @@ struct Stored<H, E> {
     zero: Tally,
     untrue: Tally,
     beyond: Tally,
-    absent: u32,
+    /// Those that could be there, by where they would stand.
+    absent: Tally,
 }
 
 /// How many entries, and which was the first.
@@ -158,7 +159,9 @@ impl<H: FileHandle> Indexes<H> {
         self.block.update(batch.bytes());
         self.log.update(batch.bytes());
         self.log_len = at + header.total_size() as u64;
-        self.offsets.absent += u32::from(wanted.offset.is_some() && !is_there);
+        if wanted.offset.is_some() && !is_there {
+            self.offsets.miss();
+        }
         self.speak_for_all_so_far(wanted.time.is_some());
         // What a header without records says of their times is no record's.
         let own = if header.count > 0 { header.max_timestamp } else { Timestamp::new(i64::MIN) };
@@ -212,12 +215,14 @@ impl<H: FileHandle> Indexes<H> {
                 let what =
                     "the footer does not tell this log: something changed that no checksum of a batch covers";
                 let finding = Finding::new(Severity::Damage, &self.offsets.path, what);
-                findings.add_with(finding.at(footer.lies_at()), self.offsets.need());
+                let finding = finding.at(footer.lies_at()).of_bytes(FOOTER_SIZE as u64);
+                findings.add_with(finding, self.offsets.need());
             }
         }
         if self.footer.is_none() && self.was_sealed {
             let what = "the footer is missing: the segment is sealed once more";
-            findings.about(Severity::Harmless, &self.offsets.path, what);
+            let finding = Finding::new(Severity::Harmless, &self.offsets.path, what);
+            findings.add(finding.at(entry_position(self.offsets.count)).of_bytes(0));
         }
         self.offsets.tell(self.is_partial, findings);
         self.times.tell(self.is_partial, findings);
@@ -231,7 +236,9 @@ impl<H: FileHandle> Indexes<H> {
             |entry| entry.rel_offset.cmp(&rel_offset),
             |entry| entry.max_timestamp == latest || is_partial,
         );
-        self.times.absent += u32::from(is_wanted && !is_there);
+        if is_wanted && !is_there {
+            self.times.miss();
+        }
     }
 }
 
@@ -282,7 +289,7 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
             zero: Tally::default(),
             untrue: Tally::default(),
             beyond: Tally::default(),
-            absent: 0,
+            absent: Tally::default(),
         }
     }
 
@@ -358,6 +365,11 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
         false
     }
 
+    /// An entry could be here that is not.
+    fn miss(&mut self) {
+        self.absent.add(self.next.map_or(self.count, |(number, _)| number));
+    }
+
     /// The next entry that is intact.
     fn advance(&mut self) {
         self.next = None;
@@ -417,9 +429,10 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
             findings.add_with(finding.of_bytes(bytes), self.need());
         }
         let is_whole = self.damaged.count + self.zero.count + self.untrue.count == 0;
-        if self.absent > 0 && !is_partial && is_whole && self.file.is_some() {
-            let what = format!("{} entries are not there; lookups walk further", self.absent);
-            findings.about(Severity::Harmless, &self.path, what);
+        if self.absent.count > 0 && !is_partial && is_whole && self.file.is_some() {
+            let what = format!("{} entries are not there; lookups walk further", self.absent.count);
+            let finding = Finding::new(Severity::Harmless, &self.path, what);
+            findings.add(finding.at(entry_position(self.absent.first)).of_bytes(0));
         }
     }
 }

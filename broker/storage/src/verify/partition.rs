@@ -12,14 +12,15 @@ use crate::clean::{CLEAN_NAME, CleanPartition};
 use crate::compacted::compacted_path;
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::epochs::{EPOCHS_NAME, Epochs};
-use crate::files::{Files, read_file};
+use crate::files::{Files, OpenMode, read_file};
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::partition_files::{PartitionFile, snapshot_path};
 use crate::producers::{Producers, SNAPSHOT_PRODUCERS_MAX, SNAPSHOT_SIZE_MAX};
 use crate::recovery::{Damage, Survey, is_same_boot, read_compacted, sealed_upto, survey_all};
 use crate::replacement::{intent_path, read_intent};
-use crate::scan::{ANY_EPOCH, BATCH_SIZE_LIMIT, Rules};
-use crate::slots::Slot;
+use crate::scan::{ANY_EPOCH, BATCH_SIZE_LIMIT, Rules, Scan, Step};
+use crate::slots::{SLOT_SIZE, SLOTS_NAME, Slot, slot_position};
+use crate::verdict::Fault;
 
 /// A directory that is a partition's.
 pub(super) struct Partition {
@@ -70,7 +71,13 @@ fn slot(
     let path = partition.dir.join(PARTITION_META_NAME);
     let what = match known {
         Known::Slot(slot) => return Some(slot),
-        Known::NoSuchSlot => format!("slot {number}, which it names, does not exist"),
+        Known::NoSuchSlot => {
+            let what = format!("the file ends before slot {number}, which {} names", path.display());
+            let finding = Finding::new(Severity::Damage, Path::new(SLOTS_NAME), what);
+            let finding = finding.at(slot_position(number, 0)).of_bytes(SLOT_SIZE as u64);
+            findings.add_with(finding, Need::Log(partition.dir.clone()));
+            return None;
+        }
         Known::Lost if has_data => {
             format!("slot {number}, which it names, is damaged: nothing tells how far the log was durable")
         }
@@ -231,7 +238,9 @@ fn log<F: Files>(
         Ok(Some(durable)) => durable,
         Ok(None) => return slot.map(|slot| slot.durable_next_offset),
         Err(damage) => {
-            findings.add_with(about_log(&partition.dir, &damage), Need::Log(partition.dir.clone()));
+            let finding = about_log(&partition.dir, &damage);
+            let finding = where_it_ends(files, survey, &damage).unwrap_or(finding);
+            findings.add_with(finding, Need::Log(partition.dir.clone()));
             // What is there is read all the same, as if nothing were known of it.
             survey.durable(files, id, None).ok().flatten()?
         }
@@ -289,6 +298,27 @@ fn about_log(dir: &Path, damage: &Damage) -> Finding {
         }
         damage => Finding::new(Severity::Damage, dir, damage),
     }
+}
+
+/// A log that is shorter than it was durable has lost what comes behind its last intact batch.
+fn where_it_ends<F: Files>(files: &F, survey: &Survey, damage: &Damage) -> Option<Finding> {
+    let Damage::Log { file, fault: fault @ Fault::ShortFile { durable, .. }, reason, .. } = damage else {
+        return None;
+    };
+    let number = (0..survey.segments.len()).find(|number| survey.log_path(*number) == *file)?;
+    let log = files.open(file, OpenMode::Read).ok()?;
+    let (any, highest) = (LeaderEpoch::NONE, LeaderEpoch::new(i32::MAX));
+    let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto: None, epoch_max: highest };
+    let mut scan = Scan::new(&log, 0, survey.segments[number].base, any, rules).ok()?;
+    let (at, due) = loop {
+        let here = (scan.at(), scan.expected());
+        if !matches!(scan.next().ok()?, Step::Batch { .. }) {
+            break here;
+        }
+        scan.forget_epoch();
+    };
+    let finding = Finding::new(Severity::Damage, file, format_args!("{fault}; {reason}"));
+    Some(finding.at(at).of_bytes(durable.saturating_sub(at)).affecting(due, None))
 }
 
 /// The marker of a clean stop against what is there.
