@@ -1,4 +1,5 @@
-//! The same of a log that was compacted, and of one whose segments were just being replaced.
+//! The same of a log that was compacted, and of one whose segments were just being replaced. `FOLIO_ROT_CASES` is for
+//! these, too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,20 +14,23 @@ use folio_storage::compacted::{COMPACTED_NAME, Compacted};
 use folio_storage::files::SimFiles;
 use folio_storage::repair::Step;
 use folio_storage::replacement::Replacement;
-use folio_storage::verify::Severity;
+use folio_storage::verify::{Finding, Severity};
 use folio_storage::{
     Compacting, CompactionOptions, Cursor, DataDir, DirtyRatio, Log, LogOptions, Mode, Read, Sealed, Touch,
 };
 use proptest::prelude::*;
 
+use crate::naming;
 use crate::repair;
-use crate::rig::{Change, NOW, batches, findings, is_log, open, options, restore, topic};
+use crate::rig::{Change, NOW, batches, cases, findings, is_log, open, options, restore, topic};
 
-type Rows = Vec<(i64, String, Option<String>)>;
+pub(crate) type Rows = Vec<(i64, String, Option<String>)>;
 
 /// A directory, and what a consumer reads in it.
 struct Written {
     snapshot: BTreeMap<PathBuf, Vec<u8>>,
+    /// What `verify` says of it.
+    said: Vec<Finding>,
     rows: Rows,
     /// The replacement that is under way.
     intent: Option<Replacement>,
@@ -50,11 +54,8 @@ static WRITTEN: LazyLock<Vec<Written>> = LazyLock::new(|| {
     }
 });
 
-/// Dies so many operations into the compaction, if it is to.
-fn write(dies_at: Option<u64>, is_clean: bool) -> Written {
-    let files = SimFiles::new();
-    let (dir, _): (DataDir<SimFiles>, _) = open(&Arc::new(files.clone())).unwrap();
-    let log = dir.create_topic(topic(9), &options(), NOW).unwrap().remove(0);
+/// Has a log be compacted.
+pub(crate) fn set_compaction(log: &Log<SimFiles>) {
     let compaction = CompactionOptions {
         min_lag_ms: 0,
         max_lag_ms: None,
@@ -62,7 +63,23 @@ fn write(dies_at: Option<u64>, is_clean: bool) -> Written {
         delete_retention_ms: 1 << 40,
     };
     log.set_options(LogOptions { compaction: Some(compaction), segment_ms: Some(5), ..options() });
-    let append = |number: i64| {
+}
+
+/// Fills a log that is compacted, and closes and seals all but its last segment.
+pub(crate) fn fill(dir: &DataDir<SimFiles>, log: &Arc<Log<SimFiles>>) {
+    set_compaction(log);
+    append(log, 30);
+    log.roll_if_expired(Timestamp::new(NOW.get() + 10)).unwrap();
+    append(log, 3);
+    log.take_snapshot().unwrap();
+    dir.flush(std::slice::from_ref(log), NOW, Instant::now()).unwrap();
+    while log.seal_next(NOW).unwrap() != Sealed::Nothing {}
+}
+
+/// Appends so many batches of two keyed records, tombstones among them, some of an idempotent producer.
+fn append(log: &Log<SimFiles>, batches: i64) {
+    let first = log.log_end().get() / 2;
+    for number in first..first + batches {
         let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
         if number % 4 == 0 {
             builder.producer(ProducerId::new(5), 0, 2 * i32::try_from(number / 4).unwrap());
@@ -76,19 +93,26 @@ fn write(dies_at: Option<u64>, is_clean: bool) -> Written {
         }
         let batch = BytesMut::from(builder.build().unwrap().as_slice());
         log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap();
-    };
-    (0..30).for_each(append);
-    log.roll_if_expired(Timestamp::new(NOW.get() + 10)).unwrap();
-    (30..33).for_each(append);
-    log.take_snapshot().unwrap();
-    dir.flush(std::slice::from_ref(&log), NOW, Instant::now()).unwrap();
-    while log.seal_next(NOW).unwrap() != Sealed::Nothing {}
+    }
+}
+
+/// Compacts a log, as far as that goes.
+pub(crate) fn compact(dir: &DataDir<SimFiles>, log: &Arc<Log<SimFiles>>) {
+    let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
+    while pass.step(dir, 1 << 20).is_ok_and(|progress| progress.state == Compacting::Working) {}
+}
+
+/// Dies so many operations into the compaction, if it is to.
+fn write(dies_at: Option<u64>, is_clean: bool) -> Written {
+    let files = SimFiles::new();
+    let (dir, _): (DataDir<SimFiles>, _) = open(&Arc::new(files.clone())).unwrap();
+    let log = dir.create_topic(topic(9), &options(), NOW).unwrap().remove(0);
+    fill(&dir, &log);
     if let Some(at) = dies_at {
         files.cut_power_at(files.operations() + at);
     }
-    let mut pass = log.compact([1, 2], 1 << 20, NOW).unwrap();
-    while pass.step(&dir, 1 << 20).is_ok_and(|progress| progress.state == Compacting::Working) {}
-    drop((pass, log));
+    compact(&dir, &log);
+    drop(log);
     if is_clean {
         dir.close_clean(NOW, Instant::now()).unwrap();
     } else {
@@ -96,15 +120,21 @@ fn write(dies_at: Option<u64>, is_clean: bool) -> Written {
         files.kill();
     }
     let snapshot = files.snapshot();
-    let is_intent = |path: &&PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("replace.");
-    let intent = snapshot.keys().find(is_intent).and_then(|path| Replacement::decode(&snapshot[path]).ok());
+    let intent = intent(&snapshot);
     let (_dir, report) = open(&Arc::new(restore(&snapshot))).unwrap();
     let rows = rows(&report.partitions[0].state.as_ref().unwrap().0).unwrap();
-    Written { snapshot, rows, intent }
+    let said = findings(&restore(&snapshot)).0;
+    Written { snapshot, said, rows, intent }
+}
+
+/// The replacement that is under way.
+pub(crate) fn intent(snapshot: &BTreeMap<PathBuf, Vec<u8>>) -> Option<Replacement> {
+    let path = snapshot.keys().find(|path| is_intent(path))?;
+    Replacement::decode(&snapshot[path]).ok()
 }
 
 /// Everything that a consumer reads; `None` if it meets an error.
-fn rows(log: &Log<SimFiles>) -> Option<Rows> {
+pub(crate) fn rows(log: &Log<SimFiles>) -> Option<Rows> {
     let (mut offset, mut cursor, mut rows) = (log.log_start(), Cursor::default(), Vec::new());
     while offset < log.high_watermark() {
         let Ok(Read::Ready(fetched)) = log.read(offset, 900, &mut cursor, Touch::Any) else { return None };
@@ -129,28 +159,28 @@ fn rows(log: &Log<SimFiles>) -> Option<Rows> {
 }
 
 impl Written {
-    /// Whether the file is one that a replacement takes the place of.
     fn is_replaced(&self, path: &Path) -> bool {
-        let Some(intent) = &self.intent else { return false };
-        let mut cleaned = path.as_os_str().to_owned();
-        cleaned.push(".cleaned");
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        let is_old = stem.is_some_and(|base| intent.old[1..].contains(&Offset::new(base)));
-        is_old && path.extension() != Some("snapshot".as_ref())
-            || self.snapshot.contains_key(Path::new(&cleaned))
-    }
-
-    /// Whether a batch gets another offset.
-    fn is_moved(&self, change: Change, path: &Path) -> bool {
-        let is_in_offset = |(at, _): &(usize, i64)| (*at..at + 8).contains(&change.byte());
-        matches!(change, Change::Flip(_))
-            && is_log(path)
-            && batches(&self.snapshot[path]).iter().any(is_in_offset)
+        self.intent.as_ref().is_some_and(|intent| is_replaced(&self.snapshot, intent, path))
     }
 }
 
+/// Whether the file is one that a replacement takes the place of.
+pub(crate) fn is_replaced(snapshot: &BTreeMap<PathBuf, Vec<u8>>, intent: &Replacement, path: &Path) -> bool {
+    let mut cleaned = path.as_os_str().to_owned();
+    cleaned.push(".cleaned");
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+    let is_old = stem.is_some_and(|base| intent.old[1..].contains(&Offset::new(base)));
+    is_old && path.extension() != Some("snapshot".as_ref()) || snapshot.contains_key(Path::new(&cleaned))
+}
+
+/// Whether a batch of this log gets another offset.
+pub(crate) fn is_moved(log: &[u8], change: Change) -> bool {
+    let is_in_offset = |(at, _): &(usize, i64)| (*at..at + 8).contains(&change.byte());
+    matches!(change, Change::Flip(_)) && batches(log).iter().any(is_in_offset)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(600), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// What changed in a partition is found or does no harm; a repair gives up no more than what lies behind it.
     #[test]
@@ -168,6 +198,7 @@ proptest! {
         let files = restore(&written.snapshot);
         change.make(&files, path);
         let (found, _) = findings(&files);
+        naming::check(&written.snapshot, &written.said, (path, change), &found)?;
         let worst = found.iter().filter(|finding| !finding.file.ends_with(name_of_intent(&written.snapshot)));
         let worst = worst.map(|finding| finding.severity).max();
         prop_assert!(worst.is_some() || written.is_replaced(path) || is_intent(path), "{:?} of {:?} is not told", change, path);
@@ -179,7 +210,7 @@ proptest! {
                 prop_assert!(recovered.cut.is_none(), "{:?}", recovered.cut);
                 match rows(log) {
                     // Until it is scrubbed or verified, nothing reads what covers the offset of a batch.
-                    Some(rows) if rows != written.rows && written.is_moved(change, path) => {
+                    Some(rows) if rows != written.rows && is_log(path) && is_moved(&written.snapshot[path], change) => {
                         prop_assert_eq!(worst, Some(Severity::Damage));
                     }
                     Some(rows) => prop_assert_eq!(&rows, &written.rows, "{:?} of {:?}", change, path),
@@ -205,7 +236,7 @@ proptest! {
     }
 }
 
-fn is_intent(path: &Path) -> bool {
+pub(crate) fn is_intent(path: &Path) -> bool {
     path.file_stem() == Some("replace".as_ref())
 }
 

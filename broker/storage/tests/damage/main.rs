@@ -6,6 +6,8 @@ mod compacted;
 mod crashes;
 mod indexes;
 mod looking;
+mod naming;
 mod repair;
 mod rig;
 mod rot;
+mod whole;

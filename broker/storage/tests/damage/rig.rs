@@ -1,13 +1,14 @@
 //! A directory that is known to the record, and what a consumer reads from it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::BytesMut;
 use folio_record::{
-    BatchBuilder, Compression, DecompressLimit, NewRecord, Offset, Timestamp, UnverifiedBatch,
+    BatchBuilder, Compression, DecompressLimit, NewRecord, Offset, ProducerId, Timestamp, UnverifiedBatch,
 };
 use folio_storage::data_dir::NewTopic;
 use folio_storage::files::{FileHandle, OpenMode, SimFiles};
@@ -55,6 +56,16 @@ impl Change {
         }
     }
 }
+
+/// How many changes are tried: `FOLIO_ROT_CASES=10000` is the whole of it. The short form, which runs with every other
+/// test, is enough to meet each file dozens of times.
+pub(crate) fn cases(short: u32) -> u32 {
+    let Ok(said) = std::env::var("FOLIO_ROT_CASES") else { return short };
+    said.parse().unwrap_or_else(|_| panic!("FOLIO_ROT_CASES={said} is no number"))
+}
+
+/// What is on a disk.
+pub(crate) type Snapshot = BTreeMap<PathBuf, Vec<u8>>;
 
 pub(crate) const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
 pub(crate) const RECORDS: i64 = 60;
@@ -122,11 +133,7 @@ fn write(is_clean: bool) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = SimFiles::new();
     let (dir, _) = open(&Arc::new(files.clone())).unwrap();
     let logs = dir.create_topic(topic(9), &options(), NOW).unwrap();
-    for log in &logs {
-        for offset in (0..RECORDS).step_by(2) {
-            log.writer().append(&mut [batch(log, offset)], Mode::MayBlock, NOW).unwrap();
-        }
-    }
+    logs.iter().for_each(|log| append(log, 0..RECORDS));
     dir.flush(&logs, NOW, Instant::now()).unwrap();
     // Of the first log every closed segment is sealed, of the second the first one.
     while let Sealed::Segment(..) = logs[0].seal_next(NOW).unwrap() {}
@@ -144,9 +151,19 @@ pub(crate) fn topic(number: u128) -> NewTopic {
     NewTopic { name, uuid: Uuid::from_u128(number), partitions: 2, settings: Vec::new() }
 }
 
+/// Appends the records of these offsets, two in a batch; every third batch is of an idempotent producer.
+pub(crate) fn append<F: Files>(log: &Log<F>, offsets: Range<i64>) {
+    for offset in offsets.step_by(2) {
+        log.writer().append(&mut [batch(log, offset)], Mode::MayBlock, NOW).unwrap();
+    }
+}
+
 /// The two records from `offset` on.
 pub(crate) fn batch<F: Files>(log: &Log<F>, offset: i64) -> BytesMut {
     let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+    if offset % 6 == 0 {
+        builder.producer(ProducerId::new(8), 0, i32::try_from(offset / 3).unwrap());
+    }
     for offset in offset..offset + 2 {
         let value = value(log.id().partition, offset);
         let timestamp = Timestamp::new(1000 + offset);
