@@ -16,6 +16,8 @@ pub(crate) struct Stats {
     pub(crate) slept: u64,
     pub(crate) gave_way: u64,
     pub(crate) compacted: u64,
+    /// Segments that went because they lay below the start.
+    pub(crate) retained: u64,
     pub(crate) offline_until_reboot: u64,
     pub(crate) sectors_broken: u64,
     pub(crate) offline_for_sectors: u64,
@@ -41,6 +43,7 @@ impl Stats {
             (&mut self.slept, other.slept),
             (&mut self.gave_way, other.gave_way),
             (&mut self.compacted, other.compacted),
+            (&mut self.retained, other.retained),
             (&mut self.offline_until_reboot, other.offline_until_reboot),
             (&mut self.sectors_broken, other.sectors_broken),
             (&mut self.offline_for_sectors, other.offline_for_sectors),

@@ -344,8 +344,9 @@ impl World {
         }
         if log.has_segments_below_start() && self.random.percent(70) {
             let trash = self.dir.as_ref().ok_or("no directory")?.trash();
-            if let Err(error) = log.drop_below_start(trash) {
-                return self.trouble("dropping segments", Kind::Fatal, &error).map(drop);
+            match log.drop_below_start(trash) {
+                Ok(dropped) => self.stats.retained += dropped.len() as u64,
+                Err(error) => return self.trouble("dropping segments", Kind::Fatal, &error).map(drop),
             }
         }
         Ok(())
