@@ -31,6 +31,8 @@ use crate::threads::groups::GroupJob;
 use end::End;
 
 pub use start::data_dir_options;
+#[cfg(test)]
+pub(crate) use start::idle_engine;
 
 /// A running broker.
 ///

@@ -501,3 +501,6 @@ impl WaitingProduce {
         answer(produced.collect());
     }
 }
+
+#[cfg(test)]
+mod tests;

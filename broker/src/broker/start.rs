@@ -122,6 +122,13 @@ pub(super) fn engine(
     }
 }
 
+/// An engine beside which no thread runs, of a new data directory.
+#[cfg(test)]
+pub(crate) fn idle_engine(config: Config) -> Engine {
+    let (dir, ..) = open(&config).unwrap();
+    engine(config, dir, HashMap::new(), String::new(), &Arc::default())
+}
+
 /// What could not be recovered, why, and what can be done about it; the log says so too.
 pub(super) fn offline(report: &OpenReport<Disk>, config: &Config) -> HashMap<PartitionId, Arc<str>> {
     let offline = report.partitions.iter().filter_map(|partition| {
