@@ -12,6 +12,7 @@ mod groups;
 mod ledger;
 mod load;
 mod machine;
+mod writeback;
 
 use folio_tests::disk::crash::CrashDisk;
 use folio_tests::disk::image::{Btrfs, Ext4, FileSystem, Xfs};
@@ -71,6 +72,30 @@ fn who_takes_every_acknowledgement_for_a_promise_finds_records_lost() {
         assert!(tally.breaking * 2 > tally.cuts, "the check finds nothing: {tally:?}");
         assert!(tally.kept.behind > 0, "no commit is missing: {tally:?}");
     });
+}
+
+#[test]
+fn a_power_cut_takes_no_more_of_an_os_topic_than_may_wait_to_be_flushed() {
+    Isolated::run("a_power_cut_takes_no_more_of_an_os_topic_than_may_wait_to_be_flushed", || {
+        for file_system in [Ext4::DEFAULT, Xfs::DEFAULT] {
+            let lost = writeback::lost(file_system, true);
+            assert!(lost <= writeback::LOST_MAX, "{}: {lost} bytes are lost", file_system.name);
+        }
+    });
+}
+
+/// The negative control: the same, where more may wait.
+#[test]
+fn where_more_may_wait_to_be_flushed_a_power_cut_is_found_to_take_more_of_an_os_topic() {
+    Isolated::run(
+        "where_more_may_wait_to_be_flushed_a_power_cut_is_found_to_take_more_of_an_os_topic",
+        || {
+            for file_system in [Ext4::DEFAULT, Xfs::DEFAULT] {
+                let lost = writeback::lost(file_system, false);
+                assert!(lost > writeback::LOST_MAX, "{}: only {lost} bytes are lost", file_system.name);
+            }
+        },
+    );
 }
 
 /// With a disk that loses, tears and reorders what no flush has made lasting.
