@@ -279,6 +279,20 @@ fn without_a_look_for_its_name_a_file_that_no_start_finds_is_called_durable() {
     }
 }
 
+#[test]
+fn a_start_of_a_log_that_is_no_higher_than_the_one_there_is_costs_no_write_and_no_sync() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    let log = Arc::clone(&dir.logs()[0]);
+    append(&log, 100);
+    let raise = |to| dir.raise_log_start(&log, to, NOW, Instant::now()).unwrap();
+    let end = raise(log.log_end());
+    let before = files.operations();
+    assert_eq!((end, raise(end), raise(Offset::ZERO)), (log.log_end(), end, end));
+    assert_eq!(files.operations(), before);
+}
+
 /// Indexes are made again.
 #[test]
 fn an_index_that_somebody_has_unlinked_holds_no_flush_back() {
