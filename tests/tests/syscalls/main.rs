@@ -34,6 +34,9 @@ use promises::{Answer, Promises, Sent, Stored};
 /// How long the sample goes on.
 const SAMPLE: Duration = Duration::from_secs(25);
 
+/// How many lives each phase is given, however long that takes.
+const AT_LEAST: usize = 4;
+
 /// How often a campaign tells how far it is.
 const TOLD: Duration = Duration::from_secs(60);
 
@@ -52,17 +55,13 @@ fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknow
     if !only.is_empty() {
         cases.retain(|case| only.split(',').any(|part| case.to_string().contains(part)));
     }
-    cases.sort_by_cached_key(|case| {
-        let mut hasher = DefaultHasher::new();
-        (seed, case.to_string()).hash(&mut hasher);
-        hasher.finish()
-    });
-    println!("{} cases", cases.len());
+    let phases = in_turn(&mut cases, seed);
+    println!("{} cases of {} phases", cases.len(), phases.len());
     let limit = if is_all { number("FOLIO_SYSCALLS_SECONDS", u64::MAX >> 32) } else { SAMPLE.as_secs() };
     let deadline = Instant::now() + Duration::from_secs(limit);
-    let (tallies, findings) = run_all(&cases, &remains, deadline);
+    let (hit, findings) = run_all(&cases, &remains, deadline, phases.len() * AT_LEAST);
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
-    assert!(tallies.values().map(|tally| tally.hit).sum::<usize>() > 0, "nothing was hit");
+    assert_eq!(hit, phases, "the fault has to come to pass in each phase");
 }
 
 #[test]
@@ -152,6 +151,25 @@ fn every_case(remains: &[Remains], lives: usize) -> Vec<Case> {
     found.iter().flat_map(Point::cases).collect()
 }
 
+/// Puts the cases in an order that is the seed's, in which the phases take turns; says which phases there are.
+fn in_turn(cases: &mut Vec<Case>, seed: u64) -> BTreeSet<String> {
+    cases.sort_by_cached_key(|case| {
+        let mut hasher = DefaultHasher::new();
+        (seed, case.to_string()).hash(&mut hasher);
+        hasher.finish()
+    });
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let turns = cases.iter().map(|case| {
+        let turn = seen.entry(case.point.phase.to_string()).or_default();
+        *turn += 1;
+        *turn
+    });
+    let mut numbered: Vec<(usize, Case)> = turns.zip(cases.iter().cloned()).collect();
+    numbered.sort_by_key(|(turn, _)| *turn);
+    *cases = numbered.into_iter().map(|(_, case)| case).collect();
+    seen.into_keys().collect()
+}
+
 /// What lives leave that were killed at the end, where the broker was about to rename or remove something, and one that was
 /// not killed.
 fn remains(seed: u64) -> Vec<Remains> {
@@ -162,50 +180,75 @@ fn remains(seed: u64) -> Vec<Remains> {
     };
     let courses = [
         (None, vec!["trace=none".to_owned()]),
-        killed("folio-flusher", "pwrite64", 40 + seed % 5),
+        killed("folio-flusher", "pwrite64", 15 + seed % 5),
         killed("folio-maintain", "rename", 22 + seed % 7),
         killed("folio-admin", "rename", 4 + seed % 3),
     ];
     let left = courses.into_iter().map(|(phase, expressions)| {
         let dir = tempfile::tempdir().unwrap();
         let course = lead(dir.path(), phase.as_ref(), &expressions, Promises::default());
+        let end = if phase.is_some() { course::End::Signal } else { course::End::Code(0) };
+        assert_eq!(course.end, Some(end), "{phase:?}: {}", course.said);
         Remains { dir, promises: course.promises }
     });
     left.collect()
 }
 
-/// Runs cases side by side until all are done or the time is over; what came of each kind, and everything that is wrong.
-/// Who watches is told of what is wrong at once, and now and then how far it is.
-fn run_all(cases: &[Case], remains: &[Remains], deadline: Instant) -> (BTreeMap<String, Tally>, Vec<String>) {
+/// Runs cases side by side until all are done or the time is over, but so many at least; in which phases a fault came to
+/// pass, and everything that is wrong. Who watches is told of what is wrong at once, and now and then how far it is.
+fn run_all(
+    cases: &[Case],
+    remains: &[Remains],
+    deadline: Instant,
+    at_least: usize,
+) -> (BTreeSet<String>, Vec<String>) {
     let next = AtomicUsize::new(0);
-    let results = Mutex::new((BTreeMap::<String, Tally>::new(), Vec::new(), Instant::now()));
+    let results = Mutex::new(Results::default());
     let at_once = number("FOLIO_SYSCALLS_AT_ONCE", 3) as usize;
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if Instant::now() > deadline {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(case) = cases.get(index) else { break };
+                    if index >= at_least && Instant::now() > deadline {
                         break;
                     }
                     let run = catch_unwind(|| case.run(remains)).unwrap_or_else(|_| Run::given_up());
-                    let mut results = results.lock().unwrap();
-                    let (tallies, findings, told) = &mut *results;
-                    tallies.entry(case.fault.to_string()).or_default().add(&run);
-                    for what in run.findings {
-                        println!("FOLIO_SYSCALLS=\"{case}\": {what}");
-                        findings.push(format!("{case}: {what}"));
-                    }
-                    if told.elapsed() > TOLD {
-                        *told = Instant::now();
-                        tell(tallies, cases.len());
-                    }
+                    results.lock().unwrap().add(case, run, cases.len());
                 }
             });
         }
     });
-    let (tallies, findings, _) = results.into_inner().unwrap();
-    tell(&tallies, cases.len());
-    (tallies, findings)
+    let results = results.into_inner().unwrap();
+    tell(&results.tallies, cases.len());
+    (results.hit, results.findings)
+}
+
+/// What has come of a campaign so far.
+#[derive(Default)]
+struct Results {
+    tallies: BTreeMap<String, Tally>,
+    hit: BTreeSet<String>,
+    findings: Vec<String>,
+    told: Option<Instant>,
+}
+
+impl Results {
+    fn add(&mut self, case: &Case, run: Run, of: usize) {
+        self.tallies.entry(case.fault.to_string()).or_default().add(&run);
+        if run.is_hit {
+            self.hit.insert(case.point.phase.to_string());
+        }
+        for what in run.findings {
+            println!("FOLIO_SYSCALLS=\"{case}\": {what}");
+            self.findings.push(format!("{case}: {what}"));
+        }
+        if self.told.get_or_insert_with(Instant::now).elapsed() > TOLD {
+            self.told = Some(Instant::now());
+            tell(&self.tallies, of);
+        }
+    }
 }
 
 /// How far a campaign is, with what has come of each kind.

@@ -88,10 +88,9 @@ pub(crate) fn errors(call: &str) -> &'static [&'static str] {
         "fdatasync" | "fsync" | "syncfs" => &["error=EIO", "error=ENOSPC", "error=EDQUOT"],
         "fallocate" => &["error=ENOSPC", "error=EIO", "error=EDQUOT", "error=EOPNOTSUPP"],
         "openat" => &["error=EIO", "error=ENOSPC", "error=EROFS", "error=EMFILE"],
-        "mkdir" | "mkdirat" | "rename" | "renameat" | "renameat2" => {
-            &["error=EIO", "error=ENOSPC", "error=EROFS"]
-        }
-        "unlink" | "unlinkat" | "rmdir" | "ftruncate" => &["error=EIO", "error=EROFS"],
+        // A file system that copies on write, or has a journal to write to, needs room to take something away, too.
+        "mkdir" | "mkdirat" | "rename" | "renameat" | "renameat2" | "unlink" | "unlinkat" | "rmdir"
+        | "ftruncate" => &["error=EIO", "error=ENOSPC", "error=EROFS"],
         "mmap" => &["error=ENOMEM"],
         _ => &["error=EIO"],
     }
