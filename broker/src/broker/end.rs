@@ -78,6 +78,7 @@ pub(super) fn close(engine: Arc<Engine>, end: &End, deadline: Instant) -> Outcom
     let Some(engine) = Arc::into_inner(engine) else {
         return Outcome::Unclean { reason: "a thread still holds the data directory".to_owned() };
     };
+    let data_dir = engine.config.data_dir.clone();
     let result = Arc::new(OnceLock::new());
     let closing = {
         let result = Arc::clone(&result);
@@ -97,7 +98,9 @@ pub(super) fn close(engine: Arc<Engine>, end: &End, deadline: Instant) -> Outcom
         Some(Ok(Closed::Unmarked { source })) => {
             Outcome::Unclean { reason: format!("no room for the clean mark: {source}") }
         }
-        Some(Err(error)) => Outcome::Failed { file: Some(error.path), error: error.source.to_string() },
+        Some(Err(error)) => {
+            Outcome::Failed { file: Some(data_dir.join(error.path)), error: error.source.to_string() }
+        }
         None => Outcome::Unclean { reason: "the last flush did not finish".to_owned() },
     }
 }

@@ -51,7 +51,7 @@ pub enum Closed {
 #[derive(Debug, Error)]
 #[error("{}: {source}", path.display())]
 pub struct FlushError {
-    /// What was being synced or written.
+    /// What was being synced or written, from the data directory on; empty: all of it.
     pub path: PathBuf,
     /// What the system said.
     pub source: io::Error,
@@ -286,7 +286,7 @@ impl<F: Files> DataDir<F> {
     }
 
     pub(super) fn error(&self, path: impl AsRef<Path>, source: io::Error) -> FlushError {
-        FlushError { path: self.files.root().join(path), source }
+        FlushError { path: path.as_ref().to_owned(), source }
     }
 }
 

@@ -75,7 +75,7 @@ pub enum TopicError {
     /// The disk's fault, and final for this run.
     #[error("{}: {source}", path.display())]
     Io {
-        /// What was being written.
+        /// What was being written, from the data directory on.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -138,7 +138,7 @@ impl<F: Files> DataDir<F> {
     /// [`remove_partitions`](Self::remove_partitions).
     pub fn commit(&self, transaction: Transaction, now: Timestamp) -> Result<Revision, CommitError> {
         if let Err(source) = self.failure.check() {
-            return Err(CommitError::Io { path: self.files.root().to_owned(), source });
+            return Err(CommitError::Io { path: PathBuf::new(), source });
         }
         let committed = {
             let mut metadata = self.metadata();
@@ -327,7 +327,7 @@ impl<F: Files> DataDir<F> {
             Err(error) if is_full(&error) => return Ok(()),
             written => written.and_then(|()| durable.slots.sync()),
         };
-        written.map_err(|source| CommitError::Io { path: self.files.root().join(SLOTS_NAME), source })?;
+        written.map_err(|source| CommitError::Io { path: SLOTS_NAME.into(), source })?;
         durable.deadline.synced();
         Ok(())
     }
@@ -354,7 +354,7 @@ impl<F: Files> DataDir<F> {
             return TopicError::Exhausted(source);
         }
         self.fail();
-        TopicError::Io { path: self.files.root().join(path), source }
+        TopicError::Io { path: path.into(), source }
     }
 }
 

@@ -63,7 +63,7 @@ pub enum CommitError {
     /// The disk's fault, and final: whether the transaction is on disk will be known at the next start.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The log.
+        /// The log, from the data directory on.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -211,11 +211,7 @@ impl<F: Files> MetadataLog<F> {
             // The rest of a failed write must not lie under the next transaction.
             let is_cut = self.file.set_len(self.len).is_ok();
             self.has_failed = !(is_cut && is_full(&source));
-            return Err(if self.has_failed {
-                self.io(source)
-            } else {
-                CommitError::Full { path: self.path() }
-            });
+            return Err(if self.has_failed { self.io(source) } else { self.full() });
         }
         if let Err(source) = self.file.sync() {
             self.has_failed = true;
@@ -274,15 +270,11 @@ impl<F: Files> MetadataLog<F> {
     }
 
     fn full(&self) -> CommitError {
-        CommitError::Full { path: self.path() }
+        CommitError::Full { path: self.files.root().join(METADATA_LOG_NAME) }
     }
 
     fn io(&self, source: io::Error) -> CommitError {
-        CommitError::Io { path: self.path(), source }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.files.root().join(METADATA_LOG_NAME)
+        CommitError::Io { path: METADATA_LOG_NAME.into(), source }
     }
 }
 
