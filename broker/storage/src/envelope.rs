@@ -148,21 +148,34 @@ pub fn replace_many<F: Files>(
             Err(error) => return Err(error),
         }
     }
-    let is_whole = written.len() == replacements.len();
+    let mut is_whole = written.len() == replacements.len();
     if !has_syncfs || written.len() <= 2 {
         for (path, file) in written {
             file.sync()?;
-            files.rename(&tmp_path(path), path)?;
+            is_whole &= take_place(files, path)?;
             files.sync_dir(parent(path))?;
         }
         return Ok(is_whole);
     }
     files.sync_everything()?;
     for (path, _) in written {
-        files.rename(&tmp_path(path), path)?;
+        is_whole &= take_place(files, path)?;
     }
     files.sync_everything()?;
     Ok(is_whole)
+}
+
+/// Gives what was written the name that it is for; `false`: there was no room for that, and it is gone. A file system that
+/// never overwrites needs some even where a name takes another's place.
+fn take_place<F: Files>(files: &F, path: &Path) -> io::Result<bool> {
+    let tmp = tmp_path(path);
+    match files.rename(&tmp, path) {
+        Err(error) if is_full(&error) => {
+            let _ = files.remove_file(&tmp);
+            Ok(false)
+        }
+        renamed => renamed.map(|()| true),
+    }
 }
 
 fn write_tmp<F: Files>(files: &F, tmp: &Path, bytes: &[u8]) -> io::Result<F::File> {
@@ -191,6 +204,7 @@ const _: () = assert!(LENGTH_AT + size_of::<u32>() == PAYLOAD_AT);
 mod tests {
     use super::*;
     use crate::files::SimFiles;
+    use crate::files::sim::Fault;
 
     const KIND: EnvelopeKind = EnvelopeKind { magic: *b"TST1", version: 3 };
 
@@ -255,6 +269,28 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_replacement_that_finds_no_room_at_any_step_but_a_sync_leaves_the_old_and_nothing_else() {
+        for count in [1, 5] {
+            let path = |n| PathBuf::from(format!("meta{n}"));
+            let all = |bytes: &[u8]| (0..count).map(|n| (path(n), KIND.seal(bytes))).collect::<Vec<_>>();
+            let mut not_whole = 0;
+            for operation in 0..5 * count {
+                let files = SimFiles::new();
+                replace_many(&files, &all(b"old"), true).unwrap();
+                files.fail_at(files.operations() + operation, Fault::Full);
+                let Ok(is_whole) = replace_many(&files, &all(b"new"), true) else { continue };
+                not_whole += u64::from(!is_whole);
+                let left = files.snapshot();
+                assert_eq!(left.len() as u64, count, "{:?}", left.keys());
+                let is_new = |path: &PathBuf| KIND.open(&left[path]).unwrap() == b"new";
+                assert_eq!(left.keys().all(is_new), is_whole);
+            }
+            // Each is opened, made empty, written and renamed.
+            assert!(not_whole >= 4 * count, "{not_whole} of {count}");
         }
     }
 

@@ -465,7 +465,7 @@ impl<F: Files> Log<F> {
         }
         self.snapshot_end(&mut writer)?;
         self.give_old_reserve_back(&writer);
-        writer.cut()
+        writer.give_back()
     }
 
     /// Whether neither the topic nor this segment of it was removed or replaced.

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod damaged;
+mod full;
 mod growth;
 mod metadata;
 mod remains;

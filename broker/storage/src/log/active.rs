@@ -197,11 +197,15 @@ impl<F: Files> Prepared<F> {
         self.appenders.iter().map(|appender| Arc::clone(appender.map())).collect()
     }
 
-    /// Removes its files.
+    /// Removes its files. Those that stay, because there is no room even for that, are written over by the next that are
+    /// made ready, or removed by the next start.
     pub(super) fn discard(self, files: &F) -> io::Result<()> {
         let paths = self.paths.clone();
         drop(self);
-        paths.iter().try_for_each(|path| files.remove_file(path))
+        paths.iter().try_for_each(|path| match files.remove_file(path) {
+            Err(error) if is_full(&error) => Ok(()),
+            removed => removed,
+        })
     }
 }
 
@@ -340,10 +344,10 @@ impl<F: Files> Active<F> {
     }
 
     /// Gives the reserves back.
-    pub(super) fn cut(&mut self) -> io::Result<()> {
+    pub(super) fn give_back(&mut self) -> io::Result<()> {
         let Some(files) = &mut self.files else { return Ok(()) };
-        files.log.cut()?;
-        files.indexes.iter_mut().flatten().try_for_each(FileAppender::cut)
+        give_back(&mut files.log)?;
+        files.indexes.iter_mut().flatten().try_for_each(give_back)
     }
 
     /// The last word of the time index, and the reserves back. Gives the handles of the files that have to be synced
@@ -355,7 +359,7 @@ impl<F: Files> Active<F> {
         {
             write(index, &entry.encode(self.segment.uid(), times));
         }
-        self.cut()?;
+        self.give_back()?;
         Ok(self.files.map_or_else(Vec::new, |files| files.sync))
     }
 }
@@ -371,6 +375,15 @@ impl<F: Files> OpenFiles<F> {
             Err(error) if is_full(&error) => self.log.allocate(upto),
             outcome => outcome,
         }
+    }
+}
+
+/// Gives the reserve of a file back, behind which nothing was ever written that has to go. A file system that never
+/// overwrites may have no room even for that: then the file keeps its reserve.
+pub(super) fn give_back(file: &mut impl FileAppender) -> io::Result<()> {
+    match file.cut() {
+        Err(error) if is_full(&error) => Ok(()),
+        given => given,
     }
 }
 

@@ -344,9 +344,9 @@ impl<F: Files> Writer<F> {
         maps
     }
 
-    pub(super) fn cut(&mut self) -> io::Result<()> {
+    pub(super) fn give_back(&mut self) -> io::Result<()> {
         if let Some(active) = &mut self.active {
-            active.cut()?;
+            active.give_back()?;
             active.is_dirty = true;
         }
         Ok(())

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use folio_mapped::SegmentMap;
 
 use super::Log;
-use super::active::{Active, MAPS, OpenFiles};
+use super::active::{Active, MAPS, OpenFiles, give_back};
 use super::append::{AppendError, Writer, failed};
 use super::read::lost_from;
 use super::segment::Segment;
@@ -172,7 +172,7 @@ impl<F: Files> Log<F> {
         let Some(files) = &mut active.files else { return Ok(maps) };
         if files.log.allocated() > active.segment.end() {
             let base = active.segment.base();
-            files.log.cut().map_err(|source| self.broken(base, source))?;
+            give_back(&mut files.log).map_err(|source| self.broken(base, source))?;
         }
         maps.extend(active.segment.take_maps());
         active.files = None;
