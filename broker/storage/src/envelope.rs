@@ -152,8 +152,11 @@ pub fn replace_many<F: Files>(
     if !has_syncfs || written.len() <= 2 {
         for (path, file) in written {
             file.sync()?;
-            is_whole &= take_place(files, path)?;
-            files.sync_dir(parent(path))?;
+            if take_place(files, path)? {
+                files.sync_dir(parent(path))?;
+            } else {
+                is_whole = false;
+            }
         }
         return Ok(is_whole);
     }

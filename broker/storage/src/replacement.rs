@@ -213,12 +213,11 @@ pub(crate) fn finish_replacements<F: Files>(
         let io = |source| RecoveryError::Io { path: path.clone(), source };
         // A run that was killed may have left the intent in the cache only: what is done about it must not outlive it.
         files.sync_dir(dir).map_err(io)?;
-        match replacement.finish(files, dir) {
+        match replacement.finish(files, dir).and_then(|()| files.remove_file(&path)) {
             // The intent stays, and the next start goes on.
             Err(error) if is_full(&error) => return Err(damage(path, error.to_string())),
             finished => finished.map_err(io)?,
         }
-        files.remove_file(&path).map_err(io)?;
         files.sync_dir(dir).map_err(io)?;
     }
     Ok(())

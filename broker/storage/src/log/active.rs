@@ -378,8 +378,9 @@ impl<F: Files> OpenFiles<F> {
     }
 }
 
-/// Gives the reserve of a file back, behind which nothing was ever written that has to go. A file system that never
-/// overwrites may have no room even for that: then the file keeps its reserve.
+/// Gives the reserve of a file back. A file system that never overwrites may have no room even for that: then the file
+/// keeps it, a log until it is sealed. Behind the end of a log there is nothing else; what is behind that of an index is
+/// no entry, and nobody looks at it.
 pub(super) fn give_back(file: &mut impl FileAppender) -> io::Result<()> {
     match file.cut() {
         Err(error) if is_full(&error) => Ok(()),

@@ -13,7 +13,7 @@ use super::append::{AppendError, failed};
 use super::lookup::Window;
 use super::segment::Segment;
 use crate::envelope::replace;
-use crate::files::Files;
+use crate::files::{FileHandle, Files, OpenMode};
 use crate::footer::Footer;
 use crate::index::{IndexHeader, IndexKind, Indexer};
 use crate::partition_files::SegmentFile;
@@ -186,6 +186,11 @@ impl<F: Files> Log<F> {
             let path = SegmentFile::index(kind).path(&self.dir, segment.base());
             let replaced = replace(&*self.files, &path, &bytes);
             replaced.map_err(|source| failed(&self.dir, segment.base(), source))?;
+        }
+        if built.footer.is_some() {
+            let log = self.files.open(&SegmentFile::Log.path(&self.dir, segment.base()), OpenMode::Write);
+            // The length that there is: what a roll could not give back, or did not come to, goes. Nothing depends on it.
+            let _ = log.and_then(|log| log.set_len(log.len()?));
         }
         segment.set_interval(built.interval);
         segment.trust();

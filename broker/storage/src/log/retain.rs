@@ -12,7 +12,7 @@ use folio_record::{Offset, Timestamp};
 use super::Log;
 use super::append::AppendError;
 use super::read::ReadError;
-use crate::files::Files;
+use crate::files::{Files, is_full};
 use crate::partition_files::SegmentFile;
 use crate::trash::Trash;
 
@@ -91,7 +91,7 @@ impl<F: Files> Log<F> {
     }
 
     /// Moves segments that lie wholly below the start of the log into the trash. Gives their maps, so that the
-    /// caller decides where they are unmapped.
+    /// caller decides where they are unmapped. What there is no room even to take away stays for the next time.
     pub fn drop_below_start(&self, trash: &Trash) -> io::Result<Vec<Arc<SegmentMap>>> {
         let _names = self.names();
         let mut writer = self.lock();
@@ -107,16 +107,32 @@ impl<F: Files> Log<F> {
         self.failure.check()?;
         // Readers stop finding them before they go.
         self.view.store(Arc::new(view[gone..].to_vec()));
-        let mut maps = Vec::new();
+        let (mut dropped, mut maps) = (0, Vec::new());
         for segment in &view[..gone] {
-            for file in SegmentFile::ALL {
-                trash.discard(&*self.files, &file.path(&self.dir, segment.base()))?;
+            match self.discard(trash, segment.base()) {
+                Err(error) if is_full(&error) => break,
+                discarded => discarded?,
             }
+            dropped += 1;
             segment.set_gone();
             maps.extend(segment.take_maps());
         }
-        self.drop_snapshots(&mut writer, view[gone].base())?;
+        if dropped < gone {
+            self.view.store(Arc::new(view[dropped..].to_vec()));
+        }
+        self.drop_snapshots(&mut writer, view[dropped].base())?;
         Ok(maps)
+    }
+
+    /// Takes the files of a segment away; where its log is gone, an index without it may stay for the next start.
+    fn discard(&self, trash: &Trash, base: Offset) -> io::Result<()> {
+        for file in SegmentFile::ALL {
+            match trash.discard(&*self.files, &file.path(&self.dir, base)) {
+                Err(error) if is_full(&error) && file != SegmentFile::Log => {}
+                discarded => discarded?,
+            }
+        }
+        Ok(())
     }
 
     /// Looks up the latest timestamp of segments that nobody has read since the start; for retention by time. One that

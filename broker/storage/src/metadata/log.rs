@@ -253,14 +253,17 @@ impl<F: Files> MetadataLog<F> {
             }
             Ok(file)
         };
-        let file =
-            write().map_err(|source| if is_full(&source) { self.full() } else { self.fail(source) })?;
-        let publish = || -> io::Result<()> {
-            file.sync()?;
-            files.rename(&tmp, path)?;
-            files.sync_dir(parent(path))
-        };
-        publish().map_err(|source| self.fail(source))?;
+        let publish = |file: &F::File| file.sync().and_then(|()| files.rename(&tmp, path));
+        let published = write().and_then(|file| publish(&file).map(|()| file));
+        let file = published.map_err(|source| {
+            if !is_full(&source) {
+                return self.fail(source);
+            }
+            // What there is of it gives its room back, if that can be.
+            let _ = files.remove_file(&tmp);
+            self.full()
+        })?;
+        files.sync_dir(parent(path)).map_err(|source| self.fail(source))?;
         Ok(file)
     }
 
@@ -301,8 +304,11 @@ impl<F: Files> FoundLog<F> {
         }
         let tmp = tmp_path(path);
         if files.entry(&tmp)?.is_some() {
-            // A rewrite that was interrupted before it took effect.
-            files.remove_file(&tmp)?;
+            // A rewrite that was interrupted before it took effect. The next one writes over what stays of it.
+            match files.remove_file(&tmp) {
+                Err(error) if is_full(&error) => {}
+                removed => removed?,
+            }
         }
         let rewrite_at = REWRITE_SIZE_MIN;
         let log = MetadataLog { files, file, len, next_offset, state, build, rewrite_at, has_failed: false };

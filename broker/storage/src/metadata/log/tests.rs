@@ -2,8 +2,8 @@ use uuid::Uuid;
 
 use super::super::{Compare, Topic, TopicPhase};
 use super::*;
-use crate::files::SimFiles;
 use crate::files::sim::Fault;
+use crate::files::{SimFiles, is_final};
 use crate::verdict;
 
 const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
@@ -232,23 +232,24 @@ fn a_missing_log_is_damage() {
     assert!(matches!(try_open(&files), Err(MetadataOpenError::Damage(MetadataDamage::Missing))));
 }
 
+/// One topic that stays, and many that are gone.
+fn write_and_delete(log: &mut MetadataLog<SimFiles>) {
+    log.commit(create(0), NOW).unwrap();
+    for n in 1..30 {
+        log.commit(create(n), NOW).unwrap();
+        log.commit(delete(n), NOW).unwrap();
+        let operations = vec![Operation::Delete(Key::Topic(Uuid::from_u128(n as u128)))];
+        log.commit(Transaction { compares: Vec::new(), operations }, NOW).unwrap();
+    }
+}
+
 #[test]
 fn a_rewrite_keeps_the_present_and_every_revision_and_survives_every_crash() {
     for operation in 0..8 {
         for seed in 0..20 {
             let files = fresh();
             let mut log = open(&files);
-            log.commit(create(0), NOW).unwrap();
-            for n in 1..30 {
-                log.commit(create(n), NOW).unwrap();
-                log.commit(delete(n), NOW).unwrap();
-                let id = Key::Topic(Uuid::from_u128(n as u128));
-                log.commit(
-                    Transaction { compares: Vec::new(), operations: vec![Operation::Delete(id)] },
-                    NOW,
-                )
-                .unwrap();
-            }
+            write_and_delete(&mut log);
             let (before, revision, len) = (present(&log), log.state().revision(), log.len());
             files.cut_power_at(files.operations() + operation);
             let rewritten = log.rewrite_if_worthwhile(NOW);
@@ -264,6 +265,33 @@ fn a_rewrite_keeps_the_present_and_every_revision_and_survives_every_crash() {
             assert!(files.entry(&tmp_path(Path::new(METADATA_LOG_NAME))).unwrap().is_none());
         }
     }
+}
+
+#[test]
+fn a_rewrite_that_finds_no_room_at_any_step_but_a_sync_leaves_the_old_log_and_nothing_else() {
+    let mut without_room = 0;
+    for operation in 0.. {
+        let files = fresh();
+        let mut log = open(&files);
+        write_and_delete(&mut log);
+        let before = present(&log);
+        files.fail_at(files.operations() + operation, Fault::Full);
+        match log.rewrite_if_worthwhile(NOW) {
+            Ok(true) => break,
+            Ok(false) => {
+                without_room += 1;
+                assert_eq!(present(&log).len(), before.len());
+                assert_eq!(files.entry(&tmp_path(Path::new(METADATA_LOG_NAME))).unwrap(), None);
+                log.commit(create(40), NOW).unwrap();
+            }
+            Err(CommitError::Io { source, .. }) => {
+                assert!(is_final(&source), "operation {operation}: {source}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    // It is opened, made empty, written and renamed.
+    assert!(without_room >= 4, "{without_room}");
 }
 
 #[test]
