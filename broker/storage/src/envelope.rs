@@ -168,12 +168,13 @@ pub fn replace_many<F: Files>(
     Ok(is_whole)
 }
 
-/// Gives what was written the name that it is for; `false`: there was no room for that, and it is gone. A file system that
-/// never overwrites needs some even where a name takes another's place.
+/// Gives what was written the name that it is for; `false`: there was no room for that, and the old one stays. A file
+/// system that never overwrites needs some even where a name takes another's place.
 fn take_place<F: Files>(files: &F, path: &Path) -> io::Result<bool> {
     let tmp = tmp_path(path);
     match files.rename(&tmp, path) {
         Err(error) if is_full(&error) => {
+            // Where there is no room even for that, it is written over the next time.
             let _ = files.remove_file(&tmp);
             Ok(false)
         }

@@ -23,8 +23,8 @@ use crate::files::{
 };
 use crate::log::{Log, LogOptions};
 use crate::metadata::{
-    CommitError, Compacted, Compare, Event, Key, MetadataLog, Operation, Revision, State, Topic, TopicPhase,
-    Transaction, Value,
+    CommitError, Compacted, Compare, Event, Key, METADATA_LOG_NAME, MetadataLog, Operation, Revision, State,
+    Topic, TopicPhase, Transaction, Value,
 };
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::producers::Producers;
@@ -138,7 +138,7 @@ impl<F: Files> DataDir<F> {
     /// [`remove_partitions`](Self::remove_partitions).
     pub fn commit(&self, transaction: Transaction, now: Timestamp) -> Result<Revision, CommitError> {
         if let Err(source) = self.failure.check() {
-            return Err(CommitError::Io { path: PathBuf::new(), source });
+            return Err(CommitError::Io { path: METADATA_LOG_NAME.into(), source });
         }
         let committed = {
             let mut metadata = self.metadata();
