@@ -35,7 +35,10 @@ use promises::{Answer, Promises, Sent, Stored};
 const SAMPLE: Duration = Duration::from_secs(25);
 
 /// How many lives each phase is given, however long that takes.
-const AT_LEAST: usize = 4;
+const LIVES_PER_PHASE_MIN: usize = 4;
+
+/// A phase with fewer cases consists of calls that come by chance, and need not come again.
+const CASES_OF_PHASE_MIN: usize = 20;
 
 /// How often a campaign tells how far it is.
 const TOLD: Duration = Duration::from_secs(60);
@@ -59,10 +62,13 @@ fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknow
     println!("{} cases of {} phases", cases.len(), phases.len());
     let limit = if is_all { number("FOLIO_SYSCALLS_SECONDS", u64::MAX >> 32) } else { SAMPLE.as_secs() };
     let deadline = Instant::now() + Duration::from_secs(limit);
-    let (hit, findings) = run_all(&cases, &remains, deadline, phases.len() * AT_LEAST);
+    let (hit, findings) = run_all(&cases, &remains, deadline, phases.len() * LIVES_PER_PHASE_MIN);
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
-    assert!(!phases.is_empty(), "no case is like that");
-    assert_eq!(hit, phases, "the fault has to come to pass in each phase");
+    assert!(!hit.is_empty(), "nothing was hit");
+    assert!(
+        phases.is_subset(&hit),
+        "the fault has to come to pass in each of {phases:?}, and did in {hit:?}"
+    );
 }
 
 #[test]
@@ -152,7 +158,7 @@ fn every_case(remains: &[Remains], lives: usize) -> Vec<Case> {
     found.iter().flat_map(Point::cases).collect()
 }
 
-/// Puts the cases in an order that is the seed's, in which the phases take turns; says which phases there are.
+/// Puts the cases in an order that is the seed's, in which the phases take turns; says which phases have to be met.
 fn in_turn(cases: &mut Vec<Case>, seed: u64) -> BTreeSet<String> {
     cases.sort_by_cached_key(|case| {
         let mut hasher = DefaultHasher::new();
@@ -168,7 +174,7 @@ fn in_turn(cases: &mut Vec<Case>, seed: u64) -> BTreeSet<String> {
     let mut numbered: Vec<(usize, Case)> = turns.zip(cases.iter().cloned()).collect();
     numbered.sort_by_key(|(turn, _)| *turn);
     *cases = numbered.into_iter().map(|(_, case)| case).collect();
-    seen.into_keys().collect()
+    seen.into_iter().filter(|(_, cases)| *cases >= CASES_OF_PHASE_MIN).map(|(phase, _)| phase).collect()
 }
 
 /// What lives leave that were killed at the end, where the broker was about to rename or remove something, and one that was
