@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use folio_record::{Batch, BatchError, LeaderEpoch, Offset};
 
 use super::rewrite::Source;
-use crate::files::{FileHandle, Files, OpenMode};
+use crate::files::{FileHandle, Files, OpenMode, is_exhausted};
 use crate::footer::Footer;
 use crate::log::Log;
 use crate::log::append::{AppendError, failed};
@@ -107,7 +107,11 @@ impl<F: Files> Reading<F> {
             Err(error) => return Err(failed(&log.dir, source.segment.base(), error)),
         }
         let (base, uid) = (source.segment.base(), source.segment.uid());
-        let sealed = Footer::of_segment(&*log.files, &log.dir, base, uid).ok().flatten();
+        let sealed = match Footer::of_segment(&*log.files, &log.dir, base, uid) {
+            // That it cannot be asked now does not say that there is none.
+            Err(error) if is_exhausted(&error) => return Err(failed(&log.dir, base, error)),
+            read => read.ok().flatten(),
+        };
         let crc = self.log.clone().finalize();
         if sealed.is_some_and(|footer| (footer.log_len, footer.log_crc) != (self.at, crc)) {
             return Ok(rotten((0, base), Fault::UnlikeFooter));
