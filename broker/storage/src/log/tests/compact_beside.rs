@@ -353,3 +353,30 @@ fn a_file_that_is_rewritten_is_synced_before_its_time_comes() {
         assert_eq!(rows(&log, 0, 1 << 20), expected);
     }
 }
+
+#[test]
+fn a_footer_that_there_is_no_descriptor_to_read_is_read_later_and_what_it_tells_of_is_not_rewritten_before() {
+    let files = SimFiles::new();
+    let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+    for number in 0..8 {
+        put(&log, &[("a", Some(&number.to_string())), ("b", None)]);
+    }
+    settle(&dir, &log);
+    // All epochs of a segment are covered by no checksum but those of its index.
+    files.tamper(&SegmentFile::Log.path(log.dir(), Offset::ZERO), |bytes| {
+        let mut at = 0;
+        while at < bytes.len() {
+            bytes[at + 15] ^= 1;
+            at += 12 + u32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+        }
+    });
+    files.set_exhausted_at(&SegmentFile::OffsetIndex.path(log.dir(), Offset::ZERO));
+    let mut pass = log.compact([7, 9], 1 << 20, NOW).expect("something to compact");
+    let outcome = (0..100).map(|_| pass.step(&dir, 700)).find(Result::is_err);
+    assert!(matches!(outcome, Some(Err(AppendError::Exhausted { .. }))), "{outcome:?}");
+    assert!(log.damaged().is_empty());
+    files.set_exhausted(false);
+    let mut pass = log.compact([7, 9], 1 << 20, NOW).expect("something to compact");
+    (0..100).for_each(|_| drop(pass.step(&dir, 700)));
+    assert!(!log.damaged().is_empty(), "it is found before anything is rewritten");
+}
