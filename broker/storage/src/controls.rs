@@ -15,6 +15,8 @@ pub(crate) enum Protection {
     FilesAreFound,
     /// Who may not wait for a disk looks at what is in memory, and at nothing else.
     ColdIsLeftAlone,
+    /// An index that knows of more than its log has is believed, unless it is that of another.
+    LostEndsAreTold,
 }
 
 /// Calls `what` without the `protection`.

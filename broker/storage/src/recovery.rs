@@ -10,7 +10,8 @@
 //! * Nothing at all is changed in a partition that goes offline.
 //! * No byte below the durable point is ever cut, and none above without a copy (or a word that there was no room).
 //! * Recovering twice is recovering once: a crash in here is recovered from like any other.
-//! * An index never makes a partition fail. One that is missing, damaged, stale or another's is built anew.
+//! * An index never makes a partition fail. One that is missing, damaged, stale or another's is built anew; that of a log
+//!   that has lost its end tells so.
 
 mod below;
 mod damage;
@@ -19,6 +20,7 @@ mod examine;
 mod indexes;
 mod producers;
 mod repair;
+mod sealed;
 mod survey;
 #[cfg(test)]
 mod tests;

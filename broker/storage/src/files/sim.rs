@@ -181,6 +181,27 @@ impl SimFiles {
         self.lock().snapshot()
     }
 
+    /// A machine that has these files on its disk, and the directories that they lie in.
+    ///
+    /// # Panics
+    /// If they cannot all be.
+    pub fn holding(snapshot: &BTreeMap<PathBuf, Vec<u8>>) -> Self {
+        let files = Self::new();
+        for (path, bytes) in snapshot {
+            let mut dirs: Vec<&Path> = path.ancestors().skip(1).filter(|dir| *dir != Path::new("")).collect();
+            dirs.reverse();
+            for dir in dirs {
+                if files.entry(dir).expect("names are told").is_none() {
+                    files.create_dir(dir).expect("a new directory");
+                }
+            }
+            let file = files.open(path, OpenMode::CreateNew).expect("a new file");
+            file.write_at(bytes, 0).expect("there is room");
+        }
+        files.sync_everything().expect("nothing fails");
+        files
+    }
+
     /// Changes the bytes of a file behind everybody's back, on the disk and in the cache: rot, or a foreign hand.
     ///
     /// # Panics

@@ -17,6 +17,7 @@ mod retention;
 mod rolls;
 mod scrub;
 mod seal;
+mod stale;
 
 use std::time::{Duration, Instant};
 

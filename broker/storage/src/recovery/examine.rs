@@ -4,7 +4,8 @@ use std::io;
 
 use folio_record::{LeaderEpoch, Offset};
 
-use super::indexes::{IndexPlan, Trust, footer, sealed_upto};
+use super::indexes::{IndexPlan, Trust, sealed_upto};
+use super::sealed::Footing;
 use super::survey::Durable;
 use super::{Damage, PartitionReport, RecoveredSegment, Survey, Task, is_same_boot};
 use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
@@ -84,14 +85,18 @@ impl<F: Files> Examiner<'_, F> {
         self.survey.check_start(self.task.slot, end)?;
         let mut segments = Vec::with_capacity(self.survey.segments.len());
         for (number, segment) in self.survey.segments.iter().enumerate() {
-            if let Some(sealed) = self.sealed(number)? {
-                segments.push(sealed);
-                continue;
-            }
+            let trust = match self.footing(number)? {
+                Footing::Footer(sealed) => {
+                    segments.push(ExaminedSegment::as_it_is(sealed));
+                    continue;
+                }
+                Footing::Nothing => Trust::LastEntry,
+                Footing::Log => Trust::Nothing,
+            };
             // A file in the middle may have been taken away since: no marker names it.
             let next_base = self.survey.next_base(number);
             let due = next_base.unwrap_or(end);
-            let plan = self.join(number, segment.len, due, Trust::LastEntry)?;
+            let mut plan = self.join(number, segment.len, due, trust)?;
             let recovered = RecoveredSegment {
                 base: segment.base,
                 len: segment.len,
@@ -100,11 +105,15 @@ impl<F: Files> Examiner<'_, F> {
                 sealed_at: None,
                 may_have_gaps: self.gaps(number)?,
             };
-            segments.push(match next_base {
+            if next_base.is_some() && trust == Trust::LastEntry {
                 // Its indexes are what use will find them to be.
-                Some(_) => ExaminedSegment { recovered, indexes: None, indexer: None },
-                None => ExaminedSegment::new(recovered, plan),
-            });
+                segments.push(ExaminedSegment::as_it_is(recovered));
+                continue;
+            }
+            if next_base.is_some() {
+                plan.rolled();
+            }
+            segments.push(ExaminedSegment::new(recovered, plan));
         }
         let durable_segment = self.survey.segments.len().saturating_sub(1);
         let epochs = self.read_epochs()?;
@@ -162,16 +171,17 @@ impl<F: Files> Examiner<'_, F> {
     ) -> Result<(ExaminedSegment, Option<Fault>), Damage> {
         let segment = self.survey.segments[number];
         let next_base = self.survey.next_base(number);
-        if number < durable.segment
-            && let Some(sealed) = self.sealed(number)?
-        {
-            return Ok((sealed, None));
-        }
+        let footing = if number < durable.segment { self.footing(number)? } else { Footing::Nothing };
+        let trust = match footing {
+            Footing::Footer(sealed) => return Ok((ExaminedSegment::as_it_is(sealed), None)),
+            Footing::Nothing => self.trust,
+            Footing::Log => Trust::Nothing,
+        };
         let (len, mut end, mut plan, mut fault) = if number < durable.segment {
             let end = next_base.unwrap_or(segment.base);
             // The durable point has passed this segment, and takes both indexes with it when it does. But a start that
             // makes them anew may be interrupted.
-            (segment.len, end, self.join(number, segment.len, end, self.trust)?, None)
+            (segment.len, end, self.join(number, segment.len, end, trust)?, None)
         } else {
             let is_durable = number == durable.segment;
             let (from, due) = if is_durable { (durable.pos, durable.next_offset) } else { (0, segment.base) };
@@ -198,41 +208,6 @@ impl<F: Files> Examiner<'_, F> {
             may_have_gaps,
         };
         Ok((ExaminedSegment::new(recovered, plan), fault))
-    }
-
-    /// A segment that its footer vouches for: nothing of its log is read. `None` if it has none.
-    ///
-    /// # Errors
-    /// The log is not what the footer says, or does not join the next segment.
-    fn sealed(&self, number: usize) -> Result<Option<ExaminedSegment>, Damage> {
-        let next_base = self.survey.next_base(number).filter(|_| self.task.trusts_footers);
-        let Some(next_base) = next_base else { return Ok(None) };
-        let segment = self.survey.segments[number];
-        let uid = self.task.uid(segment.base);
-        let Some(footer) = footer(self.files, &self.survey.dir, segment.base, uid)? else { return Ok(None) };
-        if (footer.first_offset, footer.log_len) != (segment.base, segment.len) {
-            let (at, reason) = (footer.log_len.min(segment.len), Reason::BrokenChain);
-            return Err(self.survey.broken(number, at, segment.base, Fault::UnlikeFooter, reason));
-        }
-        if footer.next_offset != next_base {
-            let (ends, reason) = (footer.next_offset, Reason::BrokenChain);
-            return Err(self.survey.broken(
-                number,
-                segment.len,
-                ends,
-                Fault::Hole { ends, next_base },
-                reason,
-            ));
-        }
-        let recovered = RecoveredSegment {
-            base: segment.base,
-            len: segment.len,
-            next_offset: next_base,
-            max_timestamp: Some(footer.max_timestamp),
-            sealed_at: Some(footer.sealed_at),
-            may_have_gaps: footer.has_gaps,
-        };
-        Ok(Some(ExaminedSegment { recovered, indexes: None, indexer: None }))
     }
 
     /// Follows durable batches up to `upto`, where `due` is due. An index that does not lead there is forgotten;
@@ -380,6 +355,11 @@ impl<F: Files> Examiner<'_, F> {
 }
 
 impl ExaminedSegment {
+    /// Whatever its indexes are.
+    fn as_it_is(recovered: RecoveredSegment) -> Self {
+        Self { recovered, indexes: None, indexer: None }
+    }
+
     fn new(recovered: RecoveredSegment, plan: IndexPlan) -> Self {
         let max_timestamp = plan.indexer().max_timestamp().map(|max| max.timestamp);
         Self {

@@ -24,6 +24,8 @@ use crate::partition_files::SegmentFile;
 /// How much of an index file is looked at before it is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
+    /// Nothing: it is that of another log.
+    Nothing,
     /// Its last entry: nothing can have been lost, for the page cache has survived, or everything was synced.
     LastEntry,
     /// Every entry: after a power cut any part of a file that was not synced may be missing.
@@ -82,8 +84,8 @@ impl IndexPlan {
             indexer: Indexer::new(base, interval),
             resumes_with: base,
             kept_time: None,
-            offsets: Planned::new(offsets.as_ref()),
-            times: Planned::new(times.as_ref()),
+            offsets: Planned::new(offsets.as_ref(), trust),
+            times: Planned::new(times.as_ref(), trust),
             is_without: false,
         };
         if let (Some(offsets), Some(times)) = (&offsets, &times)
@@ -229,6 +231,18 @@ pub(crate) fn footer<F: Files>(
     Damage::unless_out_of_files(&SegmentFile::OffsetIndex.path(dir, base), read)
 }
 
+/// The entries of the offset index of segment `uid`, up to the first that is not good.
+pub(super) fn entries<F: Files>(
+    files: &F,
+    dir: &Path,
+    base: Offset,
+    uid: SegmentUid,
+) -> Result<Vec<OffsetEntry>, Damage> {
+    let stored = Stored::find(files, dir, IndexKind::Offset, base, uid)?;
+    let decode = |bytes: &_, number| OffsetEntry::decode(bytes, uid, number);
+    Ok(stored.map_or_else(Vec::new, |stored| stored.prefix(decode, is_behind)))
+}
+
 /// The durable point that footers prove: behind the last segment that is sealed.
 pub(crate) fn sealed_upto<F: Files>(
     files: &F,
@@ -301,11 +315,11 @@ fn search<H: FileHandle>(
 }
 
 impl<E> Planned<E> {
-    fn new<H>(stored: Option<&Stored<H>>) -> Self {
-        // A header without entries is held against the one that is due.
+    fn new<H>(stored: Option<&Stored<H>>, trust: Trust) -> Self {
+        // A header without entries is held against the one that is due, and so is all of what nobody believes.
         let is_whole = |stored: &&Stored<H>| stored.footer.is_some() || stored.is_whole && stored.count > 0;
-        let whole = stored.filter(is_whole).map(|stored| stored.count);
-        let is_footed = stored.is_some_and(|stored| stored.footer.is_some());
+        let whole = stored.filter(is_whole).filter(|_| trust != Trust::Nothing).map(|stored| stored.count);
+        let is_footed = trust != Trust::Nothing && stored.is_some_and(|stored| stored.footer.is_some());
         Self { is_found: stored.is_some(), is_footed, keep: 0, new: Vec::new(), whole }
     }
 
@@ -457,6 +471,9 @@ fn trusted<H: FileHandle>(
     trust: Trust,
 ) -> Option<((OffsetEntry, u32), (TimeEntry, u32))> {
     let is_below = |entry: &OffsetEntry| u64::from(entry.pos) < upto;
+    if trust == Trust::Nothing {
+        return None;
+    }
     let offset_entry = |bytes: &_, number| OffsetEntry::decode(bytes, uid, number);
     let time_entry = |bytes: &_, number| TimeEntry::decode(bytes, uid, number);
     if trust == Trust::LastEntry {
@@ -470,7 +487,7 @@ fn trusted<H: FileHandle>(
             return last;
         }
     }
-    let mut known = offsets.prefix(offset_entry, |a, b| a.pos < b.pos && a.rel_offset < b.rel_offset);
+    let mut known = offsets.prefix(offset_entry, is_behind);
     known.retain(is_below);
     let last = known.last()?.rel_offset;
     let mut timed =
@@ -482,6 +499,10 @@ fn trusted<H: FileHandle>(
     let next = time.rel_offset.checked_add(1)?;
     let made_at = known.iter().position(|entry| entry.rel_offset == next)?;
     Some(((known[made_at], made_at as u32 + 1), (time, timed.len() as u32)))
+}
+
+fn is_behind(before: &OffsetEntry, entry: &OffsetEntry) -> bool {
+    before.pos < entry.pos && before.rel_offset < entry.rel_offset
 }
 
 /// Whether a file has these bytes; not where it cannot be read.

@@ -4,6 +4,7 @@
 //! tells the latest time of all records up to its offset. An entry that could be there and is not is harmless: lookups
 //! walk further, and a full disk may have left it out.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use folio_record::{Batch, LeaderEpoch, Offset, Timestamp};
@@ -16,6 +17,7 @@ use crate::index::{
     entries_in, entry_position,
 };
 use crate::partition_files::SegmentFile;
+use crate::verdict::Fault;
 
 /// Both indexes of one segment.
 pub(super) struct Indexes<H> {
@@ -28,6 +30,8 @@ pub(super) struct Indexes<H> {
     /// Damage in the log hides what the indexes should be.
     is_partial: bool,
     footer: Option<Footer>,
+    /// The offset index names a batch that is not there, or its footer speaks of no gaps where there is one.
+    is_of_another: bool,
     /// There are entries as only a sealed segment has them.
     was_sealed: bool,
     log_len: u64,
@@ -125,6 +129,7 @@ impl<H: FileHandle> Indexes<H> {
             latest: None,
             is_partial: false,
             footer,
+            is_of_another: false,
             was_sealed: false,
             log_len: 0,
             log,
@@ -142,15 +147,21 @@ impl<H: FileHandle> Indexes<H> {
         self.was_sealed |= self.offsets.next.is_some_and(|(_, entry)| entry.block_crc != 0);
         let (is_sealed, block_crc) = (self.footer.is_some(), self.block.clone().finalize());
         let (proof_crc, mut is_proven) = (self.proof.block.clone().finalize(), false);
+        let is_gap = header.base_offset > due;
+        self.is_of_another |= is_gap && self.footer.is_some_and(|footer| !footer.has_gaps);
+        let (untrue, mut is_named) = (self.offsets.untrue.count, false);
         let is_there = self.offsets.meet(
             |entry| entry.pos.cmp(&pos),
             |entry| {
                 is_proven = entry.block_crc == proof_crc;
                 let is_block =
                     entry.block_crc == block_crc || is_partial || !is_sealed && entry.block_crc == 0;
-                entry.names(base, header) && is_block
+                is_named = entry.names(base, header);
+                is_named && is_block
             },
         );
+        let is_another_block = u32::from(is_named && !is_there);
+        self.is_of_another |= self.offsets.untrue.count > untrue + is_another_block;
         if wanted.offset.is_some() {
             self.block = crc32fast::Hasher::new();
             self.proof.next_block((at, due), is_proven);
@@ -182,11 +193,19 @@ impl<H: FileHandle> Indexes<H> {
         }
     }
 
-    /// The log is read, and was longer when it was sealed: its end is lost. Where an entry is not true, the footer is that
-    /// of another log.
-    pub(super) fn tell_of_more(&self) -> bool {
-        let is_of_this_log = !self.is_partial && self.offsets.untrue.count == 0;
-        is_of_this_log && self.footer.is_some_and(|footer| footer.log_len > self.log_len)
+    /// The log is read, offsets may be missing in it, and the next segment begins at `next_base`: what says that there was
+    /// more behind it. A start asks the same of an index: whether it can be the one of this log.
+    pub(super) fn missing(&self, next_base: Offset) -> Option<Fault> {
+        let is_in_last = |entry: OffsetEntry| u64::from(entry.pos) < self.log_len;
+        let is_of_another =
+            self.is_of_another || self.offsets.next.is_some_and(|(_, entry)| is_in_last(entry));
+        let footer = self.footer.filter(|_| !self.is_partial && !is_of_another)?;
+        let ends = footer.next_offset;
+        match footer.log_len.cmp(&self.log_len) {
+            Ordering::Greater => Some(Fault::UnlikeFooter),
+            Ordering::Equal if ends < next_base => Some(Fault::Hole { ends, next_base }),
+            _ => None,
+        }
     }
 
     /// From where on it is in doubt which offsets the batches had, of a log of `len` bytes whose footer is this. `is_read`:
@@ -346,11 +365,7 @@ impl<H: FileHandle, E: Copy> Stored<H, E> {
     }
 
     /// Passes the entries that lie before a place where they have to be `true`; whether there is a true one there.
-    fn meet(
-        &mut self,
-        compare: impl Fn(&E) -> std::cmp::Ordering,
-        mut is_true: impl FnMut(&E) -> bool,
-    ) -> bool {
+    fn meet(&mut self, compare: impl Fn(&E) -> Ordering, mut is_true: impl FnMut(&E) -> bool) -> bool {
         while let Some((number, entry)) = self.next {
             let place = compare(&entry);
             if place.is_gt() {

@@ -173,8 +173,8 @@ impl Walk<'_, '_> {
 
     /// Holds how it ended against the next segment, and against what its footer says.
     fn compare<H: FileHandle>(&mut self, ended: &Ended, indexes: &mut Indexes<H>) {
-        let is_short = self.may_have_gaps && indexes.tell_of_more();
-        self.end(ended, is_short);
+        let missing = self.next_base.filter(|_| self.may_have_gaps).and_then(|next| indexes.missing(next));
+        let is_short = self.end(ended, missing);
         if self.may_have_gaps
             && let Ended::At(end) = *ended
             && let Some((at, due)) = indexes.doubtful(self.len, true)
@@ -253,8 +253,9 @@ impl Walk<'_, '_> {
         self.durable_seen |= (self.number, at, due) == (durable.segment, durable.pos, durable.next_offset);
     }
 
-    /// Everything that can be read was read. `is_short`: there was more, so that what is missing at the end is no gap.
-    fn end(&mut self, ended: &Ended, is_short: bool) {
+    /// Everything that can be read was read. `missing`: what says that there was more, so that what is missing at the end is
+    /// no gap. Whether that is so.
+    fn end(&mut self, ended: &Ended, missing: Option<Fault>) -> bool {
         let durable = self.expected.durable;
         if self.number == durable.segment
             && !self.durable_seen
@@ -270,12 +271,13 @@ impl Walk<'_, '_> {
             let need = Need::Log(self.expected.survey.dir.clone());
             self.findings.damage(Path::new(SLOTS_NAME), what, need);
         }
-        let (Ended::At(ends), Some(next_base)) = (ended, self.next_base) else { return };
+        let (Ended::At(ends), Some(next_base)) = (ended, self.next_base) else { return false };
         let is_gap = self.may_have_gaps && *ends < next_base;
-        if *ends == next_base || is_gap && !is_short {
-            return;
+        if *ends == next_base || is_gap && missing.is_none() {
+            return false;
         }
-        let fault = if is_gap { Fault::UnlikeFooter } else { Fault::Hole { ends: *ends, next_base } };
+        let told = missing.filter(|_| is_gap);
+        let fault = told.unwrap_or(Fault::Hole { ends: *ends, next_base });
         match self.judge(self.len, fault) {
             Some(reason) => {
                 self.damaged(
@@ -288,6 +290,7 @@ impl Walk<'_, '_> {
             }
             None => self.torn(self.len, *ends, fault, 0),
         }
+        told.is_some()
     }
 }
 

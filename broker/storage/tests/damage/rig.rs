@@ -11,7 +11,7 @@ use folio_record::{
     BatchBuilder, Compression, DecompressLimit, NewRecord, Offset, ProducerId, Timestamp, UnverifiedBatch,
 };
 use folio_storage::data_dir::NewTopic;
-use folio_storage::files::{FileHandle, OpenMode, SimFiles};
+use folio_storage::files::SimFiles;
 use folio_storage::verify::{Event, Finding, Summary, VerifyOptions, verify};
 use folio_storage::{
     Cursor, DataDir, DataDirOptions, Files, Log, LogOptions, Mode, OpenError, OpenReport, Read, Sealed, Touch,
@@ -208,19 +208,11 @@ pub(crate) fn findings(files: &SimFiles) -> (Vec<Finding>, Summary) {
 
 /// A machine that has these files on its disk.
 pub(crate) fn restore(snapshot: &BTreeMap<PathBuf, Vec<u8>>) -> SimFiles {
-    let files = SimFiles::new();
-    for dir in ["trash", "quarantine"] {
-        files.create_dir(Path::new(dir)).unwrap();
-    }
-    for (path, bytes) in snapshot {
-        let mut dirs: Vec<&Path> = path.ancestors().skip(1).filter(|dir| *dir != Path::new("")).collect();
-        dirs.reverse();
-        for dir in dirs {
-            if files.entry(dir).unwrap().is_none() {
-                files.create_dir(dir).unwrap();
-            }
+    let files = SimFiles::holding(snapshot);
+    for dir in ["trash", "quarantine"].map(Path::new) {
+        if files.entry(dir).unwrap().is_none() {
+            files.create_dir(dir).unwrap();
         }
-        files.open(path, OpenMode::CreateNew).unwrap().write_at(bytes, 0).unwrap();
     }
     files.sync_everything().unwrap();
     files

@@ -113,8 +113,13 @@ impl<F: Files> Reading<F> {
             read => read.ok().flatten(),
         };
         let crc = self.log.clone().finalize();
-        if sealed.is_some_and(|footer| (footer.log_len, footer.log_crc) != (self.at, crc)) {
-            return Ok(rotten((0, base), Fault::UnlikeFooter));
+        match sealed {
+            // All that this run knows of is here: the index is another's.
+            Some(footer) if (footer.log_len, footer.next_offset) != (self.at, source.next_base) => {
+                source.segment.suspect();
+            }
+            Some(footer) if footer.log_crc != crc => return Ok(rotten((0, base), Fault::UnlikeFooter)),
+            _ => {}
         }
         // Where nobody has read it in this run, it does not stay in memory for having been read here.
         if source.segment.log().is_none() {
