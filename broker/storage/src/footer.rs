@@ -221,7 +221,7 @@ mod tests {
     use crate::partition::PartitionId;
 
     fn uid_of(partition: u32) -> SegmentUid {
-        SegmentUid::new(PartitionId { topic: Uuid::from_u128(1), partition }, Offset::new(100), 0)
+        SegmentUid::new(PartitionId { topic: Uuid::from_u128(1), partition }, Offset::new(100))
     }
 
     fn footer() -> Footer {

@@ -92,15 +92,16 @@ pub enum IndexError {
 }
 
 impl SegmentUid {
-    /// Of the segment with this base offset. `generation` tells a compacted segment from the ones it replaces.
-    pub fn new(partition: PartitionId, base: Offset, generation: u32) -> Self {
-        // FNV-1a: it only has to differ between segments, and must never change.
+    /// Of the segment with this base offset, whatever it has been compacted to: only its batches tell an index of before
+    /// from the one of now.
+    pub fn new(partition: PartitionId, base: Offset) -> Self {
+        // FNV-1a: it only has to differ between segments, and must never change. It ends with four zero bytes.
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         let parts: [&[u8]; 4] = [
             partition.topic.as_bytes(),
             &partition.partition.to_be_bytes(),
             &base.get().to_be_bytes(),
-            &generation.to_be_bytes(),
+            &[0; 4],
         ];
         for byte in parts.into_iter().flatten() {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -264,7 +265,7 @@ mod tests {
     use super::*;
 
     fn uid() -> SegmentUid {
-        SegmentUid::new(PartitionId { topic: Uuid::from_u128(1), partition: 2 }, Offset::new(100), 0)
+        SegmentUid::new(PartitionId { topic: Uuid::from_u128(1), partition: 2 }, Offset::new(100))
     }
 
     #[test]

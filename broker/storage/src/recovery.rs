@@ -238,7 +238,7 @@ pub(crate) fn is_same_boot(slot: Option<&Slot>, boot: Boot) -> bool {
 
 impl Task<'_> {
     fn uid(&self, base: Offset) -> SegmentUid {
-        SegmentUid::new(self.id, base, 0)
+        SegmentUid::new(self.id, base)
     }
 }
 

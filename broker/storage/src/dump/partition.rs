@@ -62,7 +62,7 @@ impl<F: Files> Dump<'_, F> {
                 }),
                 Some(PartitionFile::Segment(base, SegmentFile::Log)) => {
                     (self.show)(Item::Segment { file: path.clone(), base: base.get(), bytes: entry.len });
-                    let uid = id.map(|id| SegmentUid::new(id, base, 0));
+                    let uid = id.map(|id| SegmentUid::new(id, base));
                     let footer =
                         uid.and_then(|uid| Footer::of_segment(self.files, dir, base, uid).ok().flatten());
                     let ends_at = footer.filter(|footer| footer.has_gaps).map(|footer| footer.next_offset);
@@ -71,7 +71,7 @@ impl<F: Files> Dump<'_, F> {
                 }
                 Some(PartitionFile::Segment(base, file)) => {
                     if let Some(id) = id {
-                        self.index(&path, base, SegmentUid::new(id, base, 0), file);
+                        self.index(&path, base, SegmentUid::new(id, base), file);
                     }
                 }
                 Some(PartitionFile::Snapshot(end)) => self.snapshot(&path, end),

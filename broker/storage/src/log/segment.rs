@@ -68,7 +68,7 @@ impl Segment {
             base: recovered.base,
             generation,
             gaps_upto: recovered.may_have_gaps.then_some(recovered.next_offset),
-            uid: SegmentUid::new(id, recovered.base, 0),
+            uid: SegmentUid::new(id, recovered.base),
             len: AtomicU64::new(recovered.len),
             max_timestamp: AtomicI64::new(known(recovered.max_timestamp)),
             interval: AtomicU32::new(0),

@@ -251,7 +251,7 @@ pub(crate) fn sealed_upto<F: Files>(
 ) -> Result<Option<Durable>, Damage> {
     for segment in (1..survey.segments.len()).rev() {
         let base = survey.segments[segment - 1].base;
-        if footer(files, &survey.dir, base, SegmentUid::new(id, base, 0))?.is_some() {
+        if footer(files, &survey.dir, base, SegmentUid::new(id, base))?.is_some() {
             return Ok(Some(Durable { segment, pos: 0, next_offset: survey.segments[segment].base }));
         }
     }

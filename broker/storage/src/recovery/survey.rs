@@ -154,7 +154,7 @@ impl Survey {
         if base < self.compacted.gaps_below {
             return Ok(true);
         }
-        let footer = footer(files, &self.dir, base, SegmentUid::new(id, base, 0))?;
+        let footer = footer(files, &self.dir, base, SegmentUid::new(id, base))?;
         Ok(footer.is_some_and(|footer| footer.has_gaps))
     }
 
@@ -246,7 +246,7 @@ impl Survey {
         let (base, Some(next_base)) = (self.segments[number].base, self.next_base(number)) else {
             return Ok(None);
         };
-        let footer = footer(files, &self.dir, base, SegmentUid::new(id, base, 0))?;
+        let footer = footer(files, &self.dir, base, SegmentUid::new(id, base))?;
         let is_covered = footer.is_some_and(|footer| {
             footer.has_gaps && footer.next_offset == next_base && slot.durable_next_offset <= next_base
         });

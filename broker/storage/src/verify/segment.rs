@@ -67,7 +67,7 @@ pub(super) fn look<F: Files>(
     let next_base = expected.survey.next_base(number);
     let path = expected.survey.log_path(number);
     let file = files.open(&path, OpenMode::Read)?;
-    let uid = SegmentUid::new(expected.id, segment.base, 0);
+    let uid = SegmentUid::new(expected.id, segment.base);
     // Below the durable point, too, a start makes indexes anew that are missing, and may be interrupted: by then a footer
     // tells that both were there.
     let is_unsealed = || footer(files, &expected.survey.dir, segment.base, uid).ok().flatten().is_none();

@@ -215,7 +215,7 @@ pub(crate) fn base(path: &Path) -> Offset {
 pub(crate) fn footer(files: &Snapshot, index: &Path) -> Option<Footer> {
     let last = files.get(index)?.last_chunk::<FOOTER_SIZE>()?;
     let meta = PartitionMeta::decode(&files[&index.with_file_name("partition.meta")]).unwrap();
-    Footer::decode(last, SegmentUid::new(meta.id, base(index), 0))
+    Footer::decode(last, SegmentUid::new(meta.id, base(index)))
 }
 
 #[test]

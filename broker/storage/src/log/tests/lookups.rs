@@ -250,7 +250,7 @@ fn an_index_found_wrong_is_built_anew_byte_for_byte_and_believed_again() {
 #[test]
 fn an_index_that_was_forged_together_with_its_checksums_is_believed_and_its_wrong_answers_are_found() {
     let batches = growing(40);
-    let foreign = SegmentUid::new(PartitionId { topic: Uuid::from_u128(9), partition: 7 }, Offset::ZERO, 0);
+    let foreign = SegmentUid::new(PartitionId { topic: Uuid::from_u128(9), partition: 7 }, Offset::ZERO);
     for is_forged in [true, false] {
         let files = SimFiles::new();
         let before = filled(&Arc::new(files.clone()), &batches);

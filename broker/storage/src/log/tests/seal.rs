@@ -271,7 +271,7 @@ fn the_checksum_in_a_footer_is_that_of_the_log_and_of_its_blocks_together() {
         let bytes = &snapshot[&SegmentFile::Log.path(log.dir(), base)];
         let index = &snapshot[&SegmentFile::OffsetIndex.path(log.dir(), base)];
         let footer = footer(&files, &log, base.get()).unwrap();
-        let uid = SegmentUid::new(log.id(), base, 0);
+        let uid = SegmentUid::new(log.id(), base);
         let (mut whole, mut from) = (crc32fast::Hasher::new(), 0);
         for number in 0..footer.entries {
             let at = entry_position(number) as usize;

@@ -48,7 +48,7 @@ fn an_index_that_another_segment_or_another_log_left_is_found_out_by_its_use() {
     // Of this segment, intact, but about batches that lie elsewhere: the entry of the last batch below the durable
     // point says a place where none begins.
     let path = SegmentFile::OffsetIndex.path(Path::new(DIR), written.segments[0].base);
-    let uid = SegmentUid::new(ID, written.segments[0].base, 0);
+    let uid = SegmentUid::new(ID, written.segments[0].base);
     written.files.tamper(&path, |bytes| {
         let number = crate::index::entries_in(bytes.len() as u64) - 1;
         let at = crate::index::entry_position(number) as usize;

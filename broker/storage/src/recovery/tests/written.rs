@@ -69,7 +69,7 @@ impl Written {
     pub(super) fn roll(&mut self) {
         if let Some(segment) = self.segments.last_mut() {
             let entry = segment.indexer.rolled();
-            let uid = SegmentUid::new(ID, segment.base, 0);
+            let uid = SegmentUid::new(ID, segment.base);
             let number = segment.indexer.time_entries() - u32::from(entry.is_some());
             if let Some(entry) = entry {
                 let path = SegmentFile::TimeIndex.path(Path::new(DIR), segment.base);
@@ -85,7 +85,7 @@ impl Written {
         });
         put(&self.files, &log(base), &[]);
         for (kind, file) in index_files() {
-            let uid = SegmentUid::new(ID, base, 0);
+            let uid = SegmentUid::new(ID, base);
             let header = crate::index::IndexHeader { kind, base, uid, interval: INTERVAL };
             put(&self.files, &file.path(Path::new(DIR), base), &header.encode());
         }
@@ -100,7 +100,7 @@ impl Written {
         let segment = self.segments.last_mut().unwrap();
         let at = segment.len;
         put_at(&self.files, &log(segment.base), bytes, at);
-        let uid = SegmentUid::new(ID, segment.base, 0);
+        let uid = SegmentUid::new(ID, segment.base);
         let (offsets, times) = (segment.indexer.offset_entries(), segment.indexer.time_entries());
         let indexed = segment.indexer.batch(at as u32, &header);
         if let Some(entry) = indexed.offset {
