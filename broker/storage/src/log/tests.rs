@@ -4,6 +4,7 @@ mod append_times;
 mod beside;
 mod compact;
 mod compact_beside;
+mod compact_left;
 mod compact_model;
 mod dormant;
 mod footers;
