@@ -33,6 +33,7 @@ use super::*;
 use crate::data_dir::{DataDir, DataDirOptions, NewTopic};
 use crate::files::sim::Fault;
 use crate::files::{OsFiles, SimFiles};
+use crate::slots::{SLOT_SIZE, SLOTS_NAME, SlotCopy};
 
 const NOW: Timestamp = Timestamp::new(1_700_000_000_000);
 
@@ -145,6 +146,36 @@ fn what_was_appended_and_flushed_is_read_back_from_every_offset_and_in_any_porti
     let (_, log) = open(&files, &small());
     assert_eq!(values(&log, Offset::ZERO, 1 << 20), expected);
     append(&log, &["after"]).unwrap();
+}
+
+/// What the last copy of its slot says of a log: up to where consumers see it, and how far it is durable.
+fn slot(files: &SimFiles, log: &Log<SimFiles>) -> (i64, i64) {
+    let bytes = files.snapshot().remove(Path::new(SLOTS_NAME)).unwrap();
+    let copies = bytes.chunks_exact(SLOT_SIZE).map(|copy| SlotCopy::decode(copy.try_into().unwrap()));
+    let own = copies.filter_map(SlotCopy::valid).filter(|slot| slot.partition == log.id());
+    let last = own.max_by_key(|slot| slot.seq).unwrap();
+    (last.visible.get(), last.durable_next_offset.get())
+}
+
+#[test]
+fn a_slot_tells_what_consumers_could_see_when_it_was_written_and_never_more_than_is_durable() {
+    for (visibility, seen) in [(Visibility::Flushed, [0, 3]), (Visibility::Appended, [3, 5])] {
+        let files = SimFiles::new();
+        let options = LogOptions { visibility, ..small() };
+        let (dir, log) = open(&Arc::new(files.clone()), &options);
+        append(&log, &["a", "b", "c"]).unwrap();
+        flush(&dir, &log);
+        assert_eq!(slot(&files, &log), (seen[0], 3), "{visibility:?}: what is flushed is shown after that");
+        append(&log, &["d", "e"]).unwrap();
+        dir.raise_log_start(&log, Offset::new(1), NOW, Instant::now()).unwrap();
+        assert_eq!(slot(&files, &log), (3, 3), "{visibility:?}");
+        flush(&dir, &log);
+        assert_eq!(slot(&files, &log), (seen[1], 5), "{visibility:?}");
+        drop((dir, log));
+        files.kill();
+        let (_dir, log) = open(&Arc::new(files.clone()), &options);
+        assert_eq!(slot(&files, &log), (5, 5), "{visibility:?}: what is recovered is durable, and seen");
+    }
 }
 
 #[test]

@@ -159,6 +159,34 @@ fn what_no_batch_checksum_covers_is_not_found_if_no_block_is_held_against_its_ch
 }
 
 #[test]
+fn a_block_that_does_not_hold_is_refused_while_the_rest_is_still_read_and_what_was_known_stays_refused() {
+    let files = SimFiles::new();
+    let options = LogOptions { segment_bytes: 32 * 1024, ..small() };
+    let (dir, log) = open(&Arc::new(files.clone()), &options);
+    for _ in 0..150 {
+        append(&log, &[&"x".repeat(300)]).unwrap();
+    }
+    flush(&dir, &log);
+    assert_eq!(seal_all(&log), [0]);
+    let path = log_of(&log, 0);
+    let half = files.snapshot()[&path].len() / 2;
+    let is_refused = |offset| readable(&log).1.contains(&offset);
+    files.tamper(&path, |bytes| bytes[half] ^= 1);
+    let known = pass(&log, 4096).found[0].offsets.start.get();
+    assert!(known > 0 && is_refused(known));
+
+    files.tamper(&path, |bytes| bytes[70] ^= 1);
+    let mut scrub = log.scrub(Offset::ZERO).unwrap();
+    while !is_refused(0) {
+        assert!(!scrub.step(512).unwrap().is_done, "it was served until all was read");
+        assert!(is_refused(known), "it is not known to be right");
+    }
+    assert!(!scrub.step(512).unwrap().is_done && is_refused(known));
+    while !scrub.step(512).unwrap().is_done {}
+    assert!(is_refused(0) && is_refused(known));
+}
+
+#[test]
 fn a_reader_gets_what_lies_before_damage_then_the_refusal_and_goes_on_behind_it() {
     let (files, _dir, log, bases) = sealed();
     let path = log_of(&log, bases[1]);
