@@ -22,17 +22,30 @@ enum Foreign {
     Index,
 }
 
-/// All of them, with footers of the second edition and of the first.
-const CASES: [(Foreign, bool); 6] = [
-    (Foreign::Nothing, false),
-    (Foreign::Nothing, true),
-    (Foreign::Footer, false),
-    // The control: nothing there says whose the footer is.
+/// Which edition the footer is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edition {
+    First,
+    Second,
+}
+
+/// What is done to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Harm {
+    foreign: Foreign,
+    edition: Edition,
+}
+
+const CASES: [Harm; 6] = [
+    Harm { foreign: Foreign::Nothing, edition: Edition::Second },
+    Harm { foreign: Foreign::Nothing, edition: Edition::First },
+    Harm { foreign: Foreign::Footer, edition: Edition::Second },
     CONTROL,
-    (Foreign::Index, false),
-    (Foreign::Index, true),
+    Harm { foreign: Foreign::Index, edition: Edition::Second },
+    Harm { foreign: Foreign::Index, edition: Edition::First },
 ];
-const CONTROL: (Foreign, bool) = (Foreign::Footer, true);
+/// Nothing there says whose the footer is.
+const CONTROL: Harm = Harm { foreign: Foreign::Footer, edition: Edition::First };
 
 type Twins = (DataDir<SimFiles>, Arc<Log<SimFiles>>);
 
@@ -78,7 +91,7 @@ fn index(partition: u32) -> PathBuf {
 }
 
 /// Puts what is foreign into the place of what is not.
-fn harm(files: &SimFiles, (foreign, is_first): (Foreign, bool)) {
+fn make(files: &SimFiles, Harm { foreign, edition }: Harm) {
     let other = files.snapshot();
     files.tamper(&index(1), |bytes| {
         let footer = bytes.len() - FOOTER_SIZE;
@@ -89,7 +102,7 @@ fn harm(files: &SimFiles, (foreign, is_first): (Foreign, bool)) {
             Foreign::Index => 0,
         };
         bytes[from..].copy_from_slice(&other[&index(0)][from..]);
-        if is_first {
+        if edition == Edition::First {
             bytes[footer..footer + 4].copy_from_slice(b"LFT1");
             let crc = crc32fast::hash(&bytes[footer..footer + 92]);
             bytes[footer + 92..].copy_from_slice(&crc.to_be_bytes());
@@ -111,8 +124,8 @@ fn a_start_believes_no_footer_of_another_segment_and_one_that_does_not_say_whose
 {
     for case in CASES {
         let (files, good) = killed();
-        harm(&files, case);
-        let is_own = case.0 == Foreign::Nothing;
+        make(&files, case);
+        let is_own = case.foreign == Foreign::Nothing;
         let found = found(&files);
         assert_eq!(found.is_empty(), is_own, "{case:?}: {found:?}");
         assert!(found.iter().all(|found| found.contains("topics/t-1/")), "{case:?}: {found:?}");
@@ -137,16 +150,16 @@ fn lookups_and_compaction_believe_no_footer_of_another_segment_either() {
     for case in CASES {
         let (files, good) = killed();
         let (_dir, log) = started(&files);
-        harm(&files, case);
+        make(&files, case);
         check_lookups(&log);
-        let is_wrong = case.0 != Foreign::Nothing && case != CONTROL;
+        let is_wrong = case.foreign != Foreign::Nothing && case != CONTROL;
         let mended = log.mend_indexes().unwrap();
         assert_eq!((mended, seal_all(&log)), if is_wrong { (1, vec![0]) } else { (0, vec![]) }, "{case:?}");
-        assert_eq!(indexes(&files) == good, !case.1 || is_wrong, "{case:?}");
+        assert_eq!(indexes(&files) == good, case.edition == Edition::Second || is_wrong, "{case:?}");
 
         let (files, _) = killed();
         let (dir, log) = started(&files);
-        harm(&files, case);
+        make(&files, case);
         let mut pass = log.compact([7, 9], 1 << 20, NOW).unwrap();
         let state = loop {
             match pass.step(&dir, 1 << 20).unwrap().state {

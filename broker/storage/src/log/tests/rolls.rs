@@ -178,10 +178,11 @@ enum End {
     OldInTheNextRun,
 }
 
+/// Bytes that a file may take beside its own, for blocks of its extent tree.
+const EXTENT_TREE_SIZE_MAX: u64 = 32 * 1024;
+
 #[test]
 fn a_segment_that_is_closed_has_given_its_reserve_back_and_takes_no_more_room_than_it_has_bytes() {
-    // Of an extent tree there may be a block as well.
-    const NEARLY_NOTHING: u64 = 32 * 1024;
     for end in [End::Full, End::Old, End::OldInTheNextRun] {
         let root = tempfile::tempdir().unwrap();
         let files = Arc::new(OsFiles::open_or_create(root.path()).unwrap());
@@ -204,15 +205,15 @@ fn a_segment_that_is_closed_has_given_its_reserve_back_and_takes_no_more_room_th
             append(&log, &[&value]).unwrap();
         }
         flush(&dir, &log);
-        let (is_reserved, len) = (reserve(), std::fs::metadata(&path).unwrap().len());
+        let (reserved, len) = (reserve(), std::fs::metadata(&path).unwrap().len());
         assert!(
-            is_reserved > 3 * NEARLY_NOTHING,
-            "{end:?}: {is_reserved} bytes: this claim needs a file system that reserves room"
+            reserved > 3 * EXTENT_TREE_SIZE_MAX,
+            "{end:?}: {reserved} bytes: this claim needs a file system that reserves room"
         );
         if end == End::OldInTheNextRun {
             drop((dir, log));
             (dir, log) = opened();
-            assert_eq!(reserve(), is_reserved, "a start has better things to do");
+            assert_eq!(reserve(), reserved, "a start has better things to do");
         }
         if end == End::Full {
             append(&log, &[&value]).unwrap();
@@ -221,17 +222,17 @@ fn a_segment_that_is_closed_has_given_its_reserve_back_and_takes_no_more_room_th
         }
         assert_eq!(log.segment_count(), 2);
         flush(&dir, &log);
-        assert!(reserve() < NEARLY_NOTHING, "{end:?}: {} of {is_reserved}", reserve());
+        assert!(reserve() < EXTENT_TREE_SIZE_MAX, "{end:?}: {} of {reserved}", reserve());
         // Whoever found no room to give it back, or died before, leaves it to this.
         let file = std::fs::File::options().write(true).open(&path).unwrap();
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len + is_reserved).unwrap();
-        assert!(reserve() > 3 * NEARLY_NOTHING, "{end:?}: {}", reserve());
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len + reserved).unwrap();
+        assert!(reserve() > 3 * EXTENT_TREE_SIZE_MAX, "{end:?}: {}", reserve());
         assert_eq!(seal_all(&log), [0]);
-        assert!(reserve() < NEARLY_NOTHING, "{end:?}: {} of {is_reserved}", reserve());
+        assert!(reserve() < EXTENT_TREE_SIZE_MAX, "{end:?}: {} of {reserved}", reserve());
         assert_eq!(std::fs::metadata(&path).unwrap().len(), len, "{end:?}");
         for kind in ["index", "timeindex"] {
             let metadata = std::fs::metadata(path.with_extension(kind)).unwrap();
-            assert!(metadata.blocks() * 512 < metadata.len() + NEARLY_NOTHING, "{end:?}: {metadata:?}");
+            assert!(metadata.blocks() * 512 < metadata.len() + EXTENT_TREE_SIZE_MAX, "{end:?}: {metadata:?}");
         }
     }
 }
