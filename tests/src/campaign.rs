@@ -7,6 +7,14 @@ use std::str::FromStr;
 /// # Panics
 /// When what it says cannot be read: who asked for a long run does not want a short one.
 pub fn length<T: FromStr>(variable: &str, short: T) -> T {
-    let Ok(said) = std::env::var(variable) else { return short };
-    said.parse().unwrap_or_else(|_| panic!("{variable}={said} is no length"))
+    told(variable).unwrap_or(short)
+}
+
+/// The number that the environment says under the name `variable`, if it says any.
+///
+/// # Panics
+/// When what it says is none.
+pub fn told<T: FromStr>(variable: &str) -> Option<T> {
+    let said = std::env::var(variable).ok()?;
+    Some(said.parse().unwrap_or_else(|_| panic!("{variable}={said} is no number")))
 }

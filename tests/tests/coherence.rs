@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use folio_client::{Client, ClientConfig, ConsumerConfig, NewTopic, Position, TopicPartition};
 use folio_storage::files::sim::Random;
+use folio_tests::campaign;
 use folio_tests::daemon::Daemon;
 use folio_tests::disk::TinyDisk;
 use folio_tests::disk::image::{Btrfs, Ext4, FileSystem, Xfs};
@@ -62,7 +63,7 @@ fn on(file_system: FileSystem) {
 
 /// What readers find of records of these values. Segments roll, and go by size, so that the disk never fills.
 fn coherent(name: &str, mount: &Path, appended: fn(u64) -> Vec<u8>) -> Option<String> {
-    let seconds = std::env::var("FOLIO_COHERENCE_S").map_or(2, |seconds| seconds.parse().unwrap());
+    let seconds = campaign::length("FOLIO_COHERENCE_S", 2);
     let settings = ["disk.min.free=1000000", "topic.segment.bytes=4194304", "maintenance.interval.ms=50"];
     let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     let daemon = Daemon::on(mount, &settings);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use folio_client::{Client, ClientConfig, ConsumerConfig, NewTopic, Offset, Position, TopicPartition};
 use folio_storage::files::sim::Random;
+use folio_tests::campaign;
 use folio_tests::control::finding;
 use folio_tests::daemon::Daemon;
 use folio_tests::limits::MemoryLimit;
@@ -24,7 +25,7 @@ const TIMES: u64 = 8;
 
 #[test]
 fn with_an_eighth_of_its_log_as_memory_fifty_cold_readers_are_served_and_everybody_else() {
-    let mib: u64 = std::env::var("FOLIO_MEMORY_MIB").map_or(32, |mib| mib.parse().unwrap());
+    let mib: u64 = campaign::length("FOLIO_MEMORY_MIB", 32);
     let records = TIMES * mib * (1 << 20) / VALUE as u64;
     let dir = tempfile::tempdir().unwrap();
     let limit = MemoryLimit::new("memory", mib << 20);

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use folio_tests::campaign;
 use folio_tests::daemon::Daemon;
 use folio_tests::kafka::groups::Member;
 use folio_tests::kafka::{self, KafkaPeer};
@@ -131,7 +132,7 @@ fn a_heartbeat_wakes_no_thread_but_the_loop_that_it_comes_to() {
 
 #[test]
 fn partitions_that_nobody_uses_cost_next_to_nothing() {
-    let partitions = std::env::var("FOLIO_IDLE_PARTITIONS").map_or(300, |count| count.parse().unwrap());
+    let partitions = campaign::length("FOLIO_IDLE_PARTITIONS", 300);
     let dir = tempfile::tempdir().unwrap();
     // Whatever is reserved is given back, file by file.
     let patient = ["--set", "shutdown.timeout.ms=60000"];

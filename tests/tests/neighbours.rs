@@ -20,7 +20,7 @@ use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::image::Ext4;
 use folio_tests::isolated::Isolated;
 use folio_tests::rig::until;
-use folio_tests::{binary, cache};
+use folio_tests::{binary, cache, campaign};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// For what is not going to come.
@@ -371,7 +371,7 @@ fn a_second_daemon_on_the_very_same_files_is_found_by_the_readers_of_the_first()
 /// `FOLIO_PAUSE_S=60` for the long run.
 #[test]
 fn a_daemon_that_is_stopped_for_a_while_goes_on_and_so_do_its_clients() {
-    let pause = std::env::var("FOLIO_PAUSE_S").map_or(3, |seconds| seconds.parse().unwrap());
+    let pause = campaign::length("FOLIO_PAUSE_S", 3);
     let served = Served::new(10);
     let config = ClientConfig::new(served.daemon.address()).request_timeout(Duration::from_secs(1));
     let client = Client::connect(config).unwrap();

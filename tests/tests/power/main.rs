@@ -14,6 +14,7 @@ mod load;
 mod machine;
 mod writeback;
 
+use folio_tests::campaign::{length, told};
 use folio_tests::disk::crash::CrashDisk;
 use folio_tests::disk::image::{Btrfs, Ext4, FileSystem, Xfs};
 use folio_tests::isolated::Isolated;
@@ -113,18 +114,13 @@ fn shut_down(file_system: FileSystem, cuts: u64, trust: Trust) -> Tally {
 }
 
 fn run(machine: &mut Machine, cuts: u64, trust: Trust, name: &str) -> Tally {
-    let (cuts, seed) =
-        (setting("FOLIO_POWER_CUTS").unwrap_or(cuts), setting("FOLIO_POWER_SEED").unwrap_or(1));
+    let (cuts, seed) = (length("FOLIO_POWER_CUTS", cuts), length("FOLIO_POWER_SEED", 1));
     let tally = campaign::run(machine, cuts, seed, trust);
     println!("{name}: {tally:?}");
     tally
 }
 
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap())
-}
-
 /// These, where the number of cuts was given.
 fn long_run(file_systems: &[FileSystem]) -> &[FileSystem] {
-    setting("FOLIO_POWER_CUTS").map_or(&[], |_| file_systems)
+    told::<u64>("FOLIO_POWER_CUTS").map_or(&[], |_| file_systems)
 }

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use course::lead;
+use folio_tests::campaign::length;
 use folio_tests::strace::Strace;
 use judge::{Remains, Run};
 use points::{CALLS, Case, Fault, Phase, Point, Tally, points};
@@ -47,7 +48,7 @@ const TOLD: Duration = Duration::from_secs(60);
 fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknowledged() {
     assert!(Strace::is_there(), "tests/run leaves this out where there is no strace");
     let wanted = std::env::var("FOLIO_SYSCALLS").unwrap_or_default();
-    let seed = number("FOLIO_SYSCALLS_SEED", 1);
+    let seed = length("FOLIO_SYSCALLS_SEED", 1);
     let is_all = wanted.starts_with("all");
     let only = wanted.strip_prefix("all").unwrap_or_default().trim();
     let remains = remains(seed);
@@ -60,7 +61,7 @@ fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknow
     }
     let phases = in_turn(&mut cases, seed);
     println!("{} cases of {} phases", cases.len(), phases.len());
-    let limit = if is_all { number("FOLIO_SYSCALLS_SECONDS", u64::MAX >> 32) } else { SAMPLE.as_secs() };
+    let limit = if is_all { length("FOLIO_SYSCALLS_SECONDS", u64::MAX >> 32) } else { SAMPLE.as_secs() };
     let deadline = Instant::now() + Duration::from_secs(limit);
     let (hit, findings) = run_all(&cases, &remains, deadline, phases.len() * LIVES_PER_PHASE_MIN);
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
@@ -211,7 +212,7 @@ fn run_all(
 ) -> (BTreeSet<String>, Vec<String>) {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Results::default());
-    let at_once = number("FOLIO_SYSCALLS_AT_ONCE", 3) as usize;
+    let at_once = length("FOLIO_SYSCALLS_AT_ONCE", 3);
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
@@ -265,8 +266,4 @@ fn tell(tallies: &BTreeMap<String, Tally>, cases: usize) {
     for (kind, tally) in tallies {
         println!("{kind:<18} {tally}");
     }
-}
-
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
 }
