@@ -16,7 +16,7 @@ use folio_storage::{CompactionOptions, DataDir, LogOptions, Visibility};
 use crate::clock::Clock;
 use crate::config::{Config, DurabilityClass, TopicSettings};
 use crate::counters::Counters;
-use crate::health::{Failure, Health};
+use crate::health::{Failure, Health, told_as};
 use crate::metadata::Follower;
 use crate::partition::{Partition, Waiter};
 use crate::pressure::Pressure;
@@ -110,7 +110,7 @@ impl Engine {
     pub(crate) fn fail(&self, file: &Path, error: &dyn fmt::Display) {
         self.dir.fail();
         // Paths of a log are relative to the data directory.
-        let file = self.config.data_dir.join(file);
+        let file = told_as(&self.config.data_dir, file);
         self.health.fail(Failure { file: Some(file), error: error.to_string() });
     }
 

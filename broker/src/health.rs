@@ -5,7 +5,7 @@
 //! those after it are its consequences. A storage thread that panicked counts as a failure too: what it
 //! left half done is unknown.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +16,11 @@ pub(crate) struct Failure {
     pub(crate) file: Option<PathBuf>,
     /// What the system said, or the panic's message.
     pub(crate) error: String,
+}
+
+/// A file of the data directory `dir` as people are told of it; `file` is its path from there on, and empty for all of it.
+pub(crate) fn told_as(dir: &Path, file: &Path) -> PathBuf {
+    if file.as_os_str().is_empty() { dir.to_owned() } else { dir.join(file) }
 }
 
 /// The state of the data directory, shared by all threads.
@@ -65,6 +70,13 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+
+    #[test]
+    fn what_failed_is_told_with_the_data_directory_before_it_and_all_of_it_by_its_name_alone() {
+        let told = |file| told_as(Path::new("/data"), Path::new(file)).into_os_string();
+        assert_eq!(told("topics/t-0"), "/data/topics/t-0");
+        assert_eq!(told(""), "/data");
+    }
 
     #[test]
     fn the_first_failure_is_kept_and_announced_once() {

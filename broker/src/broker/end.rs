@@ -8,6 +8,7 @@ use folio_storage::data_dir::Closed;
 
 use super::Outcome;
 use crate::engine::{Engine, now};
+use crate::health::told_as;
 
 /// Whether the broker has to end, and how urgently.
 #[derive(Debug, Default)]
@@ -99,7 +100,7 @@ pub(super) fn close(engine: Arc<Engine>, end: &End, deadline: Instant) -> Outcom
             Outcome::Unclean { reason: format!("no room for the clean mark: {source}") }
         }
         Some(Err(error)) => {
-            Outcome::Failed { file: Some(data_dir.join(error.path)), error: error.source.to_string() }
+            Outcome::Failed { file: Some(told_as(&data_dir, &error.path)), error: error.source.to_string() }
         }
         None => Outcome::Unclean { reason: "the last flush did not finish".to_owned() },
     }

@@ -49,7 +49,7 @@ pub enum Closed {
 /// A flush failed. The directory takes no more writes in this run, and nothing that was not durable before may be
 /// acknowledged.
 #[derive(Debug, Error)]
-#[error("{}: {source}", path.display())]
+#[error("{}: {source}", told(path).display())]
 pub struct FlushError {
     /// What was being synced or written, from the data directory on; empty: all of it.
     pub path: PathBuf,
@@ -288,6 +288,11 @@ impl<F: Files> DataDir<F> {
     pub(super) fn error(&self, path: impl AsRef<Path>, source: io::Error) -> FlushError {
         FlushError { path: path.as_ref().to_owned(), source }
     }
+}
+
+/// What an error is told to be about.
+fn told(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new("the data directory") } else { path }
 }
 
 /// Up to so many files are synced one by one; above, the file system as a whole is quicker.

@@ -57,7 +57,7 @@ pub enum CommitError {
     /// The disk is full. Nothing has changed; try again when there is room.
     #[error("no room for a metadata transaction in {}", path.display())]
     Full {
-        /// The log.
+        /// The log, from the data directory on.
         path: PathBuf,
     },
     /// The disk's fault, and final: whether the transaction is on disk will be known at the next start.
@@ -273,7 +273,7 @@ impl<F: Files> MetadataLog<F> {
     }
 
     fn full(&self) -> CommitError {
-        CommitError::Full { path: self.files.root().join(METADATA_LOG_NAME) }
+        CommitError::Full { path: METADATA_LOG_NAME.into() }
     }
 
     fn io(&self, source: io::Error) -> CommitError {

@@ -307,9 +307,9 @@ fn where_it_ends<F: Files>(files: &F, survey: &Survey, damage: &Damage) -> Optio
     };
     let number = (0..survey.segments.len()).find(|number| survey.log_path(*number) == *file)?;
     let log = files.open(file, OpenMode::Read).ok()?;
-    let (any, highest) = (LeaderEpoch::NONE, LeaderEpoch::new(i32::MAX));
-    let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto: None, epoch_max: highest };
-    let mut scan = Scan::new(&log, 0, survey.segments[number].base, any, rules).ok()?;
+    let epoch_max = LeaderEpoch::new(i32::MAX);
+    let rules = Rules { batch_size_max: BATCH_SIZE_LIMIT, gaps_upto: None, epoch_max };
+    let mut scan = Scan::new(&log, 0, survey.segments[number].base, ANY_EPOCH, rules).ok()?;
     let (at, due) = loop {
         let here = (scan.at(), scan.expected());
         if !matches!(scan.next().ok()?, Step::Batch { .. }) {
