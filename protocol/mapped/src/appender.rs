@@ -154,15 +154,17 @@ impl Appender {
 
     /// Cuts the file at its published end: what a failed append left behind goes, and the reserved space too.
     /// Without a failed append this is how the reserve is given back. Published bytes and slices are untouched. A file
-    /// that a foreign hand has made shorter than that stays as it is, and the map is poisoned.
+    /// that a foreign hand has made shorter than that stays as it is, and the map is poisoned. Where nothing but the reserve
+    /// is to go, and a disk that is full has no room even for that, the file keeps it, and stays
+    /// [`allocated`](Self::allocated).
     ///
     /// # Errors
     ///
-    /// Those of `ftruncate`. The appender refuses appends until a cut succeeds; if none does, the directory has
-    /// failed.
+    /// Those of `ftruncate`. The appender refuses appends until a cut succeeds: on a full disk a later one may.
     pub fn cut(&mut self) -> io::Result<()> {
-        self.map.backing().cut(self.end)?;
-        self.allocated = self.end;
+        if self.map.backing().cut(self.end)? {
+            self.allocated = self.end;
+        }
         self.tail = Tail::Clean;
         Ok(())
     }

@@ -136,16 +136,19 @@ impl Backing {
     /// Cuts the file off at `len`, which also frees what is reserved above it. The caller is the one appender, and `len`
     /// is not below `end` (invariants 2 and 4). A file that is shorter by a foreign hand stays so: zeros would only hide
     /// that.
-    pub(crate) fn cut(&self, len: u64) -> io::Result<()> {
-        match self {
-            Self::File(mapped) => match mapped.file.metadata()?.len() {
-                is if is < len => {
-                    mapped.guarded.poison(is as usize);
-                    Ok(())
-                }
-                _ => mapped.file.set_len(len),
-            },
-            Self::Heap(_) => Ok(()),
+    ///
+    /// Whether what was reserved is free now: on a full disk it may have to stay. An error is of bytes that are in the file
+    /// still, behind `len`.
+    pub(crate) fn cut(&self, len: u64) -> io::Result<bool> {
+        let Self::File(mapped) = self else { return Ok(true) };
+        let is = mapped.file.metadata()?.len();
+        if is < len {
+            mapped.guarded.poison(is as usize);
+            return Ok(true);
+        }
+        match mapped.file.set_len(len) {
+            Err(error) if is == len && is_full(&error) => Ok(false),
+            cut => cut.map(|()| true),
         }
     }
 
@@ -284,6 +287,11 @@ fn load_words(mut at: *const u8, out: &mut [[u8; size_of::<u64>()]]) -> *const u
 
 /// How much is read at once where bytes are read only to bring their pages in.
 const SCRATCH_SIZE: usize = 256 << 10;
+
+/// Whether the disk, or what this user may have of it, is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
 
 #[cfg(test)]
 mod tests {
