@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use folio_mapped::{Appender, MapBudget, SegmentMap};
 
-use super::{Boot, DirEntry, FileAppender, FileHandle, Files, OpenMode, Space};
+use super::{Boot, DirEntry, FileAppender, FileHandle, Files, OpenMode, Space, is_full};
 use machine::{Exhausted, InodeId, Machine};
 
 pub use random::Random;
@@ -95,6 +95,18 @@ pub enum Fault {
     SyncLies,
 }
 
+/// What a disk has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Everything.
+    Enough,
+    /// Names, and bytes in the place of others; no more bytes.
+    NoBytes,
+    /// Bytes in the place of others. No name comes, goes or becomes another, and no file is cut: a file system that never
+    /// overwrites, or a journal, wants room even for that.
+    Nothing,
+}
+
 impl SimFiles {
     /// A machine with an empty data directory.
     pub fn new() -> Self {
@@ -144,9 +156,19 @@ impl SimFiles {
         self.lock().fail_at(operation, fault);
     }
 
+    /// Takes back all that [`fail_at`](Self::fail_at) has said of operations that are still to come.
+    pub fn fail_no_more(&self) {
+        self.lock().fail_no_more();
+    }
+
     /// Whether the disk takes no new bytes.
     pub fn set_full(&self, full: bool) {
-        self.lock().set_full(full);
+        self.set_room(if full { Room::NoBytes } else { Room::Enough });
+    }
+
+    /// What the disk has room for.
+    pub fn set_room(&self, room: Room) {
+        self.lock().set_room(room);
     }
 
     /// Whether the process has no descriptors left: nothing can be opened, a directory to sync its names included.
@@ -422,9 +444,15 @@ impl FileAppender for SimAppender {
     }
 
     fn cut(&mut self) -> io::Result<()> {
-        self.file.lock()?.cut(self.file.inode)?;
-        self.is_uncut = false;
-        self.inner.cut()
+        let mut machine = self.file.lock()?;
+        let is_longer = machine.len(self.file.inode) > self.inner.end();
+        let cut = machine.cut(self.file.inode);
+        self.is_uncut = is_longer && cut.is_err();
+        match cut {
+            // As of any file: the reserve stays.
+            Err(error) if is_full(&error) && !is_longer => Ok(()),
+            cut => cut.and_then(|()| self.inner.cut()),
+        }
     }
 
     fn start_writeback(&self, _range: Range<u64>) -> io::Result<()> {

@@ -168,8 +168,11 @@ impl Inode {
 
     /// What lies above the end of its map.
     pub(super) fn set_uncut(&mut self, bytes: &[u8]) {
-        if let Content::Mapped { uncut, .. } = &mut self.seen {
+        if let Content::Mapped { map, uncut } = &mut self.seen {
             *uncut = bytes.to_vec();
+            // They may have reached the disk, and the rest of the last page is cleared.
+            self.disk_is_prefix &= self.disk.len() as u64 <= map.end();
+            self.is_end_dirty = true;
         }
     }
 

@@ -1,18 +1,20 @@
-//! The simulated machine: inodes with what is seen and what is on the disk, faults, and power cuts.
+//! The simulated machine: names and inodes with what is seen and what is on the disk, faults, and power cuts.
+
+mod bytes;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use folio_mapped::{CopyError, MapBudget, SegmentMap};
+use folio_mapped::MapBudget;
 
 use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space, final_error};
-use super::inode::{Inode, SECTOR_SIZE};
+use super::inode::Inode;
 use super::names::{Names, ROOT};
 use super::random::Random;
-use super::{Asked, Fault};
+use super::{Asked, Fault, Room};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct InodeId(pub(super) u64);
@@ -30,7 +32,7 @@ pub(super) struct Machine {
     operations: u64,
     power_until: Option<u64>,
     is_down: bool,
-    is_full: bool,
+    room: Room,
     faults: HashMap<u64, Fault>,
     asked: BTreeMap<PathBuf, Asked>,
     exhausted: Exhausted,
@@ -67,7 +69,7 @@ impl Machine {
             operations: 0,
             power_until: None,
             is_down: false,
-            is_full: false,
+            room: Room::Enough,
             faults: HashMap::new(),
             asked: BTreeMap::new(),
             exhausted: Exhausted::Never,
@@ -122,8 +124,12 @@ impl Machine {
         self.faults.insert(operation, fault);
     }
 
-    pub(super) fn set_full(&mut self, full: bool) {
-        self.is_full = full;
+    pub(super) fn fail_no_more(&mut self) {
+        self.faults.clear();
+    }
+
+    pub(super) fn set_room(&mut self, room: Room) {
+        self.room = room;
     }
 
     pub(super) fn asked(&self) -> &BTreeMap<PathBuf, Asked> {
@@ -158,7 +164,11 @@ impl Machine {
     }
 
     pub(super) fn space(&self) -> Space {
-        Space { free: if self.is_full { 0 } else { 1 << 40 }, total: 1 << 40 }
+        Space { free: if self.is_full() { 0 } else { 1 << 40 }, total: 1 << 40 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.room != Room::Enough
     }
 
     pub(super) fn boot(&self) -> Boot {
@@ -226,7 +236,7 @@ impl Machine {
             }
             (None, OpenMode::Create | OpenMode::CreateNew) => {
                 let (dir, name) = self.names.place(path)?;
-                self.begin_atomic()?;
+                self.begin_change()?;
                 let id = self.fresh_id();
                 self.inodes.insert(InodeId(id), Inode::empty());
                 self.names.add(dir, name, InodeId(id), false);
@@ -242,7 +252,7 @@ impl Machine {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let (dir, name) = self.names.place(path)?;
-        self.begin_atomic()?;
+        self.begin_change()?;
         let id = self.fresh_id();
         self.names.add(dir, name, InodeId(id), true);
         Ok(())
@@ -257,7 +267,7 @@ impl Machine {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let (from, to) = (self.names.place(from)?, self.names.place(to)?);
-        self.begin_atomic()?;
+        self.begin_change()?;
         self.names.rename(from, to, inode);
         Ok(())
     }
@@ -272,7 +282,7 @@ impl Machine {
             _ => {}
         }
         let (dir, name) = self.names.place(path)?;
-        self.begin_atomic()?;
+        self.begin_change()?;
         self.names.remove(dir, name, inode);
         Ok(())
     }
@@ -321,130 +331,10 @@ impl Machine {
         }
     }
 
-    pub(super) fn len(&self, id: InodeId) -> u64 {
-        self.inodes.get(&id).map_or(0, Inode::len)
-    }
-
-    pub(super) fn read_at(&mut self, id: InodeId, path: &Path, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        let inode = self.inodes.get(&id).ok_or(io::ErrorKind::NotFound)?;
-        inode.check_sectors(at..at.saturating_add(buf.len() as u64))?;
-        let read = inode.read(buf, at);
-        self.ask(path, &Asked { reads: 1, bytes: read as u64, ..Asked::default() });
-        Ok(read)
-    }
-
-    pub(super) fn write_at(&mut self, id: InodeId, bytes: &[u8], at: u64) -> io::Result<()> {
-        let grows = at + bytes.len() as u64 > self.len(id);
-        if self.is_full && grows {
-            self.begin_atomic()?;
-            return Err(error_of(Fault::Full));
-        }
-        let go = self.begin()?;
-        let written = match go {
-            Go::Whole => bytes.len(),
-            Go::Interrupted | Go::Fail(Fault::Short) => part_of_sectors(at, bytes.len(), self.operations),
-            Go::Fail(_) => 0,
-        };
-        self.inode(id)?.write(&bytes[..written], at)?;
-        finish(&go)
-    }
-
-    pub(super) fn set_len(&mut self, id: InodeId, len: u64) -> io::Result<()> {
+    /// Begins what gives or takes a name, or cuts.
+    fn begin_change(&mut self) -> io::Result<()> {
         self.begin_atomic()?;
-        let inode = self.inode(id)?;
-        inode.check_end(len)?;
-        inode.set_len(len)
-    }
-
-    pub(super) fn sync(&mut self, id: InodeId) -> io::Result<()> {
-        let go = self.begin()?;
-        match go {
-            Go::Whole => self.inode(id)?.sync(),
-            Go::Fail(Fault::SyncLies) => self.inode(id)?.lose(),
-            _ => {}
-        }
-        finish(&go).map_err(final_error)
-    }
-
-    pub(super) fn drop_cache(&mut self, id: InodeId) {
-        if let Some(inode) = self.inodes.get_mut(&id) {
-            inode.drop_cache();
-        }
-    }
-
-    pub(super) fn try_lock(&mut self, id: InodeId, handle: u64) -> bool {
-        *self.locks.entry(id).or_insert(handle) == handle
-    }
-
-    pub(super) fn unlock(&mut self, id: InodeId, handle: u64) {
-        if self.locks.get(&id) == Some(&handle) {
-            self.locks.remove(&id);
-        }
-    }
-
-    pub(super) fn map_for_append(
-        &mut self,
-        id: InodeId,
-        capacity: u64,
-        end: u64,
-    ) -> io::Result<Arc<SegmentMap>> {
-        let map = self.map_up_to(id, capacity, end)?;
-        self.inode(id)?.map(&map);
-        Ok(map)
-    }
-
-    pub(super) fn map(&mut self, id: InodeId, end: u64) -> io::Result<Arc<SegmentMap>> {
-        self.inode(id)?.check_sectors(0..end)?;
-        self.map_up_to(id, end.max(1), end)
-    }
-
-    /// Nobody appends to it any more.
-    pub(super) fn unmap(&mut self, id: InodeId) {
-        if let Some(inode) = self.inodes.get_mut(&id) {
-            inode.unmap();
-        }
-    }
-
-    /// Counts an append and stops it if something is to go wrong; what would have been written lies uncut then.
-    pub(super) fn begin_append(&mut self, id: InodeId, bufs: &[IoSlice<'_>]) -> io::Result<()> {
-        let go = if self.is_full {
-            self.begin_atomic()?;
-            Go::Fail(Fault::Full)
-        } else {
-            self.begin()?
-        };
-        let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
-        let written = part_of(bytes.len(), self.operations);
-        let inode = self.inode(id)?;
-        match go {
-            Go::Whole => inode.appends(bytes.len()),
-            Go::Interrupted | Go::Fail(Fault::Short) => {
-                inode.appends(written);
-                inode.set_uncut(&bytes[..written]);
-            }
-            Go::Fail(_) => {}
-        }
-        finish(&go)
-    }
-
-    pub(super) fn begin_allocate(&mut self) -> io::Result<()> {
-        self.begin_atomic()?;
-        if self.is_full { Err(error_of(Fault::Full)) } else { Ok(()) }
-    }
-
-    pub(super) fn cut(&mut self, id: InodeId) -> io::Result<()> {
-        self.begin_atomic()?;
-        self.inode(id)?.set_uncut(&[]);
-        Ok(())
-    }
-
-    fn map_up_to(&mut self, id: InodeId, capacity: u64, end: u64) -> io::Result<Arc<SegmentMap>> {
-        let bytes = self.inode(id)?.bytes();
-        let position = bytes.len() as u64;
-        let published = bytes.get(..end as usize).ok_or(CopyError::Poisoned { position })?;
-        let map = SegmentMap::heap_within(&self.budget, capacity as usize)?;
-        map.appender().map_err(io::Error::other)?.append(&[IoSlice::new(published)])?;
-        Ok(map)
+        if self.room == Room::Nothing { Err(error_of(Fault::Full)) } else { Ok(()) }
     }
 
     /// Begins an operation that is done as a whole or not at all.
@@ -497,17 +387,4 @@ fn error_of(fault: Fault) -> io::Error {
         Fault::Broken | Fault::SyncLies => rustix::io::Errno::IO.raw_os_error(),
         Fault::Full | Fault::Short => rustix::io::Errno::NOSPC.raw_os_error(),
     })
-}
-
-/// How many of `len` bytes an interrupted write leaves behind: any number, decided by `salt`.
-fn part_of(len: usize, salt: u64) -> usize {
-    Random::new(salt).up_to(len as u64) as usize
-}
-
-/// As [`part_of`], of bytes of which those within one sector are written together or not at all: they come into one page
-/// of the cache at once, and to the disk at once.
-fn part_of_sectors(at: u64, len: usize, salt: u64) -> usize {
-    let written = part_of(len, salt);
-    let sector = SECTOR_SIZE as u64;
-    if at / sector == (at + len.max(1) as u64 - 1) / sector && written < len { 0 } else { written }
 }
