@@ -12,7 +12,8 @@
 //! The metadata log has a row as well, with the topic uuid of its [slot](crate::slots::METADATA).
 //!
 //! Invariant: the marker exists only while every file is flushed and as long as its row says. The next run
-//! removes it, and syncs the directory, before it writes anything else.
+//! removes it, and syncs the directory, before it writes anything else; where the disk is too full even for that, it cuts
+//! it to nothing, or writes zeros over `LCL1`, and syncs that.
 
 use folio_record::Offset;
 use uuid::Uuid;
@@ -72,6 +73,14 @@ impl CleanMarker {
     /// How far the metadata log was closed. Builds that gave it no slot do not say it.
     pub(crate) fn metadata(&self) -> Option<Offset> {
         self.partitions.iter().find(|row| row.partition == METADATA).map(|row| row.next_offset)
+    }
+
+    /// What is written over the beginning of a marker that a full disk does not let go.
+    pub(crate) const VOID: [u8; 4] = [0; 4];
+
+    /// Whether a start has taken its word from it, which could not take its name away.
+    pub(crate) fn is_void(bytes: &[u8]) -> bool {
+        bytes.is_empty() || bytes.starts_with(&Self::VOID)
     }
 
     /// Reads the marker; `None` if it is anything but an intact marker of this edition.

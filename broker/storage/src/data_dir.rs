@@ -24,6 +24,7 @@
 mod epochs;
 mod flush;
 mod grow;
+mod marker;
 mod open;
 mod reconcile;
 mod recover;
@@ -229,6 +230,18 @@ pub enum OpenError {
         dir: PathBuf,
         /// Something in it.
         name: String,
+    },
+    /// The disk is so full that what the last run left as it stopped cannot be taken away, nor written over. A start that
+    /// went on would have the next one believe it.
+    #[error(
+        "{} cannot be taken away, and has to be before anything is written: {source}; make room, or remove it, and start again",
+        file.display()
+    )]
+    MarkerStays {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// A later build made it.
     #[error("data directory {} has format {found}; this build opens formats up to {supported}", dir.display())]

@@ -465,7 +465,15 @@ impl<F: Files> Log<F> {
         }
         self.snapshot_end(&mut writer)?;
         self.give_old_reserve_back(&writer);
+        if let Err(AppendError::Io { source, .. }) = self.clear_remains(&mut writer) {
+            return Err(source);
+        }
         writer.give_back()
+    }
+
+    /// Whether a disk that was full has left files that are not as a clean stop leaves them.
+    pub(crate) fn has_remains(&self) -> bool {
+        self.lock().has_remains()
     }
 
     /// Whether neither the topic nor this segment of it was removed or replaced.

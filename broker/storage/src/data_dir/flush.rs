@@ -20,6 +20,7 @@ use crate::clean::{CLEAN_NAME, CleanMarker, CleanPartition};
 use crate::envelope::replace;
 use crate::files::{FileHandle, Files, OpenMode, is_exhausted, is_full};
 use crate::log::{Log, Tail, ToFlush};
+use crate::metadata::CommitError;
 use crate::partition::PartitionId;
 use crate::slots::{SLOTS_NAME, SlotUpdate};
 
@@ -159,7 +160,15 @@ impl<F: Files> DataDir<F> {
         logs.retain(|log| !log.is_given_up());
         self.flush(&logs, now, at)?;
         self.sync_the_rest(&logs).map_err(|error| self.failed(error))?;
-        let mut partitions: Vec<CleanPartition> = logs.iter().map(|log| row(log)).collect();
+        // What is behind the end of the metadata log would be damage to a start that trusts the marker.
+        match self.metadata().cut_rest() {
+            Err(CommitError::Io { path, source }) => return Err(self.failed(FlushError { path, source })),
+            Err(_) => return Ok(Closed::Unmarked { source: io::ErrorKind::StorageFull.into() }),
+            Ok(()) => {}
+        }
+        // Of a log with something behind its end the marker says nothing, so that the next start looks.
+        let as_told = logs.iter().filter(|log| !log.has_remains());
+        let mut partitions: Vec<CleanPartition> = as_told.map(|log| row(log)).collect();
         partitions.push(self.metadata().row());
         partitions.sort_by_key(|row| row.partition);
         let marker =

@@ -12,10 +12,10 @@ use super::epochs::unsaved_epochs;
 use super::reconcile::{Directories, Wanted};
 use super::recover::Recovering;
 use super::{DataDir, DataDirOptions, DurablePoints, OpenError, OpenReport, OpenedPartition, TOPICS_NAME};
-use crate::clean::{CLEAN_NAME, CLEAN_SIZE_MAX, CleanMarker};
+use crate::clean::{CLEAN_NAME, CleanMarker};
 use crate::envelope::{ENVELOPE_SIZE_MAX, replace};
 use crate::failure::Failure;
-use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_exhausted, is_full, read_file};
+use crate::files::{EntryKind, FileHandle, Files, OpenMode, is_full, read_file};
 use crate::filesystem::{Filesystem, Policy};
 use crate::lock::{Holder, LOCK_NAME, hold};
 use crate::log::{Log, LogOptions, Shared};
@@ -233,26 +233,6 @@ impl<F: Files> Opening<'_, F> {
         Ok(node)
     }
 
-    fn clean_marker(&self, node: &NodeMeta) -> Result<Option<CleanMarker>, OpenError> {
-        if !self.exists(CLEAN_NAME)? {
-            return Ok(None);
-        }
-        let bytes = match read_file(self.files, Path::new(CLEAN_NAME), CLEAN_SIZE_MAX) {
-            Err(error) if is_exhausted(&error) => return Err(self.io(CLEAN_NAME, error)),
-            // A marker that cannot be read vouches for nothing.
-            read => read.ok().flatten(),
-        };
-        Ok(bytes.and_then(|bytes| CleanMarker::decode(&bytes)).filter(|marker| marker.dir == node.dir))
-    }
-
-    fn remove_clean_marker(&self) -> Result<(), OpenError> {
-        if !self.exists(CLEAN_NAME)? {
-            return Ok(());
-        }
-        self.files.remove_file(Path::new(CLEAN_NAME)).map_err(|source| self.io(CLEAN_NAME, source))?;
-        self.files.sync_dir(Path::new("")).map_err(|source| self.io("", source))
-    }
-
     /// The clean marker, which is gone afterwards, and the metadata log that it speaks of.
     fn marker_and_metadata(
         &self,
@@ -334,11 +314,11 @@ impl<F: Files> Opening<'_, F> {
         }
     }
 
-    fn exists(&self, name: &str) -> Result<bool, OpenError> {
+    pub(super) fn exists(&self, name: &str) -> Result<bool, OpenError> {
         Ok(self.files.entry(Path::new(name)).map_err(|source| self.io(name, source))?.is_some())
     }
 
-    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(super) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.files.root().join(name)
     }
 

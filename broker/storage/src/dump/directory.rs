@@ -123,6 +123,8 @@ impl<F: Files> Dump<'_, F> {
                         });
                     }
                 }
+                // A start had no room to take it away.
+                None if CleanMarker::is_void(&bytes) => {}
                 None => self.broken(path, 0, "not an intact clean marker"),
             },
             Err(error) => self.broken(path, 0, error),

@@ -56,6 +56,8 @@ pub(super) struct OpenFiles<F: Files> {
     pub(super) log: F::Appender,
     /// Offset index and time index, unless there was no room to make them.
     indexes: Option<[F::Appender; 2]>,
+    /// Part of an append that failed may lie behind the end of the log, and the disk had no room even to cut it off.
+    pub(super) is_uncut: bool,
     /// Open since before anything was written: an error of the write-back is told to them. That of the log comes first.
     sync: Vec<Arc<F::File>>,
 }
@@ -188,7 +190,12 @@ impl<F: Files> Prepared<F> {
         }
         let indexer = Indexer::new(base, interval);
         let mut active = Active::dormant(segment, indexer, self.shape);
-        active.open(OpenFiles { log, indexes: Some([offsets, times]), sync: self.sync.to_vec() });
+        active.open(OpenFiles {
+            log,
+            indexes: Some([offsets, times]),
+            is_uncut: false,
+            sync: self.sync.to_vec(),
+        });
         Ok(active)
     }
 
@@ -225,14 +232,15 @@ impl<F: Files> OpenFiles<F> {
         let entries = (entry_position(indexer.offset_entries()), entry_position(indexer.time_entries()));
         let indexes = open(SegmentFile::OffsetIndex, entries.0)
             .and_then(|offsets| Ok((offsets, open(SegmentFile::TimeIndex, entries.1)?)));
-        Ok(match indexes {
+        let (indexes, sync) = match indexes {
             Ok(((offsets, offsets_sync), (times, times_sync))) => {
-                Self { log, indexes: Some([offsets, times]), sync: vec![log_sync, offsets_sync, times_sync] }
+                (Some([offsets, times]), vec![log_sync, offsets_sync, times_sync])
             }
             Err(error) if is_exhausted(&error) => return Err(error),
             // They were never made, or a foreign hand has been at them. Nothing depends on them.
-            Err(_) => Self { log, indexes: None, sync: vec![log_sync] },
-        })
+            Err(_) => (None, vec![log_sync]),
+        };
+        Ok(Self { log, indexes, is_uncut: false, sync })
     }
 }
 
@@ -240,8 +248,27 @@ impl<F: Files> OpenFiles<F> {
     /// Cuts off what somebody has written behind the end of the log: nobody was ever told of that.
     pub(super) fn cut_foreign(&mut self) -> io::Result<()> {
         let end = self.log.map().end();
-        let is_longer = self.sync.first().map_or(Ok(0), |file| file.len())? > end;
-        if is_longer { self.log.cut() } else { Ok(()) }
+        self.is_uncut = self.sync.first().map_or(Ok(0), |file| file.len())? > end;
+        self.cut_rest()
+    }
+
+    /// Cuts off what an append that failed has left behind the end of the log, if that is still to be done.
+    ///
+    /// Until then nothing comes behind it, not even the next segment, and nobody was told that it is there. So a start that
+    /// finds it takes it for what it is, the end of a log that was written when the process died: of whole batches, which
+    /// were refused and are records that a client may have sent twice, as after any answer that did not come; of one that
+    /// is cut short, which is a torn end, above the durable point. Their offsets were given to nobody else.
+    ///
+    /// What is written in its place has the same offsets. Meanwhile a flush, or the kernel, may have brought it to the disk;
+    /// a power cut that kept some sectors of it and some of what is new would leave a batch that is whole and wrong, which
+    /// no start would cut. So the cut is synced before anything is written there.
+    pub(super) fn cut_rest(&mut self) -> io::Result<()> {
+        if self.is_uncut {
+            self.log.cut()?;
+            self.sync.first().map_or(Ok(()), |file| file.sync())?;
+            self.is_uncut = false;
+        }
+        Ok(())
     }
 }
 
@@ -378,9 +405,9 @@ impl<F: Files> OpenFiles<F> {
     }
 }
 
-/// Gives the reserve of a file back. A file system that never overwrites may have no room even for that: then the file
-/// keeps it, a log until it is sealed. Behind the end of a log there is nothing else; what is behind that of an index is
-/// no entry, and nobody looks at it.
+/// Gives the reserve of a file back. A file system may have no room even for that: then the file keeps it, a log until it is
+/// sealed. It says so where bytes lie behind the end: of a log that is closed for good, which the next start cuts off; of an
+/// index, which are no entries, and nobody looks at them.
 pub(super) fn give_back(file: &mut impl FileAppender) -> io::Result<()> {
     match file.cut() {
         Err(error) if is_full(&error) => Ok(()),

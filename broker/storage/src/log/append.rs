@@ -114,6 +114,8 @@ pub(super) struct Writer<F: Files> {
     pub(super) active: Option<Active<F>>,
     /// Made ready to come after it.
     pub(super) prepared: Option<Prepared<F>>,
+    /// A segment could not be begun here, and there was no room even to take its files away.
+    pub(super) not_taken_back: Option<Offset>,
     pub(super) unsynced: Unsynced<F>,
     /// The latest time that was given to records because they were appended then.
     pub(super) append_time: Timestamp,
@@ -192,6 +194,12 @@ impl<'a, F: Files> LogWriter<'a, F> {
         now: Timestamp,
         options: &LogOptions,
     ) -> Result<Vec<Result<AppendedRange, Refusal>>, AppendError> {
+        if self.writer.has_remains() {
+            if mode == Mode::Inline {
+                return Err(AppendError::NeedsLane);
+            }
+            self.log.clear_remains(&mut self.writer)?;
+        }
         let mut stamped = self.stamp(buffers, now, options);
         if stamped.size == 0 {
             return Ok(stamped.outcomes);
@@ -249,11 +257,15 @@ impl<'a, F: Files> LogWriter<'a, F> {
         let slices: Vec<IoSlice<'_>> = new.map(|(buffer, _)| IoSlice::new(buffer)).collect();
         active.is_dirty = true;
         if let Err(source) = files.log.append(&slices) {
-            // What a short write left above the end would be damage to the next start.
-            if let Err(source) = files.log.cut() {
-                return Err(AppendError::Io { path: SegmentFile::Log.path(dir, base), source });
-            }
-            return Err(failed(dir, base, source));
+            // What a short write left above the end would be damage to the next start, if anything came behind it.
+            return Err(match files.log.cut() {
+                Err(again) if is_full(&again) => {
+                    files.is_uncut = true;
+                    failed(dir, base, source)
+                }
+                Err(source) => AppendError::Io { path: SegmentFile::Log.path(dir, base), source },
+                Ok(()) => failed(dir, base, source),
+            });
         }
         active.segment.set_end(start + size);
         active.segment.touch(self.log.open.clock());
@@ -274,7 +286,15 @@ impl<'a, F: Files> LogWriter<'a, F> {
 impl<F: Files> Writer<F> {
     pub(super) fn new(producers: Producers, snapshots: Snapshots) -> Self {
         let (unsynced, append_time) = (Unsynced::default(), Timestamp::NONE);
-        Self { producers, snapshots, active: None, prepared: None, unsynced, append_time }
+        let (active, prepared, not_taken_back) = (None, None, None);
+        Self { producers, snapshots, active, prepared, not_taken_back, unsynced, append_time }
+    }
+
+    /// Whether a disk that was full has left something to be taken away before anything is written:
+    /// [`Log::clear_remains`].
+    pub(super) fn has_remains(&self) -> bool {
+        let files = self.active.as_ref().and_then(|active| active.files.as_ref());
+        self.not_taken_back.is_some() || files.is_some_and(|files| files.is_uncut)
     }
 
     /// Whether nobody has found that the active segment has lost bytes.

@@ -115,7 +115,7 @@ impl<F: Files> Log<F> {
         let base = active.segment.base();
         let opened = opened.map_err(|source| self.unopened(base, self.open.refused(source)));
         let woken = opened.and_then(|mut files| {
-            files.cut_foreign().map_err(|source| self.broken(base, source))?;
+            files.cut_foreign().map_err(|source| failed(&self.dir, base, source))?;
             Ok(active.open(files))
         });
         let displaced = match woken {
@@ -152,6 +152,7 @@ impl<F: Files> Log<F> {
         // After a failed write nothing is cut or removed any more; and files that were taken away are there while they are
         // open.
         is_synced
+            && !writer.has_remains()
             && !self.failure.is_set()
             && !self.is_given_up()
             && writer.active.as_ref().is_some_and(|active| !active.is_dirty)

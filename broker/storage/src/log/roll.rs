@@ -9,13 +9,14 @@ use folio_record::Offset;
 use super::active::{Active, MAPS, Prepared};
 use super::append::{AppendError, Writer, failed};
 use super::{Log, LogOptions};
-use crate::files::{Files, is_exhausted};
+use crate::files::{Files, is_exhausted, is_full};
 use crate::partition_files::SegmentFile;
 
 impl<F: Files> Log<F> {
     /// Closes the active segment, if there is one, and begins the next.
     pub(super) fn roll(&self, writer: &mut Writer<F>) -> Result<(), AppendError> {
         writer.check_lost(&self.dir)?;
+        self.clear_remains(writer)?;
         let base = self.log_end();
         let options = self.options.load_full();
         let mut view = Vec::clone(&self.view.load_full());
@@ -136,8 +137,28 @@ impl<F: Files> Log<F> {
                 writer.unsynced.new_names = true;
                 error
             }
+            // Nothing is in it: a start would find a log that ends there. Nothing may be appended before it, though.
+            Err(again) if is_full(&again) => {
+                writer.not_taken_back = Some(base);
+                error
+            }
             Err(source) => self.broken(base, source),
         }
+    }
+
+    /// Takes away what there was no room to take away when it should have gone: nothing may be written before.
+    pub(super) fn clear_remains(&self, writer: &mut Writer<F>) -> Result<(), AppendError> {
+        if let Some(base) = writer.not_taken_back {
+            self.take_back(base).map_err(|source| failed(&self.dir, base, source))?;
+            writer.not_taken_back = None;
+        }
+        if let Some(active) = &mut writer.active
+            && let Some(files) = &mut active.files
+        {
+            let base = active.segment.base();
+            files.cut_rest().map_err(|source| failed(&self.dir, base, source))?;
+        }
+        Ok(())
     }
 
     /// Removes what a failed creation left. A smaller batch may still fit into the old segment, and the next start

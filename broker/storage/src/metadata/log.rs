@@ -31,6 +31,9 @@ pub struct MetadataLog<F: Files> {
     build: String,
     /// Rewriting is considered when the file has this length.
     rewrite_at: u64,
+    /// Something may lie behind the end, and the disk had no room even to cut it off: a transaction that failed, or what a
+    /// power cut has left there.
+    has_rest: bool,
     has_failed: bool,
 }
 
@@ -40,6 +43,8 @@ pub(crate) struct FoundLog<F: Files> {
     files: Arc<F>,
     file: F::File,
     replayed: Replayed,
+    /// What lies behind its end could not be cleared.
+    has_rest: bool,
 }
 
 /// Why a transaction was not made.
@@ -102,8 +107,12 @@ impl<F: Files> MetadataLog<F> {
         };
         // A power cut may take the length of the file and leave bytes behind its end: a transaction of which nobody was
         // told, and which the next cut would show again, in the place of another one that was interrupted. Setting the
-        // length that there is clears them.
-        file.set_len(file.len()?)?;
+        // length that there is clears them. Where there is no room even for that, nothing is written before it is done.
+        let cleared = file.set_len(file.len()?);
+        let has_rest = cleared.as_ref().is_err_and(is_full);
+        if !has_rest {
+            cleared?;
+        }
         // What the last run wrote and never synced may be in the cache alone: whoever acts on it shall not find it gone
         // after the next power cut. And what a failed sync lost is seen only once the cache is dropped.
         // A rewrite may have given the file its name.
@@ -114,7 +123,7 @@ impl<F: Files> MetadataLog<F> {
             ReplayError::Damage(damage) => MetadataOpenError::Damage(damage),
             ReplayError::Io(error) => MetadataOpenError::Io(error),
         })?;
-        Ok(FoundLog { files, file, replayed })
+        Ok(FoundLog { files, file, replayed, has_rest })
     }
 
     /// What the log adds up to: read it, check it, follow it.
@@ -195,7 +204,10 @@ impl<F: Files> MetadataLog<F> {
         }
         self.rewrite_at = REWRITE_SIZE_MIN.max(size.saturating_mul(2 * REWRITE_GAIN));
         match self.replace(&rewritten) {
-            Ok(file) => self.file = file,
+            Ok(file) => {
+                self.file = file;
+                self.has_rest = false;
+            }
             // Nothing has taken effect, and the old log is as good.
             Err(CommitError::Full { .. }) => return Ok(false),
             Err(error) => return Err(error),
@@ -207,11 +219,18 @@ impl<F: Files> MetadataLog<F> {
     }
 
     fn append(&mut self, batch: &[u8], operations: Vec<Operation>) -> Result<Revision, CommitError> {
+        self.cut_rest()?;
         if let Err(source) = self.file.write_at(batch, self.len) {
             // The rest of a failed write must not lie under the next transaction.
-            let is_cut = self.file.set_len(self.len).is_ok();
-            self.has_failed = !(is_cut && is_full(&source));
-            return Err(if self.has_failed { self.io(source) } else { self.full() });
+            return Err(match self.file.set_len(self.len) {
+                _ if !is_full(&source) => self.fail(source),
+                Err(again) if is_full(&again) => {
+                    self.has_rest = self.file.len().map_or(true, |len| len > self.len);
+                    self.full()
+                }
+                Err(again) => self.fail(again),
+                Ok(()) => self.full(),
+            });
         }
         if let Err(source) = self.file.sync() {
             self.has_failed = true;
@@ -219,6 +238,24 @@ impl<F: Files> MetadataLog<F> {
         }
         self.len += batch.len() as u64;
         Ok(self.applied(operations))
+    }
+
+    /// Cuts off what a full disk has left behind the end, if there is anything. Nothing is written before; and to a start it is
+    /// what it is, a transaction that was interrupted: it lies above all that is vouched for, and it is never whole, because
+    /// the write of it failed.
+    ///
+    /// What is written in its place begins at the same byte, with the same offset. Mixed by a power cut with what a flush had
+    /// brought to the disk meanwhile, it would be damage; so the cut is synced first.
+    pub(crate) fn cut_rest(&mut self) -> Result<(), CommitError> {
+        if !self.has_rest {
+            return Ok(());
+        }
+        match self.file.set_len(self.len) {
+            Err(source) if is_full(&source) => return Err(self.full()),
+            cut => cut.and_then(|()| self.file.sync()).map_err(|source| self.fail(source))?,
+        }
+        self.has_rest = false;
+        Ok(())
     }
 
     /// Operations at the next offset are on stable storage.
@@ -293,14 +330,20 @@ impl<F: Files> FoundLog<F> {
         build: String,
         now: Timestamp,
     ) -> io::Result<(MetadataLog<F>, Option<TornTransaction>)> {
-        let Self { files, file, replayed: Replayed { state, next_offset, len, torn } } = self;
+        let Self { files, file, replayed: Replayed { state, next_offset, len, torn }, mut has_rest } = self;
         let path = Path::new(METADATA_LOG_NAME);
         if let Some(torn) = torn {
             let reason = format!("the last metadata transaction was interrupted: {}", torn.fault);
             let note = Note::new(path, torn.at, reason, now).starting_at(torn.offset);
             quarantine::keep_tail(&*files, &file, note)?;
-            file.set_len(len)?;
-            file.sync()?;
+            match file.set_len(len) {
+                // The next transaction is what it must not lie under.
+                Err(error) if is_full(&error) => has_rest = true,
+                cut => {
+                    cut?;
+                    file.sync()?;
+                }
+            }
         }
         let tmp = tmp_path(path);
         if files.entry(&tmp)?.is_some() {
@@ -311,7 +354,9 @@ impl<F: Files> FoundLog<F> {
             }
         }
         let rewrite_at = REWRITE_SIZE_MIN;
-        let log = MetadataLog { files, file, len, next_offset, state, build, rewrite_at, has_failed: false };
+        let has_failed = false;
+        let log =
+            MetadataLog { files, file, len, next_offset, state, build, rewrite_at, has_rest, has_failed };
         Ok((log, torn))
     }
 }

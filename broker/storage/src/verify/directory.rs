@@ -110,6 +110,7 @@ fn look_at_marker<F: Files>(
         Ok(Some(bytes)) => match CleanMarker::decode(&bytes) {
             Some(marker) if node.is_none_or(|node| node.dir == marker.dir) => return Some(marker),
             Some(marker) => format!("it belongs to data directory {}", marker.dir),
+            None if CleanMarker::is_void(&bytes) => return None,
             None => "the marker of a clean stop is damaged; the next start scans".to_owned(),
         },
         Err(error) => format!("cannot be read: {error}"),

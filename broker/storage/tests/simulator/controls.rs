@@ -45,7 +45,7 @@ fn a_durable_point_that_is_written_before_the_flush_is_found() {
 
 #[test]
 fn a_torn_tail_that_is_not_cut_off_is_found() {
-    is_found(Weakness::LeavesTornTails, &["have to be cut off first", "it ends at"]);
+    is_found(Weakness::LeavesTornTails, &["a crash cannot explain it", "it ends at"]);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 use super::*;
 use crate::files::is_final;
+use crate::files::sim::Room;
+use crate::metadata::{CommitError, Key, Operation, Transaction, Value};
 use crate::partition_files::SegmentFile;
 
 fn small() -> LogOptions {
@@ -65,41 +67,250 @@ fn epochs_that_find_no_room_at_any_step_are_written_down_later() {
 
 #[test]
 fn a_stop_that_finds_no_room_at_any_step_fails_nothing() {
-    let operations = each_finds_no_room(
-        1,
-        |_| {},
-        |dir| {
-            dir.logs()
-                .iter()
-                .for_each(|log| drop(log.writer().append(&mut [batch(100)], Mode::MayBlock, NOW)));
-            dir.close_clean(NOW, Instant::now()).map(drop)
-        },
-    );
-    assert!(operations > 20, "{operations}");
+    for in_a_row in [1, 2, 4] {
+        let operations = each_finds_no_room(
+            in_a_row,
+            |_| {},
+            |dir| {
+                dir.logs()
+                    .iter()
+                    .for_each(|log| drop(log.writer().append(&mut [batch(100)], Mode::MayBlock, NOW)));
+                dir.close_clean(NOW, Instant::now()).map(drop)
+            },
+        );
+        assert!(operations > 20, "{operations}");
+    }
 }
 
 #[test]
 fn a_segment_that_is_closed_where_there_is_no_room_at_any_step_keeps_its_reserve_and_the_log_goes_on() {
-    let operations = each_finds_no_room(
-        1,
-        |_| {},
-        |dir| {
-            let log = &dir.logs()[0];
-            for _ in 0..3 {
-                let append = || log.writer().append(&mut [batch(900)], Mode::MayBlock, NOW).map(drop);
-                let appended = append();
-                match appended {
-                    Ok(()) => {}
-                    Err(AppendError::Full { .. }) => append().expect("there is room again"),
-                    Err(AppendError::Io { path, source }) => return Err(FlushError { path, source }),
-                    Err(other) => panic!("{other}"),
+    for in_a_row in [1, 2, 3, 5, 8] {
+        let operations = each_finds_no_room(
+            in_a_row,
+            |_| {},
+            |dir| {
+                let log = &dir.logs()[0];
+                for number in 0..3 {
+                    if number == 1 {
+                        while let Err(error) = log.prepare_next() {
+                            assert!(matches!(error, AppendError::Full { .. }), "{error}");
+                        }
+                    }
+                    appended(&dir, log, &batch(900))?;
                 }
+                assert_eq!(log.log_end(), Offset::new(4));
+                Ok(())
+            },
+        );
+        assert!(operations > 20, "{operations}");
+    }
+}
+
+/// Appends, as soon as there is room; how often there was none.
+fn appended(
+    dir: &DataDir<SimFiles>,
+    log: &Arc<Log<SimFiles>>,
+    batch: &bytes::BytesMut,
+) -> Result<usize, FlushError> {
+    for refused in 0..20 {
+        let end = log.log_end();
+        let appended = log.writer().append(&mut [batch.clone()], Mode::MayBlock, NOW);
+        match appended {
+            Ok(_) => return Ok(refused),
+            Err(AppendError::Full { .. }) => assert_eq!((log.log_end(), dir.has_failed()), (end, false)),
+            Err(AppendError::Io { path, source }) => return Err(FlushError { path, source }),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("there is room, and it is not taken")
+}
+
+/// How a run ends whose disk was full.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Kill,
+    PowerCut(u64),
+    Stop,
+}
+
+fn end(files: &SimFiles, dir: DataDir<SimFiles>, end: End) {
+    match end {
+        End::Kill => files.kill(),
+        End::PowerCut(seed) => files.crash(seed),
+        End::Stop => {
+            dir.close_clean(NOW, Instant::now()).unwrap();
+            files.kill();
+        }
+    }
+}
+
+fn ends() -> impl Iterator<Item = End> {
+    [End::Kill, End::Stop].into_iter().chain((0..200).map(End::PowerCut))
+}
+
+#[test]
+fn what_there_is_no_room_even_to_cut_off_is_cut_before_anything_is_written_there_and_harms_no_start() {
+    for ended in ends() {
+        // What comes next may be written where the rest lies, or in a segment of its own.
+        for (is_freed, is_small) in [(false, false), (true, false), (true, true)] {
+            let files = killed();
+            let dir = if is_small { opened(&files) } else { open(&files).0 };
+            let log = Arc::clone(&dir.logs()[0]);
+            // Awake, with a reserve.
+            appended(&dir, &log, &batch(100)).unwrap();
+            dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+            let promised = log.log_end();
+            files.set_room(Room::Nothing);
+            for size in [700, 300, 450] {
+                let refused = log.writer().append(&mut [batch(size)], Mode::MayBlock, NOW);
+                assert!(matches!(refused, Err(AppendError::Full { .. })), "{refused:?}");
+                assert!(matches!(
+                    log.writer().append(&mut [batch(size)], Mode::Inline, NOW),
+                    Err(AppendError::Full { .. } | AppendError::NeedsLane)
+                ));
+                // What lies there comes to the disk with the next flush.
+                dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+                assert_eq!((log.log_end(), log.high_watermark()), (promised, promised));
             }
-            assert_eq!(log.log_end(), Offset::new(4));
-            Ok(())
-        },
-    );
-    assert!(operations > 20, "{operations}");
+            if is_freed {
+                files.set_room(Room::Enough);
+                // As long as what lies there, and something else.
+                let mut other = batch(700);
+                *other.last_mut().unwrap() ^= 1;
+                other[folio_record::HEADER_SIZE + 20] ^= 1;
+                folio_record::seal(&mut other);
+                appended(&dir, &log, &other).unwrap();
+                // So that the power may leave all of it, as far as the length of the file goes.
+                appended(&dir, &log, &batch(900)).unwrap();
+                assert_eq!(log.log_end(), Offset::new(promised.get() + 2));
+            }
+            drop(log);
+            end(&files, dir, ended);
+            files.set_room(Room::Enough);
+            let (dir, report) = open(&files);
+            assert_eq!(online(&report).len(), 3, "{ended:?}, {is_freed}, {is_small}");
+            let log = &dir.logs()[0];
+            assert!(log.log_end() >= promised && log.log_end().get() <= promised.get() + 2);
+            appended(&dir, log, &batch(500)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_transaction_that_finds_no_room_even_to_be_cut_off_is_refused_and_the_next_one_with_room_is_made() {
+    for ended in ends() {
+        for is_freed in [false, true] {
+            let files = killed();
+            let dir = opened(&files);
+            let set = |node: u32, size: usize| {
+                let text = ["w", "x", "y", "z"][node as usize].repeat(size);
+                let value = Value::Broker(vec![("k".to_owned(), text)]);
+                let operations = vec![Operation::Put(Key::Broker(Some(node)), value)];
+                dir.commit(Transaction { compares: Vec::new(), operations }, NOW)
+            };
+            set(1, 10).unwrap();
+            files.set_room(Room::Nothing);
+            for size in [3000, 10, 9000] {
+                let refused = set(2, size);
+                assert!(matches!(refused, Err(CommitError::Full { .. })), "{refused:?}");
+                files.write_back(size as u64);
+                assert!(!dir.has_failed());
+            }
+            // As long as what lies there, and something else; some of it is under way when the power goes.
+            let mut is_made = false;
+            if is_freed {
+                files.set_room(Room::Enough);
+                if let End::PowerCut(seed) = ended {
+                    files.cut_power_at(files.operations() + 1 + seed % 6);
+                }
+                is_made = set(3, 3000).is_ok();
+            }
+            end(&files, dir, ended);
+            // And a start without room.
+            let dir = opened(&files);
+            files.set_room(Room::Enough);
+            let known = |dir: &DataDir<SimFiles>| {
+                let state = dir.metadata();
+                let is_known = |node| state.state().get(&Key::Broker(Some(node))).is_some();
+                [1, 2, 3].map(is_known)
+            };
+            let [first, second, third] = known(&dir);
+            assert!(first && !second && (third || !is_made) && (is_freed || !third), "{ended:?}");
+            dir.commit(
+                Transaction {
+                    compares: Vec::new(),
+                    operations: vec![Operation::Put(Key::Broker(Some(4)), Value::Broker(Vec::new()))],
+                },
+                NOW,
+            )
+            .unwrap();
+            drop(dir);
+            files.crash(7);
+            assert_eq!(known(&opened(&files)), [true, false, third], "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_clean_marker_that_there_is_no_room_to_take_away_is_believed_by_one_start_and_by_no_other() {
+    let stopped = || {
+        let files = killed();
+        opened(&files).close_clean(NOW, Instant::now()).unwrap();
+        files.kill();
+        files
+    };
+    for seed in 0..20 {
+        let files = stopped();
+        files.set_room(Room::Nothing);
+        let (dir, report) = open(&files);
+        assert!(report.was_clean);
+        drop(dir);
+        if seed == 0 {
+            files.kill();
+        } else {
+            files.crash(seed);
+            files.set_room(Room::Enough);
+        }
+        let (dir, report) = open(&files);
+        assert!(!report.was_clean);
+        assert_eq!(online(&report).len(), 3);
+        drop(dir);
+        files.set_room(Room::Enough);
+        files.kill();
+        open(&files).0.close_clean(NOW, Instant::now()).unwrap();
+        files.kill();
+        assert!(open(&files).1.was_clean);
+    }
+    // Whatever finds no room, so many times in a row.
+    for in_a_row in 1..=4 {
+        for operation in 0.. {
+            let files = stopped();
+            let first = files.operations() + operation;
+            (first..first + in_a_row).for_each(|at| files.fail_at(at, Fault::Full));
+            match DataDir::open(Arc::clone(&files), &options(7), |_| small(), NOW) {
+                Ok((dir, report)) => {
+                    assert!(report.was_clean);
+                    drop(dir);
+                    let is_over = files.operations() <= first;
+                    files.kill();
+                    assert!(!open(&files).1.was_clean, "operation {operation}");
+                    if is_over {
+                        break;
+                    }
+                }
+                Err(OpenError::MarkerStays { .. }) => {
+                    assert!(in_a_row > 2);
+                    files.kill();
+                    assert!(open(&files).1.was_clean, "nothing else was written");
+                }
+                Err(OpenError::Io { source, .. }) if is_final(&source) => {}
+                // Which epoch begins has to be written over.
+                Err(OpenError::Slots { .. }) => {}
+                Err(OpenError::Io { path, .. }) if path.ends_with(SLOTS_NAME) => {}
+                Err(other) => panic!("operation {operation}, {in_a_row} in a row: {other}"),
+            }
+        }
+    }
 }
 
 #[test]
