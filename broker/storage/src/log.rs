@@ -51,6 +51,7 @@ use crate::recovery::RecoveredLog;
 use active::{Active, Unsynced};
 use append::Writer;
 pub use append::{AppendError, Appended, AppendedRange, LogWriter, Mode};
+use compact::places::Unfinished;
 pub use compact::{Compacting, Compaction, CompactionOptions, CompactionReport, Dirty, DirtyRatio, Progress};
 pub use damage::{DamageKind, DamagedRange};
 pub use dormant::Wakefulness;
@@ -187,8 +188,8 @@ pub struct Log<F: Files> {
     failure: Failure,
     writer: Mutex<Writer<F>>,
     /// Held by whoever opens, makes or moves files by their names without being the writer. Taken before the
-    /// writer's lock.
-    names: Mutex<()>,
+    /// writer's lock. In it is what is decided about names, and not done yet.
+    names: Mutex<Option<Unfinished>>,
 }
 
 /// What all logs of a data directory share.
@@ -273,7 +274,7 @@ impl<F: Files> Log<F> {
             wants_snapshot: AtomicBool::new(false),
             failure: shared.failure.clone(),
             writer: Mutex::new(writer),
-            names: Mutex::new(()),
+            names: Mutex::new(None),
         })
     }
 
@@ -486,7 +487,7 @@ impl<F: Files> Log<F> {
         self.failure.check().map_err(|source| AppendError::Io { path: self.dir.clone(), source })
     }
 
-    fn names(&self) -> MutexGuard<'_, ()> {
+    fn names(&self) -> MutexGuard<'_, Option<Unfinished>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

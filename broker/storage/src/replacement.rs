@@ -93,14 +93,21 @@ impl Replacement {
         read(&mut fields).ok_or(EnvelopeError::Payload)
     }
 
-    /// Gives the new files their names, and removes the old ones, as far as that is still to be done.
-    fn finish<F: Files>(&self, files: &F, dir: &Path) -> io::Result<()> {
-        for file in SegmentFile::ALL {
+    /// Gives the new files their names, as far as that is still to be done. The log is the last: before it, the old segment
+    /// is still there, with indexes that are found out, if they are not its own.
+    pub(crate) fn take_names<F: Files>(&self, files: &F, dir: &Path) -> io::Result<()> {
+        for file in SegmentFile::ALL.into_iter().rev() {
             let cleaned = cleaned_path(dir, self.base, file);
             if files.entry(&cleaned)?.is_some() {
                 files.rename(&cleaned, &file.path(dir, self.base))?;
             }
         }
+        Ok(())
+    }
+
+    /// Gives the new files their names, and removes the old ones, as far as that is still to be done.
+    fn finish<F: Files>(&self, files: &F, dir: &Path) -> io::Result<()> {
+        self.take_names(files, dir)?;
         for base in &self.old[1..] {
             for file in SegmentFile::ALL.into_iter().rev() {
                 match files.remove_file(&file.path(dir, *base)) {

@@ -31,6 +31,7 @@
 mod hash;
 mod map;
 mod output;
+pub(super) mod places;
 mod reading;
 mod rewrite;
 mod swap;
@@ -306,6 +307,9 @@ impl<F: Files> Compaction<F> {
             self.stage = Stage::Over;
         }
         let stepped = match &mut self.stage {
+            Stage::Mapping(..) | Stage::Rewriting(_) if self.log.names().is_some() => {
+                self.finish_before(dir, &mut progress)
+            }
             Stage::Mapping(..) => self.map(budget, &mut progress),
             Stage::Rewriting(_) => match self.secure_producers(dir) {
                 Ok(()) => self.rewrite(dir, budget, &mut progress),
@@ -341,6 +345,17 @@ impl<F: Files> Compaction<F> {
             }
         }
         Ok(progress)
+    }
+
+    /// What an earlier pass had no room to finish comes first; and as it changes which segments there are, the next one looks
+    /// at them anew.
+    fn finish_before(
+        &mut self,
+        dir: &DataDir<F>,
+        progress: &mut Progress,
+    ) -> Result<Compacting, AppendError> {
+        progress.maps = self.log.finish_replacement(&mut self.log.names(), dir.trash())?;
+        Ok(Compacting::Abandoned)
     }
 
     /// Before anything is replaced, the log is durable up to where its producers were asked for: a crash that took some of

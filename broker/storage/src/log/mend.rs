@@ -176,7 +176,11 @@ impl<F: Files> Log<F> {
     /// Lets new indexes take the place of the old ones; `false` if the segment is gone.
     pub(super) fn put(&self, segment: &Segment, built: Built) -> Result<bool, AppendError> {
         self.check()?;
-        let _names = self.names();
+        let names = self.names();
+        if names.as_ref().is_some_and(|unfinished| unfinished.is_about(segment.base())) {
+            // Others are about to take the place of these, if there were room.
+            return Err(AppendError::Full { dir: self.dir.clone() });
+        }
         let is_there = self.view.load().iter().any(|other| std::ptr::eq(&**other, segment));
         if self.is_retired() || !is_there {
             return Ok(false);

@@ -93,7 +93,12 @@ impl<F: Files> Log<F> {
     /// Moves segments that lie wholly below the start of the log into the trash. Gives their maps, so that the
     /// caller decides where they are unmapped. What there is no room even to take away stays for the next time.
     pub fn drop_below_start(&self, trash: &Trash) -> io::Result<Vec<Arc<SegmentMap>>> {
-        let _names = self.names();
+        let mut names = self.names();
+        match self.finish_replacement(&mut names, trash) {
+            Ok(maps) => self.open.retire(maps),
+            Err(AppendError::Io { source, .. }) => return Err(source),
+            Err(_) => return Ok(Vec::new()),
+        }
         let mut writer = self.lock();
         if self.is_retired() {
             return Ok(Vec::new());

@@ -92,7 +92,9 @@ impl<F: Files> Reading<F> {
             self.file = match log.files.open(&path, OpenMode::Read) {
                 Ok(file) => Some(file),
                 // Retention has taken it.
-                Err(_) if log.find(std::slice::from_ref(source)).is_none() => return Ok(Looked::Gone),
+                Err(_) if log.find(std::slice::from_ref(&source.segment)).is_none() => {
+                    return Ok(Looked::Gone);
+                }
                 Err(error) if is_of_the_disk(&error) => return Ok(rotten(position, Fault::Unreadable)),
                 Err(error) => return Err(failed(&log.dir, source.segment.base(), error)),
             };

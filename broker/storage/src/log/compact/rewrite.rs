@@ -237,11 +237,12 @@ impl<F: Files> Compaction<F> {
             Ok(Some(bytes)) => self.report.bytes_after += bytes,
             Ok(None) => return Ok(Compacting::Abandoned),
             Err(error) => {
-                // Had it been committed, the error would be the disk's.
-                if !matches!(error, AppendError::Io { .. }) {
-                    let _names = self.log.names();
+                // What is committed is finished later; and where nobody knows whether it is, the error is the disk's.
+                let names = self.log.names();
+                if names.is_none() && !matches!(error, AppendError::Io { .. }) {
                     self.log.remove_cleaned(row[0].segment.base());
                 }
+                drop(names);
                 return Err(error);
             }
         }

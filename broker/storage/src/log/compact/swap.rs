@@ -1,6 +1,5 @@
-//! Putting a compacted segment in the place of those that it is made of.
+//! Deciding that a compacted segment takes the place of those that it is made of.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,6 +8,7 @@ use folio_mapped::SegmentMap;
 use folio_record::Offset;
 
 use super::output::Ready;
+use super::places::Unfinished;
 use super::rewrite::Source;
 use crate::compacted::{Compacted, compacted_path};
 use crate::data_dir::DataDir;
@@ -20,7 +20,6 @@ use crate::log::segment::Segment;
 use crate::partition_files::SegmentFile;
 use crate::recovery::RecoveredSegment;
 use crate::replacement::{Replacement, cleaned_path, intent_path};
-use crate::trash::{TRASH_NAME, Trash};
 
 impl<F: Files> Log<F> {
     /// Lets `ready` take the place of `row`; what ends before `end` is being compacted. Gives the maps of what is gone;
@@ -38,19 +37,18 @@ impl<F: Files> Log<F> {
         if !self.note_compacted(|compacted| compacted.gaps_below = compacted.gaps_below.max(end))? {
             return Ok(None);
         }
-        let _names = self.names();
-        if self.is_retired() || self.find(row).is_none() {
+        let mut names = self.names();
+        let row: Vec<Arc<Segment>> = row.iter().map(|source| Arc::clone(&source.segment)).collect();
+        if self.is_retired() || self.find(&row).is_none() {
             self.remove_cleaned(ready.base);
             return Ok(None);
         }
         let number = self.replacements.fetch_add(1, Ordering::Relaxed) + 1;
         let intent = intent_path(&self.dir, number);
-        let old = row.iter().map(|source| source.segment.base()).collect();
+        let old = row.iter().map(|segment| segment.base()).collect();
         let replacement =
             Replacement { base: ready.base, next_base: ready.next_base, files: ready.sums, old };
         self.commit(&intent, &replacement)?;
-        self.take_places(&replacement, &intent, dir.trash())
-            .map_err(|source| self.broken(ready.base, source))?;
         let recovered = RecoveredSegment {
             base: ready.base,
             len: ready.footer.log_len,
@@ -59,21 +57,14 @@ impl<F: Files> Log<F> {
             sealed_at: Some(ready.footer.sealed_at),
             may_have_gaps: true,
         };
-        let segment = Arc::new(Segment::new(self.id, &recovered, number));
-        {
-            let _writer = self.lock();
-            let mut view = Vec::clone(&self.view.load_full());
-            if let Some(at) = self.find(row) {
-                view.splice(at..at + row.len(), [segment]);
-                self.view.store(Arc::new(view));
-            }
-        }
-        if row.iter().all(|source| source.segment.log().is_none()) {
+        let new = Arc::new(Segment::new(self.id, &recovered, number));
+        let is_cold = row.iter().all(|segment| segment.log().is_none());
+        *names = Some(Unfinished { replacement, intent, row, new });
+        let maps = self.finish_replacement(&mut names, dir.trash())?;
+        if is_cold {
             let _ = ready.log.drop_cache();
         }
-        // Whoever found one of these and has not come to its files yet would meet those of another: it looks again.
-        row.iter().for_each(|source| source.segment.set_gone());
-        Ok(Some(row.iter().flat_map(|source| source.segment.take_maps()).collect()))
+        Ok(Some(maps))
     }
 
     /// Writes down how far the log is compacted; `false` if it is deleted.
@@ -106,14 +97,6 @@ impl<F: Files> Log<F> {
         }
     }
 
-    /// Where the segments of `row` are, if all of them are still there.
-    pub(super) fn find(&self, row: &[Source]) -> Option<usize> {
-        let view = self.view.load();
-        let at = view.iter().position(|segment| Arc::ptr_eq(segment, &row[0].segment))?;
-        let there = view.get(at..at + row.len())?;
-        there.iter().zip(row).all(|(segment, source)| Arc::ptr_eq(segment, &source.segment)).then_some(at)
-    }
-
     /// Writes the intent. From then on the new segment is the one that counts.
     fn commit(&self, path: &Path, replacement: &Replacement) -> Result<(), AppendError> {
         let Err(source) = replace(&*self.files, path, &replacement.encode()) else { return Ok(()) };
@@ -124,26 +107,5 @@ impl<F: Files> Log<F> {
         }
         // Nobody knows whether it will be there after a crash.
         Err(self.broken(replacement.base, source))
-    }
-
-    /// What a start would do as well if this were interrupted.
-    fn take_places(&self, replacement: &Replacement, intent: &Path, trash: &Trash) -> io::Result<()> {
-        let files = &*self.files;
-        for file in SegmentFile::ALL {
-            files.rename(
-                &cleaned_path(&self.dir, replacement.base, file),
-                &file.path(&self.dir, replacement.base),
-            )?;
-        }
-        for base in &replacement.old[1..] {
-            for file in SegmentFile::ALL.into_iter().rev() {
-                trash.discard(files, &file.path(&self.dir, *base))?;
-            }
-        }
-        // What left one directory for another is gone once both are synced.
-        files.sync_dir(Path::new(TRASH_NAME))?;
-        files.sync_dir(&self.dir)?;
-        files.remove_file(intent)?;
-        files.sync_dir(&self.dir)
     }
 }

@@ -248,6 +248,24 @@ fn a_batch_whose_checksums_hold_is_served_though_a_pass_cannot_make_out_its_reco
     }
 }
 
+/// Compacts until there is nothing that an earlier pass has left.
+fn compact_after_all(dir: &DataDir<SimFiles>, log: &Arc<Log<SimFiles>>) {
+    loop {
+        let Some(mut pass) = log.compact([7, 9], 1 << 20, NOW) else { return };
+        let state = loop {
+            match pass.step(dir, 700).unwrap().state {
+                Compacting::Working => {}
+                state => break state,
+            }
+        };
+        match state {
+            Compacting::Done(_) => return,
+            Compacting::Abandoned => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_leaves_the_log_as_it_is_and_later_it_is_compacted() {
     let whole = SimFiles::new();
@@ -255,12 +273,13 @@ fn a_full_disk_leaves_the_log_as_it_is_and_later_it_is_compacted() {
     let (begun, before) = (whole.operations(), rows(&log, 0, 1 << 20));
     compact(&dir, &log);
     let operations = whole.operations() - begun;
-    let mut refused = 0;
-    for at in 0..operations {
+    let (mut refused, mut unfinished) = (0, 0);
+    for (at, in_a_row) in (0..operations).flat_map(|at| [(at, 1), (at, 3), (at, 50)]) {
         let files = SimFiles::new();
         let (dir, log) = filled(&files, 60);
         let mut pass = log.compact([7, 9], 1 << 20, NOW).unwrap();
-        files.fail_at(files.operations() + at, crate::files::sim::Fault::Full);
+        let first = files.operations() + at;
+        (first..first + in_a_row).for_each(|at| files.fail_at(at, crate::files::sim::Fault::Full));
         let outcome = loop {
             match pass.step(&dir, 700) {
                 Ok(progress) if progress.state == Compacting::Working => {}
@@ -270,15 +289,41 @@ fn a_full_disk_leaves_the_log_as_it_is_and_later_it_is_compacted() {
         };
         let is_later = matches!(outcome, Err(AppendError::Full { .. }));
         refused += u32::from(is_later);
-        if is_later || outcome.is_ok() {
-            let left = files.snapshot();
-            let mut left = left.keys().filter_map(|path| path.extension()?.to_str());
-            assert!(!left.any(|name| name == "cleaned" || name == "tmp"), "operation {at}");
-            compact_at(&dir, &log, NOW.get(), 1 << 20);
-            assert_eq!(rows(&log, 0, 1 << 20), last_of_each(&before, log.log_end().get()), "operation {at}");
+        if !is_later && outcome.is_err() {
+            continue;
         }
+        let what = format!("{in_a_row} from operation {at} on");
+        // There may be room again, or not yet.
+        let expected = last_of_each(&before, log.log_end().get());
+        let read = rows(&log, 0, 1 << 20);
+        assert!(expected.iter().all(|row| read.contains(row)), "{what}");
+        assert!(read.iter().all(|row| before.contains(row)), "{what}");
+        check_lookups(&log);
+        let left = files.snapshot();
+        let is_unfinished = left.keys().any(|path| path.file_stem() == Some("replace".as_ref()));
+        unfinished += u32::from(is_unfinished);
+        let mut left = left.keys().filter_map(|path| path.extension()?.to_str());
+        assert!(
+            is_unfinished || in_a_row > 1 || !left.any(|name| name == "cleaned" || name == "tmp"),
+            "{what}"
+        );
+        if at % 2 == 0 {
+            files.fail_no_more();
+            compact_after_all(&dir, &log);
+            assert_eq!(rows(&log, 0, 1 << 20), expected, "{what}");
+            drop((dir, log));
+            files.crash(at);
+        } else {
+            drop((dir, log));
+            files.kill();
+        }
+        let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+        compact_after_all(&dir, &log);
+        assert_eq!(rows(&log, 0, 1 << 20), expected, "{what}");
+        let left = files.snapshot();
+        assert!(!left.keys().any(|path| path.file_stem() == Some("replace".as_ref())), "{what}");
     }
-    assert!(refused > 5, "{refused} of {operations}");
+    assert!(refused > 5 && unfinished > 5, "{refused}, {unfinished} of {operations}");
 }
 
 #[test]
