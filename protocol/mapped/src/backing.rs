@@ -229,6 +229,9 @@ impl Backing {
     /// single bytes. `from + out.len() <= end` (invariant 5).
     pub(crate) fn load(&self, from: usize, out: &mut [u8]) {
         assert!(from.checked_add(out.len()).is_some_and(|to| to <= self.capacity()));
+        if let Self::Heap(memory) = self {
+            memory.loaded(from, out.len());
+        }
         let at = self.base().wrapping_add(from);
         let (head, rest) = out.split_at_mut(at.align_offset(align_of::<AtomicU64>()).min(out.len()));
         let (words, tail) = rest.as_chunks_mut::<{ size_of::<u64>() }>();

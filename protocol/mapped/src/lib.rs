@@ -23,6 +23,7 @@ mod receive;
 mod residency;
 mod segment;
 mod slice;
+mod sync;
 mod writeback;
 mod writev;
 
@@ -33,5 +34,7 @@ pub use receive::receive;
 pub use residency::{CacheStat, cachestat, mincore};
 pub use segment::{MapError, SegmentMap};
 pub use slice::{CopyError, MapSlice};
+#[cfg(loom)]
+pub use sync::published_without_order;
 pub use writeback::sync_file_range;
 pub use writev::{PARTS_MAX, Part, writev};

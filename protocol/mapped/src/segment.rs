@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::appender::{Appender, AppenderError};
 use crate::backing::Backing;
 use crate::budget::{MapBudget, MapTicket, map_budget};
 use crate::slice::MapSlice;
+use crate::sync::{AtomicBool, AtomicU64, Ordering, publication};
 
 /// A file, mapped read-only over its whole capacity, and how far it is published.
 ///
@@ -194,7 +194,7 @@ impl SegmentMap {
 
     /// How many bytes are published. They can be read through this map at once.
     pub fn end(&self) -> u64 {
-        // Pairs with the Release store of `publish`: all bytes below are visible to this thread now.
+        // Pairs with the store of `publish`: all bytes below are visible to this thread now.
         self.end.load(Ordering::Acquire)
     }
 
@@ -250,7 +250,7 @@ impl SegmentMap {
     pub(crate) fn publish(&self, end: u64) {
         assert!(end <= self.capacity(), "published beyond the capacity of the map");
         assert!(end >= self.end.load(Ordering::Relaxed), "published bytes were taken back");
-        self.end.store(end, Ordering::Release);
+        self.end.store(end, publication());
     }
 
     /// Takes the right to append; `false` if it is taken already.

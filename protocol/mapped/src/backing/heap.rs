@@ -7,8 +7,11 @@
 use std::io::{self, IoSlice};
 use std::ptr::NonNull;
 
+use crate::sync::Accesses;
+
 pub(crate) struct HeapMemory {
     bytes: NonNull<[u8]>,
+    accesses: Accesses,
 }
 
 // SAFETY: it owns its allocation; sending it sends the only pointer that frees it.
@@ -24,7 +27,8 @@ impl HeapMemory {
     }
 
     pub(crate) fn of(bytes: Vec<u8>) -> Self {
-        Self { bytes: NonNull::from(Box::leak(bytes.into_boxed_slice())) }
+        let accesses = Accesses::of(bytes.len());
+        Self { bytes: NonNull::from(Box::leak(bytes.into_boxed_slice())), accesses }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -33,6 +37,11 @@ impl HeapMemory {
 
     pub(crate) fn base(&self) -> *const u8 {
         self.bytes.as_ptr().cast()
+    }
+
+    /// Published bytes are loaded.
+    pub(crate) fn loaded(&self, from: usize, len: usize) {
+        self.accesses.loaded(from, len);
     }
 
     /// The same contract as that of `Backing::write_at`: one appender, at or above `end`.
@@ -44,6 +53,7 @@ impl HeapMemory {
         let mut written = 0;
         for buf in bufs {
             let some = buf.len().min(room);
+            self.accesses.stored(from + written, some);
             // SAFETY: `some <= room`, so the destination is inside the allocation; nobody reads it, being at `end` or
             // above, and nobody else writes it (invariants 2, 3). The source is the caller's own memory.
             unsafe { to.copy_from_nonoverlapping(buf.as_ptr(), some) };
