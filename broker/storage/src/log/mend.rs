@@ -191,7 +191,8 @@ impl<F: Files> Log<F> {
             let replaced = replace(&*self.files, &path, &bytes);
             replaced.map_err(|source| failed(&self.dir, segment.base(), source))?;
         }
-        if built.footer.is_some() {
+        if let Some(footer) = &built.footer {
+            segment.set_max_timestamp(footer.max_timestamp);
             let log = self.files.open(&SegmentFile::Log.path(&self.dir, segment.base()), OpenMode::Write);
             // The length that there is: what a roll could not give back, or did not come to, goes. Nothing depends on it.
             let _ = log.and_then(|log| log.set_len(log.len()?));

@@ -12,6 +12,7 @@ use folio_record::{Offset, Timestamp};
 use super::Log;
 use super::append::AppendError;
 use super::read::ReadError;
+use super::times::LastTime;
 use crate::files::{Files, is_full};
 use crate::partition_files::SegmentFile;
 use crate::trash::Trash;
@@ -141,7 +142,8 @@ impl<F: Files> Log<F> {
     }
 
     /// Looks up the latest timestamp of segments that nobody has read since the start; for retention by time. One that
-    /// cannot be read is not tried again before the next scrub ([`seal_unread`](Self::seal_unread)).
+    /// cannot be read is not tried again before the next scrub ([`seal_unread`](Self::seal_unread)). One that is yet to be
+    /// sealed, and has no index that leads to its end, tells it once it has: it is read then, in bounded steps.
     ///
     /// # Errors
     /// The first of those of reading; all that can be read are looked up.
@@ -152,10 +154,12 @@ impl<F: Files> Log<F> {
                 break;
             }
             let is_empty = segment.end() == 0;
-            match self.last_timestamp(segment) {
-                Ok(Some(timestamp)) => segment.set_max_timestamp(timestamp),
+            let headers_max = if segment.wants_seal() { HEADERS_MAX } else { usize::MAX };
+            match self.last_timestamp(segment, headers_max) {
+                Ok(LastTime::Known(Some(timestamp))) => segment.set_max_timestamp(timestamp),
                 // What nothing was appended to so far may get records; of all others none is left.
-                Ok(None) => segment.set_untimed(!is_empty),
+                Ok(LastTime::Known(None)) => segment.set_untimed(!is_empty),
+                Ok(LastTime::TooFar) => {}
                 // Later there is room for its map.
                 Err(ReadError::Replaced | ReadError::Exhausted { .. }) => {}
                 Err(error) => {
@@ -167,3 +171,7 @@ impl<F: Files> Log<F> {
         outcome
     }
 }
+
+/// So many batches are looked at, at one go, to learn how old a segment is that will be sealed: where times grow, an index
+/// leads nearer than that.
+const HEADERS_MAX: usize = 4096;

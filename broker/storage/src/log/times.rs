@@ -187,19 +187,28 @@ impl<F: Files> Log<F> {
 
     /// The latest timestamp of a closed segment: what its time index says of its beginning, and its batches of the
     /// rest. There is no rest where timestamps grow, for the index has its last word when the segment is full.
-    pub(super) fn last_timestamp(&self, segment: &Arc<Segment>) -> Result<Option<Timestamp>, ReadError> {
+    /// Of no more than `headers_max` batches.
+    pub(super) fn last_timestamp(
+        &self,
+        segment: &Arc<Segment>,
+        headers_max: usize,
+    ) -> Result<LastTime, ReadError> {
         let map = self.log_of(segment)?;
         let window = Window::of(segment, &map);
         let indexes = self.indexes_of(segment);
         let last = indexes[1].as_ref().map(|times| times.last_time());
         let known = last.and_then(|last| last.what).map(|entry| entry.max_timestamp);
         let indexes = indexes.each_ref().map(|index| index.as_deref().filter(|_| known.is_some()));
-        let latest = || -> io::Result<(Option<Timestamp>, bool)> {
+        let latest = || -> io::Result<Option<(Option<Timestamp>, bool)>> {
             let located = window.locate_time(indexes, segment.base(), |_| true)?;
             let (mut pos, mut is_sound) =
                 located.map_or((0, true), |located| (located.what, located.is_sound));
-            let mut latest = known.filter(|_| is_sound);
+            let (mut latest, mut headers) = (known.filter(|_| is_sound), 0);
             while pos < window.end {
+                if headers == headers_max {
+                    return Ok(None);
+                }
+                headers += 1;
                 let header = window.header(pos)?;
                 if header.count > 0 {
                     // Had the maximum grown, there would be an entry.
@@ -208,14 +217,24 @@ impl<F: Files> Log<F> {
                 }
                 pos += header.total_size() as u64;
             }
-            Ok((latest, is_sound))
+            Ok(Some((latest, is_sound)))
         };
-        let (latest, is_sound) = latest().map_err(|source| self.unreadable_in(segment, source))?;
+        let found = latest().map_err(|source| self.unreadable_in(segment, source))?;
+        let Some((latest, is_sound)) = found else { return Ok(LastTime::TooFar) };
         if last.is_some_and(|last| !is_sound || !last.is_sound) {
             segment.suspect();
         }
-        Ok(latest)
+        Ok(LastTime::Known(latest))
     }
+}
+
+/// What the batches of a segment tell of its latest time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastTime {
+    /// It is this; none, if there is no record.
+    Known(Option<Timestamp>),
+    /// Its indexes do not lead near enough.
+    TooFar,
 }
 
 /// Headers of a damaged range say nothing.

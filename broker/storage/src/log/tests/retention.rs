@@ -134,6 +134,35 @@ fn a_segment_that_cannot_be_read_keeps_no_other_from_telling_its_age_and_is_read
 }
 
 #[test]
+fn a_segment_without_an_index_tells_its_age_once_it_is_sealed_and_is_not_walked_at_one_go_before() {
+    for (batches, is_told_at_once) in [(50, true), (5000, false)] {
+        let files = SimFiles::new();
+        let options = LogOptions { segment_bytes: 1 << 20, ..by_age() };
+        let (dir, log) = open(&Arc::new(files.clone()), &options);
+        for _ in 0..batches / 50 {
+            let mut turn: Vec<_> = (0..50).map(|_| batch(&["x"], NOW.get())).collect();
+            log.writer().append(&mut turn, Mode::MayBlock, NOW).unwrap();
+        }
+        assert!(log.roll_if_expired(later(1001)).unwrap());
+        append(&log, &["b"]).unwrap();
+        flush(&dir, &log);
+        assert_eq!(log.segment_count(), 2);
+        let dir_of_it = log.dir().to_owned();
+        drop(log);
+        dir.close_clean(NOW, Instant::now()).unwrap();
+        for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            files.remove_file(&file.path(&dir_of_it, Offset::ZERO)).unwrap();
+        }
+        let (_dir, log) = open(&Arc::new(files.clone()), &options);
+        log.learn_timestamps().unwrap();
+        let next = Some(Offset::new(batches));
+        assert_eq!(log.expired(later(1001)), next.filter(|_| is_told_at_once), "{batches}");
+        assert_eq!(seal_all(&log), [0]);
+        assert_eq!((log.expired(later(1000)), log.expired(later(1001))), (None, next), "{batches}");
+    }
+}
+
+#[test]
 fn a_damaged_segment_that_found_no_room_to_be_asked_for_its_age_stays_until_it_was_asked() {
     let files = SimFiles::new();
     let (_dir, log) = timeless_and_opened_again(&files);
