@@ -4,9 +4,10 @@
 //! * consume: the same beside a bare thread that sends ranges of a mapped file with `writev`;
 //! * round trip: one small produce at a time beside a bare echo on mio, everything pinned to one CPU.
 //!
-//! An argument, `produce`, `consume` or `trip`, runs that part alone. `send BYTES` is the floor of consuming without the
-//! broker: what a bare thread spends that sends answers of so many bytes, one at a time; `tests/clients/bench` holds what a
-//! real client costs against it. Topics are `durability = os`. The client is a bare socket that sends frames made beforehand.
+//! An argument, `produce`, `consume` or `trip`, runs that part alone. `send BYTES` is the floor of consuming without
+//! the broker: what a bare thread spends that sends answers of so many bytes, one at a time; `tests/clients/bench`
+//! holds what a real client costs against it. Topics are `durability = os`. The client is a bare socket that sends
+//! frames made beforehand.
 
 use std::error::Error;
 use std::fs::File;

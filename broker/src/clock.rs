@@ -1,12 +1,12 @@
-//! Whether the wall clock can be believed when anything is to be deleted by its age, be it records or committed offsets:
-//! one bad step of it would take all.
+//! Whether the wall clock can be believed when anything is to be deleted by its age, be it records or committed
+//! offsets: one bad step of it would take all.
 //!
 //! What it says is held against the time since the machine was booted, which no step moves, and at a start against the
-//! last word of the run before. Where it has run ahead, nothing goes by age for an hour; somebody may notice. A clock that
-//! goes back only delays.
+//! last word of the run before. Where it has run ahead, nothing goes by age for an hour; somebody may notice. A clock
+//! that goes back only delays.
 //!
-//! What is written down, so that something goes by its age from then on, has the same clock: for an hour after a jump, ahead
-//! or back, the time goes on as it was before ([`Time::steady`]).
+//! What is written down, so that something goes by its age from then on, has the same clock: for an hour after a jump,
+//! ahead or back, the time goes on as it was before ([`Time::steady`]).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -18,7 +18,8 @@ pub(crate) struct Defaults {
 }
 
 impl Defaults {
-    /// A setting that this build refuses was accepted by another: then the configuration alone holds, and the log says so.
+    /// A setting that this build refuses was accepted by another: then the configuration alone holds, and the log says
+    /// so.
     pub(crate) fn new(configured: &TopicSettings, of_all: Settings, of_this: Settings) -> Self {
         let topic = topic_keys::settings_of(configured, &of_all)
             .and_then(|all| topic_keys::settings_of(&all, &of_this))

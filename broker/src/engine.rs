@@ -88,8 +88,8 @@ impl Engine {
         }
     }
 
-    /// Leaves `message` for loop `index`, which sleeps on. If `is_awaited` says then that it can do something with it, it is
-    /// woken after all.
+    /// Leaves `message` for loop `index`, which sleeps on. If `is_awaited` says then that it can do something with it,
+    /// it is woken after all.
     pub(crate) fn leave(&self, index: usize, message: LoopMessage, is_awaited: impl FnOnce() -> bool) {
         if let Some(handle) = self.loops().get(index)
             && handle.leave(message).is_ok()
@@ -114,8 +114,8 @@ impl Engine {
         self.health.fail(Failure { file: Some(file), error: error.to_string() });
     }
 
-    /// A file of `partition` could not be used. If somebody has taken it away, that partition is offline from here on, and
-    /// the others go on; anything else is the disk's fault.
+    /// A file of `partition` could not be used. If somebody has taken it away, that partition is offline from here on,
+    /// and the others go on; anything else is the disk's fault.
     pub(crate) fn fail_of(&self, partition: &Partition<Disk>, file: &Path, error: &io::Error) {
         if error.kind() != io::ErrorKind::NotFound {
             return self.fail(file, error);

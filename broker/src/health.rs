@@ -18,7 +18,8 @@ pub(crate) struct Failure {
     pub(crate) error: String,
 }
 
-/// A file of the data directory `dir` as people are told of it; `file` is its path from there on, and empty for all of it.
+/// A file of the data directory `dir` as people are told of it; `file` is its path from there on, and empty for all of
+/// it.
 pub(crate) fn told_as(dir: &Path, file: &Path) -> PathBuf {
     if file.as_os_str().is_empty() { dir.to_owned() } else { dir.join(file) }
 }

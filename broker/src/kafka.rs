@@ -123,7 +123,8 @@ const SERVED: &[(ApiKey, Adapter)] = &[
     (ApiKey::DescribeTopicPartitions, describe_topic_partitions::call),
 ];
 
-/// Elements of all lists of one request: a few bytes of it can ask for a hundred times as many of memory, and of an answer.
+/// Elements of all lists of one request: a few bytes of it can ask for a hundred times as many of memory, and of an
+/// answer.
 const ELEMENTS_MAX: usize = 100_000;
 
 /// This broker's number in its cluster of one.
@@ -262,7 +263,8 @@ impl Asked {
         reply.send(self.answer(message, Vec::new()));
     }
 
-    /// The answer, with the record bytes that are left out of `message`. One that cannot be encoded closes the connection.
+    /// The answer, with the record bytes that are left out of `message`. One that cannot be encoded closes the
+    /// connection.
     fn answer<'a, T: Message<'a>>(self, message: &T, records: Vec<MapSlice>) -> KafkaResponse {
         match encode_response(self.version, self.correlation_id, message) {
             Ok(encoded) => KafkaResponse::Answer { encoded, records },

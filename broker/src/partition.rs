@@ -52,8 +52,8 @@ pub(crate) struct Partition<F: Files> {
     pub(crate) number: u32,
     pub(crate) log: Arc<Log<F>>,
     pub(crate) settings: Arc<ArcSwap<TopicSettings>>,
-    /// Why it takes no appends, and its log ends where it does: it is only what lies below damage, or its files were taken
-    /// away.
+    /// Why it takes no appends, and its log ends where it does: it is only what lies below damage, or its files were
+    /// taken away.
     damage: OnceLock<Arc<str>>,
     /// Which lane takes its appends when a lane must.
     pub(crate) lane: usize,
@@ -131,7 +131,8 @@ impl<F: Files> Partition<F> {
         self
     }
 
-    /// Appends are refused from here on, and so is who reads on at the end, because of `why`. `false` if it was so before.
+    /// Appends are refused from here on, and so is who reads on at the end, because of `why`. `false` if it was so
+    /// before.
     pub(crate) fn take_offline(&self, why: Arc<str>) -> bool {
         self.damage.set(why).is_ok()
     }

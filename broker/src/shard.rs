@@ -65,7 +65,8 @@ pub(crate) struct Placed {
     pub(crate) outcome: Result<AppendedRange, ServiceError>,
 }
 
-/// Tells whoever asked, in the protocol that asked, what became of the entries. Dropped unused, it closes the connection.
+/// Tells whoever asked, in the protocol that asked, what became of the entries. Dropped unused, it closes the
+/// connection.
 pub(crate) type AnswerProduce = Box<dyn FnOnce(Vec<Produced>) + Send>;
 
 /// The outcome of one entry.
@@ -245,7 +246,8 @@ impl Shard {
         watcher.into_iter().for_each(|watcher| self.standing.set_parked(watcher, None));
     }
 
-    /// `watcher` will be told when `partition` moves, by this number. The caller looks at the partition again afterwards.
+    /// `watcher` will be told when `partition` moves, by this number. The caller looks at the partition again
+    /// afterwards.
     pub(crate) fn watch(&mut self, watcher: WatcherId, partition: &Partition<Disk>, number: u32) -> bool {
         partition.register_waiter(self.waiter());
         self.standing.watch(watcher, partition.key, number)

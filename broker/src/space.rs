@@ -91,8 +91,8 @@ impl DiskSpace {
         self.free.load(Ordering::Relaxed)
     }
 
-    /// A lane has written so much: whether it is to look before it goes on. What is appended elsewhere goes into room that a
-    /// lane has reserved.
+    /// A lane has written so much: whether it is to look before it goes on. What is appended elsewhere goes into room
+    /// that a lane has reserved.
     pub(crate) fn wrote(&self, bytes: u64) -> bool {
         self.written.fetch_add(bytes, Ordering::Relaxed) + bytes > self.step.load(Ordering::Relaxed)
     }
@@ -117,7 +117,8 @@ impl DiskSpace {
         self.refusal()
     }
 
-    /// A quota has it refuse a write, take produce again, and refuse the next write, at every look: once a while is enough.
+    /// A quota has it refuse a write, take produce again, and refuse the next write, at every look: once a while is
+    /// enough.
     fn may_tell(&self, now: Instant) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = told.is_none_or(|told| now.duration_since(told) >= TELL_EACH);

@@ -1,5 +1,5 @@
-//! Reads the topic `example` as a member of the group `examples`, and ends when nothing has come for five seconds. Run it twice
-//! at the same time: each prints its share. Run it again: it goes on behind what was printed.
+//! Reads the topic `example` as a member of the group `examples`, and ends when nothing has come for five seconds. Run
+//! it twice at the same time: each prints its share. Run it again: it goes on behind what was printed.
 //!
 //! `cargo run -p folio-client --example group` (broker at `FOLIO_BROKER`; run the example `produce` first)
 

@@ -11,7 +11,8 @@ use crate::client::Client;
 use crate::{Call, CallError, ConfigChange, ConfigEntry, ConfigResource, Refusal, TopicPartition, protocol};
 
 /// Makes, names, describes, changes and deletes topics, tells and changes settings, deletes records, and asks where
-/// partitions begin and end and how the broker is. Every call can be waited for, or awaited by any executor. Cheap to clone.
+/// partitions begin and end and how the broker is. Every call can be waited for, or awaited by any executor. Cheap to
+/// clone.
 ///
 /// ```no_run
 /// use folio_client::{Client, ClientConfig, NewTopic};
@@ -303,8 +304,8 @@ impl Admin {
         self.call(|deadline, then| protocol::metadata(topics, deadline, then))
     }
 
-    /// Finds offsets, one for each that is wanted and in their order: where it is, `None` if there is no such record, or
-    /// why it cannot be told.
+    /// Finds offsets, one for each that is wanted and in their order: where it is, `None` if there is no such record,
+    /// or why it cannot be told.
     pub fn list_offsets(
         &self,
         wanted: impl IntoIterator<Item = (TopicPartition, OffsetSpec)>,
@@ -338,7 +339,8 @@ impl Admin {
 }
 
 impl NewTopic {
-    /// A topic of this name and so many partitions (0: as many as the broker thinks right), with the broker's defaults for all else.
+    /// A topic of this name and so many partitions (0: as many as the broker thinks right), with the broker's defaults
+    /// for all else.
     pub fn new(name: impl Into<String>, partitions: u32) -> Self {
         Self { name: name.into(), partitions, settings: Vec::new() }
     }

@@ -18,8 +18,8 @@ use crate::{
 /// made from it share the connection and the thread.
 ///
 /// The connection is made when it is first needed and made again when it breaks, with growing pauses in between.
-/// Requests and answers of all who share it travel side by side, and a parked fetch delays nobody. Those who move so many
-/// bytes that they would be in each other's way take a client each.
+/// Requests and answers of all who share it travel side by side, and a parked fetch delays nobody. Those who move so
+/// many bytes that they would be in each other's way take a client each.
 ///
 /// The thread ends by itself when the last handle, producer, consumer and admin has been dropped and everything that
 /// producers had accepted has been dealt with.

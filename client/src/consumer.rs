@@ -110,8 +110,8 @@ impl Consumer {
         self.shared.lock().slots.iter().map(|slot| slot.topic_partition.clone()).collect()
     }
 
-    /// The offset of the next record to be handed out. `None`: the partition is not assigned, or where it begins has not
-    /// been looked up yet.
+    /// The offset of the next record to be handed out. `None`: the partition is not assigned, or where it begins has
+    /// not been looked up yet.
     pub fn position(&self, topic_partition: &TopicPartition) -> Option<Offset> {
         self.shared.lock().slot(topic_partition)?.position
     }
@@ -191,8 +191,8 @@ impl Consumer {
         }
     }
 
-    /// Takes what is there to be handed out, and verifies it without holding the lock. From here on the application is at
-    /// work, unless it waits.
+    /// Takes what is there to be handed out, and verifies it without holding the lock. From here on the application is
+    /// at work, unless it waits.
     fn take(&self) -> Taken<'_> {
         let mut state = self.shared.lock();
         if state.closed {

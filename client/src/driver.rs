@@ -12,8 +12,8 @@
 //! ```
 //!
 //! The connection *pulls*: a frame is made when the socket has room for it, so that what waits does so where it is
-//! bounded and where its order and its deadline are looked after. Nothing here blocks but by a bug, and no number of the
-//! broker's decides an allocation.
+//! bounded and where its order and its deadline are looked after. Nothing here blocks but by a bug, and no number of
+//! the broker's decides an allocation.
 
 mod connection;
 mod frames;

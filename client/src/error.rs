@@ -134,8 +134,8 @@ pub enum SendError {
         /// Why.
         source: CallError,
     },
-    /// The producer cannot tell any more what is stored and what is not, and so has given up everything. Another one can go
-    /// on.
+    /// The producer cannot tell any more what is stored and what is not, and so has given up everything. Another one
+    /// can go on.
     #[error("the producer takes no more records: {source}")]
     Broken {
         /// What the broker said.
@@ -211,8 +211,8 @@ pub enum PollError {
     /// [`request_timeout`](crate::ClientConfig::request_timeout). The consumer goes on trying.
     #[error("nothing can be fetched: {0}")]
     Away(CallError),
-    /// The broker's word, or a fault of this consumer's settings: it cannot be a member of its group. It goes on trying,
-    /// unless another has taken its [`instance`](crate::GroupConfig::instance) name.
+    /// The broker's word, or a fault of this consumer's settings: it cannot be a member of its group. It goes on
+    /// trying, unless another has taken its [`instance`](crate::GroupConfig::instance) name.
     #[error("group {group:?}: {source}")]
     Group {
         /// The group.

@@ -1,5 +1,5 @@
-//! Groups of consumers that share topics: each partition is read by one member, and where the group is in it is stored by
-//! the broker.
+//! Groups of consumers that share topics: each partition is read by one member, and where the group is in it is stored
+//! by the broker.
 //!
 //! ```text
 //!   the application's thread        |               the client's thread
@@ -60,8 +60,8 @@ pub struct CommittedOffset {
 /// }
 /// ```
 pub trait RebalanceListener: Send {
-    /// A rebalance is over. These partitions are new; there may be none. Where each begins is settled, but for what this
-    /// call changes.
+    /// A rebalance is over. These partitions are new; there may be none. Where each begins is settled, but for what
+    /// this call changes.
     fn assigned(&mut self, consumer: &mut Consumer, partitions: &[TopicPartition]) {
         let _ = (consumer, partitions);
     }
@@ -71,8 +71,9 @@ pub trait RebalanceListener: Send {
         let _ = (consumer, partitions);
     }
 
-    /// These partitions went to others already, because the membership ended: nothing was heard of this consumer for too
-    /// long, or it did not poll. They cannot be committed any more. Calls [`revoked`](Self::revoked) if not overridden.
+    /// These partitions went to others already, because the membership ended: nothing was heard of this consumer for
+    /// too long, or it did not poll. They cannot be committed any more. Calls [`revoked`](Self::revoked) if not
+    /// overridden.
     fn lost(&mut self, consumer: &mut Consumer, partitions: &[TopicPartition]) {
         self.revoked(consumer, partitions);
     }

@@ -44,9 +44,9 @@ use topics::Topic;
 /// Sends records. Any number of threads may use one producer; records that one thread sends to one partition reach the
 /// log in that order, whatever has to be sent again.
 ///
-/// A record that was confirmed is in the log once, however often it had to be sent: the broker is told of each batch which
-/// one it is ([`idempotent`](ProducerConfig::idempotent)). That holds for one producer; who sends a record again to another
-/// one, because the first could not tell what became of it, may have it in the log twice.
+/// A record that was confirmed is in the log once, however often it had to be sent: the broker is told of each batch
+/// which one it is ([`idempotent`](ProducerConfig::idempotent)). That holds for one producer; who sends a record again
+/// to another one, because the first could not tell what became of it, may have it in the log twice.
 ///
 /// Dropping a producer waits for nothing: what was accepted is still sent, for as long as the process lives. Call
 /// [`close`](Self::close) to be sure of it.

@@ -4,12 +4,13 @@
 //! cargo run -p folio-tests --example groups_beside -- FOLIO KAFKA [SEQUENCES [FIRST]]
 //! ```
 //!
-//! Both are `HOST:PORT`, of brokers with `group.initial.rebalance.delay.ms = 0` that make topics by themselves. A sequence
-//! is drawn from its number, so one that told a difference can be run again alone. It ends with 1 when there was one.
+//! Both are `HOST:PORT`, of brokers with `group.initial.rebalance.delay.ms = 0` that make topics by themselves. A
+//! sequence is drawn from its number, so one that told a difference can be run again alone. It ends with 1 when there
+//! was one.
 //!
-//! What differs on purpose is kept out: a group is asked for only while it has had a member, since here nothing is left of
-//! one that nobody came to; nobody leaves whose sync is waiting, since there it is never answered; and a sequence ends
-//! where another member leads, since Kafka takes any and Folio the first.
+//! What differs on purpose is kept out: a group is asked for only while it has had a member, since here nothing is left
+//! of one that nobody came to; nobody leaves whose sync is waiting, since there it is never answered; and a sequence
+//! ends where another member leads, since Kafka takes any and Folio the first.
 
 #![allow(clippy::unwrap_used, reason = "it stops at whatever it did not expect")]
 

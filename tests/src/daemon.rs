@@ -282,8 +282,8 @@ impl Drop for Daemon {
     }
 }
 
-/// An address of this machine that no other daemon has, not even later: the port alone is given again as soon as its daemon
-/// has ended, and its clients, who come back, would be served by a stranger.
+/// An address of this machine that no other daemon has, not even later: the port alone is given again as soon as its
+/// daemon has ended, and its clients, who come back, would be served by a stranger.
 fn own_address() -> String {
     let [first, second, third, ..] = RandomState::new().hash_one(()).to_le_bytes();
     // 127.0 is everybody's.

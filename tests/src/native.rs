@@ -238,7 +238,8 @@ impl Peer {
         self.fetched(sent).swap_remove(0)
     }
 
-    /// As [`fetch_now`](Self::fetch_now); `None` if the connection is closed instead, maybe in the middle of the answer.
+    /// As [`fetch_now`](Self::fetch_now); `None` if the connection is closed instead, maybe in the middle of the
+    /// answer.
     ///
     /// # Panics
     /// When neither happens.
@@ -337,8 +338,8 @@ impl Peer {
         self.stream.write_all(bytes).expect("the request is taken");
     }
 
-    /// Sends bytes again and again, up to `most` of them, until nothing has been taken for `patience`; how many were. Answers
-    /// that come meanwhile are lost.
+    /// Sends bytes again and again, up to `most` of them, until nothing has been taken for `patience`; how many were.
+    /// Answers that come meanwhile are lost.
     pub fn push(&mut self, bytes: &[u8], most: usize, patience: Duration) -> usize {
         self.stream.set_nonblocking(true).expect("an option of every socket");
         let (mut taken, mut last) = (0, Instant::now());
@@ -451,7 +452,8 @@ pub(crate) fn receive(stream: &mut TcpStream, received: &mut Vec<u8>, deadline: 
             Some(count > 0)
         }
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
-        // Who waits with a limit is interrupted also by what no handler hears of, as when the process is frozen and thawed.
+        // Who waits with a limit is interrupted also by what no handler hears of, as when the process is frozen and
+        // thawed.
         Err(error) if error.kind() == ErrorKind::Interrupted => Some(true),
         Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(false),
         Err(error) => panic!("a connection: {error}"),

@@ -50,8 +50,8 @@ impl Strace {
         Self::spawn(command, thread, into)
     }
 
-    /// What a program is started by, in front of its name, to be watched as by [`watch`](Self::watch) from its first call
-    /// on. It stays the child of who starts it.
+    /// What a program is started by, in front of its name, to be watched as by [`watch`](Self::watch) from its first
+    /// call on. It stays the child of who starts it.
     pub fn wrapper(expressions: &[String], into: &Path) -> Vec<String> {
         let mut words: Vec<String> = ["strace", "-DD", "-f", "-y", "-ttt", "-o"].map(str::to_owned).to_vec();
         words.push(into.display().to_string());

@@ -1,5 +1,5 @@
-//! A disk some sectors of which cannot be written, or not be read, under a real file system and the daemon: what cannot be
-//! written is not acknowledged and ends the daemon; what cannot be read is refused, and nothing else is.
+//! A disk some sectors of which cannot be written, or not be read, under a real file system and the daemon: what cannot
+//! be written is not acknowledged and ends the daemon; what cannot be read is refused, and nothing else is.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
@@ -29,7 +29,8 @@ const SETTINGS: &[&str] = &[
 
 const RECORDS: usize = 600;
 
-/// The byte of a segment from which on a block cannot be read, and how many bytes on either side may be refused with it.
+/// The byte of a segment from which on a block cannot be read, and how many bytes on either side may be refused with
+/// it.
 const BAD_AT: usize = 128 << 10;
 const AROUND: usize = 64 << 10;
 
@@ -86,8 +87,8 @@ fn produce(peer: &mut Peer, numbers: Range<usize>) {
     }
 }
 
-/// What a new connection is answered. One that is closed under an answer, because a page of it could not be read, is asked
-/// anew, as every client does.
+/// What a new connection is answered. One that is closed under an answer, because a page of it could not be read, is
+/// asked anew, as every client does.
 fn answered(daemon: &Daemon, offset: usize) -> (FetchedV1, Vec<u8>) {
     let mut answer = None;
     until("there is an answer, at last", || {
@@ -109,8 +110,8 @@ fn fetch(daemon: &Daemon, offset: usize) -> Result<(), ErrorCode> {
     Ok(())
 }
 
-/// Asks for everything from an offset on, again and again from where the answer before ended: how far that goes, and the
-/// error that ends it.
+/// Asks for everything from an offset on, again and again from where the answer before ended: how far that goes, and
+/// the error that ends it.
 fn read_through(daemon: &Daemon, from: usize, upto: usize) -> (usize, Option<ErrorCode>) {
     let mut next = from;
     while next < upto {
@@ -190,7 +191,8 @@ fn unreadable(file_system: FileSystem) {
     let first: usize = logs[1].file_stem().unwrap().to_str().unwrap().parse().unwrap();
     // Batches have 1070 bytes. The kernel may read several pages as one, and then all of them are refused.
     let (from, upto) = (first + (BAD_AT - AROUND) / 1070, first + (BAD_AT + AROUND) / 1070 + 1);
-    // In the middle of what is asked for at once, none of it in memory: what lies before is served, and what lies behind.
+    // In the middle of what is asked for at once, none of it in memory: what lies before is served, and what lies
+    // behind.
     let (stopped, error) = read_through(&daemon, first, RECORDS);
     assert!(error.is_some() && (from..=upto).contains(&stopped), "{stopped} of {first}: {error:?}");
     assert_eq!(read_through(&daemon, upto + 1, RECORDS), (RECORDS, None));

@@ -1,5 +1,5 @@
-//! What is appended through a descriptor is what a mapping shows, on every file system, at every moment, also while pages are
-//! dropped: readers whose every batch is checked, beside an appender.
+//! What is appended through a descriptor is what a mapping shows, on every file system, at every moment, also while
+//! pages are dropped: readers whose every batch is checked, beside an appender.
 //!
 //! `FOLIO_COHERENCE_S=60 cargo test --release -p folio-tests --test coherence -- --nocapture` for the long run.
 
@@ -120,8 +120,8 @@ fn append(daemon: &Daemon, stop: &AtomicBool, value: fn(u64) -> Vec<u8>) {
     }
 }
 
-/// Reads on and on, over and over again if it is from the beginning; the client checks every batch, and this every record.
-/// What it finds wrong.
+/// Reads on and on, over and over again if it is from the beginning; the client checks every batch, and this every
+/// record. What it finds wrong.
 fn check(client: &Client, from: Position, stop: &AtomicBool, read: &AtomicU64) -> Option<String> {
     while !stop.load(Ordering::Relaxed) {
         let mut consumer =

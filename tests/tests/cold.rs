@@ -1,5 +1,5 @@
-//! Reads of what is not in memory: what is in memory goes at once, the rest when the disk has it; and where the disk has
-//! it no more, that range is an error, and nothing else.
+//! Reads of what is not in memory: what is in memory goes at once, the rest when the disk has it; and where the disk
+//! has it no more, that range is an error, and nothing else.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 

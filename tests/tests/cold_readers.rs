@@ -1,5 +1,5 @@
-//! Little memory, a log that is eight times as large, and fifty readers of what is in none: nobody is killed, every byte is
-//! right, and whoever wants nothing of the disk is answered meanwhile.
+//! Little memory, a log that is eight times as large, and fifty readers of what is in none: nobody is killed, every
+//! byte is right, and whoever wants nothing of the disk is answered meanwhile.
 //!
 //! `FOLIO_MEMORY_MIB=256 cargo test -p folio-tests --test cold_readers -- --nocapture` for the long run.
 

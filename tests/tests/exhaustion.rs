@@ -1,5 +1,5 @@
-//! Claims about a daemon that runs out of what the machine gives it: descriptors, mappings, the last byte of the disk. It
-//! serves on, holds no more than it may, and refuses what does not fit with an error that goes away.
+//! Claims about a daemon that runs out of what the machine gives it: descriptors, mappings, the last byte of the disk.
+//! It serves on, holds no more than it may, and refuses what does not fit with an error that goes away.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 

@@ -176,8 +176,8 @@ fn a_record_that_a_full_disk_refused_and_that_counts_as_acknowledged_is_found_mi
     assert!(said.contains("nobody was told of it, or it is there twice"), "{said}");
 }
 
-/// Records are sent to a disk until it is full, and again when it has room: those that were acknowledged, those that were
-/// refused, and what the next daemon finds.
+/// Records are sent to a disk until it is full, and again when it has room: those that were acknowledged, those that
+/// were refused, and what the next daemon finds.
 fn filled_and_freed(mount: &TinyDisk, min_free: &str) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
     let ballast = mount.path().join("ballast");
     std::fs::write(&ballast, vec![1; 12 << 20]).unwrap();
@@ -275,8 +275,8 @@ fn with_enough_descriptors_the_same_crowd_is_let_in_and_a_record_that_nobody_sen
     finding("it was never sent", || check(&stored, &acknowledged));
 }
 
-/// A crowd comes, while somebody who was there before produces: whether anybody else was refused, what was acknowledged, and
-/// what is stored.
+/// A crowd comes, while somebody who was there before produces: whether anybody else was refused, what was
+/// acknowledged, and what is stored.
 fn crowded(descriptors: &str) -> (bool, Vec<usize>, Vec<usize>) {
     let dir = tempfile::tempdir().unwrap();
     let limit = format!("--nofile={descriptors}:{descriptors}");

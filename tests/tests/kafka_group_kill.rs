@@ -1,7 +1,7 @@
 //! Death of the daemon in the midst of rebalances and commits: what a group promises its members holds all the same.
 //!
-//! Members that speak Kafka's protocol by hand consume, commit, come and go, while the daemon is killed again and again.
-//! Every delivery and every commit is told to a checker.
+//! Members that speak Kafka's protocol by hand consume, commit, come and go, while the daemon is killed again and
+//! again. Every delivery and every commit is told to a checker.
 //!
 //! `FOLIO_KILLS=200 cargo test -p folio-tests --test kafka_group_kill deaths -- --nocapture` kills it so often.
 

@@ -268,8 +268,8 @@ fn create(daemon: &Daemon, durability: &str, partitions: u32) {
         .unwrap();
 }
 
-/// Sends lines from `next` on until the daemon is gone, without retries: so nothing is ever sent twice. Says that something
-/// is acknowledged, to who kills the daemon.
+/// Sends lines from `next` on until the daemon is gone, without retries: so nothing is ever sent twice. Says that
+/// something is acknowledged, to who kills the daemon.
 fn produce_until_death(
     daemon: &Daemon,
     acks: Acks,

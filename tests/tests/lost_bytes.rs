@@ -1,5 +1,5 @@
-//! A segment's file loses bytes under the running daemon, by a foreign hand or by the disk: that segment is offline from
-//! there on, one line says so, and all else is served. What was sent of it is not completed by anything else.
+//! A segment's file loses bytes under the running daemon, by a foreign hand or by the disk: that segment is offline
+//! from there on, one line says so, and all else is served. What was sent of it is not completed by anything else.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 

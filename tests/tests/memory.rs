@@ -1,5 +1,5 @@
-//! What memory a daemon takes for itself, whoever reads slowly: no more than its bounds say. What it has mapped is the page
-//! cache's, and told apart.
+//! What memory a daemon takes for itself, whoever reads slowly: no more than its bounds say. What it has mapped is the
+//! page cache's, and told apart.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
@@ -26,7 +26,8 @@ const BOUNDS: [(&str, u64); 5] = [
 /// What one connection may have waiting in our memory for its socket: the channel's bound.
 const OUTBOUND_BYTES_MAX: u64 = 128 * 1024;
 
-/// The same where records are copied on their way, two answers at the most: the one that is sent, and the one behind it.
+/// The same where records are copied on their way, two answers at the most: the one that is sent, and the one behind
+/// it.
 const COPIED_BYTES_MAX: u64 = 2 * MIB;
 
 #[test]

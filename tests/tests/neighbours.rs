@@ -1,6 +1,6 @@
-//! Others on the machine, while a daemon runs: who writes into its directory, takes files away, makes the disk read-only,
-//! starts another daemon, or stops the process. All that can be served is, nothing false is acknowledged, and what is gone
-//! is named.
+//! Others on the machine, while a daemon runs: who writes into its directory, takes files away, makes the disk
+//! read-only, starts another daemon, or stops the process. All that can be served is, nothing false is acknowledged,
+//! and what is gone is named.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 

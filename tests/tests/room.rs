@@ -1,5 +1,5 @@
-//! Room on the disk: what is deleted gives it back, also what was written by an earlier run, and producers do not take what
-//! is to stay free.
+//! Room on the disk: what is deleted gives it back, also what was written by an earlier run, and producers do not take
+//! what is to stay free.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 

@@ -168,8 +168,8 @@ fn a_hole_that_a_neighbour_makes_is_found() {
     daemon.stop();
 }
 
-/// A closed segment whose age nobody can learn: its times do not grow, so that its headers have to be looked at, and one of
-/// them is none.
+/// A closed segment whose age nobody can learn: its times do not grow, so that its headers have to be looked at, and
+/// one of them is none.
 #[test]
 fn where_nobody_knows_how_old_a_segment_is_the_oldest_go_by_size_all_the_same() {
     let dir = tempfile::tempdir().unwrap();

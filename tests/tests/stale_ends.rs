@@ -1,4 +1,5 @@
-//! What a power cut leaves behind the end of a file: bytes that reached the disk before the length that would show them.
+//! What a power cut leaves behind the end of a file: bytes that reached the disk before the length that would show
+//! them.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 

@@ -1,5 +1,5 @@
-//! Consumers whose records are pushed, against the daemon: nothing is left out and nothing comes twice, whatever happens
-//! between.
+//! Consumers whose records are pushed, against the daemon: nothing is left out and nothing comes twice, whatever
+//! happens between.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 

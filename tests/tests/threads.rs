@@ -75,7 +75,8 @@ fn no_mapping_of_a_data_file_is_writable() {
     daemon.stop();
 }
 
-/// Retention takes segments, and somebody deletes a topic, of which an answer is under way to a peer that takes its time.
+/// Retention takes segments, and somebody deletes a topic, of which an answer is under way to a peer that takes its
+/// time.
 fn lose_what_is_being_sent(peer: &mut Peer, daemon: &Daemon) -> Peer {
     let value = batch(&[7; 16_000]);
     let retained = [("internal.segment.bytes", "300000"), ("retention.bytes", "300000")];
@@ -260,8 +261,9 @@ fn after_a_flush_that_failed_not_a_byte_of_the_directory_is_written() {
         let makes = call.name == "openat" && call.line.contains("O_CREAT");
         is_of_data(call) && (makes || changes.split_whitespace().any(|name| name == call.name))
     };
-    // An append that another thread had begun when the flush failed cannot be called back: of each of the two partitions
-    // its log and an index. That not a call comes behind them, whoever tries, is what the simulator says of the engine.
+    // An append that another thread had begun when the flush failed cannot be called back: of each of the two
+    // partitions its log and an index. That not a call comes behind them, whoever tries, is what the simulator says of
+    // the engine.
     let (begun, late): (Vec<&Call>, Vec<&Call>) =
         calls[failed..].iter().filter(is_change).partition(|call| call.at < calls[failed].at + MOMENT);
     assert!(begun.len() <= 4 && begun.iter().all(|call| call.name.starts_with("pwrite")), "{begun:#?}");

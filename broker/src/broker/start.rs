@@ -366,8 +366,8 @@ fn protocols(
         .refuse(0x41..=0x5A, "HTTP", "this build does not speak it yet")
 }
 
-/// How many files of logs may be mapped at once, of so many descriptors. Half of them are theirs, but for a few: the files
-/// that are open without being mapped, and those that are for a moment.
+/// How many files of logs may be mapped at once, of so many descriptors. Half of them are theirs, but for a few: the
+/// files that are open without being mapped, and those that are for a moment.
 fn mapped_files_max(config: &Config, descriptors: usize) -> usize {
     let least = usize::try_from(MAPPED_FILES_LEAST).unwrap_or(usize::MAX);
     let most = (descriptors / 2).saturating_sub(UNMAPPED_FILES_MAX).max(least);

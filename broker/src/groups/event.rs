@@ -1,4 +1,5 @@
-//! What happens to a coordinator, and what it wants done: the two sides of [`Coordinator::step`](super::Coordinator::step).
+//! What happens to a coordinator, and what it wants done: the two sides of
+//! [`Coordinator::step`](super::Coordinator::step).
 //!
 //! Invariants: every event with a [`Caller`] leads to exactly one [`Effect::Answer`] for it, at once or later; every
 //! [`Effect::Write`] waits for one [`Event::Written`]. Nothing here is a message of a protocol: absent lists are empty
@@ -54,8 +55,9 @@ pub(crate) enum Event {
     Loaded,
     /// A write is below the high watermark, or will never be. Writes are told in the order of their ids.
     Written(WriteId, Result<(), ServiceError>),
-    /// The time of [`Coordinator::next_deadline`](super::Coordinator::next_deadline) has come. Only this lets timers run
-    /// out: what has arrived by then is to be stepped first, so that nobody is taken for silent whose word is waiting.
+    /// The time of [`Coordinator::next_deadline`](super::Coordinator::next_deadline) has come. Only this lets timers
+    /// run out: what has arrived by then is to be stepped first, so that nobody is taken for silent whose word is
+    /// waiting.
     Tick,
 }
 

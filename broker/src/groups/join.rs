@@ -204,7 +204,8 @@ impl Group {
         context.write(vec![record], Then::Replaced(Box::new(replaced)));
     }
 
-    /// The new id of a static member has been stored, or has not. If a rebalance has begun meanwhile, it waits for that.
+    /// The new id of a static member has been stored, or has not. If a rebalance has begun meanwhile, it waits for
+    /// that.
     pub(super) fn replaced(
         &mut self,
         context: &mut Context<'_>,

@@ -2,8 +2,8 @@
 //!
 //! As Kafka's `GroupMetadataManager` does it: a group that was empty waits `group.initial.rebalance.delay.ms` for more
 //! members, again and again while more come, but no longer than the longest rebalance timeout. Any other waits until
-//! all members have joined again, at most the longest rebalance timeout; then dynamic members that have not are none any
-//! more, while static ones have until their session ends, or until the time to sync is over.
+//! all members have joined again, at most the longest rebalance timeout; then dynamic members that have not are none
+//! any more, while static ones have until their session ends, or until the time to sync is over.
 
 use std::sync::Arc;
 use std::time::Duration;

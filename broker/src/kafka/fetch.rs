@@ -1,8 +1,8 @@
 //! Fetch: a request to what a session looks at, and what was found to an answer.
 //!
-//! Every fetch has a session of its own while it lasts: one that asks in full begins with a new one, which is kept if the
-//! client wants that, and one that goes on with a session has it lent. What is looked at are the partitions that the
-//! session has ready; whoever of the others moves meanwhile joins them.
+//! Every fetch has a session of its own while it lasts: one that asks in full begins with a new one, which is kept if
+//! the client wants that, and one that goes on with a session has it lent. What is looked at are the partitions that
+//! the session has ready; whoever of the others moves meanwhile joins them.
 
 mod answer;
 

@@ -1,8 +1,9 @@
 //! Settings of topics and of brokers, told and changed.
 //!
-//! What holds of a setting is the first of: what the topic says; what was set for this broker, then for all brokers, while
-//! they ran; the broker's configuration; the default. Only what was set is stored, under the names that topics have for
-//! settings; a broker's defaults of them are called by our names (`topic.retention.ms`) or by Kafka's (`log.retention.ms`).
+//! What holds of a setting is the first of: what the topic says; what was set for this broker, then for all brokers,
+//! while they ran; the broker's configuration; the default. Only what was set is stored, under the names that topics
+//! have for settings; a broker's defaults of them are called by our names (`topic.retention.ms`) or by Kafka's
+//! (`log.retention.ms`).
 
 mod change;
 mod fixed;

@@ -1,5 +1,5 @@
-//! Groups as who administers them sees and changes them: with their partitions, with what an administrator replaced, and
-//! sent elsewhere.
+//! Groups as who administers them sees and changes them: with their partitions, with what an administrator replaced,
+//! and sent elsewhere.
 //!
 //! Members and offsets are the coordinator's (`service/groups.rs`); here they meet the logs that the offsets are about,
 //! and the metadata, which keeps what a change replaces.

@@ -1,4 +1,5 @@
-//! Groups: joined, left, asked for, and where they are. All of it is answered by the thread of groups, some of it later.
+//! Groups: joined, left, asked for, and where they are. All of it is answered by the thread of groups, some of it
+//! later.
 
 mod gather;
 mod placement;

@@ -36,7 +36,8 @@ impl Spot {
     }
 }
 
-/// Finds an offset; `None` where no record is late enough. `leader_epoch` is the one that the asker knows to be current.
+/// Finds an offset; `None` where no record is late enough. `leader_epoch` is the one that the asker knows to be
+/// current.
 ///
 /// # Errors
 /// The epoch is another one; the disk.
@@ -62,8 +63,9 @@ pub(crate) fn find(
     }))
 }
 
-/// Where a leader epoch ended: the epoch itself, or the latest before it of which there are records, and the first offset
-/// that is not its own. `None`: nobody has heard of it. `leader_epoch` is the one that the asker knows to be current.
+/// Where a leader epoch ended: the epoch itself, or the latest before it of which there are records, and the first
+/// offset that is not its own. `None`: nobody has heard of it. `leader_epoch` is the one that the asker knows to be
+/// current.
 ///
 /// # Errors
 /// The epoch that is current is another one.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Heartbeats alone do not come here: they are most of what members ask, and change nothing but when a member is to be
-//! missed. To wake this thread for one, and the loop for its answer, costs more than twice what the rest of it does. So a
-//! loop looks into the coordinator itself, if nobody is in there ([`Hosts::heartbeat`]); it never waits.
+//! missed. To wake this thread for one, and the loop for its answer, costs more than twice what the rest of it does. So
+//! a loop looks into the coordinator itself, if nobody is in there ([`Hosts::heartbeat`]); it never waits.
 //!
 //! Invariants: every question is answered once, or its connection ends; what is answered after a write is below the
 //! high watermark; a partition's groups are asked nothing before its log is replayed to the end.
@@ -103,9 +103,9 @@ pub(crate) fn run(engine: &Engine) {
     }
 }
 
-/// Who waits for an answer. As in Kafka nobody looks whether their connections are still there: a member that comes back by
-/// another one takes the place of its join that waits, and whoever does not is missed when its session ends. Until then
-/// there is a `Reply` for it, one for a member; the connection itself goes some seconds after the peer.
+/// Who waits for an answer. As in Kafka nobody looks whether their connections are still there: a member that comes
+/// back by another one takes the place of its join that waits, and whoever does not is missed when its session ends.
+/// Until then there is a `Reply` for it, one for a member; the connection itself goes some seconds after the peer.
 pub(super) struct Waiting {
     callers: HashMap<Caller, Waiter>,
 }

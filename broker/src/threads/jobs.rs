@@ -9,7 +9,8 @@ use crate::threads::inbox::{Inbox, Taken};
 pub(crate) type Job = Box<dyn FnOnce(&Engine) + Send>;
 
 impl Inbox<Job> {
-    /// Has `job` done. A job that comes after the close is dropped, and with it the request that it would have answered.
+    /// Has `job` done. A job that comes after the close is dropped, and with it the request that it would have
+    /// answered.
     pub(crate) fn run(&self, job: impl FnOnce(&Engine) + Send + 'static) {
         self.send([Box::new(job) as Job]);
     }

@@ -39,7 +39,8 @@ fn work(engine: &Engine, job: LaneJob) {
     let LaneJob { from, partition, pending } = job;
     let (count, bytes) = (pending.len(), pending.iter().map(|one| one.batches.len() as u64).sum());
     let before = partition.log.high_watermark();
-    // What was admitted before the disk was nearly full comes here after it. The offsets of groups are taken all the same.
+    // What was admitted before the disk was nearly full comes here after it. The offsets of groups are taken all the
+    // same.
     let placed = match (from, engine.space.check()) {
         (Waiter::Loop(_), Err(refusal)) => Ok(refuse(pending, &refusal)),
         _ => append(engine, &partition, pending, Mode::MayBlock),
@@ -74,8 +75,8 @@ fn waits_for(placed: &[Placed]) -> Option<Offset> {
     each.collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
-/// Whether nobody waits for the high watermark to pass `waits`, or not any more. Whoever moves it, or takes the partition
-/// offline, tells the loop afterwards: if that came before what we left there, it is seen here.
+/// Whether nobody waits for the high watermark to pass `waits`, or not any more. Whoever moves it, or takes the
+/// partition offline, tells the loop afterwards: if that came before what we left there, it is seen here.
 fn is_over(partition: &Partition<Disk>, waits: Option<Offset>) -> bool {
     let has_passed = waits.is_none_or(|offset| partition.log.high_watermark() > offset);
     has_passed || partition.is_offline() || partition.is_deleted()

@@ -1,6 +1,6 @@
 //! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, compacts, mends
-//! indexes, scrubs, writes down and forgets producers, lets partitions sleep that nobody needs, and watches the space and
-//! the descriptors that are left.
+//! indexes, scrubs, writes down and forgets producers, lets partitions sleep that nobody needs, and watches the space
+//! and the descriptors that are left.
 
 mod compaction;
 mod rest;
@@ -125,9 +125,9 @@ fn make_ready(engine: &Engine, partition: &Partition<Disk>) {
     }
 }
 
-/// Whether the file that is appended to is there under its name, and has all that was written. That costs a call or two, so
-/// where nothing was appended since the last look, and nothing that is acknowledged can go with the file, it is asked in one
-/// round of several; the partitions take turns.
+/// Whether the file that is appended to is there under its name, and has all that was written. That costs a call or
+/// two, so where nothing was appended since the last look, and nothing that is acknowledged can go with the file, it is
+/// asked in one round of several; the partitions take turns.
 fn look_for_files(engine: &Engine, partition: &Arc<Partition<Disk>>, round: u64) {
     let is_its_turn = (partition.key.get().wrapping_add(round)).is_multiple_of(ROUNDS_BETWEEN_LOOKS);
     if !partition.has_grown() && !is_its_turn {
@@ -184,8 +184,8 @@ fn maintain(engine: &Engine, partition: &Arc<Partition<Disk>>, believed: Option<
     }
 }
 
-/// A segment is sealed once the durable point has passed it. Where nothing is appended any more, and where nobody waits for
-/// flushes, that would take long.
+/// A segment is sealed once the durable point has passed it. Where nothing is appended any more, and where nobody waits
+/// for flushes, that would take long.
 fn settle(engine: &Engine, partition: &Arc<Partition<Disk>>) {
     let log = &partition.log;
     let is_idle = log.durable() == log.log_end();

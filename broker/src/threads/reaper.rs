@@ -1,8 +1,8 @@
 //! The reaper: unmaps, closes and unlinks, which can take tens of milliseconds.
 //!
 //! What is retired is dropped here, once nobody else holds it: an answer that is still being sent keeps its segment
-//! mapped. What lies in the trash is unlinked, first of all what earlier runs have left there; the bytes of a file that is
-//! still mapped are freed with its map.
+//! mapped. What lies in the trash is unlinked, first of all what earlier runs have left there; the bytes of a file that
+//! is still mapped are freed with its map.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -27,8 +27,8 @@ struct MapsGaveWay;
 #[derive(Debug)]
 struct TrashFilled;
 
-/// From now on what gives way is unmapped here, and not by whoever needs the room; and the reaper hears of what is thrown
-/// away, whoever does.
+/// From now on what gives way is unmapped here, and not by whoever needs the room; and the reaper hears of what is
+/// thrown away, whoever does.
 pub(crate) fn works_for(engine: &Arc<Engine>) {
     engine.dir.open_segments().on_retired(sends(engine, || Arc::new(MapsGaveWay)));
     engine.dir.trash().on_filled(sends(engine, || Arc::new(TrashFilled)));

@@ -1,11 +1,11 @@
-//! What compaction costs: records a second, bytes read and written for each byte that goes, beside a bare scan of the same
-//! log; and how long an append to another log takes meanwhile.
+//! What compaction costs: records a second, bytes read and written for each byte that goes, beside a bare scan of the
+//! same log; and how long an append to another log takes meanwhile.
 //!
 //! ```text
 //! cargo run --release -p folio-storage --example compact_floor [MEGABYTES]
 //! ```
-//! Two logs: one whose keys are all overwritten many times, and one of many keys to which a tenth was added since it was
-//! compacted. Machines are noisy: only ratios mean anything.
+//! Two logs: one whose keys are all overwritten many times, and one of many keys to which a tenth was added since it
+//! was compacted. Machines are noisy: only ratios mean anything.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 

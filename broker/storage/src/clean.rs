@@ -11,9 +11,9 @@
 //!
 //! The metadata log has a row as well, with the topic uuid of its [slot](crate::slots::METADATA).
 //!
-//! Invariant: the marker exists only while every file is flushed and as long as its row says. The next run
-//! removes it, and syncs the directory, before it writes anything else; where the disk is too full even for that, it cuts
-//! it to nothing, or writes zeros over `LCL1`, and syncs that.
+//! Invariant: the marker exists only while every file is flushed and as long as its row says. The next run removes it,
+//! and syncs the directory, before it writes anything else; where the disk is too full even for that, it cuts it to
+//! nothing, or writes zeros over `LCL1`, and syncs that.
 
 use folio_record::Offset;
 use uuid::Uuid;

@@ -9,8 +9,8 @@
 //! begin below it offsets may be missing, and in no other. The footer of a segment that was compacted says so as well,
 //! but an index may be lost, and a log that has lost one is still whole.
 //!
-//! Invariant: *gaps below* is raised, durably, before a segment with gaps takes the place of others, and *upto* only after
-//! the last one has. Without the file, compaction begins at the start of the log again.
+//! Invariant: *gaps below* is raised, durably, before a segment with gaps takes the place of others, and *upto* only
+//! after the last one has. Without the file, compaction begins at the start of the log again.
 
 use std::path::{Path, PathBuf};
 

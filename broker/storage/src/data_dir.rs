@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Opening goes in the order: lock, format, take the clean marker away (synced, before anything else is written),
-//! slots, metadata log, directories against metadata, partitions one by one, slots. The epochs that it begins are in the
-//! slots; the files follow while the directory is used ([`DataDir::save_epochs`]). A partition that cannot be recovered is
-//! offline with its reason; it keeps no other one from being served.
+//! slots, metadata log, directories against metadata, partitions one by one, slots. The epochs that it begins are in
+//! the slots; the files follow while the directory is used ([`DataDir::save_epochs`]). A partition that cannot be
+//! recovered is offline with its reason; it keeps no other one from being served.
 //!
 //! Invariants:
 //! * After a failed write or sync nothing is written any more by this run, and the clean marker least of all.
@@ -231,8 +231,8 @@ pub enum OpenError {
         /// Something in it.
         name: String,
     },
-    /// The disk is so full that what the last run left as it stopped cannot be taken away, nor written over. A start that
-    /// went on would have the next one believe it.
+    /// The disk is so full that what the last run left as it stopped cannot be taken away, nor written over. A start
+    /// that went on would have the next one believe it.
     #[error(
         "{} cannot be taken away, and has to be before anything is written: {source}; make room, or remove it, and start again",
         file.display()
@@ -318,8 +318,8 @@ impl<F: Files> DataDir<F> {
         &self.trash
     }
 
-    /// Unlinks what lies in the trash, file by file as long as `is_wanted` says so. What cannot be removed stays for the next
-    /// time; only a failed sync is final, as everywhere.
+    /// Unlinks what lies in the trash, file by file as long as `is_wanted` says so. What cannot be removed stays for
+    /// the next time; only a failed sync is final, as everywhere.
     pub fn purge_trash(&self, is_wanted: &dyn Fn() -> bool) -> io::Result<()> {
         self.failure.check()?;
         self.trash.purge(&*self.files, is_wanted).inspect_err(|error| {

@@ -1,7 +1,8 @@
-//! That a write or a sync has failed, known to a directory and to all its logs: nothing is written any more by this run.
+//! That a write or a sync has failed, known to a directory and to all its logs: nothing is written any more by this
+//! run.
 //!
-//! What the kernel shows after a failed sync is not what the disk has, and the next sync may call it a success. Whatever is
-//! written behind it would be built upon that.
+//! What the kernel shows after a failed sync is not what the disk has, and the next sync may call it a success.
+//! Whatever is written behind it would be built upon that.
 
 use std::io;
 use std::sync::Arc;

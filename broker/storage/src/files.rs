@@ -67,8 +67,8 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     /// What a directory holds, ordered by name. Names that are not UTF-8 are none of ours and come mangled.
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
 
-    /// As [`list`](Self::list), for who wants to know the length of those files only whose name `is_wanted`: that of any
-    /// other may come as 0, if that spares a call.
+    /// As [`list`](Self::list), for who wants to know the length of those files only whose name `is_wanted`: that of
+    /// any other may come as 0, if that spares a call.
     fn list_lengths(&self, dir: &Path, is_wanted: &dyn Fn(&str) -> bool) -> io::Result<Vec<DirEntry>> {
         let _ = is_wanted;
         self.list(dir)
@@ -83,7 +83,8 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     /// Waits until everything written to this file system is on stable storage, and says so if anything failed.
     fn sync_everything(&self) -> io::Result<()>;
 
-    /// Whether [`sync_everything`](Self::sync_everything) says so if anything failed; else each file is synced by itself.
+    /// Whether [`sync_everything`](Self::sync_everything) says so if anything failed; else each file is synced by
+    /// itself.
     fn has_syncfs(&self) -> io::Result<bool> {
         Ok(Filesystem::from_magic(self.magic()?).has_syncfs())
     }

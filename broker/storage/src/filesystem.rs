@@ -63,7 +63,8 @@ impl Filesystem {
             })
     }
 
-    /// What else is to be said about it, mounted in this way: what recovery relies on, and what such a mount does not give.
+    /// What else is to be said about it, mounted in this way: what recovery relies on, and what such a mount does not
+    /// give.
     pub fn reservations(self, mounted: &Mounted) -> Vec<&'static str> {
         if self.magic != EXT4 {
             return Vec::new();
@@ -91,16 +92,16 @@ impl Filesystem {
     }
 }
 
-/// Whether `syncfs` of the kernel with this release (`uname -r`) reports that a write failed: Linux 5.8 and later. Before
-/// that, it was for `fsync` of the file alone to tell.
+/// Whether `syncfs` of the kernel with this release (`uname -r`) reports that a write failed: Linux 5.8 and later.
+/// Before that, it was for `fsync` of the file alone to tell.
 pub(crate) fn syncfs_reports_errors(release: &str) -> bool {
     let mut numbers = release.trim().split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 8))
 }
 
 impl Mounted {
-    /// The file system on this device (`major:minor`), by what `/proc/self/mountinfo` says, and by `all_options` of it (a
-    /// line each) if the kernel lists them.
+    /// The file system on this device (`major:minor`), by what `/proc/self/mountinfo` says, and by `all_options` of it
+    /// (a line each) if the kernel lists them.
     pub fn find(mountinfo: &str, device: &str, all_options: Option<&str>) -> Option<Self> {
         let of_device = |line: &&str| line.split(' ').nth(2) == Some(device);
         let (_, rest) = mountinfo.lines().find(of_device)?.split_once(" - ")?;

@@ -6,17 +6,18 @@
 //!  56         64        68      72          76          80          88     92
 //!  | min time | batches | flags | min epoch | max epoch | sealed at | zero | crc(segment uid, 0..92) |
 //! ```
-//! `flags`: 1 where the segment was compacted, so that offsets may be missing in it; `next offset` is the base of the next
-//! segment all the same. Big-endian; checksums are CRC-32 (IEEE). `log crc32` covers the whole log file, `tail crc32` what lies behind the last
-//! entry; what lies before each entry, back to the one ahead of it, is in that entry's `block crc`. Between them they
-//! cover what no checksum of a batch does: its offset, its length, its epoch.
+//! `flags`: 1 where the segment was compacted, so that offsets may be missing in it; `next offset` is the base of the
+//! next segment all the same. Big-endian; checksums are CRC-32 (IEEE). `log crc32` covers the whole log file, `tail
+//! crc32` what lies behind the last entry; what lies before each entry, back to the one ahead of it, is in that entry's
+//! `block crc`. Between them they cover what no checksum of a batch does: its offset, its length, its epoch.
 //!
-//! The CRC of a footer covers the segment uid first, as that of an entry does: the footer of another segment is none here,
-//! and whoever wants nothing else reads nothing else. Of the first edition, `LFT1`, it covers bytes 0..92 alone, and only the
-//! header of the index says whose it is. Such footers are believed together with that; none is written any more.
+//! The CRC of a footer covers the segment uid first, as that of an entry does: the footer of another segment is none
+//! here, and whoever wants nothing else reads nothing else. Of the first edition, `LFT1`, it covers bytes 0..92 alone,
+//! and only the header of the index says whose it is. Such footers are believed together with that; none is written any
+//! more.
 //!
-//! Invariant: a footer is written only after every batch of the segment was read back and verified, and the log is never
-//! written again. So a log that is not as long as its footer says is damaged.
+//! Invariant: a footer is written only after every batch of the segment was read back and verified, and the log is
+//! never written again. So a log that is not as long as its footer says is damaged.
 
 use std::io;
 use std::path::Path;
@@ -67,7 +68,8 @@ impl Footer {
         self.draw(Edition::Second(uid))
     }
 
-    /// Reads a footer of segment `uid`; `None` if it is anything but an intact one of the edition that this build writes.
+    /// Reads a footer of segment `uid`; `None` if it is anything but an intact one of the edition that this build
+    /// writes.
     pub fn decode(bytes: &[u8; FOOTER_SIZE], uid: SegmentUid) -> Option<Self> {
         Self::parse(bytes, Edition::Second(uid))
     }
@@ -114,7 +116,8 @@ impl Footer {
             max_epoch: epoch(MAX_EPOCH_AT),
             sealed_at: Timestamp::new(long(SEALED_AT)),
         };
-        // Another checksum, another flag, or anything else that is not drawn here, says that it is not what was written.
+        // Another checksum, another flag, or anything else that is not drawn here, says that it is not what was
+        // written.
         (*bytes == footer.draw(edition)).then_some(footer)
     }
 

@@ -92,8 +92,8 @@ pub enum IndexError {
 }
 
 impl SegmentUid {
-    /// Of the segment with this base offset, whatever it has been compacted to: only its batches tell an index of before
-    /// from the one of now.
+    /// Of the segment with this base offset, whatever it has been compacted to: only its batches tell an index of
+    /// before from the one of now.
     pub fn new(partition: PartitionId, base: Offset) -> Self {
         // FNV-1a: it only has to differ between segments, and must never change. It ends with four zero bytes.
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -435,8 +435,8 @@ impl<F: Files> Log<F> {
         self.is_retired.load(Ordering::Acquire)
     }
 
-    /// Somebody else has taken files of it away: no durable point speaks of it any more, nor does a clean marker, so that
-    /// the next start looks.
+    /// Somebody else has taken files of it away: no durable point speaks of it any more, nor does a clean marker, so
+    /// that the next start looks.
     pub fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Release);
     }

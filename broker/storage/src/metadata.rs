@@ -13,8 +13,8 @@
 //! * Only the last transaction can be torn, because none is written before the one ahead of it is synced. Anything
 //!   else that is wrong in the file is damage, and damage refuses to start.
 //! * Before anybody is answered, a slot says how far the log is durable ([`METADATA`](crate::slots::METADATA)). So only
-//!   what nobody was answered can be cut off; but where no slot could be given to it, or a copy-on-write file system had
-//!   no room to write it, the last transaction has none that vouches for it.
+//!   what nobody was answered can be cut off; but where no slot could be given to it, or a copy-on-write file system
+//!   had no room to write it, the last transaction has none that vouches for it.
 
 mod group_history;
 mod log;

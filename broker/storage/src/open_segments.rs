@@ -1,21 +1,21 @@
 //! Which segments of a data directory are open, and which give way when too many are.
 //!
-//! A map costs a descriptor and a place in the kernel's list of mappings, and both come to an end: beyond that limit not
-//! even `malloc` gets memory. So all logs of a directory share what they may hold.
+//! A map costs a descriptor and a place in the kernel's list of mappings, and both come to an end: beyond that limit
+//! not even `malloc` gets memory. So all logs of a directory share what they may hold.
 //!
 //! ```text
 //!  0              3/4 of the budget      4/5              all of it
 //!  | stays open    | the least recently   | who operates   | an error to whoever asks
 //!  | once read     | used one gives way   | is warned      | for one more
 //! ```
-//! A segment that is appended to gives way as well, if it is durable and nobody needs it just now; one that an answer is
-//! being sent from does not.
+//! A segment that is appended to gives way as well, if it is durable and nobody needs it just now; one that an answer
+//! is being sent from does not.
 //!
 //! Invariants:
 //! * What is counted is what is held: the count goes down when a map is gone, and not when nobody finds it any more.
 //! * Nothing is unmapped here while there is somebody whose work that is (see [`OpenSegments::on_retired`]).
-//! * Nobody waits for a lock of a log while it is looked for something that may give way, nor for the list of those while
-//!   one does.
+//! * Nobody waits for a lock of a log while it is looked for something that may give way, nor for the list of those
+//!   while one does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -186,7 +186,8 @@ impl OpenSegments {
         error
     }
 
-    /// Has about so many maps given up, of those who were not used the longest. Nobody who opens something waits meanwhile.
+    /// Has about so many maps given up, of those who were not used the longest. Nobody who opens something waits
+    /// meanwhile.
     fn have_give_way(&self, maps: usize) -> Vec<Arc<SegmentMap>> {
         let (mut gone, mut needed) = (Vec::new(), Vec::new());
         while gone.len() < maps {

@@ -13,9 +13,9 @@
 //! ```
 //! The rules are those of Kafka's `ProducerStateManager` (KIP-98): numbers go on with 0 after 2^31 - 1, a new epoch
 //! begins with 0, and of a producer that nobody remembers any first number is taken. One is stricter. A batch from
-//! before the five is told as a duplicate, not as a gap, once five are kept: with at most five batches on their way, its
-//! producer had an answer for it before the fifth behind it was sent. To send it again under a new epoch, as clients do
-//! with a gap, would double it.
+//! before the five is told as a duplicate, not as a gap, once five are kept: with at most five batches on their way,
+//! its producer had an answer for it before the fifth behind it was sent. To send it again under a new epoch, as
+//! clients do with a gap, would double it.
 //!
 //! Invariant: the state is a function of the batches in the log, whoever appended or replayed them. Only [`expire`]
 //! depends on something else, the time.

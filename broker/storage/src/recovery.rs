@@ -10,8 +10,8 @@
 //! * Nothing at all is changed in a partition that goes offline.
 //! * No byte below the durable point is ever cut, and none above without a copy (or a word that there was no room).
 //! * Recovering twice is recovering once: a crash in here is recovered from like any other.
-//! * An index never makes a partition fail. One that is missing, damaged, stale or another's is built anew; that of a log
-//!   that has lost its end tells so.
+//! * An index never makes a partition fail. One that is missing, damaged, stale or another's is built anew; that of a
+//!   log that has lost its end tells so.
 
 mod below;
 mod damage;
@@ -54,8 +54,8 @@ pub(crate) use survey::{Durable, Survey, read_compacted, survey, survey_all};
 pub struct RecoveredLog {
     /// Its segments, oldest first. None: nothing was ever appended.
     pub segments: Vec<RecoveredSegment>,
-    /// The state of the last segment's indexes, whose files agree with it. None although there are segments: the log may
-    /// only be read.
+    /// The state of the last segment's indexes, whose files agree with it. None although there are segments: the log
+    /// may only be read.
     pub indexer: Option<Indexer>,
     /// The first offset that may be read.
     pub log_start: Offset,
@@ -147,8 +147,8 @@ pub(crate) struct Task<'a> {
     pub(crate) trusts_footers: bool,
     /// How many producers are remembered.
     pub(crate) producers_max: usize,
-    /// What lies behind the end of a log could not be cleared, so that nothing may be appended; all of it is looked at, and
-    /// nothing is changed.
+    /// What lies behind the end of a log could not be cleared, so that nothing may be appended; all of it is looked at,
+    /// and nothing is changed.
     pub(crate) uncleared: Option<&'a Damage>,
     /// The time.
     pub(crate) now: Timestamp,
@@ -203,7 +203,8 @@ fn good_end(survey: &Survey, examined: &Examined) -> (PathBuf, u64, Offset) {
     }
 }
 
-/// Writes what the recovery of an examined partition has to write: cuts what is torn, makes indexes anew, removes garbage.
+/// Writes what the recovery of an examined partition has to write: cuts what is torn, makes indexes anew, removes
+/// garbage.
 fn mend<F: Files>(
     files: &F,
     survey: &Survey,

@@ -5,15 +5,16 @@
 //! ```
 //! What a log loses it loses from one offset on, because a log has no gaps; those bytes, and files that are in the way,
 //! move to `quarantine/` with a note. Everything that can be told from what is left is written anew: indexes and epochs
-//! from the batches, a partition's identity from its name and its slot, the metadata log from the partitions. A log that
-//! was touched is then recovered with the code of a start, which knows nothing durable of it and reads all of it.
+//! from the batches, a partition's identity from its name and its slot, the metadata log from the partitions. A log
+//! that was touched is then recovered with the code of a start, which knows nothing durable of it and reads all of it.
 //!
 //! Invariants:
 //! * Without [`RepairOptions::apply`] nothing is written.
 //! * No byte of a log goes that is not in quarantine; where there is no room for a copy, nothing is cut.
 //! * The marker of a clean stop goes first, so that whatever a crash leaves half-mended is not trusted by a start.
 //! * A repair that a crash interrupts can be begun anew.
-//! * Durable points that the disk does not give back are not lost, as far as anybody knows: there is no repair over them.
+//! * Durable points that the disk does not give back are not lost, as far as anybody knows: there is no repair over
+//!   them.
 
 mod apply;
 mod log;

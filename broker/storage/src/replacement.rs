@@ -10,11 +10,11 @@
 //! segments that go, `base` first.
 //!
 //! ```text
-//!  new files written, synced, and their names    a crash: garbage, which the next start removes
-//!  intent written and synced                     this is the moment
-//!  new files renamed to their places             a crash: the next start does the rest, however often it is interrupted
+//!  new files written, synced, and their names   a crash: garbage, which the next start removes
+//!  intent written and synced                    this is the moment
+//!  new files renamed to their places            a crash: the next start does the rest, however often that is cut off
 //!  old files away, names synced
-//!  intent removed, and that synced               before anything else happens to these files
+//!  intent removed, and that synced              before anything else happens to these files
 //! ```
 
 use std::collections::BTreeSet;
@@ -93,8 +93,8 @@ impl Replacement {
         read(&mut fields).ok_or(EnvelopeError::Payload)
     }
 
-    /// Gives the new files their names, as far as that is still to be done. The log is the last: before it, the old segment
-    /// is still there, with indexes that are found out, if they are not its own.
+    /// Gives the new files their names, as far as that is still to be done. The log is the last: before it, the old
+    /// segment is still there, with indexes that are found out, if they are not its own.
     pub(crate) fn take_names<F: Files>(&self, files: &F, dir: &Path) -> io::Result<()> {
         for file in SegmentFile::ALL.into_iter().rev() {
             let cleaned = cleaned_path(dir, self.base, file);
@@ -197,12 +197,12 @@ pub(crate) fn read_intent<F: Files>(files: &F, path: &Path) -> Result<Replacemen
     Replacement::decode(&bytes).map_err(|error| error.to_string())
 }
 
-/// Does what is left of the replacements with these numbers, which a crash has interrupted. For a start, before it looks at
-/// the segments.
+/// Does what is left of the replacements with these numbers, which a crash has interrupted. For a start, before it
+/// looks at the segments.
 ///
 /// # Errors
-/// An intent that cannot be read, or new files that are not what it says, take the partition offline; nothing is changed
-/// then.
+/// An intent that cannot be read, or new files that are not what it says, take the partition offline; nothing is
+/// changed then.
 pub(crate) fn finish_replacements<F: Files>(
     files: &F,
     dir: &Path,
@@ -230,8 +230,8 @@ pub(crate) fn finish_replacements<F: Files>(
     Ok(())
 }
 
-/// Finishes replacements whose new files are not what was written, so that a repair has one log to look at: what was to go
-/// is in quarantine afterwards, and so is the intent. Those that a start can finish are left to it.
+/// Finishes replacements whose new files are not what was written, so that a repair has one log to look at: what was to
+/// go is in quarantine afterwards, and so is the intent. Those that a start can finish are left to it.
 pub(crate) fn force_replacements<F: Files>(
     files: &F,
     dir: &Path,

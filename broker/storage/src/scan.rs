@@ -245,9 +245,9 @@ impl<'f, H: FileHandle> Window<'f, H> {
         Ok(is_intact.then_some(base))
     }
 
-    /// Whether the batch at `at`, which says that it has `length` bytes, has nothing wrong but that: it is intact if it ends
-    /// with the file, or the one that follows on it stands elsewhere than behind so many bytes. An interrupted write leaves
-    /// neither; a bit that flips in the length does, and the checksum does not cover that.
+    /// Whether the batch at `at`, which says that it has `length` bytes, has nothing wrong but that: it is intact if it
+    /// ends with the file, or the one that follows on it stands elsewhere than behind so many bytes. An interrupted
+    /// write leaves neither; a bit that flips in the length does, and the checksum does not cover that.
     fn is_length_wrong(&mut self, at: u64, length: u64) -> io::Result<bool> {
         let header =
             self.get(at, HEADER_SIZE)?.first_chunk().and_then(|bytes| BatchHeader::parse(bytes).ok());

@@ -200,7 +200,8 @@ pub fn newest(a: SlotCopy, b: SlotCopy) -> Option<Slot> {
 }
 
 /// What the two copies of a slot tell together. One that is damaged, by a torn write or a bad sector, may have been the
-/// newer one: its other says how far the log is durable all the same, but may be of a run before, under an earlier epoch.
+/// newer one: its other says how far the log is durable all the same, but may be of a run before, under an earlier
+/// epoch.
 pub(crate) fn known(copies: [SlotCopy; 2]) -> Option<Slot> {
     let slot = newest(copies[0], copies[1])?;
     let later = i32::from(copies.contains(&SlotCopy::Damaged));

@@ -67,7 +67,8 @@ impl Trash {
         taken.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
     }
 
-    /// Removes everything in it, file by file as long as `is_wanted` says so. What cannot be removed is in nobody's way.
+    /// Removes everything in it, file by file as long as `is_wanted` says so. What cannot be removed is in nobody's
+    /// way.
     ///
     /// # Errors
     /// The first of what could not be removed.

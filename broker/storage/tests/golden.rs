@@ -1,9 +1,9 @@
 //! Claims about a data directory that was written once and has to open for ever.
 //!
-//! `tests/data/golden/v1` is such a directory, and `v1.txt` beside it says what is in it; `sealed` is the same with sealed
-//! segments, which have footers of the first edition, `sealed-v2` with those of the second; `compacted`, of the first, has a
-//! log that was compacted. A state of the project that changes a format writes another one (`FOLIO_WRITE_GOLDEN=1` writes what is not
-//! there yet), and keeps these.
+//! `tests/data/golden/v1` is such a directory, and `v1.txt` beside it says what is in it; `sealed` is the same with
+//! sealed segments, which have footers of the first edition, `sealed-v2` with those of the second; `compacted`, of the
+//! first, has a log that was compacted. A state of the project that changes a format writes another one
+//! (`FOLIO_WRITE_GOLDEN=1` writes what is not there yet), and keeps these.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
 

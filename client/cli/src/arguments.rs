@@ -168,8 +168,8 @@ pub(crate) struct ConsumeOptions {
     /// Stop after so many records
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
-    /// Share the topic with the other members of this group: go on where it stopped (where it has not read yet, --from),
-    /// and commit what is printed
+    /// Share the topic with the other members of this group: go on where it stopped (where it has not read yet,
+    /// --from), and commit what is printed
     #[arg(short, long, value_name = "NAME", conflicts_with_all = ["partition", "until"])]
     pub(crate) group: Option<String>,
     /// A name of this member that outlives its restarts: back within --session-timeout, it gets its partitions again
@@ -179,12 +179,12 @@ pub(crate) struct ConsumeOptions {
     #[arg(long, value_name = "SECONDS", default_value_t = 45, requires = "group")]
     #[arg(value_parser = value_parser!(u64).range(1..))]
     pub(crate) session_timeout: u64,
-    /// How the group divides the partitions, the best first, separated by commas; a way that all its members know is taken
-    /// [default: range,cooperative-sticky]
+    /// How the group divides the partitions, the best first, separated by commas; a way that all its members know is
+    /// taken [default: range,cooperative-sticky]
     #[arg(long, value_enum, value_name = "WAY", value_delimiter = ',', requires = "group")]
     pub(crate) assignor: Vec<Way>,
-    /// How a record is printed: %t topic, %p partition, %o offset, %k key, %s value, %T time in ms, %K and %S lengths of
-    /// key and value (-1: none), %h headers, %% and \n \r \t \0 \xHH \\
+    /// How a record is printed: %t topic, %p partition, %o offset, %k key, %s value, %T time in ms, %K and %S lengths
+    /// of key and value (-1: none), %h headers, %% and \n \r \t \0 \xHH \\
     #[arg(long, default_value = "%s\\n", value_name = "FORMAT")]
     pub(crate) format: Format,
 }

@@ -16,7 +16,8 @@ pub(crate) fn stdout() -> BufWriter<io::Stdout> {
     BufWriter::with_capacity(256 << 10, io::stdout())
 }
 
-/// Whether whoever read standard output has gone. A write would tell as well, but there may be nothing to write for long.
+/// Whether whoever read standard output has gone. A write would tell as well, but there may be nothing to write for
+/// long.
 pub(crate) fn is_stdout_closed() -> bool {
     let stdout = io::stdout();
     // A pipe without readers reports an error whatever it is asked for.

@@ -269,8 +269,8 @@ impl Admin {
         self.call(|deadline, then| protocol::undo_group(group.to_owned(), dry_run, deadline, then))
     }
 
-    /// Removes a group without members, with its offsets; [`undo_group`](Self::undo_group) brings them back. Tells which.
-    /// With `dry_run` nothing is changed.
+    /// Removes a group without members, with its offsets; [`undo_group`](Self::undo_group) brings them back. Tells
+    /// which. With `dry_run` nothing is changed.
     ///
     /// Refused with [`UNKNOWN_GROUP`](crate::ErrorCode::UNKNOWN_GROUP) or
     /// [`GROUP_NOT_EMPTY`](crate::ErrorCode::GROUP_NOT_EMPTY). It is asked once only.

@@ -6,7 +6,8 @@ use folio_record::{Offset, Timestamp};
 
 use crate::{BuildError, GroupConfig};
 
-/// How a [`Consumer`](crate::Consumer) fetches. The defaults give low latency at the tail and high throughput behind it.
+/// How a [`Consumer`](crate::Consumer) fetches. The defaults give low latency at the tail and high throughput behind
+/// it.
 ///
 /// ```
 /// use folio_client::{ConsumerConfig, OutOfRange};
@@ -17,9 +18,9 @@ use crate::{BuildError, GroupConfig};
 pub struct ConsumerConfig {
     /// What happens at an offset that the log does not hold (any more). Default [`OutOfRange::Fail`].
     pub out_of_range: OutOfRange,
-    /// Whether the broker pushes records as they become visible (subscriptions), where it can and there are no more than
-    /// 256 partitions. It is what is quickest at the tail. If not, they are asked for (fetches), which brings no more
-    /// than is asked for: for a read that ends somewhere. Default true.
+    /// Whether the broker pushes records as they become visible (subscriptions), where it can and there are no more
+    /// than 256 partitions. It is what is quickest at the tail. If not, they are asked for (fetches), which brings no
+    /// more than is asked for: for a read that ends somewhere. Default true.
     pub streaming: bool,
     /// Bytes of one partition that one fetch brings at most; a larger batch comes alone. Of a subscription, twice as
     /// many wait to be handed out. Default 1 MiB.

@@ -1,8 +1,8 @@
 //! The part of a consumer that lives on the client's thread: what to ask next, and what to make of the answers.
 //!
-//! Where partitions are fetched, one is in one request at a time. Those that can be asked for go into one fetch together;
-//! while it waits at the broker for more to come, others may join the next, up to [`FETCHES_MAX`]. Where they are
-//! subscribed to, see [`streams`](super::streams).
+//! Where partitions are fetched, one is in one request at a time. Those that can be asked for go into one fetch
+//! together; while it waits at the broker for more to come, others may join the next, up to [`FETCHES_MAX`]. Where they
+//! are subscribed to, see [`streams`](super::streams).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -55,15 +55,16 @@ impl Membership {
 
 /// In a group.
 impl Consumer {
-    /// Shares these topics with the other members of its [group](crate::ConsumerConfig::group), in place of what it read
-    /// before. Returns at once: partitions come and go while it [polls](Self::poll), and each begins where the group has
-    /// committed, else at [`begin`](GroupConfig::begin). Topics that are not there yet are read once they are.
+    /// Shares these topics with the other members of its [group](crate::ConsumerConfig::group), in place of what it
+    /// read before. Returns at once: partitions come and go while it [polls](Self::poll), and each begins where the
+    /// group has committed, else at [`begin`](GroupConfig::begin). Topics that are not there yet are read once they
+    /// are.
     ///
     /// The client's thread joins, stays in touch and joins again by itself while the application works, so that
-    /// [`session_timeout`](GroupConfig::session_timeout) bounds only how long the process may be gone. The
-    /// application has to poll every [`max_poll_interval`](GroupConfig::max_poll_interval); a wait for records within a poll
-    /// counts as that, however long. What is committed before partitions are given up is waited for within the poll, also
-    /// by a task.
+    /// [`session_timeout`](GroupConfig::session_timeout) bounds only how long the process may be gone. The application
+    /// has to poll every [`max_poll_interval`](GroupConfig::max_poll_interval); a wait for records within a poll counts
+    /// as that, however long. What is committed before partitions are given up is waited for within the poll, also by a
+    /// task.
     ///
     /// # Errors
     ///
@@ -126,14 +127,15 @@ impl Consumer {
         self.tell_member(Input::Subscribe(Vec::new()));
     }
 
-    /// Commits the positions of all partitions: everything that was handed out counts as dealt with. Wait for it, await it,
-    /// or let it go on by itself. Beside each stands the leader epoch of the last record that was handed out, where that
-    /// is known (KIP-320): not after a seek.
+    /// Commits the positions of all partitions: everything that was handed out counts as dealt with. Wait for it, await
+    /// it, or let it go on by itself. Beside each stands the leader epoch of the last record that was handed out, where
+    /// that is known (KIP-320): not after a seek.
     ///
     /// Refused with [`REBALANCE_IN_PROGRESS`](crate::ErrorCode::REBALANCE_IN_PROGRESS),
     /// [`ILLEGAL_GENERATION`](crate::ErrorCode::ILLEGAL_GENERATION) or
-    /// [`UNKNOWN_MEMBER`](crate::ErrorCode::UNKNOWN_MEMBER) if the partitions are, or will soon be, others'; polling goes
-    /// on with what this consumer gets. A consumer that is not subscribed can commit while the group has no members.
+    /// [`UNKNOWN_MEMBER`](crate::ErrorCode::UNKNOWN_MEMBER) if the partitions are, or will soon be, others'; polling
+    /// goes on with what this consumer gets. A consumer that is not subscribed can commit while the group has no
+    /// members.
     pub fn commit(&self) -> Call<()> {
         self.commit_offsets(self.positions())
     }
@@ -171,11 +173,11 @@ impl Consumer {
         call
     }
 
-    /// Gives everything up, commits it first if that is automatic, and leaves the group, so that the others need not wait
-    /// for its session to end. (A consumer with an [`instance`](GroupConfig::instance) name stays a member until
+    /// Gives everything up, commits it first if that is automatic, and leaves the group, so that the others need not
+    /// wait for its session to end. (A consumer with an [`instance`](GroupConfig::instance) name stays a member until
     /// then: it may be back before.) Blocks for as long as the broker takes, for
-    /// [`request_timeout`](crate::ClientConfig::request_timeout) each at most. Dropping a consumer leaves as well, but commits
-    /// nothing and waits for nothing; commits that it was told before still go out.
+    /// [`request_timeout`](crate::ClientConfig::request_timeout) each at most. Dropping a consumer leaves as well, but
+    /// commits nothing and waits for nothing; commits that it was told before still go out.
     ///
     /// # Errors
     ///

@@ -6,8 +6,8 @@
 //!              +------ seek (from anywhere) ------+---- refused, damaged, out of range --> Stopped
 //! ```
 //!
-//! Each assignment and each seek gives its partition a new *generation*. What was asked for under an older one is dropped
-//! when it arrives, so a seek needs not wait for what is on its way.
+//! Each assignment and each seek gives its partition a new *generation*. What was asked for under an older one is
+//! dropped when it arrives, so a seek needs not wait for what is on its way.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -140,8 +140,8 @@ impl State {
         }
     }
 
-    /// Takes partitions away, and adds others. What is assigned still, goes on where it is; what was asked for it is asked
-    /// again, for the slots have moved.
+    /// Takes partitions away, and adds others. What is assigned still, goes on where it is; what was asked for it is
+    /// asked again, for the slots have moved.
     pub(crate) fn change(&mut self, gone: &[TopicPartition], new: Vec<(TopicPartition, Position)>) {
         let before = std::mem::take(&mut self.slots);
         self.by_name.clear();

@@ -1,16 +1,16 @@
-//! Subscriptions of a consumer, one for each partition: the broker pushes what becomes visible, up to a *window* of bytes
-//! that were not handed out yet.
+//! Subscriptions of a consumer, one for each partition: the broker pushes what becomes visible, up to a *window* of
+//! bytes that were not handed out yet.
 //!
 //! ```text
 //!   window = what is here, not handed out  +  credit left at the broker  (as far as it is known here)
 //! ```
-//! Credit is given again when half of the window is free. What is here may exceed the window by a batch: the broker sends
-//! one whole batch for any credit. A stream whose place has changed (seek, another assignment) is unsubscribed from, and
-//! what still comes of it is nobody's.
+//! Credit is given again when half of the window is free. What is here may exceed the window by a batch: the broker
+//! sends one whole batch for any credit. A stream whose place has changed (seek, another assignment) is unsubscribed
+//! from, and what still comes of it is nobody's.
 //!
-//! A consumer either streams or fetches, all of its partitions. It fetches when it was told to, when it wants answers of
-//! more than one byte at least, when its windows would become too small to be of use, and while it has a connection to a
-//! broker that knows no subscriptions, or has no room for more.
+//! A consumer either streams or fetches, all of its partitions. It fetches when it was told to, when it wants answers
+//! of more than one byte at least, when its windows would become too small to be of use, and while it has a connection
+//! to a broker that knows no subscriptions, or has no room for more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //! Pure: members and the sizes of topics in, partitions of each member out. What members tell the leader are Kafka's
 //! bytes, and the names of the assignors are Kafka's, so that it does not matter which member of a mixed group leads.
 //!
-//! Invariants: no partition goes to two members, nor to one that did not ask for its topic; each whose topic somebody asked
-//! for goes to somebody, unless the cooperative assignor holds it back until its owner has given it up.
+//! Invariants: no partition goes to two members, nor to one that did not ask for its topic; each whose topic somebody
+//! asked for goes to somebody, unless the cooperative assignor holds it back until its owner has given it up.
 
 mod cooperative_sticky;
 mod range;
@@ -18,18 +18,18 @@ use folio_wire::consumer_protocol::{Assignment, Subscription, TopicPartitions, V
 
 use crate::TopicPartition;
 
-/// How a group divides partitions among its members. All members name those that they know, and the group takes one that
-/// all know; Kafka's clients know the same ones.
+/// How a group divides partitions among its members. All members name those that they know, and the group takes one
+/// that all know; Kafka's clients know the same ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assignor {
-    /// Of each topic the first members get the first partitions (`range`). Partition 3 of two topics of equal size goes to
-    /// the same member.
+    /// Of each topic the first members get the first partitions (`range`). Partition 3 of two topics of equal size goes
+    /// to the same member.
     Range,
     /// All members get as many, and as many as possible keep what they had (`sticky`).
     Sticky,
-    /// As [`Sticky`](Self::Sticky), and members go on reading what they keep while the group rebalances: only what moves
-    /// is given up, and goes to its new member in a second round (`cooperative-sticky`). Only if a consumer names no
-    /// others does it go on meanwhile.
+    /// As [`Sticky`](Self::Sticky), and members go on reading what they keep while the group rebalances: only what
+    /// moves is given up, and goes to its new member in a second round (`cooperative-sticky`). Only if a consumer names
+    /// no others does it go on meanwhile.
     CooperativeSticky,
 }
 

@@ -21,8 +21,8 @@ pub struct GroupConfig {
     /// The group's name.
     pub name: String,
     /// A name of this member that outlives its restarts (static membership): as long as it is back within
-    /// `session_timeout`, it gets its partitions again and nobody else notices. No two members may share it: the later one
-    /// fences the earlier. Such a member does not leave when it is closed. Default none.
+    /// `session_timeout`, it gets its partitions again and nobody else notices. No two members may share it: the later
+    /// one fences the earlier. Such a member does not leave when it is closed. Default none.
     pub instance: Option<String>,
     /// How it can divide partitions if it leads, the best first. Default [`Range`](Assignor::Range) and
     /// [`CooperativeSticky`](Assignor::CooperativeSticky), as Kafka's.

@@ -8,10 +8,10 @@
 //!   from anywhere, when the broker or the clock says that it is no member: AtDesk: lost --> Joining
 //! ```
 //!
-//! Each round of it has a number; what was asked in an earlier one is not listened to. Heartbeats go out from the moment the
-//! member is in a generation, whatever the application does; if that does not poll for too long, the member leaves.
-//! Invariants: the application is at one event at a time; what it has is known here before the member joins; nobody who
-//! waits for a commit is forgotten.
+//! Each round of it has a number; what was asked in an earlier one is not listened to. Heartbeats go out from the
+//! moment the member is in a generation, whatever the application does; if that does not poll for too long, the member
+//! leaves. Invariants: the application is at one event at a time; what it has is known here before the member joins;
+//! nobody who waits for a commit is forgotten.
 
 mod commits;
 mod round;

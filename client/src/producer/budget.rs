@@ -1,8 +1,8 @@
 //! The bytes that a producer may hold: what makes it block, or refuse, instead of growing.
 //!
 //! The fast way is one compare-and-swap of a counter. Whoever finds it full registers as a waiter *before* looking
-//! again, and whoever frees bytes does so *before* looking for waiters (both sequentially consistent), so one of the two
-//! always sees the other.
+//! again, and whoever frees bytes does so *before* looking for waiters (both sequentially consistent), so one of the
+//! two always sees the other.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! Compressors that the partitions of a producer lend one another: many batches are filled at the same time, and as many
-//! are compressed as threads do so.
+//! Compressors that the partitions of a producer lend one another: many batches are filled at the same time, and as
+//! many are compressed as threads do so.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -8,8 +8,8 @@ use super::numbers::BATCHES_IN_FLIGHT_MAX;
 use super::queue::QueueRules;
 use crate::{BuildError, Keyless};
 
-/// How a [`Producer`](crate::Producer) sends. The defaults lose nothing that was acknowledged, store nothing twice, keep
-/// the order, and wait for nobody: batches form by themselves while others are on their way.
+/// How a [`Producer`](crate::Producer) sends. The defaults lose nothing that was acknowledged, store nothing twice,
+/// keep the order, and wait for nobody: batches form by themselves while others are on their way.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,9 +48,9 @@ pub struct ProducerConfig {
     /// How often a batch is sent again that failed for the moment. With 0, order needs no waiting, and requests of the
     /// same partition follow one another at once. Default: as often as `delivery_timeout` allows.
     pub retries: u32,
-    /// Whether the broker is told of each batch which one it is, so that one that is sent again is stored once. Without it
-    /// a batch is in the log twice when the answer to its first attempt was lost. Where nothing is sent again it makes no
-    /// difference. Default true.
+    /// Whether the broker is told of each batch which one it is, so that one that is sent again is stored once. Without
+    /// it a batch is in the log twice when the answer to its first attempt was lost. Where nothing is sent again it
+    /// makes no difference. Default true.
     pub idempotent: bool,
     /// Where records without a key go. Default [`Keyless::Sticky`].
     pub keyless: Keyless,

@@ -8,11 +8,11 @@
 //!   one of them may still be on its way somewhere:                            epoch 1, next is 0
 //! ```
 //!
-//! A batch gets its number when it is sent first, and keeps it. What the broker will never see leaves a gap, behind which
-//! it takes nothing. The gap is closed once it is known of every batch behind it that it is not stored. A broker that was
-//! told of a later epoch takes nothing of an earlier one; until then it may still get a copy whose answer was lost, with
-//! the connection say, and store it: a batch that has one is not sent in another epoch. Epochs are raised in each partition
-//! by itself: only there does the broker compare them.
+//! A batch gets its number when it is sent first, and keeps it. What the broker will never see leaves a gap, behind
+//! which it takes nothing. The gap is closed once it is known of every batch behind it that it is not stored. A broker
+//! that was told of a later epoch takes nothing of an earlier one; until then it may still get a copy whose answer was
+//! lost, with the connection say, and store it: a batch that has one is not sent in another epoch. Epochs are raised in
+//! each partition by itself: only there does the broker compare them.
 
 use std::collections::VecDeque;
 
@@ -85,8 +85,8 @@ impl Numbers {
         self.next.sequence = sequence;
     }
 
-    /// The first batch of an epoch travels alone: of a producer that it does not know, a broker takes any number for the
-    /// first.
+    /// The first batch of an epoch travels alone: of a producer that it does not know, a broker takes any number for
+    /// the first.
     pub(crate) fn batches_per_flight(&self) -> usize {
         if self.proved { BATCHES_IN_FLIGHT_MAX } else { 1 }
     }
@@ -113,9 +113,9 @@ impl Numbers {
         !self.proved && number.epoch > self.first_epoch && number.sequence == 0
     }
 
-    /// Before more of `waiting` is sent: closes the gap, if there is one and if it is known of everything behind it that
-    /// it is not stored. What had a number gets another one when it is sent; but what may be stored yet, as a copy of it
-    /// was never answered, is taken out of `waiting`.
+    /// Before more of `waiting` is sent: closes the gap, if there is one and if it is known of everything behind it
+    /// that it is not stored. What had a number gets another one when it is sent; but what may be stored yet, as a copy
+    /// of it was never answered, is taken out of `waiting`.
     ///
     /// # Errors
     /// No epoch is left.

@@ -7,14 +7,14 @@
 //!                                           sent again
 //! ```
 //!
-//! **Order.** The records of a partition reach the log in the order of their appends. A batch that failed for the moment
-//! goes back to the front, and nothing behind it is sent before its fate is known: so there is one *request* in flight
-//! per partition (it carries several batches). Where nothing is sent again ([`Acks::None`](crate::Acks::None), or no
-//! retries) nothing can be overtaken, and requests follow one another without waiting.
+//! **Order.** The records of a partition reach the log in the order of their appends. A batch that failed for the
+//! moment goes back to the front, and nothing behind it is sent before its fate is known: so there is one *request* in
+//! flight per partition (it carries several batches). Where nothing is sent again ([`Acks::None`](crate::Acks::None),
+//! or no retries) nothing can be overtaken, and requests follow one another without waiting.
 //!
-//! **Once.** Batches that may be sent again carry [numbers](super::numbers), unless that was turned off, and each has an
-//! answer of its own ([`landing`]). The broker tells copies of the last five, so no more are in flight. Those without
-//! numbers are one entry of a request: all of them are stored, or none.
+//! **Once.** Batches that may be sent again carry [numbers](super::numbers), unless that was turned off, and each has
+//! an answer of its own ([`landing`]). The broker tells copies of the last five, so no more are in flight. Those
+//! without numbers are one entry of a request: all of them are stored, or none.
 //!
 //! **Who looks when.** The loop is told of a queue only when it does not know already that it must look
 //! ([`Attention`]); a full batch behind one in flight costs no wake-up.

@@ -128,7 +128,8 @@ impl Shared {
         });
     }
 
-    /// What the budget counts a record as. Whether one is too large is for its batch to say, so that the error is exact.
+    /// What the budget counts a record as. Whether one is too large is for its batch to say, so that the error is
+    /// exact.
     pub(crate) fn bytes_of(&self, record: &ProducerRecord<'_>) -> usize {
         record.bytes_max().min(self.budget.limit())
     }
@@ -233,7 +234,8 @@ impl Sender {
             let topics = self.shared.all_topics();
             let queues = topics.iter().flat_map(|topic| topic.queues());
             let next = queues.filter_map(|queue| queue.expire(now, trouble)).min();
-            // What comes to a queue that is to be looked at anyhow is not signalled, also where all before it was given up.
+            // What comes to a queue that is to be looked at anyhow is not signalled, also where all before it was given
+            // up.
             let is_looked_at = !self.ready.is_empty() || !self.later.is_empty() || self.in_flight > 0;
             let unheard = is_looked_at.then(|| now + self.shared.config.delivery_timeout);
             self.next_expiry = [next, unheard].into_iter().flatten().min();

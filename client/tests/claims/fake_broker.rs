@@ -1,4 +1,5 @@
-//! A broker in memory that serves the native protocol over plain blocking sockets, and does what it is told to do wrong.
+//! A broker in memory that serves the native protocol over plain blocking sockets, and does what it is told to do
+//! wrong.
 //!
 //! Before each request it asks its [`Plan`]; what the plan does not decide is served as a good broker would.
 

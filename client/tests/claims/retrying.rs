@@ -1,4 +1,5 @@
-//! Claims about producers that send again: the order holds, nothing is stored twice, and numbers are what it is known by.
+//! Claims about producers that send again: the order holds, nothing is stored twice, and numbers are what it is known
+//! by.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -8,8 +8,8 @@
 //! * `bare mio`: an edge-triggered loop, `epoll_wait`, `read`, `write`, and nothing else;
 //! * `pipeline`: an event loop of this crate with a request handler, a trivial codec and a trivial service: the answer
 //!   given in the call;
-//! * `turn_end`: the same, but the request is parked, and answered when the turn ends, through its mailbox: the way of a
-//!   produce request.
+//! * `turn_end`: the same, but the request is parked, and answered when the turn ends, through its mailbox: the way of
+//!   a produce request.
 //!
 //! Client and servers are pinned to one CPU; short rounds alternate between the servers, so that whatever else the
 //! machine does hits all of them alike. The server's CPU is the process's less the client thread's.

@@ -279,8 +279,8 @@ impl<L: LoopLocal> Connection<L> {
         self.end_if_drained();
     }
 
-    /// A peer may finish while a stage has stopped the reading, because the peer's requests wait for their answers, say.
-    /// What it sent before the end is still to be read in its turn; but the end alone is no reason to wait.
+    /// A peer may finish while a stage has stopped the reading, because the peer's requests wait for their answers,
+    /// say. What it sent before the end is still to be read in its turn; but the end alone is no reason to wait.
     fn notice_end(&mut self, host: &Host<L>) {
         if self.has_end_of_input
             && self.is_readable

@@ -1,8 +1,9 @@
 //! Channels, pipelines, handlers and event loops over mio, in Netty's vocabulary and with Rust's ownership.
 //!
-//! A [`Channel`] is a connection; its [`ChannelPipeline`] is a row of handlers that received bytes pass in one direction
-//! and sent bytes in the other; an event loop (one thread of an [`EventLoopGroup`]) serves many channels and owns
-//! everything of theirs: sockets, pipelines, buffers, and one state of the program's own choice, its [`LoopLocal`].
+//! A [`Channel`] is a connection; its [`ChannelPipeline`] is a row of handlers that received bytes pass in one
+//! direction and sent bytes in the other; an event loop (one thread of an [`EventLoopGroup`]) serves many channels and
+//! owns everything of theirs: sockets, pipelines, buffers, and one state of the program's own choice, its
+//! [`LoopLocal`].
 //!
 //! Bytes are the only currency between handlers; so what is inserted at run time (TLS, protocol detection, logging)
 //! composes. What is typed, requests and answers, lives in one generic last stage, [`RequestHandler`], that joins a

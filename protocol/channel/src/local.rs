@@ -22,9 +22,9 @@ pub trait LoopLocal: Sized + 'static {
     /// that only brought messages, or the deadline, ends with it as well.
     fn turn_end(&mut self, _now: Instant) {}
 
-    /// What is to be sent next on some channel has left memory while it waited for its socket: sending it would wait for a
-    /// disk. Whoever takes it brings it back on a thread that may wait, and drops `resume`; until then nothing is sent
-    /// on that channel. By default it is the loop that waits.
+    /// What is to be sent next on some channel has left memory while it waited for its socket: sending it would wait
+    /// for a disk. Whoever takes it brings it back on a thread that may wait, and drops `resume`; until then nothing is
+    /// sent on that channel. By default it is the loop that waits.
     fn read_in(&mut self, _slices: Vec<MapSlice>, resume: Resume<Self>) {
         drop(resume);
     }

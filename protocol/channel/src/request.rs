@@ -79,9 +79,9 @@ pub trait Service<L: LoopLocal>: Send + 'static {
         true
     }
 
-    /// The next frame that answers no request, if there is one that may go now. Asked when the channel was read or woken
-    /// ([`Channel::wake`](crate::Channel::wake)), again and again while what waits for the socket is below the low water
-    /// marks; and once more when it is again. So what a service has to push waits with the service.
+    /// The next frame that answers no request, if there is one that may go now. Asked when the channel was read or
+    /// woken ([`Channel::wake`](crate::Channel::wake)), again and again while what waits for the socket is below the
+    /// low water marks; and once more when it is again. So what a service has to push waits with the service.
     fn next_push(&mut self, _local: &mut L) -> Option<Self::Response> {
         None
     }

@@ -135,9 +135,9 @@ impl Appender {
         Ok(start..self.end)
     }
 
-    /// Reserves disk space up to `upto` (bytes from the start of the file, at most the capacity) without
-    /// changing the length of the file, so that appends up to there find space. May wait for the disk. Where the file system
-    /// cannot, nothing is [`allocated`](Self::allocated), and appends find room or they do not.
+    /// Reserves disk space up to `upto` (bytes from the start of the file, at most the capacity) without changing the
+    /// length of the file, so that appends up to there find space. May wait for the disk. Where the file system cannot,
+    /// nothing is [`allocated`](Self::allocated), and appends find room or they do not.
     ///
     /// # Errors
     ///
@@ -152,9 +152,9 @@ impl Appender {
         Ok(())
     }
 
-    /// Cuts the file at its published end: what a failed append left behind goes, and the reserved space too.
-    /// Without a failed append this is how the reserve is given back. Published bytes and slices are untouched. A file
-    /// that a foreign hand has made shorter than that stays as it is, and the map is poisoned. Where nothing but the reserve
+    /// Cuts the file at its published end: what a failed append left behind goes, and the reserved space too. Without a
+    /// failed append this is how the reserve is given back. Published bytes and slices are untouched. A file that a
+    /// foreign hand has made shorter than that stays as it is, and the map is poisoned. Where nothing but the reserve
     /// is to go, and a disk that is full has no room even for that, the file keeps it, and stays
     /// [`allocated`](Self::allocated).
     ///

@@ -133,12 +133,12 @@ impl Backing {
         }
     }
 
-    /// Cuts the file off at `len`, which also frees what is reserved above it. The caller is the one appender, and `len`
-    /// is not below `end` (invariants 2 and 4). A file that is shorter by a foreign hand stays so: zeros would only hide
-    /// that.
+    /// Cuts the file off at `len`, which also frees what is reserved above it. The caller is the one appender, and
+    /// `len` is not below `end` (invariants 2 and 4). A file that is shorter by a foreign hand stays so: zeros would
+    /// only hide that.
     ///
-    /// Whether what was reserved is free now: on a full disk it may have to stay. An error is of bytes that are in the file
-    /// still, behind `len`.
+    /// Whether what was reserved is free now: on a full disk it may have to stay. An error is of bytes that are in the
+    /// file still, behind `len`.
     pub(crate) fn cut(&self, len: u64) -> io::Result<bool> {
         let Self::File(mapped) = self else { return Ok(true) };
         let is = mapped.file.metadata()?.len();
@@ -177,8 +177,8 @@ impl Backing {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    // Linux before 5.14 does not know the advice: reading the bytes away brings the same pages in. And it
-                    // tells which page cannot be had, and why, where all that the advice has to say is EFAULT.
+                    // Linux before 5.14 does not know the advice: reading the bytes away brings the same pages in. And
+                    // it tells which page cannot be had, and why, where all that the advice has to say is EFAULT.
                     mapped.read_away(from, len)?;
                     // All can be read, and yet a page cannot be mapped: it is part of a large one, of which the disk
                     // cannot read another part.

@@ -5,12 +5,12 @@
 //! it what it would have been otherwise: the map is *poisoned*, for good, and whoever reads from it is told.
 //!
 //! ```text
-//!            addresses of maps                    the handler of SIGBUS
-//!   entry:   | start | end | lost from |          finds the entry that the address lies in (or calls who was there before)
-//!   entry:   | start | end | lost from |          stores `lost from`
-//!     ...                                         maps one page of zeros over the one that is gone, and returns;
-//!   chunks of 64, 128, 256, .. entries, made       who copied it out looks at `lost from` afterwards
-//!   when they are needed, and never freed
+//!            addresses of maps                the handler of SIGBUS
+//!   entry:   | start | end | lost from |      finds the entry that the address lies in (or calls who was there before)
+//!   entry:   | start | end | lost from |      stores `lost from`
+//!     ...                                     maps one page of zeros over the one that is gone, and returns;
+//!   chunks of 64, 128, 256, .. entries,       who copied it out looks at `lost from` afterwards
+//!   made when they are needed, never freed
 //! ```
 //!
 //! Invariants:

@@ -7,9 +7,9 @@ use bytes::BytesMut;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-/// Receives once from the socket `from`, into the spare capacity of `into`, at most `at_most` bytes; returns how many arrived, by
-/// which `into` has grown. The spare capacity need not be initialised, and nothing is written beyond what arrived:
-/// that is why this is here and not an `io::Read`. Interruptions are retried.
+/// Receives once from the socket `from`, into the spare capacity of `into`, at most `at_most` bytes; returns how many
+/// arrived, by which `into` has grown. The spare capacity need not be initialised, and nothing is written beyond what
+/// arrived: that is why this is here and not an `io::Read`. Interruptions are retried.
 ///
 /// `Ok(0)` is the end of the stream.
 ///

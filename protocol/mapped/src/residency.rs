@@ -111,8 +111,8 @@ fn for_each_page_state(slice: &MapSlice, mut look: impl FnMut(&[u8]) -> bool) ->
     let mut at = slice.address().map_addr(|address| address & !(page_size - 1)).cast_mut();
     while left > 0 {
         let pages = left.min(PAGES_AT_ONCE);
-        // SAFETY: the kernel writes one byte a page into `states`, which has room for `pages`. The address is inside the
-        // slice's mapping (invariants 5, 6) and is not touched; an address that were not mapped would be ENOMEM.
+        // SAFETY: the kernel writes one byte a page into `states`, which has room for `pages`. The address is inside
+        // the slice's mapping (invariants 5, 6) and is not touched; an address that were not mapped would be ENOMEM.
         let result = unsafe { libc::mincore(at.cast(), pages * page_size, states.as_mut_ptr()) };
         if result != 0 {
             return Err(io::Error::last_os_error());

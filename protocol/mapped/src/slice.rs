@@ -36,8 +36,8 @@ pub enum CopyError {
         /// How many bytes the slice has.
         len: usize,
     },
-    /// Bytes that were published are gone: a foreign hand has truncated the file, or a page of it could not be read when
-    /// it was touched. The map says so from then on: [`SegmentMap::poisoned`].
+    /// Bytes that were published are gone: a foreign hand has truncated the file, or a page of it could not be read
+    /// when it was touched. The map says so from then on: [`SegmentMap::poisoned`].
     #[error("the file has lost bytes that it had, from byte {position} on")]
     Poisoned {
         /// The first place in the file that is known to be gone, in bytes.
@@ -178,9 +178,9 @@ impl MapSlice {
     /// # Errors
     ///
     /// [`CopyError::Poisoned`] if a page does not exist any more, [`CopyError::Io`] if one cannot be read; each names
-    /// the first such byte of the slice. [`CopyError::Io`] with its first byte also if all of it can be read, but not all
-    /// through the mapping: the kernel may keep several pages as one, and one of them that the disk cannot read then
-    /// keeps the others from it. They can be [copied](Self::copied).
+    /// the first such byte of the slice. [`CopyError::Io`] with its first byte also if all of it can be read, but not
+    /// all through the mapping: the kernel may keep several pages as one, and one of them that the disk cannot read
+    /// then keeps the others from it. They can be [copied](Self::copied).
     pub fn populate(&self) -> Result<(), CopyError> {
         self.map.backing().populate(self.from, self.len)?;
         self.check_poison()

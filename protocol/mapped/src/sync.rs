@@ -1,7 +1,7 @@
 //! What bytes are published by, and what a checker is told of them.
 //!
-//! Where `cfg(loom)` holds the atomics are loom's, which tries every interleaving of threads and every value that a load may
-//! see, and so are the accesses to the bytes of memory that stands in for a file.
+//! Where `cfg(loom)` holds the atomics are loom's, which tries every interleaving of threads and every value that a
+//! load may see, and so are the accesses to the bytes of memory that stands in for a file.
 
 #[cfg(not(loom))]
 mod atomics {
@@ -39,8 +39,8 @@ mod atomics {
         if IS_UNORDERED.get() { Ordering::Relaxed } else { Ordering::Release }
     }
 
-    /// Calls `what` with ends that are published without an order: the negative control. All threads of a model are one of
-    /// the system's.
+    /// Calls `what` with ends that are published without an order: the negative control. All threads of a model are one
+    /// of the system's.
     pub fn published_without_order(what: impl FnOnce()) {
         let _back = Back(IS_UNORDERED.replace(true));
         what();

@@ -43,11 +43,11 @@ pub const PARTS_MAX: usize = 1024; // IOV_MAX
 /// # Errors
 ///
 /// Those of the descriptor (`WouldBlock`, `BrokenPipe`, ..). [`CopyError::Poisoned`](crate::CopyError::Poisoned), as
-/// the error's inner one, if the file behind a mapped part has lost bytes: an error where a touch of the same page would
-/// be a signal. What was written before such a page is counted, and the next call, beginning there, fails. If a map is
-/// poisoned by others during the call, some bytes may have gone, and some may have been zeros: whoever gets an error must
-/// not go on with what was begun. `EFAULT` if the disk cannot read a page. A truncation in the middle of a page leaves
-/// zeros up to the end of that page, without any error.
+/// the error's inner one, if the file behind a mapped part has lost bytes: an error where a touch of the same page
+/// would be a signal. What was written before such a page is counted, and the next call, beginning there, fails. If a
+/// map is poisoned by others during the call, some bytes may have gone, and some may have been zeros: whoever gets an
+/// error must not go on with what was begun. `EFAULT` if the disk cannot read a page. A truncation in the middle of a
+/// page leaves zeros up to the end of that page, without any error.
 ///
 /// # Example
 ///

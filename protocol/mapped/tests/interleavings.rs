@@ -1,4 +1,5 @@
-//! What holds in every interleaving of a few threads, and whatever value each load may see: loom tries them all, over memory.
+//! What holds in every interleaving of a few threads, and whatever value each load may see: loom tries them all, over
+//! memory.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p folio-mapped --test interleavings --target-dir target/loom`
 

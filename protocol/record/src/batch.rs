@@ -141,8 +141,8 @@ pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
     batch[LEADER_EPOCH_AT..MAGIC_AT].copy_from_slice(&leader_epoch.get().to_be_bytes());
 }
 
-/// Writes into one whole batch which idempotent producer made it, and its number for the first record. For that producer
-/// only, and only while nobody else has seen the batch.
+/// Writes into one whole batch which idempotent producer made it, and its number for the first record. For that
+/// producer only, and only while nobody else has seen the batch.
 ///
 /// # Panics
 ///

@@ -28,12 +28,13 @@ impl Records<'_> {
         Ok(batch)
     }
 
-    /// The batch with those of its records that `keep` wants, each in its place: base offset and last offset are as they
-    /// were, whatever is left between them. The records are compressed by `codec` if that makes them smaller. Without any
-    /// record the batch is its header alone, which says what producer it was from, and how late its records were.
+    /// The batch with those of its records that `keep` wants, each in its place: base offset and last offset are as
+    /// they were, whatever is left between them. The records are compressed by `codec` if that makes them smaller.
+    /// Without any record the batch is its header alone, which says what producer it was from, and how late its records
+    /// were.
     ///
-    /// With a `delete_horizon` the batch says that its tombstones may go from then on (KIP-534): the time takes the place
-    /// of the base timestamp, and the records count from it.
+    /// With a `delete_horizon` the batch says that its tombstones may go from then on (KIP-534): the time takes the
+    /// place of the base timestamp, and the records count from it.
     ///
     /// # Errors
     ///

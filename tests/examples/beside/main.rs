@@ -3,14 +3,14 @@
 //! ```text
 //! cargo run --release -p folio-tests --example beside [-- [small] [append] [fetch] [compaction] [DIRECTORY]]
 //! ```
-//! * `append`: how long an append of 1 KiB takes, one every 50 us, alone and while another thread flushes the same log back to
-//!   back; and the same of a bare `pwrite` beside `fdatasync`.
-//! * `fetch`: how long a fetch of the last record takes, one after the other, alone and while another consumer reads through
-//!   a log that is on the disk and not in memory.
+//! * `append`: how long an append of 1 KiB takes, one every 50 us, alone and while another thread flushes the same log
+//!   back to back; and the same of a bare `pwrite` beside `fdatasync`.
+//! * `fetch`: how long a fetch of the last record takes, one after the other, alone and while another consumer reads
+//!   through a log that is on the disk and not in memory.
 //! * `compaction`: how long a produce to one topic takes, alone and while another is compacted.
 //!
-//! Each with and without take turns, round by round. Without a part all are run; `small` makes a few short rounds. DIRECTORY
-//! is where the data goes: a place on the disk in question, not a tmpfs.
+//! Each with and without take turns, round by round. Without a part all are run; `small` makes a few short rounds.
+//! DIRECTORY is where the data goes: a place on the disk in question, not a tmpfs.
 
 mod appends;
 mod compaction;

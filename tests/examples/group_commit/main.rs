@@ -4,16 +4,16 @@
 //! cargo run --release -p folio-tests --example group_commit [-- [small] [records] [batches] [flush] [DIRECTORY]]
 //! ```
 //! * `records`: 1 to 256 producers, each a connection with one record of 1 KiB in flight, acks=all, on topics with
-//!   `durability = fsync`; beside a bare loop of the same shape (the same sockets and clients; a thread that reads, and one
-//!   that writes what has come together with one `pwritev`, calls `fdatasync`, and hands it back to those who wait), and
-//!   beside `durability = os`.
-//! * `batches`: 64 producers with five batches of 16 KiB in flight each, in bytes; beside the lesser of `durability = os`
-//!   and a loop of nothing but `pwritev` and `fdatasync` with groups of the same size.
+//!   `durability = fsync`; beside a bare loop of the same shape (the same sockets and clients; a thread that reads, and
+//!   one that writes what has come together with one `pwritev`, calls `fdatasync`, and hands it back to those who
+//!   wait), and beside `durability = os`.
+//! * `batches`: 64 producers with five batches of 16 KiB in flight each, in bytes; beside the lesser of `durability =
+//!   os` and a loop of nothing but `pwritev` and `fdatasync` with groups of the same size.
 //! * `flush`: 64 producers over 1 and 8 partitions, beside a loop that flushes each record by itself.
 //!
-//! Rounds of all take turns, and each is compared with those of its own turn: a disk that others use too is not the same
-//! from one second to the next. Without a part all are run; `small` makes a few short rounds. DIRECTORY is where the data
-//! goes: a place on the disk in question, not a tmpfs.
+//! Rounds of all take turns, and each is compared with those of its own turn: a disk that others use too is not the
+//! same from one second to the next. Without a part all are run; `small` makes a few short rounds. DIRECTORY is where
+//! the data goes: a place on the disk in question, not a tmpfs.
 
 mod clients;
 mod floor;

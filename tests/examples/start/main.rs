@@ -3,12 +3,12 @@
 //! ```text
 //! cargo run --release -p folio-tests --example start [-- [small | half] [cold] [keep] [DIRECTORY]]
 //! ```
-//! Two directories of 1,000 partitions, with 10 sealed segments each, that differ in how large those are: 64 KiB (0.6 GiB in
-//! all) and 1 MiB (10 GiB); and one with 1 segment each, so that the cost of a segment can be told. `small` makes 50
-//! partitions and keeps to small segments, `half` only the latter. Each start follows the kill -9 of a daemon that had just
-//! acknowledged a record of every partition. `cold` drops the page cache before each start, that of the whole machine,
-//! which takes the right to; without it everything is in memory. `keep` leaves the directories where they are, for who
-//! wants to look closer.
+//! Two directories of 1,000 partitions, with 10 sealed segments each, that differ in how large those are: 64 KiB (0.6
+//! GiB in all) and 1 MiB (10 GiB); and one with 1 segment each, so that the cost of a segment can be told. `small`
+//! makes 50 partitions and keeps to small segments, `half` only the latter. Each start follows the kill -9 of a daemon
+//! that had just acknowledged a record of every partition. `cold` drops the page cache before each start, that of the
+//! whole machine, which takes the right to; without it everything is in memory. `keep` leaves the directories where
+//! they are, for who wants to look closer.
 //!
 //! What is printed beside the start is a bare walk, by as many threads as recover: list each partition's directory, one
 //! stat of each log, one read of each footer, and nothing else.
@@ -135,7 +135,8 @@ fn figures(line: &str) -> Option<(f64, f64)> {
     Some((took.parse().ok()?, syncs.parse().ok()?))
 }
 
-/// What was written before is on the disk, and what was freed is not being freed any more; the cache is empty, if it is to be.
+/// What was written before is on the disk, and what was freed is not being freed any more; the cache is empty, if it is
+/// to be.
 fn settle(is_cold: bool) -> Outcome<()> {
     rustix::fs::sync();
     if is_cold {

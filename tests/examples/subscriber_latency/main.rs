@@ -1,15 +1,16 @@
 //! How long a record takes from its producer to a subscriber, in one run: `tests/latency`, or
 //! `cargo run --release -p folio-tests --example subscriber_latency [SECONDS [ROUNDS]]`.
 //!
-//! 1,000 records of 1 KiB a second, acknowledged, to one topic that the operating system's page cache holds; one producer
-//! and one subscriber, blocking sockets over loopback, a thread each. From just before the producer's `write` until the
-//! subscriber has checked and unpacked the record. All take turns:
+//! 1,000 records of 1 KiB a second, acknowledged, to one topic that the operating system's page cache holds; one
+//! producer and one subscriber, blocking sockets over loopback, a thread each. From just before the producer's `write`
+//! until the subscriber has checked and unpacked the record. All take turns:
 //!
-//! * the floor: a process with a bare epoll loop, which checks the batch, writes it to a file, acknowledges and passes it on;
-//! * Folio with one event loop, its subscriber speaking the native protocol by hand; the same through `folio-client`, on
-//!   both sides; and Folio with as many loops as it has by default;
-//! * Redis streams, `XADD` and `XREAD BLOCK`, with an append-only file that is not flushed: if a `redis-server` is in the
-//!   PATH, or named by REDIS_SERVER.
+//! * the floor: a process with a bare epoll loop, which checks the batch, writes it to a file, acknowledges and passes
+//!   it on;
+//! * Folio with one event loop, its subscriber speaking the native protocol by hand; the same through `folio-client`,
+//!   on both sides; and Folio with as many loops as it has by default;
+//! * Redis streams, `XADD` and `XREAD BLOCK`, with an append-only file that is not flushed: if a `redis-server` is in
+//!   the PATH, or named by REDIS_SERVER.
 
 mod floor;
 mod folio;

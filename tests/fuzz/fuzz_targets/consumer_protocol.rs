@@ -1,5 +1,5 @@
-//! Bytes of unknown origin as what the members of a group tell each other: an error or a message, never a panic. What is
-//! read is written, in the newest version, and read the same.
+//! Bytes of unknown origin as what the members of a group tell each other: an error or a message, never a panic. What
+//! is read is written, in the newest version, and read the same.
 
 #![no_main]
 

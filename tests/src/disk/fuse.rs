@@ -1,7 +1,7 @@
 //! One file, served through FUSE: just enough of its protocol for a loop device to stand on.
 //!
-//! The root of the mount is the file itself, so there is nothing to look up. Every request is one read, every answer one
-//! write, of the descriptor that the mount was given:
+//! The root of the mount is the file itself, so there is nothing to look up. Every request is one read, every answer
+//! one write, of the descriptor that the mount was given:
 //!
 //! ```text
 //!  request  0      4       8        16       24    28    32    36      40

@@ -50,7 +50,8 @@ fn append_to(peer: &mut KafkaPeer, topic: &str, partition: i32, batch: &[u8]) {
     assert_eq!(told.responses[0].partition_responses[0].error_code, KafkaError::NONE);
 }
 
-/// What one partition had: its number, the outcome, where its records begin and how many bytes they are, and its high watermark.
+/// What one partition had: its number, the outcome, where its records begin and how many bytes they are, and its high
+/// watermark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Had {
     partition: i32,

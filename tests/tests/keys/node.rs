@@ -1,4 +1,5 @@
-//! The keys of the node: where it listens, which topics it makes, where its data is, with how many threads it works, how it ends.
+//! The keys of the node: where it listens, which topics it makes, where its data is, with how many threads it works,
+//! how it ends.
 
 use std::time::{Duration, Instant};
 

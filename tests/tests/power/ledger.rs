@@ -119,7 +119,8 @@ impl Ledger {
         }
     }
 
-    /// What was acknowledged before this is there for good: the interval in which it is flushed is over. How many those are.
+    /// What was acknowledged before this is there for good: the interval in which it is flushed is over. How many those
+    /// are.
     pub(crate) fn expect_flushed(&mut self, before: Instant) -> usize {
         let had = self.promised.len();
         while let Some((_, offset)) = self.claimed_at.pop_front_if(|(at, _)| *at < before) {

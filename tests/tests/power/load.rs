@@ -1,4 +1,5 @@
-//! What goes on when the power goes: producers, a consumer, groups, topics that come and go, and others on the same disk.
+//! What goes on when the power goes: producers, a consumer, groups, topics that come and go, and others on the same
+//! disk.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;

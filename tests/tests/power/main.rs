@@ -1,9 +1,11 @@
-//! Power cuts over real file systems, under the real daemon: what was promised is there, byte for byte; what was not is a
-//! prefix of what was sent, under a new leader epoch; no partition is given up. Groups are where they were told to be.
+//! Power cuts over real file systems, under the real daemon: what was promised is there, byte for byte; what was not is
+//! a prefix of what was sent, under a new leader epoch; no partition is given up. Groups are where they were told to
+//! be.
 //!
-//! `FOLIO_POWER_CUTS=200 cargo test -p folio-tests --test power -- --nocapture` makes so many cuts in each test, and tries
-//! more file systems; `FOLIO_POWER_SEED` is the seed of the first cut, and `FOLIO_POWER_KEEP` where to leave a data
-//! directory that `folio log verify` does not like. No run is the same again: the kernel decides what it writes when.
+//! `FOLIO_POWER_CUTS=200 cargo test -p folio-tests --test power -- --nocapture` makes so many cuts in each test, and
+//! tries more file systems; `FOLIO_POWER_SEED` is the seed of the first cut, and `FOLIO_POWER_KEEP` where to leave a
+//! data directory that `folio log verify` does not like. No run is the same again: the kernel decides what it writes
+//! when.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 

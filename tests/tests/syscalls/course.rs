@@ -50,8 +50,8 @@ pub(crate) const THREADS: [&str; 8] = [
 /// How long a daemon may take to end.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Lives in `dir`, where an earlier life may have left `promises`; strace does what the expressions say in this phase. With
-/// no phase, in all threads from the moment it listens.
+/// Lives in `dir`, where an earlier life may have left `promises`; strace does what the expressions say in this phase.
+/// With no phase, in all threads from the moment it listens.
 pub(crate) fn lead(dir: &Path, phase: Option<&Phase>, expressions: &[String], promises: Promises) -> Course {
     let is_whole = !matches!(phase, Some(Phase::New | Phase::Again(_)));
     let plan = if is_whole { WHOLE } else { SHORT };

@@ -76,8 +76,8 @@ impl Case {
         }
     }
 
-    /// Whether nothing is broken: there are no descriptors, no mappings or no room, which is waited out. A sync that finds
-    /// no room has lost what was written.
+    /// Whether nothing is broken: there are no descriptors, no mappings or no room, which is waited out. A sync that
+    /// finds no room has lost what was written.
     fn is_want(&self, course: &Course) -> bool {
         let (Fault::Says(what) | Fault::SaysEver(what)) = self.fault else { return false };
         match what {
@@ -134,8 +134,8 @@ impl Case {
     }
 }
 
-/// Whether a call may find the disk full. Who opens a file that is there, or gives one the name of another, takes nothing;
-/// durable points are written over where they are; and what was intended must not seem to be intended still.
+/// Whether a call may find the disk full. Who opens a file that is there, or gives one the name of another, takes
+/// nothing; durable points are written over where they are; and what was intended must not seem to be intended still.
 fn takes_room(call: &Call) -> bool {
     match call.name.as_str() {
         "openat" => call.line.contains("O_CREAT"),
@@ -154,8 +154,8 @@ pub(crate) fn before(phase: &Phase, remains: &[Remains], dir: &Path) -> Promises
     promises.clone()
 }
 
-/// When the daemon said that its directory had failed, after a call that began at `hit`: what others had under way in between
-/// is no false answer. (Of the time of its log only that of the day is read.)
+/// When the daemon said that its directory had failed, after a call that began at `hit`: what others had under way in
+/// between is no false answer. (Of the time of its log only that of the day is read.)
 pub(crate) fn known_at(said: &str, hit: f64) -> Option<f64> {
     let line = said.lines().find(|line| line.contains("the data directory failed; the broker ends"))?;
     let (_, time) = line.split_whitespace().next()?.trim_end_matches('Z').split_once('T')?;
@@ -232,8 +232,8 @@ fn started(
     Some((daemon, stored))
 }
 
-/// What `folio log verify` says: no damage, and after a clean stop nothing at all. (In a process of its own: a lock that this
-/// one takes would be held for a moment by whatever it starts meanwhile.)
+/// What `folio log verify` says: no damage, and after a clean stop nothing at all. (In a process of its own: a lock
+/// that this one takes would be held for a moment by whatever it starts meanwhile.)
 fn verified(dir: &Path, is_clean: bool, when: &str, findings: &mut Vec<String>) {
     let data = dir.join("data");
     if !data.exists() {

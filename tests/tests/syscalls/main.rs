@@ -1,13 +1,14 @@
-//! Faults at the level of system calls: the daemon is killed at each call about its files, and each such call fails in each
-//! of its ways. What was acknowledged is there afterwards, byte for byte; nothing panics, nothing hangs.
+//! Faults at the level of system calls: the daemon is killed at each call about its files, and each such call fails in
+//! each of its ways. What was acknowledged is there afterwards, byte for byte; nothing panics, nothing hangs.
 //!
 //! ```sh
 //! cargo test -p folio-tests --test syscalls                                            # a sample
 //! FOLIO_SYSCALLS=all cargo test -p folio-tests --test syscalls campaign -- --nocapture      # every call, every fault
 //! FOLIO_SYSCALLS="folio-lane-0 pwrite64 3 kill" cargo test -p folio-tests --test syscalls campaign -- --nocapture
 //! ```
-//! `FOLIO_SYSCALLS_SEED` chooses another sample and another order, `FOLIO_SYSCALLS_AT_ONCE` how many lives are led at once,
-//! `FOLIO_SYSCALLS_SECONDS` after how long no further one begins, and `FOLIO_SYSCALLS="all kill"` leaves out all others.
+//! `FOLIO_SYSCALLS_SEED` chooses another sample and another order, `FOLIO_SYSCALLS_AT_ONCE` how many lives are led at
+//! once, `FOLIO_SYSCALLS_SECONDS` after how long no further one begins, and `FOLIO_SYSCALLS="all kill"` leaves out all
+//! others.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of these claims are tests too")]
 
@@ -178,8 +179,8 @@ fn in_turn(cases: &mut Vec<Case>, seed: u64) -> BTreeSet<String> {
     seen.into_iter().filter(|(_, cases)| *cases >= CASES_OF_PHASE_MIN).map(|(phase, _)| phase).collect()
 }
 
-/// What lives leave that were killed at the end, where the broker was about to rename or remove something, and one that was
-/// not killed.
+/// What lives leave that were killed at the end, where the broker was about to rename or remove something, and one that
+/// was not killed.
 fn remains(seed: u64) -> Vec<Remains> {
     let killed = |thread: &str, call: &str, number: u64| {
         let (phase, call) = (Phase::Thread(thread.to_owned()), call.to_owned());
@@ -202,8 +203,8 @@ fn remains(seed: u64) -> Vec<Remains> {
     left.collect()
 }
 
-/// Runs cases side by side until all are done or the time is over, but so many at least; in which phases a fault came to
-/// pass, and everything that is wrong. Who watches is told of what is wrong at once, and now and then how far it is.
+/// Runs cases side by side until all are done or the time is over, but so many at least; in which phases a fault came
+/// to pass, and everything that is wrong. Who watches is told of what is wrong at once, and now and then how far it is.
 fn run_all(
     cases: &[Case],
     remains: &[Remains],

@@ -1,4 +1,5 @@
-//! Where a life can be hit: every call about a file of the data directory, found by counting those of a life without a fault.
+//! Where a life can be hit: every call about a file of the data directory, found by counting those of a life without a
+//! fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

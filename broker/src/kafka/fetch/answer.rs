@@ -1,5 +1,5 @@
-//! The answer to a fetch. Record bytes go from their mapping to the socket; what is encoded here says around them what it
-//! has to.
+//! The answer to a fetch. Record bytes go from their mapping to the socket; what is encoded here says around them what
+//! it has to.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -71,8 +71,8 @@ impl<B> Cache<B> {
         }
     }
 
-    /// What a request with this session id and epoch is about. Session and epoch of a full request close what they name;
-    /// it is returned beside it.
+    /// What a request with this session id and epoch is about. Session and epoch of a full request close what they
+    /// name; it is returned beside it.
     ///
     /// # Errors
     /// There is no such session, or not for this request.

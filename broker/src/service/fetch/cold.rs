@@ -59,8 +59,8 @@ impl Fetch {
         }
     }
 
-    /// Brings what was found of one partition into memory. Where a byte cannot be read, what lies before it goes, and who
-    /// reads on is told.
+    /// Brings what was found of one partition into memory. Where a byte cannot be read, what lies before it goes, and
+    /// who reads on is told.
     fn bring(&mut self, index: usize) {
         while let Some(slice) = self.slice(index).filter(|slice| !slice.is_on_heap()) {
             let brought = match self.path {

@@ -1,7 +1,7 @@
 //! What administrators replaced in groups, in the metadata. May wait for the disk: never on a loop.
 //!
-//! Groups come and go, and their histories outlive them: of all together [`BYTES_MAX`] are kept, of [`GROUPS_MAX`] groups,
-//! those that were changed last.
+//! Groups come and go, and their histories outlive them: of all together [`BYTES_MAX`] are kept, of [`GROUPS_MAX`]
+//! groups, those that were changed last.
 
 use folio_storage::metadata::{
     CommitError, Compare, Entry, GroupChange, Key, Operation, Range, Revision, Transaction, Value,

@@ -154,8 +154,8 @@ fn retire(engine: &Engine, id: Uuid) -> Result<(), ServiceError> {
         engine.view.rcu(|view| view.without(id));
         // Appends and flushes that are under way meet the files moving.
         topic.readable().for_each(|partition| partition.set_deleted());
-        // What was not flushed need not be any more. Whoever waits for room waits for that, and its files stay until the
-        // flusher lets go of them.
+        // What was not flushed need not be any more. Whoever waits for room waits for that, and its files stay until
+        // the flusher lets go of them.
         engine.flusher.send([FlushRequest::Look]);
     }
     engine.dir.remove_partitions(id).map_err(|error| of_topic(engine, &error))?;

@@ -43,8 +43,8 @@ impl Hosts {
         Some(lock(&self.0[partition_of(group, self.0.len())?]))
     }
 
-    /// Tells the coordinator of a heartbeat, unless it is not to be had at the moment, or somebody else has it: then the
-    /// thread of groups has to be asked. Never waits.
+    /// Tells the coordinator of a heartbeat, unless it is not to be had at the moment, or somebody else has it: then
+    /// the thread of groups has to be asked. Never waits.
     pub(crate) fn heartbeat(&self, heartbeat: &Heartbeat) -> Option<Result<(), ServiceError>> {
         let host = &self.0[partition_of(&heartbeat.group, self.0.len())?];
         host.try_lock().ok()?.heartbeat(heartbeat)

@@ -62,8 +62,8 @@ impl Loading {
         self.deleted.insert(Arc::clone(topic));
     }
 
-    /// The topics that there were offsets of, and that there are not any more. Whoever deleted them may have died before
-    /// that was written here.
+    /// The topics that there were offsets of, and that there are not any more. Whoever deleted them may have died
+    /// before that was written here.
     pub(super) fn topics_gone(&mut self, engine: &Engine) -> Vec<Arc<str>> {
         let view = engine.view.load();
         let (topics, deleted) = (std::mem::take(&mut self.topics), std::mem::take(&mut self.deleted));

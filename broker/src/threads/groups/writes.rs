@@ -59,8 +59,8 @@ struct Write {
 }
 
 impl Write {
-    /// What became of it, given what became of the batches of its turn; `None` while it is not below the high watermark,
-    /// and may come to be. Those before the one at which the log stopped are in it.
+    /// What became of it, given what became of the batches of its turn; `None` while it is not below the high
+    /// watermark, and may come to be. Those before the one at which the log stopped are in it.
     fn outcome(
         &self,
         batches: &[Result<Offset, ServiceError>],

@@ -1,5 +1,5 @@
-//! Compaction in its turn: one log at a time, the dirtiest of those that the disk has room for first, no faster than its
-//! key allows, and not where the disk is nearly full.
+//! Compaction in its turn: one log at a time, the dirtiest of those that the disk has room for first, no faster than
+//! its key allows, and not where the disk is nearly full.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -46,8 +46,8 @@ impl Rest {
     }
 }
 
-/// Lets those sleep that nobody has needed for `partition.dormant.ms`. What they have not flushed is flushed before, of all
-/// of them together.
+/// Lets those sleep that nobody has needed for `partition.dormant.ms`. What they have not flushed is flushed before, of
+/// all of them together.
 pub(super) fn let_sleep<'a>(engine: &Engine, partitions: impl Iterator<Item = &'a Arc<Partition<Disk>>>) {
     let unflushed: Vec<_> =
         partitions.filter(|partition| sleeps(engine, partition) == Wakefulness::Unflushed).collect();

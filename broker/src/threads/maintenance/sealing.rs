@@ -1,12 +1,12 @@
-//! Sealing in its turn: segments that are closed are verified, and get the footers that the next start trusts; one after
-//! the other, of all partitions in turn. Whoever comes waits for one segment of each that was there before. Segments whose
-//! indexes were found wrong get new ones in the same turn.
+//! Sealing in its turn: segments that are closed are verified, and get the footers that the next start trusts; one
+//! after the other, of all partitions in turn. Whoever comes waits for one segment of each that was there before.
+//! Segments whose indexes were found wrong get new ones in the same turn.
 //!
-//! No faster than others allow would be too slow: what is appended is to be sealed as fast. But it goes in short moments, and
-//! between two of them a stop is heard, the space is looked at, and the next segments are made ready.
+//! No faster than others allow would be too slow: what is appended is to be sealed as fast. But it goes in short
+//! moments, and between two of them a stop is heard, the space is looked at, and the next segments are made ready.
 //!
-//! By the time at which it is sealed a segment of records without a time goes one day. So nothing is sealed while nobody
-//! knows what time it is, and for an hour after the clock has jumped the one that it told before goes on.
+//! By the time at which it is sealed a segment of records without a time goes one day. So nothing is sealed while
+//! nobody knows what time it is, and for an hour after the clock has jumped the one that it told before goes on.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -78,8 +78,8 @@ impl Sealer {
         self.current.is_some() || !self.waiting.is_empty()
     }
 
-    /// What is to be done next. While nobody knows what time it is nothing is sealed, and who has something to seal is asked
-    /// again at the next look.
+    /// What is to be done next. While nobody knows what time it is nothing is sealed, and who has something to seal is
+    /// asked again at the next look.
     fn next(&mut self, time: Option<Timestamp>) -> Option<(Arc<Partition<Disk>>, Job)> {
         loop {
             let partition = self.waiting.next()?;
@@ -94,8 +94,8 @@ impl Sealer {
     }
 }
 
-/// Goes on with the sealing of a segment. `None`: it is to be begun anew when the time is known, without which nothing goes
-/// on but to mark what is rotten.
+/// Goes on with the sealing of a segment. `None`: it is to be begun anew when the time is known, without which nothing
+/// goes on but to mark what is rotten.
 fn go_on<F: Files>(
     seal: &mut Seal<F>,
     time: Option<Timestamp>,

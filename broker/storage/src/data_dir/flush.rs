@@ -60,8 +60,8 @@ pub struct FlushError {
 
 impl<F: Files> DataDir<F> {
     /// One flush round over `logs`. Rounds of several threads follow one another. A log is not among those that have
-    /// advanced if its files were found to be taken away, or if there is no descriptor to sync its names by: then it has to
-    /// be flushed again.
+    /// advanced if its files were found to be taken away, or if there is no descriptor to sync its names by: then it
+    /// has to be flushed again.
     pub fn flush(
         &self,
         logs: &[Arc<Log<F>>],
@@ -78,8 +78,8 @@ impl<F: Files> DataDir<F> {
         Ok(advanced)
     }
 
-    /// A round over one log, and its slot on stable storage, too: for who is about to do what a crash may not undo, if the
-    /// log has advanced by it.
+    /// A round over one log, and its slot on stable storage, too: for who is about to do what a crash may not undo, if
+    /// the log has advanced by it.
     pub(crate) fn flush_with_slot(&self, log: &Arc<Log<F>>, now: Timestamp) -> Result<(), FlushError> {
         let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
@@ -109,8 +109,8 @@ impl<F: Files> DataDir<F> {
     /// Raises the first offset of a log that may be read. When this returns it is on stable storage, and files
     /// that lie wholly below may go.
     ///
-    /// An offset that is not durable yet is made so first. A lower offset than the present one changes nothing. Gives where
-    /// the log begins then: lower than `to`, if there was no descriptor to flush it by.
+    /// An offset that is not durable yet is made so first. A lower offset than the present one changes nothing. Gives
+    /// where the log begins then: lower than `to`, if there was no descriptor to flush it by.
     pub fn raise_log_start(
         &self,
         log: &Arc<Log<F>>,
@@ -142,8 +142,8 @@ impl<F: Files> DataDir<F> {
     /// Flushes everything and leaves the clean marker. The caller appends nothing any more.
     ///
     /// # Errors
-    /// A flush failed. That there is no room for the marker is no error: everything is flushed, and the next start looks
-    /// at the tails.
+    /// A flush failed. That there is no room for the marker is no error: everything is flushed, and the next start
+    /// looks at the tails.
     pub fn close_clean(self, now: Timestamp, at: Instant) -> Result<Closed, FlushError> {
         self.check()?;
         let mut logs = self.logs();

@@ -39,8 +39,8 @@ impl<F: Files> Opening<'_, F> {
         self.files.sync_dir(Path::new("")).map_err(|source| self.io("", source))
     }
 
-    /// Where there is no room even to take its name away, its bytes go; or where that needs room as well, the first of them
-    /// are written over, which are within one sector, and come to the disk together.
+    /// Where there is no room even to take its name away, its bytes go; or where that needs room as well, the first of
+    /// them are written over, which are within one sector, and come to the disk together.
     fn void_clean_marker(&self) -> io::Result<()> {
         let file = self.files.open(Path::new(CLEAN_NAME), OpenMode::Write)?;
         if !file.is_empty()? {

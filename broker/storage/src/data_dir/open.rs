@@ -271,7 +271,8 @@ impl<F: Files> Opening<'_, F> {
         (durable, partitions)
     }
 
-    /// Writes down where every log is durable, and under which boot; and, if it is not written yet, where the metadata is.
+    /// Writes down where every log is durable, and under which boot; and, if it is not written yet, where the metadata
+    /// is.
     fn write_slots(
         &self,
         recovered: &[Recovering],

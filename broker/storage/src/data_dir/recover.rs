@@ -118,17 +118,18 @@ impl<F: Files> Opening<'_, F> {
         done.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Clears what lies behind the ends of files that may be appended to; gives those that it has cleared, for they have to
-    /// be synced before they are.
+    /// Clears what lies behind the ends of files that may be appended to; gives those that it has cleared, for they
+    /// have to be synced before they are.
     ///
-    /// A power cut may take the length of a file and leave bytes behind its end, in its last block. Whoever makes the file
-    /// longer would have them again after the next cut, if that takes the new bytes and leaves the new length: ext4 does
-    /// so. Batches and index entries that were given up would stand there intact, where only zeros are taken for a write
-    /// that was interrupted. Setting the length that there is clears the rest of the block.
+    /// A power cut may take the length of a file and leave bytes behind its end, in its last block. Whoever makes the
+    /// file longer would have them again after the next cut, if that takes the new bytes and leaves the new length:
+    /// ext4 does so. Batches and index entries that were given up would stand there intact, where only zeros are taken
+    /// for a write that was interrupted. Setting the length that there is clears the rest of the block.
     ///
-    /// For that it has to be read. Where the disk does not give it, nothing may be appended to that log, and others are not
-    /// concerned. An index is left to the recovery, which makes one anew that it cannot read; entries that come back are
-    /// held against the log by their use, as ever. It is not synced either: whoever cannot open it would end the start.
+    /// For that it has to be read. Where the disk does not give it, nothing may be appended to that log, and others are
+    /// not concerned. An index is left to the recovery, which makes one anew that it cannot read; entries that come
+    /// back are held against the log by their use, as ever. It is not synced either: whoever cannot open it would end
+    /// the start.
     pub(super) fn clear_behind_ends(
         &self,
         survey: &Survey,

@@ -103,8 +103,8 @@ fn a_directory_that_holds_something_else_is_left_alone() {
     assert!(matches!(try_open(&files), Err(OpenError::NotOurs { name, .. }) if name == "holiday.jpg"));
 }
 
-/// Cuts the power at each operation in turn, often, until what is attempted is done before. An attempt says whether it was
-/// done, and whether the new is there afterwards; both the old and the new have to be found somewhere.
+/// Cuts the power at each operation in turn, often, until what is attempted is done before. An attempt says whether it
+/// was done, and whether the new is there afterwards; both the old and the new have to be found somewhere.
 fn at_every_operation(mut attempt: impl FnMut(u64, u64) -> (bool, bool)) {
     let mut outcomes = [0; 2];
     let mut operation = 0;

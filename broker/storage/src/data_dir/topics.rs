@@ -128,8 +128,8 @@ impl<F: Files> DataDir<F> {
         self.metadata().state().events_since(revision).map(<[Event]>::to_vec)
     }
 
-    /// Reads the metadata with `read`; no transaction is made meanwhile, and one that is being made is waited for, with its
-    /// sync.
+    /// Reads the metadata with `read`; no transaction is made meanwhile, and one that is being made is waited for, with
+    /// its sync.
     pub fn with_metadata<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(self.metadata().state())
     }

@@ -1,12 +1,12 @@
 //! A file system in memory that loses what was not synced, for tests of everything above it.
 //!
-//! A [`SimFiles`] is a machine with a disk. Its power can be cut at any operation, after which it comes back with
-//! any part of what was not synced: whole 512-byte sectors of a file new or old (or zero where nothing was
-//! before), any length between old and new, each new, renamed or removed name or not. Bytes within one sector are
-//! written together, also when the power goes meanwhile. Bytes that reached the disk before the length that shows them
-//! lie behind the end of the file, in its last page: they are seen again where the file becomes longer and what is
-//! written there does not reach the disk. Whoever sets a length clears them, with the next sync. Everything follows from
-//! seeds, so a run can be repeated.
+//! A [`SimFiles`] is a machine with a disk. Its power can be cut at any operation, after which it comes back with any
+//! part of what was not synced: whole 512-byte sectors of a file new or old (or zero where nothing was before), any
+//! length between old and new, each new, renamed or removed name or not. Bytes within one sector are written together,
+//! also when the power goes meanwhile. Bytes that reached the disk before the length that shows them lie behind the end
+//! of the file, in its last page: they are seen again where the file becomes longer and what is written there does not
+//! reach the disk. Whoever sets a length clears them, with the next sync. Everything follows from seeds, so a run can
+//! be repeated.
 //!
 //! It is harsher than real file systems where POSIX allows it: a rename between two directories needs both to be
 //! synced, and names come back in any combination rather than in order.
@@ -102,8 +102,8 @@ pub enum Room {
     Enough,
     /// Names, and bytes in the place of others; no more bytes.
     NoBytes,
-    /// Bytes in the place of others. No name comes, goes or becomes another, and no file is cut: a file system that never
-    /// overwrites, or a journal, wants room even for that.
+    /// Bytes in the place of others. No name comes, goes or becomes another, and no file is cut: a file system that
+    /// never overwrites, or a journal, wants room even for that.
     Nothing,
 }
 
@@ -232,9 +232,9 @@ impl SimFiles {
         self.lock().tamper(path, change);
     }
 
-    /// The disk does not give the sectors of a file that `range` touches any more: reads of them fail with `EIO`, and so
-    /// does a map of them, but for one that is appended to, and an end of the file that is set within one. Whoever writes
-    /// there again heals them.
+    /// The disk does not give the sectors of a file that `range` touches any more: reads of them fail with `EIO`, and
+    /// so does a map of them, but for one that is appended to, and an end of the file that is set within one. Whoever
+    /// writes there again heals them.
     ///
     /// # Panics
     /// If there is no such file.

@@ -12,8 +12,8 @@
 //! No slot speaks of the segment before a sync of the directory has put the names on stable storage.
 //!
 //! A segment that nobody appends to for a while is *dormant*: it is the active one still, but holds none of its files
-//! open ([`super::dormant`]). One whose index files could not be made, because the disk is full, goes without them until
-//! the next one begins: lookups walk its log.
+//! open ([`super::dormant`]). One whose index files could not be made, because the disk is full, goes without them
+//! until the next one begins: lookups walk its log.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -204,8 +204,8 @@ impl<F: Files> Prepared<F> {
         self.appenders.iter().map(|appender| Arc::clone(appender.map())).collect()
     }
 
-    /// Removes its files. Those that stay, because there is no room even for that, are written over by the next that are
-    /// made ready, or removed by the next start.
+    /// Removes its files. Those that stay, because there is no room even for that, are written over by the next that
+    /// are made ready, or removed by the next start.
     pub(super) fn discard(self, files: &F) -> io::Result<()> {
         let paths = self.paths.clone();
         drop(self);
@@ -254,14 +254,15 @@ impl<F: Files> OpenFiles<F> {
 
     /// Cuts off what an append that failed has left behind the end of the log, if that is still to be done.
     ///
-    /// Until then nothing comes behind it, not even the next segment, and nobody was told that it is there. So a start that
-    /// finds it takes it for what it is, the end of a log that was written when the process died: of whole batches, which
-    /// were refused and are records that a client may have sent twice, as after any answer that did not come; of one that
-    /// is cut short, which is a torn end, above the durable point. Their offsets were given to nobody else.
+    /// Until then nothing comes behind it, not even the next segment, and nobody was told that it is there. So a start
+    /// that finds it takes it for what it is, the end of a log that was written when the process died: of whole
+    /// batches, which were refused and are records that a client may have sent twice, as after any answer that did not
+    /// come; of one that is cut short, which is a torn end, above the durable point. Their offsets were given to nobody
+    /// else.
     ///
-    /// What is written in its place has the same offsets. Meanwhile a flush, or the kernel, may have brought it to the disk;
-    /// a power cut that kept some sectors of it and some of what is new would leave a batch that is whole and wrong, which
-    /// no start would cut. So the cut is synced before anything is written there.
+    /// What is written in its place has the same offsets. Meanwhile a flush, or the kernel, may have brought it to the
+    /// disk; a power cut that kept some sectors of it and some of what is new would leave a batch that is whole and
+    /// wrong, which no start would cut. So the cut is synced before anything is written there.
     pub(super) fn cut_rest(&mut self) -> io::Result<()> {
         if self.is_uncut {
             self.log.cut()?;
@@ -405,9 +406,9 @@ impl<F: Files> OpenFiles<F> {
     }
 }
 
-/// Gives the reserve of a file back. A file system may have no room even for that: then the file keeps it, a log until it is
-/// sealed. It says so where bytes lie behind the end: of a log that is closed for good, which the next start cuts off; of an
-/// index, which are no entries, and nobody looks at them.
+/// Gives the reserve of a file back. A file system may have no room even for that: then the file keeps it, a log until
+/// it is sealed. It says so where bytes lie behind the end: of a log that is closed for good, which the next start cuts
+/// off; of an index, which are no entries, and nobody looks at them.
 pub(super) fn give_back(file: &mut impl FileAppender) -> io::Result<()> {
     match file.cut() {
         Err(error) if is_full(&error) => Ok(()),

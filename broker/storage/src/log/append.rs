@@ -37,7 +37,8 @@ pub enum Mode {
 /// What became of an append.
 #[derive(Debug)]
 pub struct Appended {
-    /// For each buffer that was dealt with, in order: its offsets, or why it is refused, whatever becomes of the others.
+    /// For each buffer that was dealt with, in order: its offsets, or why it is refused, whatever becomes of the
+    /// others.
     pub outcomes: Vec<Result<AppendedRange, Refusal>>,
     /// Why the rest was not, if there is a rest.
     pub stopped: Option<AppendError>,
@@ -86,8 +87,8 @@ pub enum AppendError {
         /// The first byte that is known to be gone.
         position: u64,
     },
-    /// The segment that is appended to was closed for a while, and cannot be opened again: a foreign hand has been at it.
-    /// Nothing was written.
+    /// The segment that is appended to was closed for a while, and cannot be opened again: a foreign hand has been at
+    /// it. Nothing was written.
     #[error("{} cannot be opened again: {source}", path.display())]
     Unopened {
         /// The file.

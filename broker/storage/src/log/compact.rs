@@ -16,17 +16,18 @@
 //!   batch says when that is (KIP-534), so that no clock and no setting can shorten it afterwards;
 //! * of each producer that the log remembers the batches that it remembers, if need be without records: a log whose
 //!   snapshots are lost knows them all the same;
-//! * the last batch of what is compacted, if need be without records, so that behind every offset below the end of the log
-//!   there is something to be read.
+//! * the last batch of what is compacted, if need be without records, so that behind every offset below the end of the
+//!   log there is something to be read.
 //!
 //! Records without a key go, as in Kafka: nobody can append them to a log that is compacted.
 //!
-//! Only sealed segments are touched, whose successor is durable and seen by consumers. Neighbours that have become small
-//! are put together. One row of segments after the other is replaced by one, in the steps drawn in
+//! Only sealed segments are touched, whose successor is durable and seen by consumers. Neighbours that have become
+//! small are put together. One row of segments after the other is replaced by one, in the steps drawn in
 //! [`replacement`](crate::replacement): a crash leaves the old ones or the new one, and after either the next pass goes
 //! on; what was replaced before keeps its meaning, because a later record supersedes whether or not it was compacted.
 //!
-//! All of it goes in steps of a bounded size, which the maintenance thread spaces out, and that other duties come between.
+//! All of it goes in steps of a bounded size, which the maintenance thread spaces out, and that other duties come
+//! between.
 
 mod hash;
 mod map;
@@ -216,8 +217,8 @@ impl<F: Files> Log<F> {
         Ok(Some(Dirty { ratio, bytes, room, is_due: is_overdue || ratio > options.dirty_ratio_min }))
     }
 
-    /// Begins a pass over what could be compacted, due or not; `None` if there is nothing. The table of keys takes at most
-    /// `map_bytes`; `key` is random, and known to nobody.
+    /// Begins a pass over what could be compacted, due or not; `None` if there is nothing. The table of keys takes at
+    /// most `map_bytes`; `key` is random, and known to nobody.
     pub fn compact(
         self: &Arc<Self>,
         key: [u64; 2],
@@ -347,8 +348,8 @@ impl<F: Files> Compaction<F> {
         Ok(progress)
     }
 
-    /// What an earlier pass had no room to finish comes first; and as it changes which segments there are, the next one looks
-    /// at them anew.
+    /// What an earlier pass had no room to finish comes first; and as it changes which segments there are, the next one
+    /// looks at them anew.
     fn finish_before(
         &mut self,
         dir: &DataDir<F>,
@@ -358,8 +359,8 @@ impl<F: Files> Compaction<F> {
         Ok(Compacting::Abandoned)
     }
 
-    /// Before anything is replaced, the log is durable up to where its producers were asked for: a crash that took some of
-    /// that back would have the log remember older batches, and those may go now.
+    /// Before anything is replaced, the log is durable up to where its producers were asked for: a crash that took some
+    /// of that back would have the log remember older batches, and those may go now.
     fn secure_producers(&self, dir: &DataDir<F>) -> Result<(), AppendError> {
         if self.log.durable() >= self.remembered_at {
             return Ok(());

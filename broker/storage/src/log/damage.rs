@@ -128,8 +128,8 @@ impl DamagedRanges {
     }
 }
 
-/// Adds a range, to the last one if it lies right behind that. Where there are very many, what lies between is not served
-/// either: a disk in that state is to be left alone.
+/// Adds a range, to the last one if it lies right behind that. Where there are very many, what lies between is not
+/// served either: a disk in that state is to be left alone.
 pub(super) fn join(ranges: &mut Vec<DamagedRange>, range: &DamagedRange) {
     let is_full = ranges.len() >= RANGES_MAX;
     match ranges.last_mut().filter(|last| is_full || last.positions.end == range.positions.start) {

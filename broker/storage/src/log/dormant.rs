@@ -6,9 +6,9 @@
 //!           <------------------------------------
 //!            durable, and nobody has needed it for long; or others need the room
 //! ```
-//! A start leaves all logs dormant. Who reads from one maps its log as if it were closed. Falling asleep gives the reserve
-//! back to the disk, and removes the next segment if that was made ready; both are made again when they are needed. What a
-//! run that was killed had reserved is given back by the first look at a log that sleeps.
+//! A start leaves all logs dormant. Who reads from one maps its log as if it were closed. Falling asleep gives the
+//! reserve back to the disk, and removes the next segment if that was made ready; both are made again when they are
+//! needed. What a run that was killed had reserved is given back by the first look at a log that sleeps.
 //!
 //! Invariants:
 //! * What sleeps is durable: a flush has nothing to ask of it.
@@ -47,8 +47,8 @@ impl<F: Files> Log<F> {
         self.is_dormant.load(Ordering::Acquire)
     }
 
-    /// Lets a log fall asleep that nobody has read from or appended to for `limit`. For the maintenance thread, again and
-    /// again: `at` is the present moment.
+    /// Lets a log fall asleep that nobody has read from or appended to for `limit`. For the maintenance thread, again
+    /// and again: `at` is the present moment.
     ///
     /// # Errors
     /// The disk's.
@@ -87,8 +87,8 @@ impl<F: Files> Log<F> {
         Ok(Wakefulness::Asleep)
     }
 
-    /// Gives back what a run that was killed had reserved behind the end of a log that sleeps. One that is awake has a reserve
-    /// there itself, and gives all of it back when it falls asleep. Whoever calls holds the names.
+    /// Gives back what a run that was killed had reserved behind the end of a log that sleeps. One that is awake has a
+    /// reserve there itself, and gives all of it back when it falls asleep. Whoever calls holds the names.
     pub(super) fn give_old_reserve_back(&self, writer: &Writer<F>) {
         let may_write = !self.is_retired() && !self.is_given_up() && !self.failure.is_set();
         if !self.may_have_reserve.swap(false, Ordering::Relaxed) || !may_write {
@@ -149,8 +149,8 @@ impl<F: Files> Log<F> {
     /// Everything is on stable storage, and nobody is about to append.
     fn is_at_rest(&self, writer: &Writer<F>) -> bool {
         let is_synced = writer.unsynced.files.is_empty() && !writer.unsynced.new_names;
-        // After a failed write nothing is cut or removed any more; and files that were taken away are there while they are
-        // open.
+        // After a failed write nothing is cut or removed any more; and files that were taken away are there while they
+        // are open.
         is_synced
             && !writer.has_remains()
             && !self.failure.is_set()

@@ -137,8 +137,9 @@ impl Window<'_> {
         header.base_offset == due || self.gaps_upto.is_some_and(is_behind_gap)
     }
 
-    /// Where the batch begins that holds `offset` or, if that is missing, the next one; or else the end; from the batch at `pos` on, which begins with
-    /// `due`. `None`: it would have to wait for a disk, or to walk so far that it had better.
+    /// Where the batch begins that holds `offset` or, if that is missing, the next one; or else the end; from the batch
+    /// at `pos` on, which begins with `due`. `None`: it would have to wait for a disk, or to walk so far that it had
+    /// better.
     fn walk_to(&self, mut pos: u64, mut due: Offset, offset: Offset) -> io::Result<Option<u64>> {
         let (mut may_touch_upto, limit) = (pos, pos.saturating_add(WARM_WALK));
         while pos < self.end {
@@ -189,9 +190,8 @@ impl Window<'_> {
         Ok((to, next))
     }
 
-    /// Where the batch begins that holds `offset` of the segment at `base` or, if that is missing, the next one; or else
-    /// the end. `None`: it would have
-    /// to wait for a disk.
+    /// Where the batch begins that holds `offset` of the segment at `base` or, if that is missing, the next one; or
+    /// else the end. `None`: it would have to wait for a disk.
     pub(super) fn locate(
         &self,
         index: Option<&Index>,

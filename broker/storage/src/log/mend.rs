@@ -27,8 +27,8 @@ pub(super) struct Built {
     pub(super) footer: Option<Footer>,
 }
 
-/// The indexes of one segment, made anew in steps of a bounded size. Nothing is changed before the last one: who drops it
-/// half-way has read in vain.
+/// The indexes of one segment, made anew in steps of a bounded size. Nothing is changed before the last one: who drops
+/// it half-way has read in vain.
 #[derive(Debug)]
 pub struct Mend<F: Files> {
     log: Arc<Log<F>>,
@@ -57,8 +57,8 @@ impl<F: Files> Log<F> {
         self.view.load().windows(2).any(|pair| pair[0].is_suspect())
     }
 
-    /// Begins to make the indexes of the oldest closed segment anew that were found not to lead where they should. For the
-    /// maintenance thread.
+    /// Begins to make the indexes of the oldest closed segment anew that were found not to lead where they should. For
+    /// the maintenance thread.
     pub fn mend(&self) -> Option<Mend<F>> {
         let log = self.me.upgrade().filter(|log| !log.is_retired())?;
         let view = self.view.load_full();
@@ -102,8 +102,8 @@ impl<F: Files> Log<F> {
 }
 
 impl<F: Files> Mend<F> {
-    /// Goes on over about `budget` bytes of log; at the end, puts the new indexes in their place. `None`: there is more to
-    /// do. Waits for a disk.
+    /// Goes on over about `budget` bytes of log; at the end, puts the new indexes in their place. `None`: there is more
+    /// to do. Waits for a disk.
     ///
     /// # Errors
     /// As for an append that rolls: it is over, and lookups do without the indexes until it is tried again.
@@ -194,7 +194,8 @@ impl<F: Files> Log<F> {
         if let Some(footer) = &built.footer {
             segment.set_max_timestamp(footer.max_timestamp);
             let log = self.files.open(&SegmentFile::Log.path(&self.dir, segment.base()), OpenMode::Write);
-            // The length that there is: what a roll could not give back, or did not come to, goes. Nothing depends on it.
+            // The length that there is: what a roll could not give back, or did not come to, goes. Nothing depends on
+            // it.
             let _ = log.and_then(|log| log.set_len(log.len()?));
         }
         segment.set_interval(built.interval);

@@ -1,8 +1,8 @@
 //! What a log keeps of its producers beside the log: snapshots, so that a start need not read everything again.
 //!
-//! There is one of the end of every closed segment, one of a clean stop, and one whenever `snapshot_interval` bytes have
-//! come since the last. Who appends only takes down what is to be written; the maintenance thread makes the file, and
-//! the next flush takes it along to the disk. The last three are kept, for any of them may be lost with the power.
+//! There is one of the end of every closed segment, one of a clean stop, and one whenever `snapshot_interval` bytes
+//! have come since the last. Who appends only takes down what is to be written; the maintenance thread makes the file,
+//! and the next flush takes it along to the disk. The last three are kept, for any of them may be lost with the power.
 
 use std::io;
 use std::path::Path;

@@ -51,8 +51,8 @@ pub enum Read {
 /// Bytes that were asked for.
 #[derive(Debug, Clone)]
 pub struct Fetched {
-    /// Whole batches, the first of which holds the offset asked for or, if that record went with a compaction, is the next
-    /// that there is; `None` if there is nothing to be seen yet.
+    /// Whole batches, the first of which holds the offset asked for or, if that record went with a compaction, is the
+    /// next that there is; `None` if there is nothing to be seen yet.
     pub slice: Option<MapSlice>,
     /// The offset after those batches.
     pub next_offset: Offset,
@@ -85,8 +85,8 @@ pub enum ReadError {
     /// What is to be read is known to be damaged. What lies beside it can be read.
     #[error("{0}")]
     Damaged(Box<DamagedRange>),
-    /// A segment has lost bytes that it had: a foreign hand has truncated its file, or a page could not be read when it was
-    /// touched. What lies before them, and in other segments, can be read.
+    /// A segment has lost bytes that it had: a foreign hand has truncated its file, or a page could not be read when it
+    /// was touched. What lies before them, and in other segments, can be read.
     #[error(
         "{} has lost bytes that it had, from byte {position} on: of offsets {from} to {to} only what lies before can be read",
         path.display()
@@ -375,7 +375,8 @@ impl<F: Files> Log<F> {
         }
     }
 
-    /// `error`, which a read in segment `number`, counted from 1, has ended with; if that has lost bytes, what that means.
+    /// `error`, which a read in segment `number`, counted from 1, has ended with; if that has lost bytes, what that
+    /// means.
     fn told_of_loss(&self, view: &[Arc<Segment>], number: usize, error: ReadError) -> ReadError {
         let ReadError::Io { source, .. } = &error else { return error };
         match lost_from(source) {
@@ -384,8 +385,8 @@ impl<F: Files> Log<F> {
         }
     }
 
-    /// Looks whether the file that is appended to has all that was published: what it has lost, if it has and nobody was
-    /// told of it before.
+    /// Looks whether the file that is appended to has all that was published: what it has lost, if it has and nobody
+    /// was told of it before.
     pub fn find_loss(&self) -> Option<ReadError> {
         let view = self.view.load();
         let map = view.last()?.log()?;
@@ -456,8 +457,9 @@ fn refuse(damaged: Option<DamagedRange>) -> Result<(), ReadError> {
 /// So often a read begins anew because what it was about is not there any more.
 const TRIES: usize = 4;
 
-/// From where on the active segment is in memory, as good as certainly: it was just written. Of what was there when it was
-/// opened nobody knows, and of what is older neither: the kernel writes back and forgets pages that nobody has flushed.
+/// From where on the active segment is in memory, as good as certainly: it was just written. Of what was there when it
+/// was opened nobody knows, and of what is older neither: the kernel writes back and forgets pages that nobody has
+/// flushed.
 fn warm_from(segment: &Segment, end: u64) -> u64 {
     end.saturating_sub(NEAR_TAIL).max(segment.appended_from())
 }
@@ -465,8 +467,8 @@ fn warm_from(segment: &Segment, end: u64) -> u64 {
 /// The last MiB of a log was written a moment ago.
 const NEAR_TAIL: u64 = 1024 * 1024;
 
-/// How far a segment is seen. Where it was compacted, positions are others than when it was seen first; and only what is
-/// seen as a whole is compacted.
+/// How far a segment is seen. Where it was compacted, positions are others than when it was seen first; and only what
+/// is seen as a whole is compacted.
 pub(super) fn visible_end(segment: &Segment, visible: &Tail) -> u64 {
     let is_last = segment.base() == visible.segment_base && !segment.may_have_gaps();
     if is_last { visible.pos.min(segment.end()) } else { segment.end() }

@@ -18,8 +18,8 @@ use crate::partition_files::SegmentFile;
 use crate::trash::Trash;
 
 impl<F: Files> Log<F> {
-    /// Begins a new segment if the present one is older than `segment.ms`, if everything in it has expired, or if it had
-    /// to do without indexes because the disk was full: once closed it gets them. Returns whether it did.
+    /// Begins a new segment if the present one is older than `segment.ms`, if everything in it has expired, or if it
+    /// had to do without indexes because the disk was full: once closed it gets them. Returns whether it did.
     pub fn roll_if_expired(&self, now: Timestamp) -> Result<bool, AppendError> {
         let options = self.options();
         let mut writer = self.lock();
@@ -54,8 +54,8 @@ impl<F: Files> Log<F> {
     }
 
     /// Segments go from the oldest on, each for its size or its age. One whose age nobody will find out, because it is
-    /// damaged, is as old as the next that tells: what was appended behind it is no older. So it goes when that goes, and
-    /// keeps nothing behind it for ever.
+    /// damaged, is as old as the next that tells: what was appended behind it is no older. So it goes when that goes,
+    /// and keeps nothing behind it for ever.
     fn start_due(&self, now: Option<Timestamp>) -> Option<Offset> {
         let options = self.options();
         let view = self.view.load();
@@ -142,8 +142,8 @@ impl<F: Files> Log<F> {
     }
 
     /// Looks up the latest timestamp of segments that nobody has read since the start; for retention by time. One that
-    /// cannot be read is not tried again before the next scrub ([`seal_unread`](Self::seal_unread)). One that is yet to be
-    /// sealed, and has no index that leads to its end, tells it once it has: it is read then, in bounded steps.
+    /// cannot be read is not tried again before the next scrub ([`seal_unread`](Self::seal_unread)). One that is yet to
+    /// be sealed, and has no index that leads to its end, tells it once it has: it is read then, in bounded steps.
     ///
     /// # Errors
     /// The first of those of reading; all that can be read are looked up.
@@ -172,6 +172,6 @@ impl<F: Files> Log<F> {
     }
 }
 
-/// So many batches are looked at, at one go, to learn how old a segment is that will be sealed: where times grow, an index
-/// leads nearer than that.
+/// So many batches are looked at, at one go, to learn how old a segment is that will be sealed: where times grow, an
+/// index leads nearer than that.
 const HEADERS_MAX: usize = 4096;

@@ -20,7 +20,8 @@ impl<F: Files> Log<F> {
         let base = self.log_end();
         let options = self.options.load_full();
         let mut view = Vec::clone(&self.view.load_full());
-        // One that is empty, and too small for what is to come: the next one takes its place, and the names of its files.
+        // One that is empty, and too small for what is to come: the next one takes its place, and the names of its
+        // files.
         let mut empty = writer.active.take_if(|active| active.segment.base() == base);
         if let Some(empty) = &mut empty {
             empty.files = None;
@@ -123,8 +124,8 @@ impl<F: Files> Log<F> {
     ) -> AppendError {
         let error = failed(&self.dir, base, source);
         if empty.is_some() {
-            // Durable points and clean markers may speak of it, so its files stay; whether a name is that of an old file or
-            // of a new one by now, nothing is in it. It is opened by those names when it is appended to.
+            // Durable points and clean markers may speak of it, so its files stay; whether a name is that of an old
+            // file or of a new one by now, nothing is in it. It is opened by those names when it is appended to.
             writer.active = empty;
             writer.unsynced.new_names = true;
             self.is_dormant.store(true, Ordering::Release);

@@ -18,8 +18,8 @@ use crate::partition_files::SegmentFile;
 use crate::scan::BATCH_SIZE_LIMIT;
 use crate::verdict::Fault;
 
-/// The marking of what of a segment is rotten: the batch that was found first at once, and the rest from there on in steps
-/// of a bounded size. Where a batch does not tell where the next one begins, that is all the rest.
+/// The marking of what of a segment is rotten: the batch that was found first at once, and the rest from there on in
+/// steps of a bounded size. Where a batch does not tell where the next one begins, that is all the rest.
 ///
 /// What holds by every checksum that there is stays: of a sealed segment those of its blocks cover all of it, and the
 /// place where a reader stumbled is not always the one that was harmed.
@@ -68,8 +68,8 @@ impl<F: Files> Marking<F> {
         &self.rotten
     }
 
-    /// Goes on for about `budget` bytes, a batch or a block more. So many were looked at, and whether that was all. May wait
-    /// for a disk.
+    /// Goes on for about `budget` bytes, a batch or a block more. So many were looked at, and whether that was all. May
+    /// wait for a disk.
     pub(super) fn step(&mut self, budget: u64) -> (u64, bool) {
         let mut done = 0;
         while let Some(stage) = self.stage.as_mut().filter(|_| done < budget.max(1)) {
@@ -165,9 +165,9 @@ fn mark(segment: &Segment, file: &Path, (from, to): ((u64, Offset), (u64, Offset
     segment.damaged().add(&DamagedRange { file: file.to_owned(), positions, offsets, kind });
 }
 
-/// Whether it is the batch at the place of the fault that must not be served. What cannot be read may lie further on, for
-/// files are read ahead, and so does what a file has lost; and a batch whose checksum holds has the records that it was
-/// acknowledged with, whatever its reader makes of them.
+/// Whether it is the batch at the place of the fault that must not be served. What cannot be read may lie further on,
+/// for files are read ahead, and so does what a file has lost; and a batch whose checksum holds has the records that it
+/// was acknowledged with, whatever its reader makes of them.
 fn is_of_its_place(fault: Fault) -> bool {
     !matches!(fault, Fault::Unreadable | Fault::ShortFile { .. } | Fault::Contradiction)
 }

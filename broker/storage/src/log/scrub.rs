@@ -2,12 +2,12 @@
 //! its index. They cover every byte, also offset, length and epoch of a batch, which its own checksum does not.
 //!
 //! ```text
-//!  log    | block | block | block (unreadable) | block | tail |        a block reaches from one index entry to the next
+//!  log    | block | block | block (unreadable) | block | tail |      a block reaches from one index entry to the next
 //!              crc     crc                  crc     crc  tail crc
 //! ```
-//! A block that does not hold is read once more, so that nothing is condemned for a slip on the way. Then it is marked in
-//! the segment: reads that touch it are refused, all others are served as before. A later scrub takes the mark off again
-//! if the disk has come to its senses. Nothing is written here.
+//! A block that does not hold is read once more, so that nothing is condemned for a slip on the way. Then it is marked
+//! in the segment: reads that touch it are refused, all others are served as before. A later scrub takes the mark off
+//! again if the disk has come to its senses. Nothing is written here.
 //!
 //! All of it goes in steps of a bounded size, and holds on to nothing but two open files and a buffer.
 

@@ -1,10 +1,10 @@
-//! Sealing: a segment that nobody appends to any more is read from end to end, verified, and gets the footer that a start
-//! trusts. So what was acknowledged is checked once more, minutes after it was written.
+//! Sealing: a segment that nobody appends to any more is read from end to end, verified, and gets the footer that a
+//! start trusts. So what was acknowledged is checked once more, minutes after it was written.
 //!
 //! It goes in steps of a bounded size, and reads by the way: what was not in the page cache is not in it afterwards.
 //!
-//! The new index is complete and on stable storage before it takes the place of the old one. A crash leaves the old index
-//! or the new one, and either is right.
+//! The new index is complete and on stable storage before it takes the place of the old one. A crash leaves the old
+//! index or the new one, and either is right.
 
 use std::io;
 use std::path::PathBuf;
@@ -46,13 +46,13 @@ pub enum Sealed {
     Nothing,
     /// The one that begins here, of so many bytes.
     Segment(Offset, u64),
-    /// One that is damaged. It stays as it is, and is not tried again by this run, unless the disk did not give all of it
-    /// ([`Log::seal_unread`]).
+    /// One that is damaged. It stays as it is, and is not tried again by this run, unless the disk did not give all of
+    /// it ([`Log::seal_unread`]).
     Rotten(Rotten),
 }
 
-/// The sealing of one segment, in steps of a bounded size. It holds on to nothing but an open file and the indexes that it
-/// makes, and changes nothing before its last step: who drops it half-way has read in vain.
+/// The sealing of one segment, in steps of a bounded size. It holds on to nothing but an open file and the indexes that
+/// it makes, and changes nothing before its last step: who drops it half-way has read in vain.
 #[derive(Debug)]
 pub struct Seal<F: Files> {
     log: Arc<Log<F>>,
@@ -122,8 +122,8 @@ impl<F: Files> Seal<F> {
         self.segment.end()
     }
 
-    /// Reads on for about `budget` bytes; at the end, gives the segment its footer, or marks what of it is rotten. `None`:
-    /// there is more to do. Waits for a disk.
+    /// Reads on for about `budget` bytes; at the end, gives the segment its footer, or marks what of it is rotten.
+    /// `None`: there is more to do. Waits for a disk.
     ///
     /// # Errors
     /// As for an append that rolls. It is over; the segment is as good as before, and is tried again.
@@ -166,8 +166,8 @@ impl<F: Files> Seal<F> {
         self.marking.is_some()
     }
 
-    /// Goes on as [`step`](Self::step) does where it [`is_marking`](Self::is_marking), for which nobody has to know what
-    /// time it is; else does nothing. `None`: there is more to do. Waits for a disk.
+    /// Goes on as [`step`](Self::step) does where it [`is_marking`](Self::is_marking), for which nobody has to know
+    /// what time it is; else does nothing. `None`: there is more to do. Waits for a disk.
     pub fn mark(&mut self, budget: u64) -> Option<Sealed> {
         let (_, is_done) = self.marking.as_mut()?.step(budget);
         is_done.then(|| self.leave()).flatten()

@@ -133,8 +133,8 @@ impl Segment {
         self.max_timestamp().filter(|last| *last >= Timestamp::new(0)).or_else(|| if_known(&self.sealed_at))
     }
 
-    /// Whether nobody will find out from when on its age counts: its headers were asked and do not tell, or tell of no time
-    /// and it is not sealed. One that nobody could ask so far, for want of a map, may tell later.
+    /// Whether nobody will find out from when on its age counts: its headers were asked and do not tell, or tell of no
+    /// time and it is not sealed. One that nobody could ask so far, for want of a map, may tell later.
     pub(super) fn is_ageless(&self) -> bool {
         let is_asked = self.max_timestamp().is_some() || self.end() == 0;
         self.aged_from().is_none()
@@ -186,7 +186,8 @@ impl Segment {
         Ok((map, displaced))
     }
 
-    /// Opens one of its indexes to be searched, which may wait for a disk. `None`: do without. The caller holds the names.
+    /// Opens one of its indexes to be searched, which may wait for a disk. `None`: do without. The caller holds the
+    /// names.
     pub(super) fn open_index<F: Files>(&self, files: &F, dir: &Path, kind: IndexKind) -> Option<Arc<Index>> {
         if let Some(index) = self.index(kind) {
             return Some(index);
@@ -220,8 +221,8 @@ impl Segment {
         }
     }
 
-    /// It is appended to: the maps that its appenders publish to, of the log and, if it has indexes, of those. Gives the
-    /// map that was in their place.
+    /// It is appended to: the maps that its appenders publish to, of the log and, if it has indexes, of those. Gives
+    /// the map that was in their place.
     pub(super) fn set_maps(
         &self,
         log: Arc<SegmentMap>,
@@ -238,8 +239,8 @@ impl Segment {
         self.log.swap(Some(log))
     }
 
-    /// Whether more than so many others hold the map of its log: an answer is being sent from it, say. One that has lost
-    /// bytes is remembered by its map.
+    /// Whether more than so many others hold the map of its log: an answer is being sent from it, say. One that has
+    /// lost bytes is remembered by its map.
     pub(super) fn is_needed_beside(&self, others: usize) -> bool {
         let map = self.log.load_full();
         // The cell's, and this one.

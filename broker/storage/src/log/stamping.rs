@@ -11,8 +11,8 @@ use thiserror::Error;
 use super::append::AppendedRange;
 use crate::producers::{Producers, SequenceError, Sequenced, is_numbered};
 
-/// Why one buffer is not appended. The fault of who sent it, or the fate of what was sent before; the others beside it are
-/// appended all the same.
+/// Why one buffer is not appended. The fault of who sent it, or the fate of what was sent before; the others beside it
+/// are appended all the same.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// Its producer may not append it now.
@@ -139,8 +139,8 @@ impl Stamping<'_> {
         Ok(())
     }
 
-    /// The times that are given to a log's records do not fall: who gave this batch its time did not know which one comes
-    /// before it, and a clock may be put right by a little.
+    /// The times that are given to a log's records do not fall: who gave this batch its time did not know which one
+    /// comes before it, and a clock may be put right by a little.
     fn keep_time(&mut self, batch: &mut [u8], time: Timestamp) {
         let behind = self.append_time.get().saturating_sub(time.get());
         if (1..=CLOCK_BACK_MAX_MS).contains(&behind) {
@@ -165,6 +165,6 @@ fn append_time(header: &BatchHeader, time: Timestamp) -> Timestamp {
     }
 }
 
-/// A clock that has gone back by more than this was wrong before, and is followed. Records would have that wrong time for
-/// as long as it was ahead, and retention would keep them for as long.
+/// A clock that has gone back by more than this was wrong before, and is followed. Records would have that wrong time
+/// for as long as it was ahead, and retention would keep them for as long.
 const CLOCK_BACK_MAX_MS: i64 = 3600 * 1000;

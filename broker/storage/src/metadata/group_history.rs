@@ -1,5 +1,5 @@
-//! What administrators replaced in a consumer group, so that it can be taken back: who did it, when, and where the group
-//! was before.
+//! What administrators replaced in a consumer group, so that it can be taken back: who did it, when, and where the
+//! group was before.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

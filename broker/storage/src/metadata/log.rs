@@ -31,8 +31,8 @@ pub struct MetadataLog<F: Files> {
     build: String,
     /// Rewriting is considered when the file has this length.
     rewrite_at: u64,
-    /// Something may lie behind the end, and the disk had no room even to cut it off: a transaction that failed, or what a
-    /// power cut has left there.
+    /// Something may lie behind the end, and the disk had no room even to cut it off: a transaction that failed, or
+    /// what a power cut has left there.
     has_rest: bool,
     has_failed: bool,
 }
@@ -240,12 +240,12 @@ impl<F: Files> MetadataLog<F> {
         Ok(self.applied(operations))
     }
 
-    /// Cuts off what a full disk has left behind the end, if there is anything. Nothing is written before; and to a start it is
-    /// what it is, a transaction that was interrupted: it lies above all that is vouched for, and it is never whole, because
-    /// the write of it failed.
+    /// Cuts off what a full disk has left behind the end, if there is anything. Nothing is written before; and to a
+    /// start it is what it is, a transaction that was interrupted: it lies above all that is vouched for, and it is
+    /// never whole, because the write of it failed.
     ///
-    /// What is written in its place begins at the same byte, with the same offset. Mixed by a power cut with what a flush had
-    /// brought to the disk meanwhile, it would be damage; so the cut is synced first.
+    /// What is written in its place begins at the same byte, with the same offset. Mixed by a power cut with what a
+    /// flush had brought to the disk meanwhile, it would be damage; so the cut is synced first.
     pub(crate) fn cut_rest(&mut self) -> Result<(), CommitError> {
         if !self.has_rest {
             return Ok(());

@@ -141,8 +141,8 @@ pub(crate) struct Vouched {
 }
 
 impl Replayed {
-    /// What looks like an interrupted transaction is none, if it was on stable storage before, and is not cut off; and what
-    /// was there has to be there. A rewritten log ends with the offset that the one before it had, or a later one.
+    /// What looks like an interrupted transaction is none, if it was on stable storage before, and is not cut off; and
+    /// what was there has to be there. A rewritten log ends with the offset that the one before it had, or a later one.
     pub(super) fn check(&self, vouched: Vouched) -> Result<(), MetadataDamage> {
         #[cfg(test)]
         let vouched = Vouched {

@@ -1,7 +1,7 @@
 //! What can still be read of a partition that is offline: everything below its damage.
 //!
-//! Nothing is written here, and nothing that is damaged is shown: the segment in which the readable part ends is verified
-//! from its first byte on, whatever vouches for it.
+//! Nothing is written here, and nothing that is damaged is shown: the segment in which the readable part ends is
+//! verified from its first byte on, whatever vouches for it.
 
 use std::io;
 
@@ -68,8 +68,8 @@ pub(crate) fn below<F: Files>(
     })
 }
 
-/// What is wrong with the log of `id`, as what lies behind the end of its segment `number` cannot be cleared: its last block
-/// cannot be read, or there is no room to write it anew. It is served up to where it is intact.
+/// What is wrong with the log of `id`, as what lies behind the end of its segment `number` cannot be cleared: its last
+/// block cannot be read, or there is no room to write it anew. It is served up to where it is intact.
 pub(crate) fn cannot_be_cleared<F: Files>(
     files: &F,
     survey: &Survey,

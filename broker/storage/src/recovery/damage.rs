@@ -121,8 +121,8 @@ pub enum Damage {
         /// What the system said.
         error: String,
     },
-    /// Nothing is wrong with it: the process has no descriptors, mappings or memory left to look into it. A start does not go
-    /// on without.
+    /// Nothing is wrong with it: the process has no descriptors, mappings or memory left to look into it. A start does
+    /// not go on without.
     #[error("{} cannot be opened: {error}. Nothing was changed: raise the limit (`ulimit -n`)", file.display())]
     OutOfFiles {
         /// The file or directory.

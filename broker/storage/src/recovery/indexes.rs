@@ -3,8 +3,8 @@
 //! An [`IndexPlan`] begins with as many entries of the files as can be trusted, is told the batches behind them, and
 //! knows in the end which entries to keep and which to write.
 //!
-//! A file that cannot be read is as good as one that is missing. That the process has no descriptor or memory left to read
-//! it by says nothing of the file: then there is no recovery.
+//! A file that cannot be read is as good as one that is missing. That the process has no descriptor or memory left to
+//! read it by says nothing of the file: then there is no recovery.
 
 use std::io;
 use std::path::Path;
@@ -152,9 +152,9 @@ impl IndexPlan {
 
     /// Makes the files what they should be; says whether anything had to be changed.
     ///
-    /// A full disk leaves them shorter than they should be, but right: the log goes on with fewer entries. Where it has no
-    /// room even for a header, both files are missing: lookups walk the log, until the segment is closed and gets its
-    /// indexes.
+    /// A full disk leaves them shorter than they should be, but right: the log goes on with fewer entries. Where it has
+    /// no room even for a header, both files are missing: lookups walk the log, until the segment is closed and gets
+    /// its indexes.
     pub(super) fn write<F: Files>(&mut self, files: &F, dir: &Path) -> io::Result<bool> {
         match self.try_write(files, dir) {
             Err(error) if is_full(&error) && self.offsets.is_found && self.times.is_found => {
@@ -220,7 +220,8 @@ impl IndexPlan {
     }
 }
 
-/// The footer of segment `uid`, if it has one. Nothing else of its index is looked at: that is found out by whoever uses it.
+/// The footer of segment `uid`, if it has one. Nothing else of its index is looked at: that is found out by whoever
+/// uses it.
 pub(crate) fn footer<F: Files>(
     files: &F,
     dir: &Path,

@@ -6,10 +6,10 @@
 //!  anything else                         does not hold, or its end has been lost       damaged
 //!                                        is whole, or is another than the index knows  whole; the index goes
 //! ```
-//! A log whose end is lost at the end of a batch holds by every checksum of its own. Where every offset has to be there,
-//! the base of the next segment tells; where some may be missing, only the index does that knows of more. So that is
-//! believed as long as it can be the one of this log, and it is another's if it names a batch that is not there, or speaks
-//! of no gaps where there are some.
+//! A log whose end is lost at the end of a batch holds by every checksum of its own. Where every offset has to be
+//! there, the base of the next segment tells; where some may be missing, only the index does that knows of more. So
+//! that is believed as long as it can be the one of this log, and it is another's if it names a batch that is not
+//! there, or speaks of no gaps where there are some.
 
 use folio_record::{BatchHeader, LeaderEpoch, Offset};
 

@@ -195,13 +195,14 @@ impl Survey {
         let Some(slot) = slot else {
             return Ok(segments.first().map(|first| Durable { segment: 0, pos: 0, next_offset: first.base }));
         };
-        // Nothing that was durable is to be read any more: retention may have taken the last segment that the slot knows
-        // of, and the power the name of the next.
+        // Nothing that was durable is to be read any more: retention may have taken the last segment that the slot
+        // knows of, and the power the name of the next.
         if segments.is_empty() && slot.durable_next_offset == slot.log_start {
             return Ok(None);
         }
         let base = slot.durable_segment_base;
-        // The durable point may be the very end of a segment that retention has taken: that is where the next one begins.
+        // The durable point may be the very end of a segment that retention has taken: that is where the next one
+        // begins.
         if let Some(first) = segments.first()
             && base < first.base
             && first.base == slot.durable_next_offset
@@ -225,16 +226,17 @@ impl Survey {
         Ok(Some(Durable { segment, pos: slot.durable_pos, next_offset: slot.durable_next_offset }))
     }
 
-    /// Whether the log, which ends at `end`, begins where the slot says or before: nothing goes that it does not say first.
+    /// Whether the log, which ends at `end`, begins where the slot says or before: nothing goes that it does not say
+    /// first.
     pub(super) fn check_start(&self, slot: Option<&Slot>, end: Offset) -> Result<(), Damage> {
         let Some(Slot { log_start: start, .. }) = slot.copied() else { return Ok(()) };
         let first = self.segments.first().map_or(end, |segment| segment.base);
         if first > start { Err(self.missing(start, start)) } else { Ok(()) }
     }
 
-    /// The end of the segment that holds an old durable point, if compaction has put it in the place of the one that the
-    /// slot names. No segment is compacted before a later durable point is on the disk; but of that one's two copies the
-    /// newer one may have been lost.
+    /// The end of the segment that holds an old durable point, if compaction has put it in the place of the one that
+    /// the slot names. No segment is compacted before a later durable point is on the disk; but of that one's two
+    /// copies the newer one may have been lost.
     fn behind_compacted<F: Files>(
         &self,
         files: &F,

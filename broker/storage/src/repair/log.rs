@@ -70,8 +70,8 @@ pub(super) fn mend<F: Files>(
     written.map_err(at(files, Path::new(SLOTS_NAME)))
 }
 
-/// Cuts the log, after all that goes is in quarantine. Later segments go first, newest first: whatever interrupts it, the
-/// damage is still where it was.
+/// Cuts the log, after all that goes is in quarantine. Later segments go first, newest first: whatever interrupts it,
+/// the damage is still where it was.
 ///
 /// Nothing is appended to a segment in which offsets are missing. Where one becomes the last, an empty one follows it.
 fn cut<F: Files>(

@@ -1,9 +1,10 @@
-//! The metadata log from the partitions: each `partition.meta` names a topic's uuid, its directory the topic's name. What
-//! can still be read of the damaged log gives the settings of topics and of the broker, and what was replaced in groups.
+//! The metadata log from the partitions: each `partition.meta` names a topic's uuid, its directory the topic's name.
+//! What can still be read of the damaged log gives the settings of topics and of the broker, and what was replaced in
+//! groups.
 //!
 //! Which producer ids were given away last cannot be known from a damaged log, and one that is given twice makes a new
-//! producer's records look like an old one's: duplicates, that are not stored again. So they go on far above any that was
-//! ever counted up to.
+//! producer's records look like an old one's: duplicates, that are not stored again. So they go on far above any that
+//! was ever counted up to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,8 +68,8 @@ pub(super) fn rebuild<F: Files>(
     Ok(())
 }
 
-/// A producer id above all that were given away, whoever gave them: ids are counted up from 0, a thousand at a time, and
-/// no broker gives a million of them away in each millisecond of its life.
+/// A producer id above all that were given away, whoever gave them: ids are counted up from 0, a thousand at a time,
+/// and no broker gives a million of them away in each millisecond of its life.
 fn fresh_producer_id(known: &State, now: Timestamp) -> i64 {
     let next = match known.get(&Key::ProducerIds).map(|entry| entry.value) {
         Some(Value::ProducerIds(next)) => next,
@@ -125,7 +126,8 @@ fn topics(plan: &Plan, known: &State, options: &RepairOptions) -> Result<BTreeMa
     });
     let mut topics: BTreeMap<Uuid, Topic> = topics.collect();
     if plan.knows_too_little {
-        // What it does know is so. Of a damaged one that cannot be said: what is missing may be that a topic is deleted.
+        // What it does know is so. Of a damaged one that cannot be said: what is missing may be that a topic is
+        // deleted.
         for (uuid, topic) in known {
             topics.entry(uuid).or_insert(topic);
         }

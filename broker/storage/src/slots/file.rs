@@ -167,8 +167,8 @@ impl<F: Files> SlotsFile<F> {
         }
     }
 
-    /// Gives `id` the slot that it has written, if it has, and nobody else has it by now. Called once every other has its
-    /// own.
+    /// Gives `id` the slot that it has written, if it has, and nobody else has it by now. Called once every other has
+    /// its own.
     pub fn take_own(&mut self, id: PartitionId) -> Option<u32> {
         let own = self.newest.iter().filter(|(_, slot)| slot.partition == id);
         let free = own.filter(|(number, _)| !self.owners.contains_key(number));
@@ -209,8 +209,8 @@ impl<F: Files> SlotsFile<F> {
         Ok(number)
     }
 
-    /// Gives `id`, which is no partition, the last slot of the first extent if that is free, or else as [`claim`](Self::claim)
-    /// does: partitions are numbered from 0 on, with it as without it.
+    /// Gives `id`, which is no partition, the last slot of the first extent if that is free, or else as
+    /// [`claim`](Self::claim) does: partitions are numbered from 0 on, with it as without it.
     pub(crate) fn claim_beside(&mut self, id: PartitionId) -> io::Result<u32> {
         let number = SLOTS_PER_EXTENT - 1;
         if number < self.kept_below || self.owners.contains_key(&number) {
@@ -266,8 +266,8 @@ impl<F: Files> SlotsFile<F> {
         Ok(())
     }
 
-    /// Writes a page that could not be read, for the sake of one copy, whole: with what is known of all other slots that
-    /// have their next copy there.
+    /// Writes a page that could not be read, for the sake of one copy, whole: with what is known of all other slots
+    /// that have their next copy there.
     ///
     /// Some of them may not be written again before the next start. It would take what the other page says for the last
     /// word, if this one said nothing: also of which epoch a log is, which may have been the next one by then.
@@ -302,8 +302,8 @@ impl<F: Files> SlotsFile<F> {
     }
 
     /// Begins a run: [writes](Self::write) a copy of each of these slots. Where there were no two good ones before, the
-    /// other follows: whichever a torn write takes later on, the other is of the run before at the earliest, and that is
-    /// the epoch that a start reckons with. All is on stable storage then, the one copy before the other is written.
+    /// other follows: whichever a torn write takes later on, the other is of the run before at the earliest, and that
+    /// is the epoch that a start reckons with. All is on stable storage then, the one copy before the other is written.
     ///
     /// # Errors
     /// As for a copy.
@@ -325,8 +325,8 @@ impl<F: Files> SlotsFile<F> {
         self.last(number).is_some() && !self.lone.contains(&number)
     }
 
-    /// Clears torn copies of slots that are nobody's: who has one writes it anew, and these would pass for damage for ever.
-    /// Called once everybody has his own.
+    /// Clears torn copies of slots that are nobody's: who has one writes it anew, and these would pass for damage for
+    /// ever. Called once everybody has his own.
     ///
     /// # Errors
     /// Those of the disk.

@@ -1,8 +1,8 @@
 //! The index files of a segment, held against the batches as they are walked.
 //!
-//! Every entry that is there has to be true: an offset entry points at a batch that begins with its offset, a time entry
-//! tells the latest time of all records up to its offset. An entry that could be there and is not is harmless: lookups
-//! walk further, and a full disk may have left it out.
+//! Every entry that is there has to be true: an offset entry points at a batch that begins with its offset, a time
+//! entry tells the latest time of all records up to its offset. An entry that could be there and is not is harmless:
+//! lookups walk further, and a full disk may have left it out.
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
@@ -193,8 +193,8 @@ impl<H: FileHandle> Indexes<H> {
         }
     }
 
-    /// The log is read, offsets may be missing in it, and the next segment begins at `next_base`: what says that there was
-    /// more behind it. A start asks the same of an index: whether it can be the one of this log.
+    /// The log is read, offsets may be missing in it, and the next segment begins at `next_base`: what says that there
+    /// was more behind it. A start asks the same of an index: whether it can be the one of this log.
     pub(super) fn missing(&self, next_base: Offset) -> Option<Fault> {
         let is_in_last = |entry: OffsetEntry| u64::from(entry.pos) < self.log_len;
         let is_of_another =
@@ -208,8 +208,8 @@ impl<H: FileHandle> Indexes<H> {
         }
     }
 
-    /// From where on it is in doubt which offsets the batches had, of a log of `len` bytes whose footer is this. `is_read`:
-    /// all of it was; if not, one of the batches so far, or the next, has another offset for sure.
+    /// From where on it is in doubt which offsets the batches had, of a log of `len` bytes whose footer is this.
+    /// `is_read`: all of it was; if not, one of the batches so far, or the next, has another offset for sure.
     pub(super) fn doubtful(&self, len: u64, is_read: bool) -> Option<Due> {
         let footer = self.footer.filter(|footer| footer.log_len == len && !self.is_partial)?;
         let is_as_sealed = is_read && self.proof.log.clone().finalize() == footer.log_crc;

@@ -148,8 +148,8 @@ fn names(survey: &Survey, slot: Option<&Slot>, was_closed: bool, findings: &mut 
     unfinished_files(&unfinished, findings);
 }
 
-/// Files of something that did not finish: one line for all of a partition. There are three for each segment that was being
-/// made ready, which is what every kill leaves.
+/// Files of something that did not finish: one line for all of a partition. There are three for each segment that was
+/// being made ready, which is what every kill leaves.
 fn unfinished_files(paths: &[&Path], findings: &mut Findings<'_>) {
     let Some(first) = paths.first() else { return };
     let others = match paths.len() - 1 {

@@ -68,8 +68,8 @@ pub(super) fn look<F: Files>(
     let path = expected.survey.log_path(number);
     let file = files.open(&path, OpenMode::Read)?;
     let uid = SegmentUid::new(expected.id, segment.base);
-    // Below the durable point, too, a start makes indexes anew that are missing, and may be interrupted: by then a footer
-    // tells that both were there.
+    // Below the durable point, too, a start makes indexes anew that are missing, and may be interrupted: by then a
+    // footer tells that both were there.
     let is_unsealed = || footer(files, &expected.survey.dir, segment.base, uid).ok().flatten().is_none();
     let may_be_torn = !expected.was_closed && (number >= expected.durable.segment || is_unsealed());
     let dir = &expected.survey.dir;
@@ -135,7 +135,8 @@ impl Walk<'_, '_> {
         Ok(ended)
     }
 
-    /// The batch that is due at a place is at fault: where that ends the segment, or `None`, if something intact stands behind.
+    /// The batch that is due at a place is at fault: where that ends the segment, or `None`, if something intact stands
+    /// behind.
     fn fault<H: FileHandle>(
         &mut self,
         file: &H,
@@ -253,8 +254,8 @@ impl Walk<'_, '_> {
         self.durable_seen |= (self.number, at, due) == (durable.segment, durable.pos, durable.next_offset);
     }
 
-    /// Everything that can be read was read. `missing`: what says that there was more, so that what is missing at the end is
-    /// no gap. Whether that is so.
+    /// Everything that can be read was read. `missing`: what says that there was more, so that what is missing at the
+    /// end is no gap. Whether that is so.
     fn end(&mut self, ended: &Ended, missing: Option<Fault>) -> bool {
         let durable = self.expected.durable;
         if self.number == durable.segment

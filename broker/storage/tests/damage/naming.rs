@@ -163,7 +163,8 @@ fn offsets(log: &[u8], at: usize) -> (i64, Range<i64>) {
     (due.unwrap_or(i64::MIN), hit.0..end(&hit))
 }
 
-/// Whether a replacement that is under way depends on the file: it is the intent, or a new one, whatever its name is by now.
+/// Whether a replacement that is under way depends on the file: it is the intent, or a new one, whatever its name is by
+/// now.
 fn is_of_replacement(good: &Snapshot, path: &Path) -> bool {
     let Some(intent) = intent(good) else { return false };
     let is_there = good.keys().any(|file| Kind::of(file) == Kind::Intent && file.parent() == path.parent());
@@ -222,7 +223,8 @@ fn may_not_fit(good: &Snapshot, path: &Path, other: &Path) -> bool {
     }
 }
 
-/// The negative control: of what `verify` says of a flip in a batch nothing can be left out or be another without being missed.
+/// The negative control: of what `verify` says of a flip in a batch nothing can be left out or be another without being
+/// missed.
 #[test]
 fn a_finding_that_is_left_out_or_names_another_file_place_or_offset_is_missed() {
     let whole = whole(End::Clean);

@@ -1,6 +1,7 @@
 //! A bit of a directory changes, or a file loses its end, in whatever file. All of it was on stable storage, so nothing
-//! may be lost for it: either it is found out, or it does no harm. It is never served in silence, and nothing is ever cut
-//! for it. And `verify`, which has not seen the directory before, finds every change but those that provably do no harm, and names it.
+//! may be lost for it: either it is found out, or it does no harm. It is never served in silence, and nothing is ever
+//! cut for it. And `verify`, which has not seen the directory before, finds every change but those that provably do no
+//! harm, and names it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,8 @@ fn a_flipped_bit_of_the_header_of_any_batch_is_found() {
         good.keys().filter(|path| is_log(path) && path.starts_with("topics/t-0")).collect();
     assert!(logs.len() >= 3, "three segments or more");
     for path in logs {
-        // Base offset, length, magic and checksum of the first batch. The epoch is covered by nothing that a start reads.
+        // Base offset, length, magic and checksum of the first batch. The epoch is covered by nothing that a start
+        // reads.
         for byte in (0..12).chain(16..21) {
             let outcome = look(path, Change::Flip(byte * 8 + byte % 8), End::Clean).unwrap();
             assert_ne!(outcome, Outcome::Harmless, "byte {byte} of {}", path.display());

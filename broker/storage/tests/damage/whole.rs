@@ -91,8 +91,8 @@ fn write(is_clean: bool) -> Whole {
     Whole::of(killed_while_replacing(&files.snapshot()))
 }
 
-/// Opens the directory, and has it write down the epochs that this begins. Its logs, in the order of their directories but
-/// for the compacted one, which is the last.
+/// Opens the directory, and has it write down the epochs that this begins. Its logs, in the order of their directories
+/// but for the compacted one, which is the last.
 fn life(files: &SimFiles) -> (DataDir<SimFiles>, Vec<Arc<Log<SimFiles>>>) {
     let (dir, report) = open(&Arc::new(files.clone())).unwrap();
     assert!(report.partitions.iter().all(|partition| partition.state.is_ok()));

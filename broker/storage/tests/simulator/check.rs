@@ -38,8 +38,8 @@ impl World {
         let has_to = self.life.stopped_cleanly && is_first_try;
         ensure!(is_clean || !has_to, "a clean stop is taken for a crash");
         ensure!(!is_clean || self.life.tried_to_stop, "a crash is taken for a clean stop");
-        // A directory of a deleted topic that could not be read at an earlier try may be nobody's by now. What is somebody's
-        // is missed below.
+        // A directory of a deleted topic that could not be read at an earlier try may be nobody's by now. What is
+        // somebody's is missed below.
         let may_be_nobodys = !is_first_try && self.stats.sectors_broken > 0;
         let has_moved = !report.quarantined.is_empty();
         ensure!(!has_moved || may_be_nobodys, "{:?} went to quarantine", report.quarantined);
@@ -110,7 +110,8 @@ impl World {
         ensure!(is_start, "it begins at {start} and not at {}", partition.start);
         let epoch = log.leader_epoch().get();
         let rises = match is_clean {
-            // A copy of its slot that cannot be read may have told of the next epoch; so may the only one that there was.
+            // A copy of its slot that cannot be read may have told of the next epoch; so may the only one that there
+            // was.
             _ if self.has_lost_slots => epoch >= partition.epoch,
             true => epoch == partition.epoch,
             false => epoch > partition.epoch,

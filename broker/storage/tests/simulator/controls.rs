@@ -1,12 +1,12 @@
-//! Negative controls: the same runs over an engine from which one protection is taken away. What it protects against has
-//! to be found, or the checks prove nothing.
+//! Negative controls: the same runs over an engine from which one protection is taken away. What it protects against
+//! has to be found, or the checks prove nothing.
 
 use crate::runs::run;
 use crate::weakness::Weakness;
 use crate::world::World;
 
-/// Runs seeds without a protection until something is found that bears one of the `marks` of the loss, in a life in which
-/// the engine as it is finds nothing.
+/// Runs seeds without a protection until something is found that bears one of the `marks` of the loss, in a life in
+/// which the engine as it is finds nothing.
 fn is_found(weakness: Weakness, marks: &[&str]) {
     let mut others = Vec::new();
     for seed in 0..SEEDS {

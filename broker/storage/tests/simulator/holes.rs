@@ -1,5 +1,5 @@
-//! The rule of the zero sector from its other side: what bears no trace of an interrupted write may have been promised to
-//! somebody, although no durable point that came to the disk says so.
+//! The rule of the zero sector from its other side: what bears no trace of an interrupted write may have been promised
+//! to somebody, although no durable point that came to the disk says so.
 
 use folio_storage::recovery::Damage;
 use folio_storage::verdict::Reason;
@@ -19,7 +19,8 @@ enum Made {
     CutOff,
 }
 
-/// Batches are flushed, which is when their producers are answered; the power goes, and a bit of the last one has changed.
+/// Batches are flushed, which is when their producers are answered; the power goes, and a bit of the last one has
+/// changed.
 fn start(weakness: Weakness, seed: u64) -> Made {
     let seam = Seam::new(weakness, false, false);
     let (dir, log) = with_topic(&seam);

@@ -1,6 +1,6 @@
-//! A disk that says to every sync of a log or a slot that it was done, and does nothing: nobody can promise anything on it.
-//! Whatever it loses then, what a reader takes, who looks at checksums, was appended, and in this order,
-//! with nothing left out in between.
+//! A disk that says to every sync of a log or a slot that it was done, and does nothing: nobody can promise anything on
+//! it. Whatever it loses then, what a reader takes, who looks at checksums, was appended, and in this order, with
+//! nothing left out in between.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -54,8 +54,8 @@ fn lives(seed: u64, ends: &mut Ends) {
     }
 }
 
-/// So many of `before` are served, one after the other; behind them is the end, an error, or a batch whose checksum fails.
-/// Those at the beginning are missing if the name of their segment is, and the slot that knows of it.
+/// So many of `before` are served, one after the other; behind them is the end, an error, or a batch whose checksum
+/// fails. Those at the beginning are missing if the name of their segment is, and the slot that knows of it.
 fn served(log: &Log<Seam>, before: &[Row]) -> usize {
     let (mut offset, mut cursor, mut found) = (log.log_start(), Cursor::default(), Vec::new());
     while let Ok(Read::Ready(fetched)) = log.read(offset, 1, &mut cursor, Touch::Any) {

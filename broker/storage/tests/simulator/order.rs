@@ -92,8 +92,8 @@ fn what_a_start_reads_back_is_synced_and_out_of_the_cache_first_and_nothing_is_m
     let first_read = calls.0.iter().position(|call| above(&call).is_some()).expect("the rest is read");
     assert!(calls.first(&format!("sync {path}")) < first_read, "{calls}");
     assert!(calls.first(&format!("drop cache of {path}")) < first_read, "{calls}");
-    // The slot, and with it the epoch, is on the disk before anybody can append, the one copy before the other. Its file
-    // follows when there is time.
+    // The slot, and with it the epoch, is on the disk before anybody can append, the one copy before the other. Its
+    // file follows when there is time.
     calls.are_in_order(&[&format!("read {path}"), "write slots"]);
     let (copy, other) = (calls.first("write slots"), calls.last("write slots"));
     let (synced, last) = (calls.first("sync slots"), calls.last("sync slots"));

@@ -54,8 +54,8 @@ impl Pass {
         self.left(&seam)
     }
 
-    /// It dies at operation `at`; the start that comes to what it left loses the power at `then`, and `seed` decides what of
-    /// both goes.
+    /// It dies at operation `at`; the start that comes to what it left loses the power at `then`, and `seed` decides
+    /// what of both goes.
     fn dies_twice(&self, weakness: Weakness, at: u64, then: u64, seed: u64) -> Left {
         let (seam, ..) = interrupted(weakness, Some(at));
         seam.machine.kill();
@@ -104,7 +104,8 @@ fn tally(left: impl Iterator<Item = Left>) -> BTreeMap<Left, u32> {
     tally
 }
 
-/// A pass that is interrupted at this operation, if at any: the machine, what was in the log, and how many operations it took.
+/// A pass that is interrupted at this operation, if at any: the machine, what was in the log, and how many operations
+/// it took.
 fn interrupted(weakness: Weakness, at: Option<u64>) -> (Seam, Vec<Row>, u64) {
     let seam = Seam::new(weakness, false, false);
     let (dir, log) = with_topic(&seam);

@@ -42,8 +42,8 @@ impl World {
         self.raise(topic, place, log, start)
     }
 
-    /// How old the youngest record is of those between two offsets. One without a time is as old as its append; `None` of
-    /// none, or where compaction may have taken any.
+    /// How old the youngest record is of those between two offsets. One without a time is as old as its append; `None`
+    /// of none, or where compaction may have taken any.
     fn youngest(&self, partition: &Partition, from: i64, to: i64) -> Outcome<Option<i64>> {
         if partition.compacted.is_some() {
             return Ok(None);

@@ -141,8 +141,8 @@ fn long_run() {
     println!("{runs} runs, {crashes} crashes, {rate:.0} a minute on {threads} threads; {stats:#?}");
 }
 
-/// Each once found something: names of indexes that were made anew, one index without the other; a copy of a slot that was
-/// torn while the other one, of the run before, was still to be written, or that was nobody's any more.
+/// Each once found something: names of indexes that were made anew, one index without the other; a copy of a slot that
+/// was torn while the other one, of the run before, was still to be written, or that was nobody's any more.
 #[test]
 fn lives_that_once_found_something_find_nothing_any_more() {
     let of_indexes = [1_001_585, 1_001_878, 1_002_059, 1_002_950];

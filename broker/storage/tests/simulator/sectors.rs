@@ -1,6 +1,6 @@
 //! Sectors that the disk does not give any more, found by a start: it is one partition that suffers, or one range, and
-//! nothing that was acknowledged is given up. Once they can be read again, everything is there. So it is with room that a
-//! recovery does not find.
+//! nothing that was acknowledged is given up. Once they can be read again, everything is there. So it is with room that
+//! a recovery does not find.
 //!
 //! They break between two runs of the broker, and are healed before a later one; what a start in between may do is less
 //! than what `check` asks of one on a good disk, and held against it here.
@@ -92,7 +92,8 @@ impl World {
         }
     }
 
-    /// The directory is open although something in it cannot be read, or written: whoever is not concerned has everything.
+    /// The directory is open although something in it cannot be read, or written: whoever is not concerned has
+    /// everything.
     pub(crate) fn opened_in_part(&mut self, mut report: OpenReport<Seam>) -> Outcome {
         self.stats.recoveries += 1;
         let broken = self.seam.machine.broken_files();
@@ -131,8 +132,8 @@ impl World {
         Ok(())
     }
 
-    /// Of a partition that is offline because some of its log cannot be read: what lies before that segment is served, and
-    /// whatever is served is right.
+    /// Of a partition that is offline because some of its log cannot be read: what lies before that segment is served,
+    /// and whatever is served is right.
     fn check_below(
         &mut self,
         partition: &Partition,

@@ -1,5 +1,5 @@
-//! Power that goes while a sector of the slots is written: of its four copies some are new, some old, and one is half of
-//! either. The simulated disk writes sectors whole; what comes of these is done to it by hand.
+//! Power that goes while a sector of the slots is written: of its four copies some are new, some old, and one is half
+//! of either. The simulated disk writes sectors whole; what comes of these is done to it by hand.
 
 use std::path::Path;
 

@@ -98,7 +98,8 @@ impl World {
         Ok(if is_down { Kind::Fatal } else { kind })
     }
 
-    /// Whether this is the word of somebody who found no room beside what else is open, in a run where there may be none.
+    /// Whether this is the word of somebody who found no room beside what else is open, in a run where there may be
+    /// none.
     pub(crate) fn is_out_of_maps(&self, error: &str) -> bool {
         self.seam.budget().limit() < usize::MAX && error.contains("no room for another open file")
     }

@@ -62,7 +62,8 @@ pub(crate) enum GroupCommand {
 pub(crate) struct ResetOptions {
     /// Its name; it need not exist
     pub(crate) group: String,
-    /// A topic, or some partitions of it: TOPIC or TOPIC:0,2; may be repeated. Without it all that the group has offsets of
+    /// A topic, or some partitions of it: TOPIC or TOPIC:0,2; may be repeated. Without it all that the group has
+    /// offsets of
     #[arg(short, long, value_name = "TOPIC[:PARTITIONS]", conflicts_with = "from_file")]
     pub(crate) topic: Vec<TopicChoice>,
     /// Where to: earliest, latest, OFFSET, -N (N before the end) or @TIME (the first record at or after it)

@@ -1,5 +1,5 @@
-//! As sticky, in two rounds, or three where members want different topics: what a member still has goes to no other before it
-//! has given it up.
+//! As sticky, in two rounds, or three where members want different topics: what a member still has goes to no other
+//! before it has given it up.
 //!
 //! ```text
 //!   round 1: A has 0 1 2, B nothing   ->  A is told 0 1, B nothing     A gives 2 up and joins again

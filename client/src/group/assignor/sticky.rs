@@ -1,8 +1,8 @@
 //! Balanced, and nothing moves that need not.
 //!
-//! Who had a partition keeps it. What nobody has goes, the least wanted topics first, to the member with the fewest. Then
-//! partitions move from a member with more to one with at least two fewer that wants the topic, until there are no such
-//! two: each move makes the sum of the squares smaller, so that it ends.
+//! Who had a partition keeps it. What nobody has goes, the least wanted topics first, to the member with the fewest.
+//! Then partitions move from a member with more to one with at least two fewer that wants the topic, until there are no
+//! such two: each move makes the sum of the squares smaller, so that it ends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -84,8 +84,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Everyone keeps what it had and still wants. Of two that say they had the same, the one of the later generation is
-    /// right; if there is none, neither is.
+    /// Everyone keeps what it had and still wants. Of two that say they had the same, the one of the later generation
+    /// is right; if there is none, neither is.
     fn keep(&mut self, members: &[Member]) {
         let numbers: HashMap<&str, usize> =
             self.topics.iter().enumerate().map(|(number, topic)| (&**topic.name, number)).collect();

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// `assignor|topic:partitions,...|member instance topics generation owned assigned|...`, a line a case: what the classes
-/// RangeAssignor, StickyAssignor and CooperativeStickyAssignor of kafka-clients 4.4.0 made of random groups. The sticky
-/// ones go on from line to line, with members that come and go, and topics that grow.
+/// `assignor|topic:partitions,...|member instance topics generation owned assigned|...`, a line a case: what the
+/// classes RangeAssignor, StickyAssignor and CooperativeStickyAssignor of kafka-clients 4.4.0 made of random groups.
+/// The sticky ones go on from line to line, with members that come and go, and topics that grow.
 static KAFKAS_OWN: &str = include_str!("kafka-4.4.txt");
 
 struct Case {

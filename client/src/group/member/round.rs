@@ -220,8 +220,8 @@ impl Member {
     }
 }
 
-/// Whether it may be better soon: a connection that broke, or was given up for what came of it, comes back, and a broker that
-/// is starting will be there.
+/// Whether it may be better soon: a connection that broke, or was given up for what came of it, comes back, and a
+/// broker that is starting will be there.
 fn is_for_now(error: &CallError) -> bool {
     error.is_retriable() || matches!(error, CallError::Protocol { .. })
 }

@@ -1,9 +1,9 @@
 //! What becomes of batches when their answer has come, or will not come any more.
 //!
 //! Batches that carry numbers have an answer each; the others have one together, and so are sent one by one when the
-//! broker refuses it for good, until the one at fault is found. A batch that is too large is cut in two; one that carries a
-//! number only while it is known of all that were sent that they are answered, for what may be stored must come again as
-//! it was.
+//! broker refuses it for good, until the one at fault is found. A batch that is too large is cut in two; one that
+//! carries a number only while it is known of all that were sent that they are answered, for what may be stored must
+//! come again as it was.
 
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,8 @@ impl PartitionQueue {
         ended.announce(&self.budget);
     }
 
-    /// What was sent as this flight, all of it or nothing, is not known to be in the log. Sends it again after `backoff`
-    /// (a function of the attempts made so far), or in smaller pieces, or gives it up.
+    /// What was sent as this flight, all of it or nothing, is not known to be in the log. Sends it again after
+    /// `backoff` (a function of the attempts made so far), or in smaller pieces, or gives it up.
     pub(crate) fn failed(
         &self,
         flight: u64,
@@ -136,8 +136,8 @@ impl PartitionQueue {
         broken
     }
 
-    /// Sees to what will never be stored while batches with later numbers wait: they get others. Not those of which a copy
-    /// may still be on its way, and may yet be stored: nobody can tell any more what becomes of them.
+    /// Sees to what will never be stored while batches with later numbers wait: they get others. Not those of which a
+    /// copy may still be on its way, and may yet be stored: nobody can tell any more what becomes of them.
     ///
     /// # Errors
     /// No epoch is left.

@@ -291,8 +291,8 @@ fn everything_is_given_up_and_given_back_when_nobody_sends_any_more() {
 }
 
 /// The broker appends, refuses for the moment, refuses for good, finds batches too large, or appends and then loses the
-/// answer; the clock jumps. Whatever it does, the log holds the records in the order of their appends (doubled only where
-/// an answer was lost), every delivery has an end, and the budget is whole again.
+/// answer; the clock jumps. Whatever it does, the log holds the records in the order of their appends (doubled only
+/// where an answer was lost), every delivery has an end, and the budget is whole again.
 #[test]
 fn order_holds_whatever_the_broker_does() {
     for seed in 0..300 {

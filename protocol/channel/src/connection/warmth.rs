@@ -1,5 +1,5 @@
-//! Mapped parts that have waited for their socket may have left memory meanwhile. They are looked at again before they are
-//! sent, some at a time, so that a peer that is slow does not make the loop wait for a disk.
+//! Mapped parts that have waited for their socket may have left memory meanwhile. They are looked at again before they
+//! are sent, some at a time, so that a peer that is slow does not make the loop wait for a disk.
 //!
 //! ```text
 //!            nothing is left                                             the loop's state reads it in

@@ -50,8 +50,8 @@ impl<L: LoopLocal> LoopHandle<L> {
         Ok(())
     }
 
-    /// As [`send`](Self::send), but the loop sleeps on: for what it can do nothing with before the next thing that is sent,
-    /// which comes after this. [`wake`](Self::wake) makes it look at once.
+    /// As [`send`](Self::send), but the loop sleeps on: for what it can do nothing with before the next thing that is
+    /// sent, which comes after this. [`wake`](Self::wake) makes it look at once.
     ///
     /// # Errors
     ///

@@ -86,7 +86,8 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context
     // SAFETY: with SA_SIGINFO the kernel passes a valid `siginfo_t` for the time of the call, and nobody writes it.
     let of = unsafe { &*info };
     let code = of.si_code;
-    // SAFETY: a union of plain numbers, whose bytes the kernel has all written; for another code the number means nothing.
+    // SAFETY: a union of plain numbers, whose bytes the kernel has all written; for another code the number means
+    // nothing.
     let address = unsafe { of.si_addr() } as usize;
     if !is_dealt_with(code, address) {
         chain(signal, code, info, context);

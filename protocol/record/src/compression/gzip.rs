@@ -1,7 +1,7 @@
 //! gzip members (RFC 1952) around deflated data (RFC 1951).
 //!
 //! ```text
-//!  1f 8b 08 | FLG | time u32 | XFL | OS | [extra] [name] [comment] [header crc u16] | deflated ... | crc32 u32 | size u32
+//!  1f 8b 08 | FLG | time u32 | XFL | OS | [extra] [name] [comment] [header crc u16] | deflated | crc32 u32 | size u32
 //! ```
 //!
 //! Little-endian. FLG says which of the parts in brackets are there; nobody needs them here. `size` is that of the

@@ -10,7 +10,8 @@ use super::error_code::KafkaError;
 #[derive(Clone, PartialEq, Eq, Debug, Message)]
 #[kafka(api = DescribeAcls, versions = 1..=3, flexible = 2..)]
 pub struct DescribeAclsRequest<'a> {
-    /// What the rule is about: 0 unknown, 1 any, 2 topic, 3 group, 4 cluster, 5 transactional id, 6 delegation token, 7 user.
+    /// What the rule is about: 0 unknown, 1 any, 2 topic, 3 group, 4 cluster, 5 transactional id, 6 delegation token, 7
+    /// user.
     pub resource_type_filter: i8,
     /// Its name, or null: any.
     #[kafka(nullable)]

@@ -67,7 +67,8 @@ pub struct DescribeConfigsResourceResult<'a> {
     pub value: Option<Cow<'a, str>>,
     /// Whether it cannot be changed.
     pub read_only: bool,
-    /// Where the value comes from: 1 the topic, 2 this broker at run time, 3 all brokers at run time, 4 the broker's file, 5 the default; -1 unknown.
+    /// Where the value comes from: 1 the topic, 2 this broker at run time, 3 all brokers at run time, 4 the broker's
+    /// file, 5 the default; -1 unknown.
     #[kafka(default = -1)]
     pub config_source: i8,
     /// Whether the value is kept secret, and null here.

@@ -39,7 +39,8 @@ pub struct ListOffsetsPartition {
     /// The leader epoch that the client knows, or -1: it is held against the broker's.
     #[kafka(versions = 4.., default = -1, ignorable)]
     pub current_leader_epoch: i32,
-    /// Milliseconds since 1970, or a place: -1 end, -2 start, -3 largest timestamp, -4 local start, -5 end of what is tiered, -6 what is to be tiered.
+    /// Milliseconds since 1970, or a place: -1 end, -2 start, -3 largest timestamp, -4 local start, -5 end of what is
+    /// tiered, -6 what is to be tiered.
     pub timestamp: i64,
 }
 

@@ -150,8 +150,8 @@ pub struct GroupOffsetV1 {
     pub retention_ms: i64,
 }
 
-/// Records that are still to be read of a log that holds `log_start` to `log_end`: from the committed offset on, or all,
-/// if nothing was committed. What is gone unread is not to be read any more.
+/// Records that are still to be read of a log that holds `log_start` to `log_end`: from the committed offset on, or
+/// all, if nothing was committed. What is gone unread is not to be read any more.
 pub fn lag(committed: Option<i64>, log_start: i64, log_end: i64) -> u64 {
     let next = committed.map_or(log_start, |committed| committed.max(log_start));
     u64::try_from(log_end.saturating_sub(next)).unwrap_or(0)

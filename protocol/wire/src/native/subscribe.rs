@@ -12,9 +12,9 @@
 //!     | <----------------- answer {next_offset} -- |  nothing of subscription 7 comes after it
 //! ```
 //!
-//! *Credit* is counted in record bytes. While a subscription has any at all, the next batch goes, whole, however large it
-//! is; more batches go along as far as they fit. What was sent is taken off, down to 0 at the lowest. Sums stay at the
-//! greatest number there is. A reader that does the same arithmetic knows what the broker has left.
+//! *Credit* is counted in record bytes. While a subscription has any at all, the next batch goes, whole, however large
+//! it is; more batches go along as far as they fit. What was sent is taken off, down to 0 at the lowest. Sums stay at
+//! the greatest number there is. A reader that does the same arithmetic knows what the broker has left.
 //!
 //! What is pushed carries the correlation id of the Subscribe that it follows from.
 

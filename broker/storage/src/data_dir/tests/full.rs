@@ -1,5 +1,6 @@
-//! Claims about a disk that has no room for an operation, or for two in a row, whichever they are: some file systems need
-//! room even to take something away. Only a sync that says so is final, and a slot, which was given its room before.
+//! Claims about a disk that has no room for an operation, or for two in a row, whichever they are: some file systems
+//! need room even to take something away. Only a sync that says so is final, and a slot, which was given its room
+//! before.
 
 use super::*;
 use crate::files::is_final;
@@ -27,7 +28,8 @@ fn opened(files: &Arc<SimFiles>) -> DataDir<SimFiles> {
     DataDir::open(Arc::clone(files), &options(7), |_| small(), NOW).unwrap().0
 }
 
-/// Lets each operation of `used`, or so many in a row, find no room, one after the other; how many operations there are.
+/// Lets each operation of `used`, or so many in a row, find no room, one after the other; how many operations there
+/// are.
 fn each_finds_no_room(
     in_a_row: u64,
     before: impl Fn(&DataDir<SimFiles>),

@@ -14,8 +14,8 @@ fn open_small(files: &SimFiles) -> (DataDir<SimFiles>, OpenReport<SimFiles>) {
     DataDir::open(Arc::new(files.clone()), &options(7), |_| small.clone(), NOW).expect("it opens")
 }
 
-/// Thirteen batches of one record in segments of five, of which ten are durable, and what comes after that is ended by a
-/// kill.
+/// Thirteen batches of one record in segments of five, of which ten are durable, and what comes after that is ended by
+/// a kill.
 fn written() -> SimFiles {
     let files = SimFiles::new();
     let (dir, _) = open_small(&files);

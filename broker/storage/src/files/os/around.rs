@@ -1,7 +1,8 @@
 //! Reading around the page cache: what others have in it stays, and nothing comes in.
 //!
-//! `O_DIRECT` does that, where the file system knows it. Elsewhere pages are read through the cache, and those that were
-//! not in it before are dropped again; where the kernel does not tell which those are (before Linux 6.5), they stay.
+//! `O_DIRECT` does that, where the file system knows it. Elsewhere pages are read through the cache, and those that
+//! were not in it before are dropped again; where the kernel does not tell which those are (before Linux 6.5), they
+//! stay.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -231,8 +231,8 @@ impl Inode {
         self.reach_the_disk(random, SECTOR_SIZE as u64);
     }
 
-    /// Chance decides sector by sector what of the unsynced bytes reaches the disk, and up to which multiple of `unit` the
-    /// file is as long there.
+    /// Chance decides sector by sector what of the unsynced bytes reaches the disk, and up to which multiple of `unit`
+    /// the file is as long there.
     fn reach_the_disk(&mut self, random: &mut Random, unit: u64) {
         let seen = self.bytes();
         if seen == self.disk && (self.behind.is_empty() || !self.is_end_dirty) {

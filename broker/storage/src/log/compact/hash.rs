@@ -1,7 +1,7 @@
 //! SipHash-2-4 with 128 bits (Aumasson, Bernstein): the hash that compaction tells keys apart by.
 //!
-//! With a key that no client knows, nobody can make two record keys that pass for one: the older record of the two would
-//! be taken for superseded, and go.
+//! With a key that no client knows, nobody can make two record keys that pass for one: the older record of the two
+//! would be taken for superseded, and go.
 
 /// The hash of `bytes` under `key`.
 pub(super) fn hash(key: [u64; 2], bytes: &[u8]) -> [u64; 2] {

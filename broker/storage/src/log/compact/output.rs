@@ -148,8 +148,8 @@ impl<F: Files> Output<F> {
         Ok(Looked::Enough)
     }
 
-    /// Whether `next` goes into it too, behind `joined` sources: as long as no more is written than a segment takes, and not
-    /// for the sake of a small one behind one that stays as it is.
+    /// Whether `next` goes into it too, behind `joined` sources: as long as no more is written than a segment takes,
+    /// and not for the sake of a small one behind one that stays as it is.
     pub(super) fn has_room_for(&self, next: &Source, joined: usize) -> bool {
         let segment_bytes = u64::from(self.options.segment_bytes);
         let stays = matches!(self.written, Written::Nothing) && self.len > segment_bytes / 2;

@@ -1,9 +1,9 @@
 //! Putting a compacted segment in the place of those that it is made of, once the intent is written.
 //!
 //! A disk may have no room for it, not even to give a file another name or to take one away. Nothing is lost then, and
-//! nothing is to be taken back, which would need room as well: the intent stands, and what is left is done by the next who
-//! compacts the log or removes segments of it, or by the next start. Until the log of the new segment has its name, readers
-//! find the old ones; from then on the new one. Meanwhile nobody else changes a file that the intent is about.
+//! nothing is to be taken back, which would need room as well: the intent stands, and what is left is done by the next
+//! who compacts the log or removes segments of it, or by the next start. Until the log of the new segment has its name,
+//! readers find the old ones; from then on the new one. Meanwhile nobody else changes a file that the intent is about.
 
 use std::io;
 use std::path::{Path, PathBuf};

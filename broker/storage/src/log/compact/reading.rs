@@ -1,5 +1,5 @@
-//! Reading a segment that is to be compacted, a part at a time. Every byte is verified, as when it was sealed: a damaged
-//! segment is not made into one that looks whole.
+//! Reading a segment that is to be compacted, a part at a time. Every byte is verified, as when it was sealed: a
+//! damaged segment is not made into one that looks whole.
 
 use std::fmt;
 use std::io;

@@ -65,8 +65,8 @@ impl Judge<'_> {
         !is_superseded && !has_expired
     }
 
-    /// What becomes of a batch; also how many records it had, and has. One that `must_stay` is left without records rather
-    /// than not at all.
+    /// What becomes of a batch; also how many records it had, and has. One that `must_stay` is left without records
+    /// rather than not at all.
     fn judge(&self, batch: &Batch<'_>, must_stay: bool) -> Result<(Fate, u32, u32), BatchError> {
         let header = batch.header();
         if header.attributes.is_control() {

@@ -1,5 +1,5 @@
-//! What a compaction leaves of batches whose records went: tombstones until their time, headers to read behind every offset,
-//! and what producers are remembered by.
+//! What a compaction leaves of batches whose records went: tombstones until their time, headers to read behind every
+//! offset, and what producers are remembered by.
 
 use folio_record::HEADER_SIZE;
 

@@ -1,5 +1,5 @@
-//! Whose a footer is: one of another segment is believed by nobody, whatever else it is like, and what lies before a footer
-//! that is believed is found out by whoever uses it.
+//! Whose a footer is: one of another segment is believed by nobody, whatever else it is like, and what lies before a
+//! footer that is believed is found out by whoever uses it.
 
 use super::compact::{check_lookups, compacting, found, keyed, settle};
 use super::seal::{reopened, seal_all};

@@ -1,5 +1,5 @@
-//! An index of before a compaction, put back beside the log that is left, is built anew; the index of a log that has lost
-//! its end is not taken for one.
+//! An index of before a compaction, put back beside the log that is left, is built anew; the index of a log that has
+//! lost its end is not taken for one.
 
 use std::collections::BTreeMap;
 

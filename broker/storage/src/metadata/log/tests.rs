@@ -77,8 +77,8 @@ fn what_was_committed_is_there_after_a_crash_with_its_revision() {
     }
 }
 
-/// Two power cuts: one takes the length of a transaction and leaves its bytes, the next the bytes of a larger one in its
-/// place and leaves the length. Whether the first is back.
+/// Two power cuts: one takes the length of a transaction and leaves its bytes, the next the bytes of a larger one in
+/// its place and leaves the length. Whether the first is back.
 fn comes_back(seed: u64, clears: bool) -> bool {
     let files = fresh();
     let mut log = open(&files);

@@ -1,5 +1,5 @@
-//! Claims about what no recovery does: take away what was durable, or anything without a copy; change a partition that goes
-//! offline; come to something else when it is run again.
+//! Claims about what no recovery does: take away what was durable, or anything without a copy; change a partition that
+//! goes offline; come to something else when it is run again.
 
 use std::collections::BTreeMap;
 
@@ -58,9 +58,9 @@ fn logs(files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<(PathBuf, Vec<u8>)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
-    /// Whatever was done to the files of a partition, and wherever its durable point lies: it goes offline and not a byte
-    /// of it is changed, or what is gone lay above the durable point and is in quarantine, and the second time nothing
-    /// happens.
+    /// Whatever was done to the files of a partition, and wherever its durable point lies: it goes offline and not a
+    /// byte of it is changed, or what is gone lay above the durable point and is in quarantine, and the second time
+    /// nothing happens.
     #[test]
     fn whatever_was_done_to_a_partition_nothing_durable_goes_and_nothing_goes_without_a_copy(
         harms in harms(),

@@ -1,5 +1,5 @@
-//! Claims about where a log ends after a crash: files that end anywhere, zeros and garbage in any place, and what can be
-//! told of the machine.
+//! Claims about where a log ends after a crash: files that end anywhere, zeros and garbage in any place, and what can
+//! be told of the machine.
 
 use super::*;
 use crate::files::read_file;

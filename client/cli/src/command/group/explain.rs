@@ -1,8 +1,8 @@
 //! `folio group explain`: why does nothing come?
 //!
-//! What is known of a group is looked through for everything that keeps records from being read, in the order in which a
-//! person would ask: is anybody there, is the work being divided, who is silent, who has what, and in each partition what
-//! waits, what is gone and what will be. [`findings`] is pure; `run` fetches what it needs.
+//! What is known of a group is looked through for everything that keeps records from being read, in the order in which
+//! a person would ask: is anybody there, is the work being divided, who is silent, who has what, and in each partition
+//! what waits, what is gone and what will be. [`findings`] is pure; `run` fetches what it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -268,10 +268,10 @@ impl Log {
     }
 }
 
-/// The broker appends, refuses for the moment or for good, finds batches too large, loses answers, or gets a request that
-/// was given up long ago after others that were sent later; the clock jumps. Whatever happens, the log holds the records in
-/// the order of their appends and none twice, what was delivered is where the delivery says, and all else is known to have
-/// failed.
+/// The broker appends, refuses for the moment or for good, finds batches too large, loses answers, or gets a request
+/// that was given up long ago after others that were sent later; the clock jumps. Whatever happens, the log holds the
+/// records in the order of their appends and none twice, what was delivered is where the delivery says, and all else is
+/// known to have failed.
 #[test]
 fn nothing_is_stored_twice_or_out_of_order_whatever_happens() {
     for seed in 0..600 {

@@ -153,8 +153,8 @@ fn part_of(len: usize, salt: u64) -> usize {
     Random::new(salt).up_to(len as u64) as usize
 }
 
-/// As [`part_of`], of bytes of which those within one sector are written together or not at all: they come into one page
-/// of the cache at once, and to the disk at once.
+/// As [`part_of`], of bytes of which those within one sector are written together or not at all: they come into one
+/// page of the cache at once, and to the disk at once.
 fn part_of_sectors(at: u64, len: usize, salt: u64) -> usize {
     let written = part_of(len, salt);
     let sector = SECTOR_SIZE as u64;
