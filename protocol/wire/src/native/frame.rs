@@ -27,6 +27,8 @@ const _: () = assert!(HEADER_LENGTH_AT + size_of::<u32>() == HEADER_AT);
 
 /// What `length` must count at the least.
 const LENGTH_MIN: u32 = (HEADER_AT - CRC_AT) as u32;
+/// The header of a produce or a fetch of one partition, or of its answer, with a name of ordinary length.
+const HEADER_ROOM: usize = 108;
 
 /// What a frame is, besides its kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -256,6 +258,8 @@ pub fn encode_frame<T: Serialize>(
     record_bytes: usize,
 ) -> Result<(), EncodeError> {
     let start = out.len();
+    // Fields come one by one: small headers, which most are, make the buffer grow once.
+    out.reserve(HEADER_AT + HEADER_ROOM);
     out.put_bytes(0, HEADER_AT);
     if let Err(e) = header::encode_into(header, out.writer()) {
         out.truncate(start);

@@ -97,7 +97,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind with the lowest and the highest version that this build knows.
+    /// Every kind, by its number, with the lowest and the highest version that this build knows.
     pub const ALL: &[(Self, u8, u8)] = &[
         (Self::Unsupported, 1, 1),
         (Self::Metadata, 1, 1),
@@ -142,7 +142,11 @@ impl Kind {
     /// The kind of this number, if this build has it.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
-        Self::ALL.iter().map(|&(kind, ..)| kind).find(|kind| kind.number() == number)
+        Self::row(number).map(|&(kind, ..)| kind)
+    }
+
+    fn row(number: u16) -> Option<&'static (Self, u8, u8)> {
+        Self::ALL.binary_search_by_key(&number, |(kind, ..)| kind.number()).ok().map(|at| &Self::ALL[at])
     }
 
     /// Whether it is something that is asked for; the others only ever come.
@@ -196,14 +200,24 @@ impl Kind {
     /// # Errors
     /// The answer: the versions that there are, 0 and 0 when the kind is unknown.
     pub fn supported(number: u16, version: u8) -> Result<Self, UnsupportedV1> {
-        let known = Self::ALL.iter().find(|(kind, ..)| kind.number() == number && kind.is_request());
-        match known {
+        match Self::row(number).filter(|(kind, ..)| kind.is_request()) {
             Some(&(kind, lowest, highest)) if (lowest..=highest).contains(&version) => Ok(kind),
             Some(&(_, lowest, highest)) => Err(UnsupportedV1::new(number, lowest, highest)),
             None => Err(UnsupportedV1::new(number, 0, 0)),
         }
     }
 }
+
+const _: () = {
+    let mut at = 1;
+    while at < Kind::ALL.len() {
+        assert!(
+            Kind::ALL[at - 1].0.number() < Kind::ALL[at].0.number(),
+            "kinds are looked up by their number"
+        );
+        at += 1;
+    }
+};
 
 /// Ties a request and its answer to their kind and version, and to one another.
 macro_rules! messages {
