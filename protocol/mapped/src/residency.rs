@@ -83,7 +83,8 @@ pub(crate) fn resident(slice: &MapSlice) -> io::Result<bool> {
     if slice.is_empty() {
         return Ok(true);
     }
-    if !CACHESTAT_REFUSED.load(Ordering::Relaxed) {
+    let is_large = pages_of(slice) > PAGES_FOR_MINCORE;
+    if is_large && !CACHESTAT_REFUSED.load(Ordering::Relaxed) {
         match cachestat(file, slice.range()) {
             Ok(stat) if stat.cached < pages_of(slice) as u64 => return Ok(false),
             // They are all there, but the disk may not have filled them yet.
@@ -143,5 +144,8 @@ const CACHESTAT: libc::c_long = 451;
 /// The bit of `mincore` that has a meaning.
 const RESIDENT: u8 = 1;
 
-/// 16 MiB of 4 KiB pages.
-const PAGES_AT_ONCE: usize = 4096;
+/// Of so many pages `mincore` tells as soon as `cachestat` and `mincore` do, where they are there.
+const PAGES_FOR_MINCORE: usize = 128;
+
+/// 4 MiB of 4 KiB pages.
+const PAGES_AT_ONCE: usize = 1024;
