@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use folio_record::Offset;
@@ -75,39 +76,50 @@ impl fmt::Display for DamagedRange {
 
 /// The damaged ranges of one segment, by position; most have none.
 #[derive(Debug, Default)]
-pub(super) struct DamagedRanges(ArcSwapOption<Vec<DamagedRange>>);
+pub(super) struct DamagedRanges {
+    ranges: ArcSwapOption<Vec<DamagedRange>>,
+    /// There are any: every read asks several times, and most ask in vain.
+    is_any: AtomicBool,
+}
 
 impl DamagedRanges {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.load().is_none()
+        // Acquire pairs with the Release of `set`.
+        !self.is_any.load(Ordering::Acquire)
     }
 
     /// The one that has this offset.
     pub(super) fn at_offset(&self, offset: Offset) -> Option<DamagedRange> {
-        let ranges = self.0.load();
-        ranges.as_ref()?.iter().find(|range| range.offsets.contains(&offset)).cloned()
+        self.find(|ranges| ranges.iter().find(|range| range.offsets.contains(&offset)).cloned())
     }
 
     /// The one that has this byte.
     pub(super) fn at_position(&self, pos: u64) -> Option<DamagedRange> {
-        let ranges = self.0.load();
-        ranges.as_ref()?.iter().find(|range| range.positions.contains(&pos)).cloned()
+        self.find(|ranges| ranges.iter().find(|range| range.positions.contains(&pos)).cloned())
     }
 
     /// Where the first one begins that lies behind `pos`.
     pub(super) fn next_position(&self, pos: u64) -> Option<u64> {
-        let ranges = self.0.load();
-        ranges.as_ref()?.iter().map(|range| range.positions.start).filter(|start| *start > pos).min()
+        self.find(|ranges| {
+            ranges.iter().map(|range| range.positions.start).filter(|start| *start > pos).min()
+        })
     }
 
     /// Any of them.
     pub(super) fn first(&self) -> Option<DamagedRange> {
-        self.0.load().as_ref()?.first().cloned()
+        self.find(|ranges| ranges.first().cloned())
     }
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<DamagedRange> {
-        self.0.load_full().map_or_else(Vec::new, Arc::unwrap_or_clone)
+        self.find(|ranges| Some(ranges.to_vec())).unwrap_or_default()
+    }
+
+    fn find<T>(&self, find: impl FnOnce(&[DamagedRange]) -> Option<T>) -> Option<T> {
+        if self.is_empty() {
+            return None;
+        }
+        find(self.ranges.load().as_ref()?)
     }
 
     /// One more, unless it is known. Called by one thread at a time.
@@ -124,7 +136,9 @@ impl DamagedRanges {
 
     /// These, and no others.
     pub(super) fn set(&self, ranges: Vec<DamagedRange>) {
-        self.0.store((!ranges.is_empty()).then(|| Arc::new(ranges)));
+        let is_any = !ranges.is_empty();
+        self.ranges.store(is_any.then(|| Arc::new(ranges)));
+        self.is_any.store(is_any, Ordering::Release);
     }
 }
 
