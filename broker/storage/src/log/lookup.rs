@@ -91,9 +91,13 @@ impl Window<'_> {
         if is_taken(Protection::ColdIsLeftAlone) {
             return true;
         }
-        self.touch == Touch::Any
-            || range.start >= self.warm_from
+        self.is_free(range.start)
             || self.map.slice(range).is_some_and(|slice| slice.resident().unwrap_or(false))
+    }
+
+    /// Whether all from `pos` on may be looked at without asking whether it is in memory.
+    pub(super) fn is_free(&self, pos: u64) -> bool {
+        self.touch == Touch::Any || pos >= self.warm_from
     }
 
     /// How far `range` may be looked at, a step at a time: who may not wait goes on with what is in memory.

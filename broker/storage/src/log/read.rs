@@ -1,12 +1,14 @@
 //! Reading: from an offset to a range of mapped bytes, whole batches only.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use folio_mapped::{CopyError, MapSlice, SegmentMap};
 use folio_record::{HEADER_SIZE, Offset};
 use thiserror::Error;
 
+use super::cursor::Cursor;
 use super::damage::DamagedRange;
 use super::lookup::{Index, Window};
 use super::segment::Segment;
@@ -22,21 +24,6 @@ pub enum Touch {
     Warm,
     /// Whatever it takes.
     Any,
-}
-
-/// Remembers where a sequential reader is, so that it need not look for its place again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cursor {
-    place: Option<Place>,
-}
-
-/// The batch from `offset` on begins at `pos` of the segment with this identity: of one that was compacted meanwhile it
-/// says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    segment: (Offset, u64),
-    offset: Offset,
-    pos: u64,
 }
 
 /// The outcome of a read.
@@ -222,8 +209,7 @@ impl<F: Files> Log<F> {
         }
         refuse(segment.damaged().at_offset(offset))?;
         let is_active = number == view.len();
-        let is_known = |place: &Place| (place.segment, place.offset) == (segment.identity(), offset);
-        let known = cursor.place.filter(is_known).map(|place| place.pos);
+        let known = cursor.place_of(segment, offset);
         // Where a closed segment has to be searched, or even mapped, there is little hope for memory.
         let map = match touch {
             Touch::Warm if !is_active && known.is_none() => return Ok(Some(InSegment::Cold)),
@@ -251,7 +237,8 @@ impl<F: Files> Log<F> {
         if pos == end && segment.may_have_gaps() {
             return Ok(None);
         }
-        let Some(taken) = self.take(segment, &window, pos, offset, wanted.max_bytes)? else {
+        let touchable = |range| cursor.touchable(segment, &window, range, known.is_some());
+        let Some(taken) = self.take(segment, &window, pos, offset, wanted.max_bytes, touchable)? else {
             return Ok(Some(InSegment::Cold));
         };
         let following = view.get(number);
@@ -259,18 +246,16 @@ impl<F: Files> Log<F> {
         let ends_at =
             following.filter(|_| segment.may_have_gaps() && taken.to == end).map(|next| next.base());
         let next_offset = ends_at.unwrap_or(taken.next_offset);
-        cursor.place = Some(match following {
-            Some(following) if following.base() == next_offset => {
-                Place { segment: following.identity(), offset: next_offset, pos: 0 }
-            }
-            _ => Place { segment: segment.identity(), offset: next_offset, pos: taken.to },
-        });
+        match following {
+            Some(following) if following.base() == next_offset => cursor.go_to(following, next_offset, 0),
+            _ => cursor.go_to(segment, next_offset, taken.to),
+        }
         let Taken { slice, is_cut, .. } = taken;
         Ok(Some(InSegment::Found { slice, next_offset, is_near_tail: pos >= warm_from, is_cut }))
     }
 
     /// Takes whole batches from `pos` on, of which the first holds `offset` or lies behind it. `None`: they are not in
-    /// memory.
+    /// memory, of which `touchable` says how far it goes.
     fn take(
         &self,
         segment: &Segment,
@@ -278,6 +263,7 @@ impl<F: Files> Log<F> {
         pos: u64,
         offset: Offset,
         max_bytes: usize,
+        touchable: impl FnOnce(Range<u64>) -> u64,
     ) -> Result<Option<Taken>, ReadError> {
         // Where offsets are missing, the next batch may lie in another block than the offset would.
         refuse(segment.damaged().at_position(pos))?;
@@ -289,7 +275,7 @@ impl<F: Files> Log<F> {
         }
         let served = segment.damaged().next_position(pos).map_or(end, |damage| end.min(damage));
         let upto = served.min(pos.saturating_add(max_bytes.max(HEADER_SIZE) as u64)).min(lost_from);
-        let warm = window.touchable(pos..upto);
+        let warm = touchable(pos..upto);
         if warm == pos && upto > pos {
             return Ok(None);
         }
