@@ -176,7 +176,14 @@ impl<'a, F: Files> Sorting<'a, F> {
 
     fn sort(&mut self, path: &Path, entry: &DirEntry, meta: ReadMeta) -> io::Result<()> {
         if is_unfinished(entry) {
-            return remove(self.files, path, entry.kind);
+            return match remove(self.files, path, entry.kind) {
+                // In nobody's way: who makes the directory anew removes it first.
+                Err(error) if is_full(&error) => {
+                    self.left.insert(path.to_owned());
+                    Ok(())
+                }
+                removed => removed,
+            };
         }
         let meta = match meta {
             Ok(Some(Ok(meta))) => meta,

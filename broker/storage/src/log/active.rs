@@ -12,8 +12,8 @@
 //! No slot speaks of the segment before a sync of the directory has put the names on stable storage.
 //!
 //! A segment that nobody appends to for a while is *dormant*: it is the active one still, but holds none of its files
-//! open ([`super::dormant`]). One whose index files could not be made, because the disk is full, goes without them
-//! until the next one begins: lookups walk its log.
+//! open ([`super::dormant`]). One whose index files could not be made, or cut where a write to them had failed, because the
+//! disk is full, goes without them until the next one begins: lookups walk its log.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -245,11 +245,25 @@ impl<F: Files> OpenFiles<F> {
 }
 
 impl<F: Files> OpenFiles<F> {
-    /// Cuts off what somebody has written behind the end of the log: nobody was ever told of that.
+    /// Cuts off what somebody has written behind the end of the log: nobody was ever told of that. So it is with the indexes,
+    /// which are done without where there is no room for it.
     pub(super) fn cut_foreign(&mut self) -> io::Result<()> {
         let end = self.log.map().end();
         self.is_uncut = self.sync.first().map_or(Ok(0), |file| file.len())? > end;
-        self.cut_rest()
+        self.cut_rest()?;
+        for (index, file) in self.indexes.iter_mut().flatten().zip(&self.sync[1..]) {
+            if file.len()? <= index.map().end() {
+                continue;
+            }
+            match index.cut() {
+                Err(error) if is_full(&error) => {
+                    self.indexes = None;
+                    break;
+                }
+                cut => cut.and_then(|()| file.sync())?,
+            }
+        }
+        Ok(())
     }
 
     /// Cuts off what an append that failed has left behind the end of the log, if that is still to be done.
@@ -356,15 +370,21 @@ impl<F: Files> Active<F> {
         }
         let indexes = self.files.as_mut().and_then(|files| files.indexes.as_mut());
         let written = indexes.map(|[offsets, times]| {
-            let is_timed = write(times, &time_bytes);
-            (is_timed, is_timed && write(offsets, &offset_bytes))
+            let timed = write(times, &time_bytes);
+            (timed, if timed == Written::Whole { write(offsets, &offset_bytes) } else { Written::Nothing })
         });
         match written {
-            Some((true, true)) => {}
-            Some((true, false)) => {
+            Some((Written::Whole, Written::Whole)) => {}
+            Some((Written::Whole, _)) => {
                 self.indexer.went_without(offsets, self.indexer.time_entries(), self.indexer.recorded());
             }
             _ => self.indexer.went_without(offsets, times, recorded),
+        }
+        if matches!(written, Some((Written::Uncut, _) | (_, Written::Uncut)))
+            && let Some(files) = &mut self.files
+        {
+            // What lies there may have come to the disk when it could be cut off, and no sync is waited for here.
+            files.indexes = None;
         }
         if let Some(max) = self.indexer.max_timestamp() {
             self.segment.set_max_timestamp(max.timestamp);
@@ -429,8 +449,23 @@ const COUNTED_ENTRY_SIZE: u64 = 8;
 const ALLOCATE_MIN: u64 = 64 * 1024;
 const ALLOCATE_MAX: u64 = 32 * 1024 * 1024;
 
-fn write(index: &mut impl FileAppender, entries: &[u8]) -> bool {
-    entries.is_empty()
-        || index.append(&[IoSlice::new(entries)]).is_ok()
-        || index.cut().is_ok() && index.append(&[IoSlice::new(entries)]).is_ok()
+/// What came of a write to an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Whole,
+    Nothing,
+    /// Part of it, perhaps, and that cannot be cut off.
+    Uncut,
+}
+
+fn write(index: &mut impl FileAppender, entries: &[u8]) -> Written {
+    for _ in 0..2 {
+        if entries.is_empty() || index.append(&[IoSlice::new(entries)]).is_ok() {
+            return Written::Whole;
+        }
+        if index.cut().is_err() {
+            return Written::Uncut;
+        }
+    }
+    Written::Nothing
 }

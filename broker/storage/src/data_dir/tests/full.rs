@@ -340,3 +340,31 @@ fn a_segment_that_there_is_no_room_to_take_away_is_taken_away_the_next_time() {
         assert!(operations >= 3, "{operations}");
     }
 }
+
+#[test]
+fn an_index_that_there_is_no_room_to_cut_is_done_without_until_the_next_segment_begins() {
+    let mut done_without = 0;
+    for (seed, operation) in (0..300).map(|seed| (seed, seed % 5)) {
+        let files = killed();
+        let dir = open(&files).0;
+        let log = Arc::clone(&dir.logs()[0]);
+        appended(&dir, &log, &batch(5000)).unwrap();
+        // A write finds no room, and then the cut.
+        let first = files.operations() + operation;
+        (first..first + 2).for_each(|operation| files.fail_at(operation, Fault::Short));
+        appended(&dir, &log, &batch(5000)).unwrap();
+        // What of it there is comes to the disk.
+        files.write_back(seed);
+        for _ in 0..2 {
+            appended(&dir, &log, &batch(5000)).unwrap();
+        }
+        done_without += u32::from(log.roll_if_expired(NOW).unwrap());
+        appended(&dir, &log, &batch(5000)).unwrap();
+        drop((dir, log));
+        files.crash(seed);
+        let looked = crate::verify::verify(&*files, &Default::default(), &mut |_| {}).unwrap();
+        assert_eq!(looked.damage, 0, "{seed}");
+        assert_eq!(online(&open(&files).1).len(), 3);
+    }
+    assert!(done_without > 50, "{done_without}");
+}
