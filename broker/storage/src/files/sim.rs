@@ -171,6 +171,11 @@ impl SimFiles {
         self.lock().set_room(room);
     }
 
+    /// What it has room for from operation number `operation` on, until that is [set](Self::set_room) anew.
+    pub fn set_room_at(&self, operation: u64, room: Room) {
+        self.lock().set_room_at(operation, room);
+    }
+
     /// Whether the process has no descriptors left: nothing can be opened, a directory to sync its names included.
     pub fn set_exhausted(&self, exhausted: bool) {
         self.lock().set_exhausted(if exhausted { Exhausted::Always } else { Exhausted::Never });

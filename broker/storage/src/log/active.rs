@@ -12,8 +12,8 @@
 //! No slot speaks of the segment before a sync of the directory has put the names on stable storage.
 //!
 //! A segment that nobody appends to for a while is *dormant*: it is the active one still, but holds none of its files
-//! open ([`super::dormant`]). One whose index files could not be made, or cut where a write to them had failed, because the
-//! disk is full, goes without them until the next one begins: lookups walk its log.
+//! open ([`super::dormant`]). One whose index files could not be made, or cut where a write to them had failed, because
+//! the disk is full, goes without them until the next one begins: lookups walk its log.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -245,8 +245,8 @@ impl<F: Files> OpenFiles<F> {
 }
 
 impl<F: Files> OpenFiles<F> {
-    /// Cuts off what somebody has written behind the end of the log: nobody was ever told of that. So it is with the indexes,
-    /// which are done without where there is no room for it.
+    /// Cuts off what somebody has written behind the end of the log: nobody was ever told of that. So it is with the
+    /// indexes, which are done without where there is no room for it.
     pub(super) fn cut_foreign(&mut self) -> io::Result<()> {
         let end = self.log.map().end();
         self.is_uncut = self.sync.first().map_or(Ok(0), |file| file.len())? > end;

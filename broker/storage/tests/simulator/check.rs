@@ -104,6 +104,10 @@ impl World {
         let is_whole = !self.life.lost_power && !self.life.has_lied;
         let least = if is_whole { partition.end() } else { partition.promised.max(partition.seen) };
         ensure!(end >= least, "it ends at {end}, and {least} was promised");
+        if end > partition.end() {
+            let bytes = read_all(log, partition.end(), end)?;
+            partition.find_attempted(&bytes, end);
+        }
         let is_boundary = end == 0 || partition.all().any(|batch| batch.next == end);
         ensure!(is_boundary, "it ends at {end}, where no batch ends");
         let is_start = start == partition.start || Some(start) == partition.attempted_start;
@@ -452,6 +456,17 @@ fn is_index(path: &Path) -> bool {
 /// How many partitions a topic is to have.
 fn wanted((uuid, topic): (Uuid, folio_storage::metadata::Topic)) -> (Uuid, u32) {
     (uuid, topic.partitions)
+}
+
+/// The batches from one that begins at `from` on, up to `end`.
+fn read_all(log: &Log<Seam>, from: i64, end: i64) -> Outcome<Vec<u8>> {
+    let (mut offset, mut cursor, mut read) = (from, Cursor::default(), Vec::new());
+    while offset < end {
+        let (bytes, next) = fetch(log, offset, 1 << 20, &mut cursor)?;
+        read.extend_from_slice(&bytes);
+        offset = next;
+    }
+    Ok(read)
 }
 
 fn fetch(log: &Log<Seam>, offset: i64, max_bytes: usize, cursor: &mut Cursor) -> Outcome<(Vec<u8>, i64)> {

@@ -72,6 +72,9 @@ pub(crate) struct Partition {
     pub(crate) batches: Vec<Stored>,
     /// What an append was about that failed with the process: any first part of it may be in the log.
     pub(crate) attempted: Vec<Stored>,
+    /// What appends were about that found no room, since the last one that did: there may have been no room to cut off
+    /// what the first of them has left either.
+    pub(crate) refused: Vec<Vec<Stored>>,
     /// Whoever was answered was promised that what lies below survives a power cut.
     pub(crate) promised: i64,
     /// Consumers who see only what is flushed have seen everything below.
@@ -94,6 +97,7 @@ impl Partition {
         Self {
             batches: Vec::new(),
             attempted: Vec::new(),
+            refused: Vec::new(),
             promised: 0,
             seen: 0,
             start: 0,
@@ -154,6 +158,7 @@ impl Partition {
 
     /// Takes what is above `end` out of what may be there.
     pub(crate) fn settle(&mut self, end: i64, visibility: Visibility) {
+        self.refused.clear();
         let attempted = std::mem::take(&mut self.attempted);
         self.batches.extend(attempted);
         self.batches.retain(|batch| batch.next <= end);
@@ -182,7 +187,17 @@ impl Partition {
 
     /// What was appended, and what may have been.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Stored> {
-        self.batches.iter().chain(&self.attempted)
+        self.batches.iter().chain(&self.attempted).chain(self.refused.iter().flatten())
+    }
+
+    /// Of what was attempted that remains of which these are the first bytes, up to this offset.
+    pub(crate) fn find_attempted(&mut self, bytes: &[u8], end: i64) {
+        let tried = self.refused.drain(..).chain([std::mem::take(&mut self.attempted)]);
+        let is_it = |tried: &Vec<Stored>| {
+            let there = tried.iter().filter(|batch| batch.next <= end);
+            there.flat_map(|batch| &batch.bytes).eq(bytes)
+        };
+        self.attempted = tried.into_iter().find(is_it).unwrap_or_default();
     }
 
     fn by(&self, id: i64) -> impl DoubleEndedIterator<Item = (&Stored, By)> {

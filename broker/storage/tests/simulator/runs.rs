@@ -91,7 +91,7 @@ fn whatever_is_promised_survives_power_cuts_kills_and_failing_disks() {
     assert!(stats.compacted > 5 && stats.slept > 50 && stats.gave_way > 50, "{stats:?}");
     assert!(stats.sectors_broken > 50 && stats.offline_for_sectors > 20, "{stats:?}");
     assert!(stats.served_below > 0 && stats.slots_torn > 5, "{stats:?}");
-    assert!(stats.faults > 50 && stats.promised > 5000, "{stats:?}");
+    assert!(stats.faults > 50 && stats.stuck > 50 && stats.promised > 5000, "{stats:?}");
 }
 
 /// The same life again and again: each of its operations is the one that fails, in each way, or the last.

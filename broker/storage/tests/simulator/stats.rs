@@ -25,6 +25,8 @@ pub(crate) struct Stats {
     pub(crate) served_below: u64,
     pub(crate) ranges_refused: u64,
     pub(crate) slots_torn: u64,
+    /// How often the disk had no room even to take something away.
+    pub(crate) stuck: u64,
 }
 
 impl Stats {
@@ -51,6 +53,7 @@ impl Stats {
             (&mut self.served_below, other.served_below),
             (&mut self.ranges_refused, other.ranges_refused),
             (&mut self.slots_torn, other.slots_torn),
+            (&mut self.stuck, other.stuck),
         ];
         for (sum, more) in sums {
             *sum += more;

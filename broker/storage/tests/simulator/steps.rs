@@ -20,6 +20,7 @@ type Meanwhile = Arc<Mutex<Vec<(usize, usize, Vec<Draft>, Result<Appended, Appen
 impl World {
     /// Does one thing.
     pub(crate) fn step(&mut self) -> Outcome {
+        self.may_free();
         let online = self.online();
         let chance = self.random.up_to(99);
         if online.is_empty() || chance < 3 {
@@ -151,6 +152,9 @@ impl World {
         let weakness = self.seam.weakness();
         let is_flushed = self.visibility(topic) == Visibility::Flushed;
         let partition = &mut self.topics[topic].partitions[place];
+        if written > 0 {
+            partition.refused.clear();
+        }
         for stored in placed.by_ref().take(written) {
             self.stats.appended += 1;
             partition.batches.push(stored);
@@ -160,8 +164,11 @@ impl World {
         }
         let Some(error) = stopped else { return Ok(()) };
         let rest: Vec<_> = placed.collect();
-        if self.append_trouble("an append", &error)? == Kind::Fatal {
-            self.topics[topic].partitions[place].attempted = rest;
+        let kind = self.append_trouble("an append", &error)?;
+        let partition = &mut self.topics[topic].partitions[place];
+        match kind {
+            Kind::Fatal => partition.attempted = rest,
+            Kind::Full => partition.refused.push(rest),
         }
         Ok(())
     }
@@ -254,6 +261,8 @@ impl World {
             match log.seal_next(self.now()) {
                 Ok(Sealed::Nothing) => break,
                 Ok(Sealed::Segment(..)) => self.stats.sealed += 1,
+                // Without power nothing can be read.
+                Ok(Sealed::Rotten(_)) if self.seam.machine.is_down() => break,
                 Ok(Sealed::Rotten(rotten)) => return Err(format!("rotten: {rotten}")),
                 Err(error) => return self.append_trouble("sealing", &error).map(drop),
             }
@@ -287,6 +296,7 @@ impl World {
         if self.life.has_failed || self.seam.machine.is_down() {
             return Ok(());
         }
+        self.may_fill();
         let key = [self.random.next(), self.random.next()];
         let map_bytes = [100, 1 << 16][self.random.up_to(1) as usize];
         let Some(mut pass) = log.compact(key, map_bytes, self.now()) else { return Ok(()) };
@@ -354,6 +364,7 @@ impl World {
 
     fn roll_by_age(&mut self, log: &Arc<Log<Seam>>) -> Outcome {
         self.clock += self.random.up_to(30_000) as i64;
+        self.may_fill();
         match log.roll_if_expired(self.now()) {
             Ok(_) => Ok(()),
             Err(error) => self.append_trouble("a roll", &error).map(drop),
@@ -390,6 +401,8 @@ impl World {
     fn purge(&mut self) -> Outcome {
         match self.dir.as_ref().ok_or("no directory")?.purge_trash(&|| true) {
             Ok(_) => Ok(()),
+            // What is left waits for the next time, as a broker has it.
+            Err(_) if self.life.is_full => Ok(()),
             Err(error) => self.trouble("emptying the trash", Kind::Fatal, &error).map(drop),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use folio_storage::files::sim::Fault;
+use folio_storage::files::sim::{Fault, Room};
 use folio_storage::{AppendError, Files};
 
 use crate::world::{Outcome, World, ensure};
@@ -74,9 +74,36 @@ impl World {
     }
 
     pub(crate) fn fill(&mut self, is_full: bool) {
-        self.seam.note(|| format!("the disk is full: {is_full}"));
-        self.seam.machine.set_full(is_full);
+        let (machine, at) = (&self.seam.machine, self.seam.machine.operations());
+        // Nothing that chance decides, so that what a seed once found stays what it is.
+        let (room, after) = match at % 4 {
+            _ if !is_full => (Room::Enough, 0),
+            0 => (Room::NoBytes, 0),
+            1 => (Room::Nothing, 0),
+            _ => (Room::Nothing, at / 4 % 24),
+        };
+        self.seam.note(|| format!("the disk has room for {room:?} in {after} operations"));
+        match after {
+            0 => machine.set_room(room),
+            _ => machine.set_room_at(at + after, room),
+        }
+        self.stats.stuck += u64::from(room == Room::Nothing);
         self.life.is_full = is_full;
+    }
+
+    /// The disk may be full soon, while something is under way, in runs in which it ever is.
+    pub(crate) fn may_fill(&mut self) {
+        let is_time = self.seam.machine.operations().is_multiple_of(3);
+        if self.chances.full > 0 && !self.life.is_full && is_time {
+            self.fill(true);
+        }
+    }
+
+    /// It is not full for ever.
+    pub(crate) fn may_free(&mut self) {
+        if self.life.is_full && self.seam.machine.operations().is_multiple_of(5) {
+            self.fill(false);
+        }
     }
 
     /// Something failed; there has to be a cause. What remains to be done.

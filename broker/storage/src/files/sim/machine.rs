@@ -33,6 +33,8 @@ pub(super) struct Machine {
     power_until: Option<u64>,
     is_down: bool,
     room: Room,
+    /// From this operation on there is room for nothing else.
+    fills: Option<(u64, Room)>,
     faults: HashMap<u64, Fault>,
     asked: BTreeMap<PathBuf, Asked>,
     exhausted: Exhausted,
@@ -70,6 +72,7 @@ impl Machine {
             power_until: None,
             is_down: false,
             room: Room::Enough,
+            fills: None,
             faults: HashMap::new(),
             asked: BTreeMap::new(),
             exhausted: Exhausted::Never,
@@ -129,7 +132,11 @@ impl Machine {
     }
 
     pub(super) fn set_room(&mut self, room: Room) {
-        self.room = room;
+        (self.room, self.fills) = (room, None);
+    }
+
+    pub(super) fn set_room_at(&mut self, operation: u64, room: Room) {
+        self.fills = Some((operation, room));
     }
 
     pub(super) fn asked(&self) -> &BTreeMap<PathBuf, Asked> {
@@ -346,6 +353,9 @@ impl Machine {
         self.check_alive(self.incarnation)?;
         let operation = self.operations;
         self.operations += 1;
+        if let Some((_, room)) = self.fills.take_if(|(at, _)| operation >= *at) {
+            self.room = room;
+        }
         if self.power_until.is_some_and(|last| operation >= last) {
             self.is_down = true;
             return Ok(Go::Interrupted);
