@@ -12,7 +12,7 @@
 //! | above: a segment ends before the next begins | cut there: its end never reached the disk |
 //! | above: fewer bytes than a header left, or a plausible length that ends past the file | cut |
 //! | above: a length that only itself says to be right: with another the batch is intact, or the next there | offline |
-//! | above: a batch that fails, or is at the wrong offset, and has a zero chunk there | cut, also before valid batches |
+//! | above: a batch that fails, or is at the wrong offset, and has a zero chunk there | cut, even if others follow |
 //! | above: no usable header | cut if a chunk of its header is zero, else offline |
 //! | above: a whole batch that fails and has no zero chunk | offline |
 //! | above: a valid batch at the wrong offset, or of an epoch that was never reached | offline |
