@@ -209,6 +209,35 @@ fn a_compacted_log_that_has_lost_its_end_at_a_batch_is_offline_and_if_its_index_
 }
 
 #[test]
+fn where_a_compaction_took_only_the_end_of_a_segment_its_old_index_tells_of_a_loss_and_without_it_all_is_served()
+ {
+    let files = SimFiles::new();
+    let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+    for own in ["a", "b"] {
+        for number in 0..8 {
+            put(&log, &[(&format!("{own} {number}"), Some(&"x".repeat(250)))]);
+        }
+        put(&log, &[("same", Some(own))]);
+        settle(&dir, &log);
+    }
+    let index = path(SegmentFile::OffsetIndex, Offset::ZERO);
+    let old = files.snapshot().remove(&index).unwrap();
+    compact(&dir, &log);
+    let left = rows(&log, 0, 1 << 20);
+    assert_eq!((left.len(), log.segment_count()), (17, 3));
+    drop((dir, log));
+    files.kill();
+    files.tamper(&index, |bytes| bytes.clone_from(&old));
+    let named = path(SegmentFile::Log, Offset::ZERO);
+    assert!(found(&files).iter().any(|found| found.contains(&*named.to_string_lossy())));
+    let Err(Damage::Log { file, offset, fault, .. }) = start(&files) else { panic!("it is online") };
+    assert_eq!((file, offset, fault), (named, Offset::new(8), LogFault::UnlikeFooter));
+    files.remove_file(&index).unwrap();
+    let (_dir, log) = start(&files).unwrap();
+    assert_eq!(rows(&log, 0, 1 << 20), left);
+}
+
+#[test]
 fn a_log_that_is_damaged_is_offline_at_the_damage_whichever_index_lies_beside_it() {
     let written = compacted(End::Killed);
     let mut cases = 0;
