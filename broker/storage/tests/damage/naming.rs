@@ -189,6 +189,8 @@ fn is_beyond_telling(good: &Snapshot, path: &Path, change: Change) -> bool {
         Kind::Trash | Kind::Note => true,
         // The next start removes it, whatever is in it.
         Kind::Unfinished => path.extension() == Some("tmp".as_ref()),
+        // A start leaves an empty one where it finds no room to take its name away: it vouches for nothing.
+        Kind::Clean => matches!(change, Change::Cut(0)),
         // The number of the last transaction, if it rises: there may be gaps. The state is the same.
         Kind::Metadata => {
             let (last, _) = *batches(&good[path]).last().unwrap();
