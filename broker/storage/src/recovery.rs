@@ -44,9 +44,9 @@ use crate::verdict::{Evidence, Fault, Verdict, verdict};
 pub(crate) use below::{below, cannot_be_cleared};
 pub use damage::Damage;
 use examine::Examined;
-pub(crate) use indexes::{footer, sealed_upto};
 use producers::Remembered;
 pub(crate) use repair::move_segments;
+pub(crate) use sealed::{footer, sealed_upto};
 pub(crate) use survey::{Durable, Survey, read_compacted, survey, survey_all};
 
 /// What a log is like after recovery; whoever opens it takes this at its word.

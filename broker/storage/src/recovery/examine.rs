@@ -4,8 +4,8 @@ use std::io;
 
 use folio_record::{LeaderEpoch, Offset};
 
-use super::indexes::{IndexPlan, Trust, sealed_upto};
-use super::sealed::Footing;
+use super::indexes::{IndexPlan, Trust};
+use super::sealed::{Footing, sealed_upto};
 use super::survey::Durable;
 use super::{Damage, PartitionReport, RecoveredSegment, Survey, Task, is_same_boot};
 use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};

@@ -11,14 +11,13 @@ use std::path::Path;
 
 use folio_record::{BatchHeader, Offset, Timestamp};
 
-use super::{Damage, Durable, Survey};
+use super::Damage;
 use crate::files::{FileHandle, Files, OpenMode, is_full};
 use crate::footer::Footer;
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, OffsetEntry, SegmentUid, TimeEntry,
     entries_in, entry_position,
 };
-use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 
 /// How much of an index file is looked at before it is believed.
@@ -220,18 +219,6 @@ impl IndexPlan {
     }
 }
 
-/// The footer of segment `uid`, if it has one. Nothing else of its index is looked at: that is found out by whoever
-/// uses it.
-pub(crate) fn footer<F: Files>(
-    files: &F,
-    dir: &Path,
-    base: Offset,
-    uid: SegmentUid,
-) -> Result<Option<Footer>, Damage> {
-    let read = Footer::of_segment(files, dir, base, uid);
-    Damage::unless_out_of_files(&SegmentFile::OffsetIndex.path(dir, base), read)
-}
-
 /// The entries of the offset index of segment `uid`, up to the first that is not good.
 pub(super) fn entries<F: Files>(
     files: &F,
@@ -242,21 +229,6 @@ pub(super) fn entries<F: Files>(
     let stored = Stored::find(files, dir, IndexKind::Offset, base, uid)?;
     let decode = |bytes: &_, number| OffsetEntry::decode(bytes, uid, number);
     Ok(stored.map_or_else(Vec::new, |stored| stored.prefix(decode, is_behind)))
-}
-
-/// The durable point that footers prove: behind the last segment that is sealed.
-pub(crate) fn sealed_upto<F: Files>(
-    files: &F,
-    survey: &Survey,
-    id: PartitionId,
-) -> Result<Option<Durable>, Damage> {
-    for segment in (1..survey.segments.len()).rev() {
-        let base = survey.segments[segment - 1].base;
-        if footer(files, &survey.dir, base, SegmentUid::new(id, base))?.is_some() {
-            return Ok(Some(Durable { segment, pos: 0, next_offset: survey.segments[segment].base }));
-        }
-    }
-    Ok(None)
 }
 
 /// Where an index says that a batch begins.

@@ -11,16 +11,20 @@
 //! that is believed as long as it can be the one of this log, and it is another's if it names a batch that is not
 //! there, or speaks of no gaps where there are some.
 
+use std::path::Path;
+
 use folio_record::{BatchHeader, LeaderEpoch, Offset};
 
 use super::examine::Examiner;
-use super::indexes::{entries, footer};
-use super::{Damage, RecoveredSegment};
+use super::indexes::entries;
+use super::{Damage, Durable, RecoveredSegment, Survey};
 #[cfg(test)]
 use crate::controls::{Protection, is_taken};
 use crate::files::Files;
 use crate::footer::Footer;
-use crate::index::OffsetEntry;
+use crate::index::{OffsetEntry, SegmentUid};
+use crate::partition::PartitionId;
+use crate::partition_files::SegmentFile;
 use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
 use crate::verdict::{Fault, Reason};
 
@@ -107,6 +111,33 @@ impl<F: Files> Examiner<'_, F> {
         };
         Err(self.survey.broken(number, at, from, fault, Reason::BrokenChain))
     }
+}
+
+/// The footer of segment `uid`, if it has one. Nothing else of its index is looked at: that is found out by whoever
+/// uses it.
+pub(crate) fn footer<F: Files>(
+    files: &F,
+    dir: &Path,
+    base: Offset,
+    uid: SegmentUid,
+) -> Result<Option<Footer>, Damage> {
+    let read = Footer::of_segment(files, dir, base, uid);
+    Damage::unless_out_of_files(&SegmentFile::OffsetIndex.path(dir, base), read)
+}
+
+/// The durable point that footers prove: behind the last segment that is sealed.
+pub(crate) fn sealed_upto<F: Files>(
+    files: &F,
+    survey: &Survey,
+    id: PartitionId,
+) -> Result<Option<Durable>, Damage> {
+    for segment in (1..survey.segments.len()).rev() {
+        let base = survey.segments[segment - 1].base;
+        if footer(files, &survey.dir, base, SegmentUid::new(id, base))?.is_some() {
+            return Ok(Some(Durable { segment, pos: 0, next_offset: survey.segments[segment].base }));
+        }
+    }
+    Ok(None)
 }
 
 /// The entries of an index, as the batches of a log come by.

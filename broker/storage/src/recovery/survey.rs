@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use folio_record::Offset;
 
-use super::indexes::footer;
+use super::sealed::footer;
 use super::{Damage, RecoveryError, Task};
 use crate::compacted::{COMPACTED_SIZE_MAX, Compacted, compacted_path};
 use crate::files::{EntryKind, Files, read_file};
