@@ -208,6 +208,52 @@ fn a_compacted_log_that_has_lost_its_end_at_a_batch_is_offline_and_if_its_index_
     assert!(cuts > 100, "{cuts}");
 }
 
+/// Batches of one record: its key, and how long its value is.
+type Batches = &'static [(&'static str, usize)];
+
+#[test]
+fn a_gap_alone_tells_an_index_of_before_a_compaction_or_an_entry_within_the_last_batch_or_a_log_that_is_longer()
+ {
+    // What is written before the first pass, segment by segment; and before the second, after which the index of the first
+    // segment is as it was before that.
+    let cases: [(&str, &[Batches], Option<Batches>); 3] = [
+        ("a gap", &[&[("a", 10), ("same", 10), ("b", 10), ("same", 10)], &[("same", 3900)]], None),
+        (
+            "an entry within the last batch",
+            &[&[("x", 10), ("a", 200), ("b", 200), ("c", 330), ("d", 200)], &[("x", 3900)]],
+            Some(&[("b", 1800), ("d", 1800)]),
+        ),
+        ("a longer log", &[&[("a", 100), ("b", 100)], &[("c", 100), ("same", 100)], &[("same", 3900)]], None),
+    ];
+    for (case, first, second) in cases {
+        let files = SimFiles::new();
+        let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+        let write = |batches: Batches| {
+            batches.iter().for_each(|(key, len)| drop(put(&log, &[(*key, Some(&*"x".repeat(*len)))])));
+            settle(&dir, &log);
+        };
+        first.iter().for_each(|batches| write(batches));
+        let index = path(SegmentFile::OffsetIndex, Offset::ZERO);
+        let mut old = files.snapshot().remove(&index).unwrap();
+        compact(&dir, &log);
+        if let Some(batches) = second {
+            old = files.snapshot().remove(&index).unwrap();
+            write(batches);
+            compact(&dir, &log);
+        }
+        let (good, left) = (files.snapshot().remove(&index).unwrap(), rows(&log, 0, 1 << 20));
+        let first = log.view.load()[0].clone();
+        assert!(first.may_have_gaps() && left[0].0 < first.gaps_upto().unwrap().get(), "{case}");
+        drop((dir, log));
+        files.kill();
+        files.tamper(&index, |bytes| bytes.clone_from(&old));
+        assert!(found(&files).iter().all(|found| found.contains("index")), "{case}: {:?}", found(&files));
+        let (_dir, log) = start(&files).unwrap_or_else(|damage| panic!("{case}: {damage}"));
+        assert_eq!((rows(&log, 0, 1 << 20), seal_all(&log)), (left, vec![0]), "{case}");
+        assert_eq!(files.snapshot()[&index], good, "{case}");
+    }
+}
+
 #[test]
 fn where_a_compaction_took_only_the_end_of_a_segment_its_old_index_tells_of_a_loss_and_without_it_all_is_served()
  {
