@@ -234,7 +234,8 @@ pub enum OpenError {
     /// The disk is so full that what the last run left as it stopped cannot be taken away, nor written over. A start
     /// that went on would have the next one believe it.
     #[error(
-        "{} cannot be taken away, and has to be before anything is written: {source}; make room, or remove it, and start again",
+        "{} has to go before anything is written, and the disk is too full to remove it: {source}; make room, or \
+         remove it, and start again",
         file.display()
     )]
     MarkerStays {

@@ -151,7 +151,8 @@ pub trait FileAppender: fmt::Debug + Send + 'static {
     fn append(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<Range<u64>>;
     /// Reserves disk space up to `upto` without changing the length.
     fn allocate(&mut self, upto: u64) -> io::Result<()>;
-    /// Cuts the file at its published end, and gives the reserve back.
+    /// Cuts the file at its published end, and gives the reserve back. On a full disk the reserve may stay; an error
+    /// means that bytes behind the end are still there.
     fn cut(&mut self) -> io::Result<()>;
     /// Asks the kernel to begin writing `range`, without waiting.
     fn start_writeback(&self, range: Range<u64>) -> io::Result<()>;

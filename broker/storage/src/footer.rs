@@ -7,9 +7,9 @@
 //!  | min time | batches | flags | min epoch | max epoch | sealed at | zero | crc(segment uid, 0..92) |
 //! ```
 //! `flags`: 1 where the segment was compacted, so that offsets may be missing in it; `next offset` is the base of the
-//! next segment all the same. Big-endian; checksums are CRC-32 (IEEE). `log crc32` covers the whole log file, `tail
-//! crc32` what lies behind the last entry; what lies before each entry, back to the one ahead of it, is in that entry's
-//! `block crc`. Between them they cover what no checksum of a batch does: its offset, its length, its epoch.
+//! next segment all the same. Big-endian; checksums are CRC-32 (IEEE). `log crc32` covers the whole log file,
+//! `tail crc32` what lies behind the last entry; what lies before each entry, back to the one ahead of it, is in that
+//! entry's `block crc`. Between them they cover what no checksum of a batch does: its offset, its length, its epoch.
 //!
 //! The CRC of a footer covers the segment uid first, as that of an entry does: the footer of another segment is none
 //! here, and whoever wants nothing else reads nothing else. Of the first edition, `LFT1`, it covers bytes 0..92 alone,
@@ -17,7 +17,8 @@
 //! more.
 //!
 //! Invariant: a footer is written only after every batch of the segment was read back and verified, and the log is
-//! never written again. So a log that is not as long as its footer says is damaged.
+//! never written again. So a log that is not as long as its footer says is damaged, or the index is one of before a
+//! compaction (`recovery::sealed` tells which).
 
 use std::io;
 use std::path::Path;

@@ -95,7 +95,8 @@ impl SegmentUid {
     /// Of the segment with this base offset, whatever it has been compacted to: only its batches tell an index of
     /// before from the one of now.
     pub fn new(partition: PartitionId, base: Offset) -> Self {
-        // FNV-1a: it only has to differ between segments, and must never change. It ends with four zero bytes.
+        // FNV-1a: it only has to differ between segments, and must never change. The four zero bytes at its end are
+        // hashed too: without them no existing index would be believed.
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         let parts: [&[u8]; 4] = [
             partition.topic.as_bytes(),

@@ -4,7 +4,8 @@
 //! * A batch is published bytes first, offset second: whoever sees an offset finds its bytes.
 //! * Offset and position are never put together from two atomics: [`Tail`] is taken under the writer's lock, and
 //!   what may be read is published as one value.
-//! * An append that fails leaves no trace: no offset assigned, no byte above the published end.
+//! * An append that fails assigns no offset. What it has written above the published end is cut off at once or, where
+//!   a full disk has no room for that, before anything else is written.
 //! * Nothing below the published end of a segment is ever written again.
 
 mod active;
@@ -190,7 +191,7 @@ pub struct Log<F: Files> {
     failure: Failure,
     writer: Mutex<Writer<F>>,
     /// Held by whoever opens, makes or moves files by their names without being the writer. Taken before the
-    /// writer's lock. In it is what is decided about names, and not done yet.
+    /// writer's lock. Holds the replacement that is decided and not finished, if there is one.
     names: Mutex<Option<Unfinished>>,
 }
 

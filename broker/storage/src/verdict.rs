@@ -8,11 +8,12 @@
 //!
 //! | situation | verdict |
 //! |---|---|
-//! | below the durable point; a file missing or too short; a sealed one unlike its footer; overlapping ones | offline |
+//! | below the durable point; a file missing or too short; segments that overlap | offline |
+//! | a sealed file unlike its footer that does not hold, or may have lost its end | offline |
 //! | above: a segment ends before the next begins | cut there: its end never reached the disk |
 //! | above: fewer bytes than a header left, or a plausible length that ends past the file | cut |
 //! | above: a length that only itself says to be right: with another the batch is intact, or the next there | offline |
-//! | above: a batch that fails, or is at the wrong offset, and has a zero chunk there | cut, even if others follow |
+//! | above: a batch that fails, or is at the wrong offset, and has a zero chunk there | cut, even before valid ones |
 //! | above: no usable header | cut if a chunk of its header is zero, else offline |
 //! | above: a whole batch that fails and has no zero chunk | offline |
 //! | above: a valid batch at the wrong offset, or of an epoch that was never reached | offline |
@@ -47,7 +48,7 @@ pub enum Fault {
         /// Where the next begins.
         next_base: Offset,
     },
-    /// A sealed file is not what its footer says.
+    /// A sealed file is not what its footer says, and is damaged or may have lost its end.
     UnlikeFooter,
     /// The file ends inside a batch header.
     CutHeader {

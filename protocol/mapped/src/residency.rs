@@ -144,7 +144,7 @@ const CACHESTAT: libc::c_long = 451;
 /// The bit of `mincore` that has a meaning.
 const RESIDENT: u8 = 1;
 
-/// Of so many pages `mincore` tells as soon as `cachestat` and `mincore` do, where they are there.
+/// Up to so many pages, `mincore` alone is no slower than `cachestat` and `mincore` where all are in memory.
 const PAGES_FOR_MINCORE: usize = 128;
 
 /// 4 MiB of 4 KiB pages.

@@ -194,7 +194,7 @@ impl SegmentMap {
 
     /// How many bytes are published. They can be read through this map at once.
     pub fn end(&self) -> u64 {
-        // Pairs with the store of `publish`: all bytes below are visible to this thread now.
+        // Pairs with the Release store of `publish`: all bytes below are visible to this thread now.
         self.end.load(Ordering::Acquire)
     }
 

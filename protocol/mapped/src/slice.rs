@@ -162,8 +162,9 @@ impl MapSlice {
     /// Whether all its pages are in the page cache and up to date, so that using it waits for no disk. Does not touch
     /// the pages. One of them may leave the cache right after the answer.
     ///
-    /// Of a large slice, one `cachestat` tells that some are not there. It counts those that are still being read, whoever
-    /// asked for them (the kernel also reads ahead by itself), so `mincore`, which does not, has the last word on a yes.
+    /// Of a large slice, one `cachestat` tells that some are not there. It counts those that are still being read,
+    /// whoever asked for them (the kernel also reads ahead by itself), so `mincore`, which does not, has the last word
+    /// on a yes.
     ///
     /// # Errors
     ///

@@ -1,7 +1,6 @@
-//! What bytes are published by, and what a checker is told of them.
+//! The atomics that an end is published by, and the accesses to bytes that a checker is told of.
 //!
-//! Where `cfg(loom)` holds the atomics are loom's, which tries every interleaving of threads and every value that a
-//! load may see, and so are the accesses to the bytes of memory that stands in for a file.
+//! Under `cfg(loom)` both are loom's, which tries every interleaving of threads and every value that a load may see.
 
 #[cfg(not(loom))]
 mod atomics {
@@ -12,7 +11,7 @@ mod atomics {
         Ordering::Release
     }
 
-    /// Nobody is told.
+    /// Without loom nobody is told of accesses.
     pub(crate) struct Accesses;
 
     impl Accesses {

@@ -7,8 +7,8 @@
 //!   `durability = fsync`; beside a bare loop of the same shape (the same sockets and clients; a thread that reads, and
 //!   one that writes what has come together with one `pwritev`, calls `fdatasync`, and hands it back to those who
 //!   wait), and beside `durability = os`.
-//! * `batches`: 64 producers with five batches of 16 KiB in flight each, in bytes; beside the lesser of `durability =
-//!   os` and a loop of nothing but `pwritev` and `fdatasync` with groups of the same size.
+//! * `batches`: 64 producers with five batches of 16 KiB in flight each, in bytes; beside the lesser of
+//!   `durability = os` and a loop of nothing but `pwritev` and `fdatasync` with groups of the same size.
 //! * `flush`: 64 producers over 1 and 8 partitions, beside a loop that flushes each record by itself.
 //!
 //! Rounds of all take turns, and each is compared with those of its own turn: a disk that others use too is not the

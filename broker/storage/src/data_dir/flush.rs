@@ -299,7 +299,7 @@ impl<F: Files> DataDir<F> {
     }
 }
 
-/// What an error is told to be about.
+/// The path as an error names it.
 fn told(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new("the data directory") } else { path }
 }

@@ -427,8 +427,8 @@ impl<F: Files> OpenFiles<F> {
 }
 
 /// Gives the reserve of a file back. A file system may have no room even for that: then the file keeps it, a log until
-/// it is sealed. It says so where bytes lie behind the end: of a log that is closed for good, which the next start cuts
-/// off; of an index, which are no entries, and nobody looks at them.
+/// it is sealed. An error for want of room, where bytes lie behind the end, is no harm either: a log is closed for good
+/// then, and the next start cuts them off; in an index they are no entries, and nobody looks at them.
 pub(super) fn give_back(file: &mut impl FileAppender) -> io::Result<()> {
     match file.cut() {
         Err(error) if is_full(&error) => Ok(()),

@@ -66,7 +66,7 @@ pub enum AppendError {
     /// The topic was deleted.
     #[error("the topic was deleted")]
     Retired,
-    /// The disk is full. Nothing has changed; try again when there is room.
+    /// The disk is full. No offset was given; try again when there is room.
     #[error("no room in {}", dir.display())]
     Full {
         /// The log's directory.

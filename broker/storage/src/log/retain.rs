@@ -172,6 +172,6 @@ impl<F: Files> Log<F> {
     }
 }
 
-/// So many batches are looked at, at one go, to learn how old a segment is that will be sealed: where times grow, an
-/// index leads nearer than that.
+/// At most so many batches are looked at, at one go, to learn the age of a segment that will be sealed: where times
+/// grow, an index leads nearer than that.
 const HEADERS_MAX: usize = 4096;

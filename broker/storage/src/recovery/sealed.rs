@@ -35,8 +35,7 @@ pub(super) enum Footing {
     Footer(RecoveredSegment),
     /// It is not sealed.
     Nothing,
-    /// Its log, every byte of which was verified. Its offset index is that of another one, as it was once or would have
-    /// been.
+    /// Its log, every byte of which was verified. Its offset index belongs to an earlier or another state of the log.
     Log,
 }
 

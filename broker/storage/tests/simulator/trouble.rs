@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 }
 
 impl World {
-    /// The run is over that the trouble did not come in: it is still to come.
+    /// The preset trouble did not come in the run before: it is armed anew.
     pub(crate) fn meet_preset(&mut self) {
         let Some((at, trouble)) = self.preset.filter(|(at, _)| *at >= self.seam.machine.operations()) else {
             return;

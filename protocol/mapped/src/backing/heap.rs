@@ -67,7 +67,7 @@ impl HeapMemory {
 
 impl Drop for HeapMemory {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from `Box::into_raw`, and no slice is left: each holds the map (invariant 6).
+        // SAFETY: the pointer came from `Box::leak` of a box, and no slice is left: each holds the map (invariant 6).
         drop(unsafe { Box::from_raw(self.bytes.as_ptr()) });
     }
 }

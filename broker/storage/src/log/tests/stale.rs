@@ -212,10 +212,9 @@ fn a_compacted_log_that_has_lost_its_end_at_a_batch_is_offline_and_if_its_index_
 type Batches = &'static [(&'static str, usize)];
 
 #[test]
-fn a_gap_alone_tells_an_index_of_before_a_compaction_or_an_entry_within_the_last_batch_or_a_log_that_is_longer()
- {
-    // What is written before the first pass, segment by segment; and before the second, after which the index of the first
-    // segment is as it was before that.
+fn any_one_sign_is_enough_to_tell_an_index_of_before_a_compaction() {
+    // What is written before the first pass, segment by segment; and before the second, after which the index of the
+    // first segment is as it was before that.
     let cases: [(&str, &[Batches], Option<Batches>); 3] = [
         ("a gap", &[&[("a", 10), ("same", 10), ("b", 10), ("same", 10)], &[("same", 3900)]], None),
         (

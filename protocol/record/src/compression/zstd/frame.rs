@@ -4,7 +4,7 @@
 //!  28 b5 2f fd | descriptor | [window] | [dictionary] | [content size] | { block } ... | [checksum u32]
 //!
 //!  block: last : 1, kind : 2, size : 21 | bytes          kind 0 is stored, 1 is one byte repeated, 2 is compressed
-//!  descriptor: size of content size : 2, single segment : 1, _ : 1, reserved : 1, has checksum : 1, dictionary : 2
+//!  descriptor: size of content size : 2, single segment : 1, _ : 1, reserved : 1, has checksum : 1, dictionary id : 2
 //! ```
 //!
 //! Little-endian; bits from the highest down for the descriptor, from the lowest up for a block. A frame in a single
