@@ -31,6 +31,7 @@ fn a_power_cut_on_ext4_takes_nothing_that_was_promised() {
         let tally = cut(Ext4::DEFAULT, 4);
         assert!(tally.losing > 0, "nothing was lost by any of the cuts: {tally:?}");
         assert!(tally.torn > 0 || tally.cuts < 20, "nothing was torn by any of the cuts: {tally:?}");
+        assert!(tally.overdue > 0 || tally.cuts < 20, "no interval was over at any of the cuts: {tally:?}");
         for file_system in long_run(&[Ext4::SMALL_BLOCKS, Ext4::WRITEBACK, Ext4::NODELALLOC]) {
             cut(*file_system, 0);
         }
@@ -119,6 +120,7 @@ fn run(machine: &mut Machine, cuts: u64, trust: Trust, name: &str) -> Tally {
     let (cuts, seed) = (length("FOLIO_POWER_CUTS", cuts), length("FOLIO_POWER_SEED", 1));
     let tally = campaign::run(machine, cuts, seed, trust);
     println!("{name}: {tally:?}");
+    assert!(tally.found.checked > 0, "nothing was acknowledged, so nothing was looked up: {tally:?}");
     tally
 }
 

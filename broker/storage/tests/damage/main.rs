@@ -4,6 +4,8 @@
 
 mod compacted;
 mod crashes;
+#[path = "../simulator/environment.rs"]
+mod environment;
 mod indexes;
 mod looking;
 mod naming;

@@ -19,6 +19,8 @@ use folio_storage::{
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use crate::environment::told;
+
 /// How the run before ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
@@ -60,8 +62,7 @@ impl Change {
 /// How many changes are tried: `FOLIO_ROT_CASES=10000` is the whole of it. The short form, which runs with every other
 /// test, is enough to meet each file dozens of times.
 pub(crate) fn cases(short: u32) -> u32 {
-    let Ok(said) = std::env::var("FOLIO_ROT_CASES") else { return short };
-    said.parse().unwrap_or_else(|_| panic!("FOLIO_ROT_CASES={said} is no number"))
+    told("FOLIO_ROT_CASES").unwrap_or(short)
 }
 
 /// What is on a disk.

@@ -236,8 +236,7 @@ impl World {
             ensure!(bytes.len() as u64 == cut.bytes, "of {} bytes {} are kept", cut.bytes, bytes.len());
             self.kept.insert(path, bytes);
         } else {
-            let is_failing = self.life.is_full || self.fired().is_some();
-            let is_excused = cut.bytes == 0 || is_failing || self.stats.faults > 0;
+            let is_excused = cut.bytes == 0 || self.life.is_full || self.fired().is_some();
             ensure!(is_excused, "what was cut off {} is not kept", cut.file.display());
         }
         Ok(())
@@ -332,7 +331,7 @@ impl World {
         let mut worst = Vec::new();
         let least = if was_stopped { Severity::Interrupted } else { Severity::Damage };
         // For want of room, or of a disk, something was begun and not finished; that it lies there is no harm.
-        let may_be_unfinished = self.stats.faults > 0;
+        let may_be_unfinished = self.life.has_failed_unheard;
         let looked = verify(machine, &VerifyOptions::default(), &mut |event| {
             if let Event::Found(finding) = event
                 && finding.severity >= least

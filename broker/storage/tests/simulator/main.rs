@@ -9,7 +9,7 @@
 //!
 //! ```sh
 //! cargo test -p folio-storage --test simulator                           # the short run
-//! FOLIO_SIM_RUNS=20000 cargo test --release -p folio-storage --test simulator long_run -- --nocapture
+//! FOLIO_SIM_RUNS=20000 cargo test --release -p folio-storage --test simulator whatever -- --nocapture
 //! FOLIO_SIM_SEED=7 cargo test -p folio-storage --test simulator one_seed -- --nocapture      # one seed, call by call
 //! ```
 
@@ -17,6 +17,7 @@
 
 mod check;
 mod controls;
+mod environment;
 mod holes;
 mod ledger;
 mod lying;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use folio_storage::files::sim::Fault;
 
+use crate::environment::told;
 use crate::stats::Stats;
 use crate::trouble::Trouble;
 use crate::weakness::Weakness;
@@ -78,18 +79,28 @@ fn repeat(found: &Found) -> String {
     )
 }
 
-fn number(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
+/// As many seeds as `FOLIO_SIM_RUNS` says, from `FOLIO_SIM_FROM` on, on `FOLIO_SIM_THREADS` threads.
 #[test]
 fn whatever_is_promised_survives_power_cuts_kills_and_failing_disks() {
-    let stats = run_all(0..150, 1);
+    let runs = told("FOLIO_SIM_RUNS").unwrap_or(ENOUGH_RUNS);
+    let from = told("FOLIO_SIM_FROM").unwrap_or(0);
+    let threads = told("FOLIO_SIM_THREADS").unwrap_or(2);
+    let begun = Instant::now();
+    let stats = run_all(from..from + runs, threads);
+    let crashes = stats.power_cuts + stats.kills;
+    let rate = crashes as f64 / begun.elapsed().as_secs_f64() * 60.0;
+    println!("{runs} runs, {crashes} crashes, {rate:.0} a minute on {threads} threads; {stats:#?}");
+    if runs < ENOUGH_RUNS {
+        return;
+    }
     // A run in which nothing goes wrong proves nothing.
     assert!(stats.power_cuts > 500 && stats.kills > 100 && stats.clean_stops > 150, "{stats:?}");
     assert!(stats.deaths_in_recovery > 100 && stats.tails_cut > 50 && stats.sealed > 100, "{stats:?}");
     assert!(stats.compacted > 5 && stats.slept > 50 && stats.gave_way > 50, "{stats:?}");
     assert!(stats.sectors_broken > 50 && stats.offline_for_sectors > 20, "{stats:?}");
+    assert!(stats.offline_for_calls > 50, "{stats:?}");
+    // Rarer: in the long run.
+    assert!(stats.ranges_refused > 0 || runs < 1000, "{stats:?}");
     assert!(stats.served_below > 0 && stats.slots_torn > 5, "{stats:?}");
     assert!(stats.faults > 50 && stats.stuck > 50 && stats.promised > 5000, "{stats:?}");
 }
@@ -128,19 +139,6 @@ fn no_operation_is_one_that_may_not_fail() {
     }
 }
 
-/// As many seeds as `FOLIO_SIM_RUNS` says, from `FOLIO_SIM_FROM` on.
-#[test]
-fn long_run() {
-    let Some(runs) = number("FOLIO_SIM_RUNS") else { return };
-    let from = number("FOLIO_SIM_FROM").unwrap_or(1_000_000);
-    let threads = number("FOLIO_SIM_THREADS").unwrap_or(2) as usize;
-    let begun = Instant::now();
-    let stats = run_all(from..from + runs, threads);
-    let crashes = stats.power_cuts + stats.kills;
-    let rate = crashes as f64 / begun.elapsed().as_secs_f64() * 60.0;
-    println!("{runs} runs, {crashes} crashes, {rate:.0} a minute on {threads} threads; {stats:#?}");
-}
-
 /// Each once found something: names of indexes that were made anew, one index without the other; a copy of a slot that
 /// was torn while the other one, of the run before, was still to be written, or that was nobody's any more.
 #[test]
@@ -163,10 +161,10 @@ fn lives_that_once_found_something_find_nothing_any_more() {
 /// The seed that `FOLIO_SIM_SEED` names, call by call.
 #[test]
 fn one_seed() {
-    let seed = number("FOLIO_SIM_SEED").unwrap_or(1);
-    match run(seed, Weakness::None, true) {
+    let seed = told("FOLIO_SIM_SEED");
+    match run(seed.unwrap_or(1), Weakness::None, true) {
         Ok((stats, trace)) => {
-            if env::var_os("FOLIO_SIM_SEED").is_some() {
+            if seed.is_some() {
                 println!("{trace}{stats:#?}");
             }
         }
@@ -185,3 +183,6 @@ fn the_same_seed_gives_the_same_run_to_the_byte() {
         assert_eq!(traces[0].len(), traces[1].len(), "seed {seed}");
     }
 }
+
+/// In so many runs, from the first seed on, all that may go wrong does.
+const ENOUGH_RUNS: u64 = 150;

@@ -25,7 +25,7 @@ pub(crate) struct Stats {
     pub(crate) served_below: u64,
     pub(crate) ranges_refused: u64,
     pub(crate) slots_torn: u64,
-    /// How often the disk had no room even to take something away.
+    /// How often the disk was told to have no room even to take something away.
     pub(crate) stuck: u64,
 }
 
