@@ -17,6 +17,8 @@ pub(crate) enum Protection {
     ColdIsLeftAlone,
     /// An index that knows of more than its log has is believed, unless it is that of another.
     LostEndsAreTold,
+    /// What a write that found no room has left is cut off for good before anything else is written there.
+    CutsAreSynced,
 }
 
 /// Calls `what` without the `protection`.

@@ -8,6 +8,7 @@ mod metadata;
 mod remains;
 mod side_by_side;
 mod starts;
+mod uncut;
 mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,7 @@ use crate::clean::{CLEAN_NAME, CleanMarker};
 use crate::files::sim::Fault;
 use crate::files::{FileHandle, OpenMode, OsFiles, SimFiles, read_file};
 use crate::log::{AppendError, Cursor, LogOptions, Mode, ReadError, Touch};
-use crate::metadata::METADATA_LOG_NAME;
+use crate::metadata::{CommitError, Key, METADATA_LOG_NAME, Operation, Revision, Transaction, Value};
 use crate::node::NODE_META_NAME;
 use crate::quarantine::QUARANTINE_NAME;
 use crate::slots::SLOTS_NAME;
@@ -54,6 +55,14 @@ fn topic(number: u128) -> NewTopic {
 
 fn create<F: Files>(dir: &DataDir<F>, number: u128) -> Result<(), TopicError> {
     dir.create_topic(topic(number), &LogOptions::default(), NOW).map(drop)
+}
+
+/// Sets a value of so many bytes at this node, of which there are four.
+fn set_broker<F: Files>(dir: &DataDir<F>, node: u32, size: usize) -> Result<Revision, CommitError> {
+    let text = ["w", "x", "y", "z"][node as usize].repeat(size);
+    let value = Value::Broker(vec![("k".to_owned(), text)]);
+    let operations = vec![Operation::Put(Key::Broker(Some(node)), value)];
+    dir.commit(Transaction { compares: Vec::new(), operations }, NOW)
 }
 
 /// The partitions that are online, by directory.

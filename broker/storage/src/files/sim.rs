@@ -87,7 +87,7 @@ pub enum Fault {
     Broken,
     /// Nothing is done, `ENOSPC`.
     Full,
-    /// A write is done in part, then `ENOSPC`; anything else is not done at all.
+    /// A write is done in part, some of what is dirty is written back, then `ENOSPC`; anything else is not done at all.
     Short,
     /// A sync fails with `EIO`, and the pages that it was about count as clean: they stay visible until the cache is
     /// dropped, later syncs succeed and do nothing for them, and only who writes to one again brings it to the disk.

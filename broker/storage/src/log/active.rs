@@ -25,6 +25,8 @@ use folio_record::{BatchHeader, Offset, Timestamp};
 
 use super::LogOptions;
 use super::segment::{Displaced, Segment};
+#[cfg(test)]
+use crate::controls::{Protection, is_taken};
 use crate::files::{FileAppender, FileHandle, Files, OpenMode, is_exhausted, is_full, tmp_path};
 use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, entry_position};
 use crate::partition::PartitionId;
@@ -56,8 +58,9 @@ pub(super) struct OpenFiles<F: Files> {
     pub(super) log: F::Appender,
     /// Offset index and time index, unless there was no room to make them.
     indexes: Option<[F::Appender; 2]>,
-    /// Part of an append that failed may lie behind the end of the log, and the disk had no room even to cut it off.
-    pub(super) is_uncut: bool,
+    /// Part of an append that failed may lie behind the end of the log, on the disk if nowhere else: the cut is not
+    /// synced yet, or the disk had no room even for that.
+    pub(super) has_rest: bool,
     /// Open since before anything was written: an error of the write-back is told to them. That of the log comes first.
     sync: Vec<Arc<F::File>>,
 }
@@ -193,7 +196,7 @@ impl<F: Files> Prepared<F> {
         active.open(OpenFiles {
             log,
             indexes: Some([offsets, times]),
-            is_uncut: false,
+            has_rest: false,
             sync: self.sync.to_vec(),
         });
         Ok(active)
@@ -240,7 +243,7 @@ impl<F: Files> OpenFiles<F> {
             // They were never made, or a foreign hand has been at them. Nothing depends on them.
             Err(_) => (None, vec![log_sync]),
         };
-        Ok(Self { log, indexes, is_uncut: false, sync })
+        Ok(Self { log, indexes, has_rest: false, sync })
     }
 }
 
@@ -248,8 +251,7 @@ impl<F: Files> OpenFiles<F> {
     /// Cuts off what somebody has written behind the end of the log: nobody was ever told of that. So it is with the
     /// indexes, which are done without where there is no room for it.
     pub(super) fn cut_foreign(&mut self) -> io::Result<()> {
-        let end = self.log.map().end();
-        self.is_uncut = self.sync.first().map_or(Ok(0), |file| file.len())? > end;
+        self.has_rest = self.is_longer();
         self.cut_rest()?;
         for (index, file) in self.indexes.iter_mut().flatten().zip(&self.sync[1..]) {
             if file.len()? <= index.map().end() {
@@ -266,6 +268,12 @@ impl<F: Files> OpenFiles<F> {
         Ok(())
     }
 
+    /// Whether anything lies behind the end of the log, as far as can be told.
+    pub(super) fn is_longer(&self) -> bool {
+        let end = self.log.map().end();
+        self.sync.first().is_some_and(|file| file.len().map_or(true, |len| len > end))
+    }
+
     /// Cuts off what an append that failed has left behind the end of the log, if that is still to be done.
     ///
     /// Until then nothing comes behind it, not even the next segment, and nobody was told that it is there. So a start
@@ -278,10 +286,15 @@ impl<F: Files> OpenFiles<F> {
     /// disk; a power cut that kept some sectors of it and some of what is new would leave a batch that is whole and
     /// wrong, which no start would cut. So the cut is synced before anything is written there.
     pub(super) fn cut_rest(&mut self) -> io::Result<()> {
-        if self.is_uncut {
+        if self.has_rest {
             self.log.cut()?;
+            #[cfg(test)]
+            if is_taken(Protection::CutsAreSynced) {
+                self.has_rest = false;
+                return Ok(());
+            }
             self.sync.first().map_or(Ok(()), |file| file.sync())?;
-            self.is_uncut = false;
+            self.has_rest = false;
         }
         Ok(())
     }

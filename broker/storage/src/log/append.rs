@@ -258,14 +258,15 @@ impl<'a, F: Files> LogWriter<'a, F> {
         let slices: Vec<IoSlice<'_>> = new.map(|(buffer, _)| IoSlice::new(buffer)).collect();
         active.is_dirty = true;
         if let Err(source) = files.log.append(&slices) {
-            // What a short write left above the end would be damage to the next start, if anything came behind it.
+            // What a short write left above the end would be damage to the next start, if anything came behind it; and
+            // it may be on the disk by now, whatever is cut off here: XFS writes back what is dirty where it finds no
+            // room, and others flush.
+            files.has_rest |= files.is_longer();
             return Err(match files.log.cut() {
-                Err(again) if is_full(&again) => {
-                    files.is_uncut = true;
-                    failed(dir, base, source)
+                Err(source) if !is_full(&source) => {
+                    AppendError::Io { path: SegmentFile::Log.path(dir, base), source }
                 }
-                Err(source) => AppendError::Io { path: SegmentFile::Log.path(dir, base), source },
-                Ok(()) => failed(dir, base, source),
+                _ => failed(dir, base, source),
             });
         }
         active.segment.set_end(start + size);
@@ -291,11 +292,11 @@ impl<F: Files> Writer<F> {
         Self { producers, snapshots, active, prepared, not_taken_back, unsynced, append_time }
     }
 
-    /// Whether a disk that was full has left something to be taken away before anything is written:
+    /// Whether a disk that was full has left something to be taken away for good before anything is written:
     /// [`Log::clear_remains`].
     pub(super) fn has_remains(&self) -> bool {
         let files = self.active.as_ref().and_then(|active| active.files.as_ref());
-        self.not_taken_back.is_some() || files.is_some_and(|files| files.is_uncut)
+        self.not_taken_back.is_some() || files.is_some_and(|files| files.has_rest)
     }
 
     /// Whether nobody has found that the active segment has lost bytes.

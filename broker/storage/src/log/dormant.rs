@@ -78,6 +78,10 @@ impl<F: Files> Log<F> {
             }
             return Ok(Wakefulness::Asleep);
         }
+        let may_write = !self.is_given_up() && !self.failure.is_set();
+        if may_write && let Err(error @ AppendError::Io { .. }) = self.clear_remains(&mut writer) {
+            return Err(error);
+        }
         if !self.is_at_rest(&writer) {
             return Ok(Wakefulness::Unflushed);
         }

@@ -204,12 +204,7 @@ fn a_transaction_that_finds_no_room_even_to_be_cut_off_is_refused_and_the_next_o
         for is_freed in [false, true] {
             let files = killed();
             let dir = opened(&files);
-            let set = |node: u32, size: usize| {
-                let text = ["w", "x", "y", "z"][node as usize].repeat(size);
-                let value = Value::Broker(vec![("k".to_owned(), text)]);
-                let operations = vec![Operation::Put(Key::Broker(Some(node)), value)];
-                dir.commit(Transaction { compares: Vec::new(), operations }, NOW)
-            };
+            let set = |node, size| set_broker(&dir, node, size);
             set(1, 10).unwrap();
             files.set_room(Room::Nothing);
             for size in [3000, 10, 9000] {

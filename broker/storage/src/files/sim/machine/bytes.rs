@@ -40,6 +40,7 @@ impl Machine {
             Go::Fail(_) => 0,
         };
         self.inode(id)?.write(&bytes[..written], at)?;
+        self.note_full(&go);
         finish(&go)
     }
 
@@ -113,7 +114,16 @@ impl Machine {
             }
             Go::Fail(_) => {}
         }
+        self.note_full(&go);
         finish(&go)
+    }
+
+    /// A write that finds no room for all of it has the kernel write back what is dirty, as XFS does before it answers:
+    /// there may be room then.
+    fn note_full(&mut self, go: &Go) {
+        if matches!(go, Go::Fail(Fault::Short)) {
+            self.write_back(self.operations);
+        }
     }
 
     /// Begins what makes a file longer. The last room there was may take part of it.
