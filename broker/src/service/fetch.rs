@@ -137,9 +137,10 @@ impl Fetch {
     /// Looks at every partition, as far as they are in memory. One that may not wait, or has nothing to wait for, is
     /// never [`Standing::TooLittle`].
     pub(crate) fn begin(&mut self, may_wait: bool) -> Standing {
+        let warm = Touch::warm_now();
         for index in 0..self.wants.len() {
             // The order decides whose first batch goes whole: what comes later waits for what is cold.
-            if !self.look_at(index, Touch::Warm) {
+            if !self.look_at(index, warm) {
                 break;
             }
         }
@@ -154,7 +155,7 @@ impl Fetch {
     /// Looks again at the partition of one want, which has moved.
     pub(crate) fn look_again(&mut self, index: u32) -> Standing {
         if (index as usize) < self.wants.len() {
-            self.look_at(index as usize, Touch::Warm);
+            self.look_at(index as usize, Touch::warm_now());
         }
         self.standing()
     }
@@ -163,7 +164,7 @@ impl Fetch {
     pub(crate) fn add(&mut self, want: Want) -> Standing {
         self.wants.push(want);
         self.found.push(None);
-        self.look_at(self.wants.len() - 1, Touch::Warm);
+        self.look_at(self.wants.len() - 1, Touch::warm_now());
         self.standing()
     }
 
@@ -179,7 +180,7 @@ impl Fetch {
     pub(crate) fn look_at_moved(&mut self) -> Standing {
         for index in 0..self.wants.len() {
             if self.found[index].as_ref().is_some_and(|found| self.wants[index].has_moved(found)) {
-                self.look_at(index, Touch::Warm);
+                self.look_at(index, Touch::warm_now());
             }
         }
         self.standing()
@@ -237,7 +238,7 @@ impl Fetch {
     pub(crate) fn finish_late(mut self, engine: &Engine) -> Vec<Outcome> {
         for index in 0..self.wants.len() {
             if self.found[index].as_mut().is_some_and(|found| self.wants[index].has_lost(found)) {
-                self.look_at(index, Touch::Warm);
+                self.look_at(index, Touch::warm_now());
             }
         }
         self.finish(engine)

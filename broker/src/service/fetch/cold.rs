@@ -37,7 +37,7 @@ impl Fetch {
     /// How much of one partition is looked at.
     pub(super) fn most(&self, touch: Touch) -> usize {
         match touch {
-            Touch::Warm => usize::MAX,
+            Touch::Warm(_) => usize::MAX,
             Touch::Any => COLD_BYTES_MAX.max(self.limits.min_bytes.saturating_sub(self.bytes)),
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use folio_record::Offset;
 
+use super::Touch;
 use super::lookup::Window;
 use super::segment::Segment;
 
@@ -55,25 +56,26 @@ impl Cursor {
         range: Range<u64>,
         is_sequential: bool,
     ) -> u64 {
-        if window.is_free(range.start) || self.knows(segment, &range) {
+        let Touch::Warm(now) = window.touch else { return range.end };
+        if window.is_free(range.start) || self.knows(segment, &range, now) {
             return range.end;
         }
         let ahead = window.end.min(range.start.saturating_add(LOOK_AHEAD));
         if is_sequential && ahead > range.end && window.may_touch(range.start..ahead) {
             let (segment, from, upto) = (segment.identity(), range.start, ahead);
-            self.warm = Some(Warm { segment, from, upto, since: Instant::now() });
+            self.warm = Some(Warm { segment, from, upto, since: now });
             return range.end;
         }
         window.touchable(range)
     }
 
-    /// Whether `range` was in memory a moment ago.
-    fn knows(&self, segment: &Segment, range: &Range<u64>) -> bool {
+    /// Whether `range` was in memory a moment before `now`.
+    fn knows(&self, segment: &Segment, range: &Range<u64>, now: Instant) -> bool {
         self.warm.is_some_and(|warm| {
             warm.segment == segment.identity()
                 && (warm.from..=warm.upto).contains(&range.start)
                 && range.end <= warm.upto
-                && warm.since.elapsed() < COOLS_AFTER
+                && now.saturating_duration_since(warm.since) < COOLS_AFTER
         })
     }
 }
@@ -81,4 +83,4 @@ impl Cursor {
 /// Who reads on is asked about so many bytes at a time: a question costs as much as reading a few KiB.
 const LOOK_AHEAD: u64 = 512 * 1024;
 /// What was in memory does not leave it so soon.
-const COOLS_AFTER: Duration = Duration::from_millis(10);
+pub(super) const COOLS_AFTER: Duration = Duration::from_millis(10);

@@ -147,7 +147,7 @@ impl Window<'_> {
     fn walk_to(&self, mut pos: u64, mut due: Offset, offset: Offset) -> io::Result<Option<u64>> {
         let (mut may_touch_upto, limit) = (pos, pos.saturating_add(WARM_WALK));
         while pos < self.end {
-            if self.touch == Touch::Warm && pos + HEADER_SIZE as u64 > may_touch_upto {
+            if self.touch != Touch::Any && pos + HEADER_SIZE as u64 > may_touch_upto {
                 may_touch_upto = self.end.min(pos + WARM_STEP);
                 if pos > limit || !self.may_touch(pos..may_touch_upto) {
                     return Ok(None);
@@ -318,7 +318,7 @@ impl Index {
         touch: Touch,
     ) -> Option<Found<Option<(u32, E)>>> {
         let end = self.end();
-        if touch == Touch::Warm && !self.is_in_memory() {
+        if touch != Touch::Any && !self.is_in_memory() {
             return None;
         }
         let (mut low, mut high) = (0, entries_in(end));
@@ -368,7 +368,7 @@ fn copy(map: &Arc<SegmentMap>, pos: u64, out: &mut [u8], touch: Touch) -> io::Re
     let range = pos..pos.saturating_add(out.len() as u64);
     let slice = map.slice(range).ok_or(io::ErrorKind::UnexpectedEof)?;
     match touch {
-        Touch::Warm => Ok(slice.copy_to(0, out)?),
+        Touch::Warm(_) => Ok(slice.copy_to(0, out)?),
         Touch::Any => Ok(slice.read_to(0, out)?),
     }
 }

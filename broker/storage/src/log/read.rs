@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use folio_mapped::{CopyError, MapSlice, SegmentMap};
 use folio_record::{HEADER_SIZE, Offset};
@@ -20,10 +21,18 @@ use crate::partition_files::SegmentFile;
 /// Whether a read may wait for a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Touch {
-    /// Only what is in memory is touched; anything else is [`Read::Cold`].
-    Warm,
+    /// Only what is in memory at this moment is touched; anything else is [`Read::Cold`].
+    Warm(Instant),
     /// Whatever it takes.
     Any,
+}
+
+impl Touch {
+    /// Only what is in memory now.
+    #[must_use]
+    pub fn warm_now() -> Self {
+        Self::Warm(Instant::now())
+    }
 }
 
 /// The outcome of a read.
@@ -212,8 +221,8 @@ impl<F: Files> Log<F> {
         let known = cursor.place_of(segment, offset);
         // Where a closed segment has to be searched, or even mapped, there is little hope for memory.
         let map = match touch {
-            Touch::Warm if !is_active && known.is_none() => return Ok(Some(InSegment::Cold)),
-            Touch::Warm => match segment.log() {
+            Touch::Warm(_) if !is_active && known.is_none() => return Ok(Some(InSegment::Cold)),
+            Touch::Warm(_) => match segment.log() {
                 Some(map) => map,
                 None => return Ok(Some(InSegment::Cold)),
             },
@@ -226,7 +235,7 @@ impl<F: Files> Log<F> {
         let pos = match known {
             Some(pos) => pos,
             // An index that is not open is not in memory.
-            None if touch == Touch::Warm && segment.index(IndexKind::Offset).is_none() => {
+            None if touch != Touch::Any && segment.index(IndexKind::Offset).is_none() => {
                 return Ok(Some(InSegment::Cold));
             }
             None => match self.position(segment, &window, offset, is_active)? {
@@ -302,7 +311,7 @@ impl<F: Files> Log<F> {
         is_active: bool,
     ) -> Result<Option<u64>, ReadError> {
         let index = match window.touch {
-            Touch::Warm => segment.index(IndexKind::Offset),
+            Touch::Warm(_) => segment.index(IndexKind::Offset),
             Touch::Any => self.index_of(segment, IndexKind::Offset),
         };
         let located = window.locate(index.as_deref(), segment.base(), offset);

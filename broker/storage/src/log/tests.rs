@@ -2,6 +2,7 @@
 
 mod append_times;
 mod beside;
+mod cold;
 mod compact;
 mod compact_beside;
 mod compact_left;

@@ -103,7 +103,7 @@ fn who_reads_from_a_sleeping_log_meets_its_batches_and_what_is_appended_meanwhil
     let (dir, log) = filled(&files);
     lets_sleep(&log, LIMIT);
     let mut cursor = Cursor::default();
-    let cold = log.read(Offset::ZERO, 1 << 20, &mut cursor, Touch::Warm).unwrap();
+    let cold = log.read(Offset::ZERO, 1 << 20, &mut cursor, Touch::warm_now()).unwrap();
     assert!(matches!(cold, Read::Cold), "a loop opens no file");
     let held = log.read(Offset::ZERO, 1 << 20, &mut cursor, Touch::Any).unwrap();
 

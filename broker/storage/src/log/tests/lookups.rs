@@ -1,12 +1,10 @@
 //! Whatever becomes of an index, every question has the answer that a scan of the log gives.
 
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use super::*;
 use crate::controls::{Protection, without};
-use crate::files::{FileHandle, OpenMode};
 use crate::index::{
     INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, OffsetEntry, SegmentUid, TimeEntry, entries_in, entry_position,
 };
@@ -359,107 +357,6 @@ fn a_search_for_a_time_that_nobody_may_see_yet_finds_nothing() {
     flush(&dir, &log);
     assert_eq!(log.offset_for_time(Timestamp::new(2005)).unwrap().unwrap().timestamp.get(), 2005);
     assert_eq!(log.offset_for_time(Timestamp::new(3000)).unwrap(), None);
-}
-
-/// A directory beside the program of the tests: where others may live in memory, that one is on a disk.
-fn on_disk() -> tempfile::TempDir {
-    tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap()
-}
-
-const NEEDS: &str = "this claim needs a file system that drops what it has cached";
-
-#[test]
-fn a_read_that_must_not_wait_gives_up_before_it_touches_what_is_not_in_memory() {
-    let temporary = on_disk();
-    let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
-    let options = LogOptions { segment_bytes: 16 << 20, batch_size_max: 1 << 20, ..LogOptions::default() };
-    let (dir, log) = open(&files, &options);
-    for _ in 0..40 {
-        append(&log, &[&"x".repeat(100_000)]).unwrap();
-    }
-    flush(&dir, &log);
-    let read = |offset, touch| log.read(Offset::new(offset), 1000, &mut Cursor::default(), touch).unwrap();
-    assert!(matches!(read(3, Touch::Warm), Read::Ready(_)), "it was just written");
-    let path = crate::partition_files::SegmentFile::Log.path(log.dir(), Offset::ZERO);
-    files.open(&path, OpenMode::Read).unwrap().drop_cache().unwrap();
-    let view = log.view.load();
-    assert!(!view[0].log().unwrap().slice(0..4096).unwrap().resident().unwrap(), "{NEEDS}");
-    assert!(matches!(read(3, Touch::Warm), Read::Cold));
-    assert!(matches!(read(39, Touch::Warm), Read::Ready(Fetched { is_near_tail: true, .. })));
-    let Read::Ready(Fetched { slice: Some(slice), .. }) = read(3, Touch::Any) else { panic!("it may wait") };
-    slice.populate().unwrap();
-    assert!(matches!(read(3, Touch::Warm), Read::Ready(Fetched { is_near_tail: false, .. })));
-}
-
-#[test]
-fn a_read_that_must_not_wait_brings_nothing_into_memory_and_without_the_look_at_what_is_there_it_does() {
-    for is_gated in [true, false] {
-        let temporary = on_disk();
-        let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
-        let options =
-            LogOptions { segment_bytes: 16 << 20, batch_size_max: 1 << 20, ..LogOptions::default() };
-        let (dir, log) = open(&files, &options);
-        for _ in 0..40 {
-            append(&log, &[&"x".repeat(100_000)]).unwrap();
-        }
-        flush(&dir, &log);
-        let batch = log.tail().pos / 40;
-        let view = log.view.load();
-        let is_there = || {
-            let header = view[0].log().unwrap().slice(3 * batch..3 * batch + 61).unwrap();
-            header.resident().unwrap()
-        };
-        let path = crate::partition_files::SegmentFile::Log.path(log.dir(), Offset::ZERO);
-        files.open(&path, OpenMode::Read).unwrap().drop_cache().unwrap();
-        assert!(!is_there(), "{NEEDS}");
-        let read = || log.read(Offset::new(3), 1000, &mut Cursor::default(), Touch::Warm).unwrap();
-        let given = if is_gated { read() } else { without(Protection::ColdIsLeftAlone, read) };
-        assert_eq!(matches!(given, Read::Cold), is_gated, "{given:?}");
-        assert_eq!(is_there(), !is_gated, "a page was waited for, or none");
-    }
-}
-
-#[test]
-fn what_a_sequential_reader_was_told_of_memory_holds_for_a_moment_and_no_longer() {
-    let temporary = on_disk();
-    let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
-    let options = LogOptions { segment_bytes: 16 << 20, batch_size_max: 1 << 20, ..LogOptions::default() };
-    let (dir, log) = open(&files, &options);
-    for _ in 0..40 {
-        append(&log, &[&"x".repeat(100_000)]).unwrap();
-    }
-    flush(&dir, &log);
-    let path = crate::partition_files::SegmentFile::Log.path(log.dir(), Offset::ZERO);
-    let file = files.open(&path, OpenMode::Read).unwrap();
-    let (view, batch) = (log.view.load(), log.tail().pos / 40);
-    let of = |batches: Range<u64>| {
-        view[0].log().unwrap().slice(batches.start * batch..batches.end * batch).unwrap()
-    };
-
-    // A slow machine may forget in between.
-    let holds_and_ends = || {
-        file.drop_cache().unwrap();
-        // In memory, and not in the page table, which would keep it there.
-        of(0..20).copied().unwrap();
-        let mut cursor = Cursor::default();
-        let mut read = |offset, touch| log.read(Offset::new(offset), 150_000, &mut cursor, touch).unwrap();
-        assert!(matches!(read(3, Touch::Any), Read::Ready(_)));
-        let looked = Instant::now();
-        assert!(matches!(read(4, Touch::Warm), Read::Ready(_)));
-        file.drop_cache().unwrap();
-        assert!(!of(5..6).resident().unwrap() && !of(6..8).resident().unwrap(), "{NEEDS}");
-        let was_believed = matches!(read(5, Touch::Warm), Read::Ready(_));
-        if !was_believed {
-            assert!(looked.elapsed() >= Duration::from_millis(10), "it was asked for again");
-            return false;
-        }
-        // The kernel may have read more than what was touched.
-        file.drop_cache().unwrap();
-        std::thread::sleep(Duration::from_millis(10));
-        assert!(matches!(read(6, Touch::Warm), Read::Cold));
-        true
-    };
-    assert!((0..100).any(|_| holds_and_ends()), "it never held");
 }
 
 #[test]
