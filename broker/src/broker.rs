@@ -24,6 +24,7 @@ use folio_storage::files::SyncTotals;
 
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::error::Fault;
 use crate::health::Failure;
 use crate::service::topics;
 use crate::shard::{LoopMessage, Shard};
@@ -149,7 +150,16 @@ impl Broker {
         start::tell(&report, &config);
         let offline = start::offline(&report, &config);
         let engine = Arc::new(start::engine(config, dir, offline, recovered.clone(), &end));
-        topics::follow(&engine).map_err(|error| StartError::Topics(error.text))?;
+        match topics::follow(&engine) {
+            // One that a run has not finished is made by a later start, and all others are served.
+            Err(error) if error.fault == Fault::StorageFull => {
+                tracing::warn!(
+                    error = error.text,
+                    "a topic that was being made is not there: the disk is full"
+                );
+            }
+            followed => followed.map_err(|error| StartError::Topics(error.text))?,
+        }
         let group = start::loops(&engine).map_err(StartError::Threads)?;
         let without_loops = Arc::clone(&end);
         group.ended().on_done(move |_| without_loops.give_up());

@@ -42,12 +42,28 @@ impl Strace {
     /// # Panics
     /// When strace cannot attach.
     pub fn watch(thread: u32, whole: bool, expressions: &[String], into: &Path) -> Self {
+        let mut command = Self::telling(expressions);
+        if whole {
+            command.arg("-f");
+        }
+        Self::spawn(command, thread, into)
+    }
+
+    /// The same to several threads of a process, and to no other.
+    ///
+    /// # Panics
+    /// When strace cannot attach to each of them.
+    pub fn watch_threads(threads: &[u32], expressions: &[String], into: &Path) -> Self {
+        Self::spawn_for(Self::telling(expressions), threads, into)
+    }
+
+    fn telling(expressions: &[String]) -> Command {
         let mut command = Command::new("strace");
-        command.args(if whole { &["-f", "-y", "-ttt"][..] } else { &["-y", "-ttt"] });
+        command.args(["-y", "-ttt"]);
         for expression in expressions {
             command.args(["-e", expression]);
         }
-        Self::spawn(command, thread, into)
+        command
     }
 
     /// What a program is started by, in front of its name, to be watched as by [`watch`](Self::watch) from its first
@@ -76,12 +92,19 @@ impl Strace {
         Self::spawn(command, pid, into)
     }
 
-    fn spawn(mut command: Command, pid: u32, into: &Path) -> Self {
-        command.args(["-p", &pid.to_string(), "-o"]).arg(into).stderr(Stdio::piped());
+    fn spawn(command: Command, pid: u32, into: &Path) -> Self {
+        Self::spawn_for(command, &[pid], into)
+    }
+
+    fn spawn_for(mut command: Command, pids: &[u32], into: &Path) -> Self {
+        command.args(pids.iter().flat_map(|pid| ["-p".to_owned(), pid.to_string()]));
+        command.arg("-o").arg(into).stderr(Stdio::piped());
         let mut child = command.spawn().expect("strace is there: tests/run sees to that");
         let mut lines = BufReader::new(child.stderr.take().expect("it was asked for")).lines();
-        let line = lines.next().expect("strace says that it is attached").expect("it is text");
-        assert!(line.contains("attached"), "strace: {line}");
+        for _ in pids {
+            let line = lines.next().expect("strace says that it is attached").expect("it is text");
+            assert!(line.contains("attached"), "strace: {line}");
+        }
         // It may say more, and must not wait for a reader.
         std::thread::spawn(move || lines.for_each(drop));
         Self(child)

@@ -10,7 +10,7 @@ use folio_tests::strace::{Call, Strace, calls};
 
 use crate::life::{Plan, SETTINGS, SHORT, WHOLE, live};
 use crate::points::Phase;
-use crate::promises::Promises;
+use crate::promises::{Promises, Stored};
 
 /// A life that has ended.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Course {
     pub(crate) calls: Vec<Call>,
     /// The names of its threads that are hit, with their numbers; of a life without a phase.
     pub(crate) threads: Vec<(&'static str, u32)>,
+    /// What of its promises it did not serve in the end, on a disk that was full for good.
+    pub(crate) unserved: Vec<String>,
 }
 
 /// How a process has ended.
@@ -53,8 +55,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Lives in `dir`, where an earlier life may have left `promises`; strace does what the expressions say in this phase.
 /// With no phase, in all threads from the moment it listens.
 pub(crate) fn lead(dir: &Path, phase: Option<&Phase>, expressions: &[String], promises: Promises) -> Course {
-    let is_whole = !matches!(phase, Some(Phase::New | Phase::Again(_)));
-    let plan = if is_whole { WHOLE } else { SHORT };
+    let plan = match phase {
+        Some(Phase::New | Phase::Again(_)) => SHORT,
+        Some(Phase::From(_)) => Plan { is_patient: false, ..WHOLE },
+        _ => WHOLE,
+    };
     lead_as(dir, phase, expressions, promises, plan)
 }
 
@@ -74,6 +79,7 @@ pub(crate) fn lead_as(
         said: String::new(),
         calls: Vec::new(),
         threads: Vec::new(),
+        unserved: Vec::new(),
     };
     let mut wrapper = Vec::new();
     if matches!(phase, Some(Phase::New | Phase::Again(_))) {
@@ -95,12 +101,26 @@ pub(crate) fn lead_as(
     let mut strace = match phase {
         None => Some(Strace::watch(daemon.pid(), true, expressions, &told)),
         Some(Phase::Thread(name)) => Some(Strace::watch(daemon.thread(name), false, expressions, &told)),
-        Some(Phase::New | Phase::Again(_) | Phase::Stop) => None,
+        Some(Phase::New | Phase::Again(_) | Phase::Stop | Phase::From(_)) => None,
     };
     if phase.is_none() {
         course.threads = THREADS.iter().map(|name| (*name, daemon.thread(name))).collect();
     }
-    live(&mut daemon, &mut course.promises, plan);
+    let mut comes = |daemon: &Daemon, moment: usize| {
+        if phase == Some(&Phase::From(moment)) {
+            // Who writes durable points writes them where they are.
+            let others = THREADS.iter().filter(|name| **name != "folio-flusher");
+            let others: Vec<u32> = others.map(|name| daemon.thread(name)).collect();
+            strace = Some(Strace::watch_threads(&others, expressions, &told));
+        }
+    };
+    live(&mut daemon, &mut course.promises, plan, &mut comes);
+    if matches!(phase, Some(Phase::From(_))) && daemon.ended_within(Duration::ZERO).is_none() {
+        course.unserved = match Stored::of_promises(&daemon, &course.promises) {
+            Ok(stored) => course.promises.broken_by(&stored),
+            Err(why) => vec![why],
+        };
+    }
     if phase == Some(&Phase::Stop) {
         strace = Some(Strace::watch(daemon.pid(), true, expressions, &told));
     }

@@ -50,6 +50,7 @@ impl Case {
         let course = lead(dir.path(), Some(&self.point.phase), &self.fault.expressions(&self.point), before);
         let mut run = Run { refused: course.promises.refused, ..Run::default() };
         run.findings.extend(course.promises.unanswered.iter().map(|what| format!("hang: {what}")));
+        run.findings.extend(course.unserved.iter().map(|what| format!("{what} (while the disk was full)")));
         let hit = self.hit(&course);
         run.is_hit = hit.is_some();
         run.end = self.judge_end(&course, &mut run.findings);
@@ -79,7 +80,11 @@ impl Case {
     /// Whether nothing is broken: there are no descriptors, no mappings or no room, which is waited out. A sync that
     /// finds no room has lost what was written.
     fn is_want(&self, course: &Course) -> bool {
-        let (Fault::Says(what) | Fault::SaysEver(what)) = self.fault else { return false };
+        let what = match self.fault {
+            Fault::Says(what) | Fault::SaysEver(what) => what,
+            Fault::Full => "error=ENOSPC",
+            Fault::Kill => return false,
+        };
         match what {
             "error=EMFILE" | "error=ENOMEM" => true,
             "error=ENOSPC" | "error=EDQUOT" => {
@@ -121,7 +126,10 @@ impl Case {
         };
         // A thread that was at work may have something to say after it.
         let last = said.lines().rfind(|line| line.starts_with(begins)).unwrap_or_default();
-        if self.is_want(course) && how == "ended with 70" {
+        // A new directory needs room, and any start needs descriptors and memory.
+        let is_of_process = matches!(self.fault, Fault::Says("error=EMFILE" | "error=ENOMEM"));
+        let has_to_start = matches!(self.point.phase, Phase::Again(_)) && !is_of_process;
+        if self.is_want(course) && (how == "ended with 70" || has_to_start) {
             findings.push(format!("wrong: no disk is at fault, and it {how}: {last:?}"));
         }
         if self.is_read_of_records(course) {
@@ -134,13 +142,14 @@ impl Case {
     }
 }
 
-/// Whether a call may find the disk full. Who opens a file that is there, or gives one the name of another, takes
-/// nothing; durable points are written over where they are; and what was intended must not seem to be intended still.
+/// Whether a call may find the disk full, so that it has to be waited out. Who opens a file that is there takes
+/// nothing, and durable points are written over where they are: a disk without room for that has broken its promise.
 fn takes_room(call: &Call) -> bool {
     match call.name.as_str() {
-        "openat" => call.line.contains("O_CREAT"),
-        "rename" | "renameat" | "renameat2" => !call.line.contains(".cleaned"),
-        "unlink" | "unlinkat" => !call.line.contains("/replace."),
+        "openat" => {
+            let is_there = ["/LOCK\"", "/slots\""].iter().any(|name| call.line.contains(name));
+            call.line.contains("O_CREAT") && !is_there
+        }
         "pwrite64" | "pwritev" | "pwritev2" => !call.line.contains("/slots>"),
         name => !is_sync(name),
     }

@@ -50,12 +50,14 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Whether answers are waited for; if not, that something was sent counts as one.
     pub(crate) is_answered: bool,
+    /// Whether it commits once more after it was refused, for which it has waited long.
+    pub(crate) is_patient: bool,
 }
 
-pub(crate) const WHOLE: Plan = Plan { rounds: 5, is_answered: true };
+pub(crate) const WHOLE: Plan = Plan { rounds: 5, is_answered: true, is_patient: true };
 
 /// A little, to see whether a daemon that started is good for something.
-pub(crate) const SHORT: Plan = Plan { rounds: 1, is_answered: true };
+pub(crate) const SHORT: Plan = Plan { rounds: 1, ..WHOLE };
 
 /// Records of one round in each partition.
 const RECORDS: usize = 5;
@@ -63,8 +65,17 @@ const RECORDS: usize = 5;
 /// How long is waited for what the broker does by itself.
 const BY_ITSELF: Duration = Duration::from_millis(700);
 
-/// Uses the daemon until all is done or it has ended.
-pub(crate) fn live(daemon: &mut Daemon, promises: &mut Promises, plan: Plan) {
+/// The number of the moment in which a [`WHOLE`] life has done all that it does; the one before it is when it begins to
+/// wait for compaction, and those before that one are when its rounds begin.
+pub(crate) const LAST_MOMENT: usize = WHOLE.rounds + 1;
+
+/// Uses the daemon until all is done or it has ended. `comes` is told of each moment.
+pub(crate) fn live(
+    daemon: &mut Daemon,
+    promises: &mut Promises,
+    plan: Plan,
+    comes: &mut dyn FnMut(&Daemon, usize),
+) {
     let config = ClientConfig::new(daemon.address()).request_timeout(LIMIT);
     let Ok(client) = Client::connect(config) else { return };
     let mut life = Life { daemon, promises, client: &client };
@@ -80,20 +91,25 @@ pub(crate) fn live(daemon: &mut Daemon, promises: &mut Promises, plan: Plan) {
     let group = client.consumer(group).expect("a configuration that there is");
     life.create();
     for round in 0..plan.rounds {
+        comes(life.daemon, round);
         for topic in TOPICS {
             let producer = if topic.settings.contains(&("durability", "os")) { &leader } else { &all };
             for partition in 0..topic.partitions {
                 life.produce(producer, topic.name, partition, plan);
             }
         }
-        life.commit(&group);
+        if plan.is_patient || life.promises.committed.iter().all(|(_, is_sure)| *is_sure) {
+            life.commit(&group);
+        }
         if round + 2 == plan.rounds {
             life.delete("doomed");
             life.retain();
         }
     }
     if plan.rounds > 1 {
+        comes(life.daemon, plan.rounds);
         life.wait_for_compaction();
+        comes(life.daemon, plan.rounds + 1);
     }
 }
 

@@ -30,7 +30,7 @@ use course::lead;
 use folio_tests::campaign::length;
 use folio_tests::strace::Strace;
 use judge::{Remains, Run};
-use points::{CALLS, Case, Fault, Phase, Point, Tally, points};
+use points::{CALLS, Case, Fault, Phase, Point, Tally, full_for_good, points};
 use promises::{Answer, Promises, Sent, Stored};
 
 /// How long the sample goes on.
@@ -71,6 +71,20 @@ fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknow
         phases.is_subset(&hit),
         "the fault has to come to pass in each of {phases:?}, and did in {hit:?}"
     );
+}
+
+#[test]
+fn a_disk_that_is_full_for_good_ends_nothing_and_what_was_acknowledged_is_served() {
+    assert!(Strace::is_there(), "tests/run leaves this out where there is no strace");
+    std::thread::scope(|scope| {
+        for case in full_for_good(0).into_iter().step_by(4) {
+            scope.spawn(move || {
+                let run = case.run(&[]);
+                assert!(run.findings.is_empty(), "{case}: {:#?}", run.findings);
+                assert!(run.is_hit && run.end == "went on" && run.checked > 0, "{case}: {run:?}");
+            });
+        }
+    });
 }
 
 #[test]
@@ -157,7 +171,7 @@ fn every_case(remains: &[Remains], lives: usize) -> Vec<Case> {
         *counts.entry((point.phase.to_string(), point.call.as_str())).or_default() += 1;
     }
     println!("points: {counts:?}");
-    found.iter().flat_map(Point::cases).collect()
+    found.iter().flat_map(Point::cases).chain(full_for_good(remains.len())).collect()
 }
 
 /// Puts the cases in an order that is the seed's, in which the phases take turns; says which phases have to be met.

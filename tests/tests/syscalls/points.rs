@@ -9,6 +9,7 @@ use std::str::FromStr;
 use folio_tests::strace::Call;
 
 use crate::judge::Run;
+use crate::life::LAST_MOMENT;
 
 /// A part of a daemon's life.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,9 @@ pub(crate) enum Phase {
     Stop,
     /// From the first call of the program on, on what an earlier life has left.
     Again(usize),
+    /// All threads but the flusher, from the moment of this number on: the rounds of a life, when it waits for
+    /// compaction, and when all is done.
+    From(usize),
 }
 
 /// One call.
@@ -41,7 +45,17 @@ pub(crate) enum Fault {
     Says(&'static str),
     /// From this call on none of its name is made by this thread, and this is what they say.
     SaysEver(&'static str),
+    /// From its so many-th call of each name on no thread finds room for anything, be it to take something away: a disk
+    /// that is full for good. Only durable points are written where they are, by the flusher, and what a start writes.
+    Full,
 }
+
+/// What a disk that is full for good does not do: to give a name, to take one or to change it, to reserve, to cut.
+const OF_NAMES: &str = "fallocate,ftruncate,mkdir,mkdirat,rename,renameat,renameat2,rmdir,unlink,unlinkat";
+/// And to write.
+const OF_BYTES: &str = "pwrite64,pwritev,pwritev2";
+/// In place of the name of a call: all of these.
+const ALL: &str = "all";
 
 /// The calls that are hit: those that do something with a file, its name, or its bytes.
 pub(crate) const CALLS: &[&str] = &[
@@ -120,8 +134,16 @@ pub(crate) fn points(phase: &Phase, told: &[Call], thread: Option<u32>, data: &P
 impl Fault {
     /// As strace wants to hear it.
     pub(crate) fn expressions(&self, point: &Point) -> Vec<String> {
-        let Point { call, number, .. } = point;
+        let Point { call, number, phase } = point;
         let inject = match self {
+            Self::Full => {
+                let calls = match phase {
+                    // A start writes durable points by the thread that does all else.
+                    Phase::Again(_) => OF_NAMES.to_owned(),
+                    _ => format!("{OF_NAMES},{OF_BYTES}"),
+                };
+                return vec![format!("trace={calls}"), format!("inject={calls}:error=ENOSPC:when={number}+")];
+            }
             Self::Kill => format!("inject={call}:signal=KILL:when={number}"),
             Self::Says(what) => format!("inject={call}:{what}:when={number}"),
             Self::SaysEver(what) => format!("inject={call}:{what}:when={number}+"),
@@ -131,6 +153,9 @@ impl Fault {
 
     /// All that can happen at a call.
     fn all(call: &str) -> Vec<Self> {
+        if call == ALL {
+            return vec![Self::Full];
+        }
         let lasting = errors(call).iter().filter(|what| **what == "error=ENOSPC" || **what == "error=EIO");
         [Self::Kill]
             .into_iter()
@@ -150,8 +175,10 @@ impl Point {
         if changes {
             faults.push(Fault::Kill);
         }
-        // What the later starts read they read alike.
+        // What the later starts read they read alike; of what they change each call fails in one way.
         if matches!(self.phase, Phase::Again(number) if number > 1) {
+            let errors = errors(&self.call);
+            faults.extend(changes.then(|| Fault::Says(errors[self.number as usize % errors.len()])));
             return faults.into_iter().map(case).collect();
         }
         let (always, seldom) = errors(&self.call).split_at(errors(&self.call).len().min(2));
@@ -165,6 +192,16 @@ impl Point {
     }
 }
 
+/// Lives on a disk that is full for good, from every moment on but the first, before which no group can have committed
+/// anything, so that every commit is waited for in vain; and starts on what so many lives have left.
+pub(crate) fn full_for_good(lives: usize) -> Vec<Case> {
+    let case =
+        |phase, number| Case { point: Point { phase, call: ALL.to_owned(), number }, fault: Fault::Full };
+    let moments =
+        (1..=LAST_MOMENT).flat_map(|moment| [1, 2, 5].map(|number| case(Phase::From(moment), number)));
+    moments.chain((0..lives).map(|life| case(Phase::Again(life), 1))).collect()
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -172,6 +209,7 @@ impl fmt::Display for Phase {
             Self::Thread(name) => f.write_str(name),
             Self::Stop => f.write_str("stop"),
             Self::Again(number) => write!(f, "again-{number}"),
+            Self::From(moment) => write!(f, "from-{moment}"),
         }
     }
 }
@@ -188,6 +226,7 @@ impl fmt::Display for Fault {
             Self::Kill => f.write_str("kill"),
             Self::Says(what) => f.write_str(what),
             Self::SaysEver(what) => write!(f, "{what}+"),
+            Self::Full => f.write_str("error=ENOSPC*"),
         }
     }
 }
@@ -211,11 +250,13 @@ impl FromStr for Case {
     fn from_str(text: &str) -> Result<Self, String> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let [phase, call, number, fault] = words[..] else { return Err(format!("{text:?} is no case")) };
-        let phase = match (phase, phase.strip_prefix("again-")) {
+        let numbered = |number: &str| number.parse().map_err(|_| format!("{phase:?} is no phase"));
+        let phase = match (phase, phase.split_once('-')) {
             ("new", _) => Phase::New,
             ("stop", _) => Phase::Stop,
-            (_, Some(number)) => Phase::Again(number.parse().map_err(|_| format!("{phase:?} is no phase"))?),
-            (thread, None) => Phase::Thread(thread.to_owned()),
+            (_, Some(("again", number))) => Phase::Again(numbered(number)?),
+            (_, Some(("from", number))) => Phase::From(numbered(number)?),
+            (thread, _) => Phase::Thread(thread.to_owned()),
         };
         let number = number.parse().map_err(|_| format!("{number:?} is no number"))?;
         let known = Fault::all(call).into_iter().find(|one| one.to_string() == fault);

@@ -99,6 +99,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 impl Stored {
     /// Reads everything there is.
     pub(crate) fn of(daemon: &Daemon) -> Result<Self, String> {
+        let stored = Self::of_logs(daemon)?;
+        Ok(Self { committed: committed(daemon)?, ..stored })
+    }
+
+    /// The same, where nobody ever committed anything if nothing of that is promised: to ask for it makes a topic.
+    pub(crate) fn of_promises(daemon: &Daemon, promises: &Promises) -> Result<Self, String> {
+        let is_committed = promises.committed.iter().any(|(_, is_sure)| *is_sure);
+        if is_committed { Self::of(daemon) } else { Self::of_logs(daemon) }
+    }
+
+    fn of_logs(daemon: &Daemon) -> Result<Self, String> {
         let fails = |what: &str, why: &dyn std::fmt::Display| format!("lost: {what}: {why}");
         let client = Client::connect(ClientConfig::new(daemon.address()).request_timeout(LIMIT))
             .map_err(|error| fails("nobody answers", &error))?;
@@ -111,18 +122,6 @@ impl Stored {
                 stored.logs.insert((topic.name.clone(), number), log);
             }
         }
-        let consumer = client.consumer(ConsumerConfig::new().group(GroupConfig::new(GROUP)));
-        let consumer = consumer.map_err(|error| fails("the group", &error))?;
-        // A coordinator that has just started may still be loading.
-        let deadline = Instant::now() + LIMIT;
-        let committed = loop {
-            match consumer.committed(&[TopicPartition::new("synced", 0)]).wait() {
-                Err(CallError::Refused(refusal))
-                    if refusal.code.is_retriable() && Instant::now() < deadline => {}
-                committed => break committed.map_err(|error| fails("the group", &error))?,
-            }
-        };
-        stored.committed = committed.first().cloned().flatten().map(|one| one.offset.get());
         Ok(stored)
     }
 }
@@ -142,6 +141,24 @@ impl Stored {
         };
         lasting(self) == lasting(other)
     }
+}
+
+/// Where the group is.
+fn committed(daemon: &Daemon) -> Result<Option<i64>, String> {
+    let fails = |what: &str, why: &dyn std::fmt::Display| format!("lost: {what}: {why}");
+    let client = Client::connect(ClientConfig::new(daemon.address()).request_timeout(LIMIT))
+        .map_err(|error| fails("nobody answers", &error))?;
+    let consumer = client.consumer(ConsumerConfig::new().group(GroupConfig::new(GROUP)));
+    let consumer = consumer.map_err(|error| fails("the group", &error))?;
+    // A coordinator that has just started may still be loading.
+    let deadline = Instant::now() + LIMIT;
+    let committed = loop {
+        match consumer.committed(&[TopicPartition::new("synced", 0)]).wait() {
+            Err(CallError::Refused(refusal)) if refusal.code.is_retriable() && Instant::now() < deadline => {}
+            committed => break committed.map_err(|error| fails("the group", &error))?,
+        }
+    };
+    Ok(committed.first().cloned().flatten().map(|one| one.offset.get()))
 }
 
 fn read(client: &Client, place: &TopicPartition) -> Result<Log, String> {

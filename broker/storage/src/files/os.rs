@@ -49,8 +49,14 @@ impl OsFiles {
     /// Opens the directory `root`, which is made, readable by its owner only, if it is not there.
     pub fn open_or_create(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
-        fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(&root)?;
-        Self::open(root)
+        match Self::open(&root) {
+            // One that is there needs no room.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(&root)?;
+                Self::open(root)
+            }
+            opened => opened,
+        }
     }
 
     /// Opens the directory `root`.
