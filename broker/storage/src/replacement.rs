@@ -251,12 +251,7 @@ pub(crate) fn force_replacements<F: Files>(
         if replacement.find(files, dir)?.is_ok() {
             continue;
         }
-        for file in SegmentFile::ALL {
-            let cleaned = cleaned_path(dir, replacement.base, file);
-            if files.entry(&cleaned)?.is_some() {
-                files.rename(&cleaned, &file.path(dir, replacement.base))?;
-            }
-        }
+        replacement.take_names(files, dir)?;
         for base in &replacement.old[1..] {
             for file in SegmentFile::ALL {
                 aside(&file.path(dir, *base), *base)?;
