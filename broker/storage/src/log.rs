@@ -469,10 +469,10 @@ impl<F: Files> Log<F> {
         }
         self.snapshot_end(&mut writer)?;
         self.give_old_reserve_back(&writer);
-        if let Err(AppendError::Io { source, .. }) = self.clear_remains(&mut writer) {
-            return Err(source);
+        match self.clear_remains(&mut writer).err().and_then(AppendError::unless_want) {
+            Some(source) => Err(source),
+            None => writer.give_back(),
         }
-        writer.give_back()
     }
 
     /// Whether a disk that was full has left files that are not as a clean stop leaves them.

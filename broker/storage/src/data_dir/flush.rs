@@ -20,7 +20,7 @@ use crate::clean::{CLEAN_NAME, CleanMarker, CleanPartition};
 use crate::envelope::replace;
 use crate::files::{FileHandle, Files, OpenMode, is_exhausted, is_full};
 use crate::log::{Log, Tail, ToFlush};
-use crate::metadata::CommitError;
+use crate::metadata::{CommitError, METADATA_LOG_NAME};
 use crate::partition::PartitionId;
 use crate::slots::{SLOTS_NAME, SlotUpdate};
 
@@ -162,9 +162,12 @@ impl<F: Files> DataDir<F> {
         self.sync_the_rest(&logs).map_err(|error| self.failed(error))?;
         // What is behind the end of the metadata log would be damage to a start that trusts the marker.
         match self.metadata().cut_rest() {
-            Err(CommitError::Io { path, source }) => return Err(self.failed(FlushError { path, source })),
-            Err(_) => return Ok(Closed::Unmarked { source: io::ErrorKind::StorageFull.into() }),
             Ok(()) => {}
+            Err(CommitError::Full { .. }) => {
+                return Ok(Closed::Unmarked { source: io::ErrorKind::StorageFull.into() });
+            }
+            Err(CommitError::Io { path, source }) => return Err(self.failed(FlushError { path, source })),
+            Err(error) => return Err(self.failed(self.error(METADATA_LOG_NAME, io::Error::other(error)))),
         }
         // Of a log with something behind its end the marker says nothing, so that the next start looks.
         let as_told = logs.iter().filter(|log| !log.has_remains());

@@ -395,6 +395,16 @@ impl AppendError {
             _ => false,
         }
     }
+
+    /// What it is to who can do without until another time: nothing, where there was no room, no descriptor or no
+    /// mapping.
+    pub(super) fn unless_want(self) -> Option<io::Error> {
+        match self {
+            Self::Full { .. } | Self::Exhausted { .. } => None,
+            Self::Io { source, .. } => Some(source),
+            error => Some(io::Error::other(error)),
+        }
+    }
 }
 
 /// What the disk refused, by whether it was full.

@@ -97,8 +97,7 @@ impl<F: Files> Log<F> {
         let mut names = self.names();
         match self.finish_replacement(&mut names, trash) {
             Ok(maps) => self.open.retire(maps),
-            Err(AppendError::Io { source, .. }) => return Err(source),
-            Err(_) => return Ok(Vec::new()),
+            Err(error) => return error.unless_want().map_or(Ok(Vec::new()), Err),
         }
         let mut writer = self.lock();
         if self.is_retired() {
