@@ -4,7 +4,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p folio-mapped --test interleavings --target-dir target/loom`
 
 #![cfg(loom)]
-#![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
 
 use std::io::IoSlice;
 use std::sync::Arc;

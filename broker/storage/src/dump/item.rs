@@ -9,7 +9,7 @@ use super::metadata::MetadataEntry;
 /// One thing in a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "item", rename_all = "snake_case")]
-#[allow(missing_docs)] // The fields are those of the formats, under their names there.
+#[expect(missing_docs, reason = "the fields are those of the formats, under their names there")]
 pub enum Item {
     /// Who has, or had last, the directory to itself.
     Lock { pid: Option<u32>, host: Option<String>, run_id: u64, started_ms: Option<i64> },

@@ -14,7 +14,7 @@ use crate::scan::UNPACKED_MAX;
 /// What a record of the metadata log says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "about", rename_all = "snake_case")]
-#[allow(missing_docs)] // The fields are those of the format, under their names there.
+#[expect(missing_docs, reason = "the fields are those of the format, under their names there")]
 pub enum MetadataEntry {
     Build {
         build: Option<String>,
@@ -51,7 +51,7 @@ pub enum MetadataEntry {
 
 /// A change that an administrator made to a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)] // As above.
+#[expect(missing_docs, reason = "the fields are those of the format, under their names there")]
 pub struct GroupChangeEntry {
     pub at_ms: i64,
     pub who: String,
@@ -62,7 +62,7 @@ pub struct GroupChangeEntry {
 
 /// A topic as the metadata log knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)] // As above.
+#[expect(missing_docs, reason = "the fields are those of the format, under their names there")]
 pub struct TopicState {
     pub name: String,
     pub partitions: u32,

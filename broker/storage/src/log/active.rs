@@ -384,16 +384,19 @@ impl<F: Files> Active<F> {
         let indexes = self.files.as_mut().and_then(|files| files.indexes.as_mut());
         let written = indexes.map(|[offsets, times]| {
             let timed = write(times, &time_bytes);
-            (timed, if timed == Written::Whole { write(offsets, &offset_bytes) } else { Written::Nothing })
+            (
+                timed,
+                if timed == IndexWrite::Whole { write(offsets, &offset_bytes) } else { IndexWrite::Nothing },
+            )
         });
         match written {
-            Some((Written::Whole, Written::Whole)) => {}
-            Some((Written::Whole, _)) => {
+            Some((IndexWrite::Whole, IndexWrite::Whole)) => {}
+            Some((IndexWrite::Whole, _)) => {
                 self.indexer.went_without(offsets, self.indexer.time_entries(), self.indexer.recorded());
             }
             _ => self.indexer.went_without(offsets, times, recorded),
         }
-        if matches!(written, Some((Written::Uncut, _) | (_, Written::Uncut)))
+        if matches!(written, Some((IndexWrite::Uncut, _) | (_, IndexWrite::Uncut)))
             && let Some(files) = &mut self.files
         {
             // What lies there may have come to the disk when it could be cut off, and no sync is waited for here.
@@ -464,21 +467,22 @@ const ALLOCATE_MAX: u64 = 32 * 1024 * 1024;
 
 /// What came of a write to an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
+enum IndexWrite {
     Whole,
     Nothing,
     /// Part of it, perhaps, and that cannot be cut off.
     Uncut,
 }
 
-fn write(index: &mut impl FileAppender, entries: &[u8]) -> Written {
+/// Tries twice, cutting off the rest in between.
+fn write(index: &mut impl FileAppender, entries: &[u8]) -> IndexWrite {
     for _ in 0..2 {
         if entries.is_empty() || index.append(&[IoSlice::new(entries)]).is_ok() {
-            return Written::Whole;
+            return IndexWrite::Whole;
         }
         if index.cut().is_err() {
-            return Written::Uncut;
+            return IndexWrite::Uncut;
         }
     }
-    Written::Nothing
+    IndexWrite::Nothing
 }

@@ -10,6 +10,9 @@
 //! there, the base of the next segment tells; where some may be missing, only the index does that knows of more. So
 //! that is believed as long as it can be the one of this log, and it is another's if it names a batch that is not
 //! there, or speaks of no gaps where there are some.
+//!
+//! `verify` judges the same by itself (`verify::indexes`), so that either is found out by the other: the claims of
+//! `log/tests/stale.rs` put both before the same directories.
 
 use std::path::Path;
 

@@ -194,7 +194,8 @@ impl<H: FileHandle> Indexes<H> {
     }
 
     /// The log is read, offsets may be missing in it, and the next segment begins at `next_base`: what says that there
-    /// was more behind it. A start asks the same of an index: whether it can be the one of this log.
+    /// was more behind it. A start asks the same of an index, whether it can be the one of this log, by code of its own
+    /// (`recovery::sealed`), and `log/tests/stale.rs` puts both before the same directories.
     pub(super) fn missing(&self, next_base: Offset) -> Option<Fault> {
         let is_in_last = |entry: OffsetEntry| u64::from(entry.pos) < self.log_len;
         let is_of_another =
