@@ -3,6 +3,8 @@
 //! Invariants: a partition is appended to once a turn; every request that was taken is answered exactly once;
 //! nothing here waits for a disk.
 
+mod waiting;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,13 +18,16 @@ use folio_storage::{AppendedRange, Mode};
 
 use crate::config::DurabilityClass;
 use crate::engine::{Disk, Engine};
-use crate::error::{Fault, ServiceError};
+use crate::error::ServiceError;
 use crate::partition::{Partition, PartitionKey, Waiter};
 use crate::purgatory::{Purgatory, Ticket};
-use crate::service::fetch::{self, AnswerFetch, Fetch, Moved, cold_job};
+use crate::service::fetch::{self, Moved, cold_job};
 use crate::service::produce::Admitted;
 use crate::standing::{Standing, WatcherId};
 use crate::threads::lane::{self, LaneJob};
+
+pub(crate) use waiting::WaitingFetch;
+use waiting::{EntryState, WaitingProduce};
 
 /// What other threads tell a loop.
 #[derive(Debug)]
@@ -81,28 +86,6 @@ pub(crate) struct Stored {
     pub(crate) log_start: Offset,
     /// When they were appended, if they have that for their time; else [`Timestamp::NONE`].
     pub(crate) append_time: Timestamp,
-}
-
-/// A produce that waits.
-struct WaitingProduce {
-    answer: AnswerProduce,
-    waits_for_watermark: bool,
-    entries: Vec<EntryState>,
-}
-
-/// Where one entry of a produce is.
-enum EntryState {
-    Appending,
-    Appended { partition: Arc<Partition<Disk>>, range: AppendedRange },
-    Refused(ServiceError),
-}
-
-/// A fetch that waits.
-pub(crate) struct WaitingFetch {
-    fetch: Fetch,
-    answer: AnswerFetch,
-    /// Who is told of partitions that move, beyond those of the fetch.
-    watcher: Option<WatcherId>,
 }
 
 /// Batches of one partition that are to be appended at the end of a turn.
@@ -455,52 +438,6 @@ impl LoopLocal for Shard {
 
     fn next_deadline(&self) -> Option<Instant> {
         self.produces.next_deadline().into_iter().chain(self.fetches.next_deadline()).min()
-    }
-}
-
-impl WaitingFetch {
-    /// One that waits for its partitions, or for those that a watcher has.
-    pub(crate) fn new(fetch: Fetch, answer: AnswerFetch, watcher: Option<WatcherId>) -> Self {
-        Self { fetch, answer, watcher }
-    }
-
-    /// Looks again at the partition of this number.
-    fn is_ready(&mut self, number: u32) -> bool {
-        self.fetch.look_again(number) != fetch::Standing::TooLittle
-    }
-}
-
-impl WaitingProduce {
-    fn is_done(&self) -> bool {
-        self.entries.iter().all(|entry| match entry {
-            EntryState::Appending => false,
-            EntryState::Appended { partition, range } => {
-                !self.waits_for_watermark
-                    || partition.log.high_watermark() > range.last_offset
-                    || partition.refusal().is_some()
-            }
-            EntryState::Refused(_) => true,
-        })
-    }
-
-    /// Answers with what there is.
-    fn finish(self) {
-        let Self { answer, waits_for_watermark, entries } = self;
-        let late = || ServiceError::new(Fault::TimedOut, "not acknowledged in time; it may still be stored");
-        let produced = entries.into_iter().map(|entry| match entry {
-            EntryState::Appending => Err(late()),
-            EntryState::Appended { partition, range } => {
-                let is_visible = partition.log.high_watermark() > range.last_offset;
-                if waits_for_watermark && !is_visible {
-                    Err(partition.refusal().unwrap_or_else(late))
-                } else {
-                    let AppendedRange { base_offset, append_time, .. } = range;
-                    Ok(Stored { base_offset, log_start: partition.log.log_start(), append_time })
-                }
-            }
-            EntryState::Refused(error) => Err(error),
-        });
-        answer(produced.collect());
     }
 }
 
