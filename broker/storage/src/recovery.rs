@@ -41,7 +41,7 @@ use crate::producers::Producers;
 use crate::slots::{Slot, SlotUpdate};
 use crate::verdict::{Evidence, Fault, Verdict, verdict};
 
-pub(crate) use below::{below, cannot_be_cleared};
+pub(crate) use below::{below, cannot_be_cleared, cannot_be_finished};
 pub use damage::Damage;
 use examine::Examined;
 use producers::Remembered;

@@ -198,7 +198,8 @@ pub(crate) fn read_intent<F: Files>(files: &F, path: &Path) -> Result<Replacemen
 }
 
 /// Does what is left of the replacements with these numbers, which a crash has interrupted. For a start, before it
-/// looks at the segments.
+/// looks at the segments. Gives the first for which there is no room, and where its intent is: that stays, and a later
+/// start goes on.
 ///
 /// # Errors
 /// An intent that cannot be read, or new files that are not what it says, take the partition offline; nothing is
@@ -207,7 +208,7 @@ pub(crate) fn finish_replacements<F: Files>(
     files: &F,
     dir: &Path,
     numbers: &BTreeSet<u64>,
-) -> Result<(), RecoveryError> {
+) -> Result<Option<(PathBuf, Replacement)>, RecoveryError> {
     let damage = |file: PathBuf, what: String| RecoveryError::Offline(Damage::Replacement { file, what });
     for number in numbers {
         let path = intent_path(dir, *number);
@@ -221,13 +222,12 @@ pub(crate) fn finish_replacements<F: Files>(
         // A run that was killed may have left the intent in the cache only: what is done about it must not outlive it.
         files.sync_dir(dir).map_err(io)?;
         match replacement.finish(files, dir).and_then(|()| files.remove_file(&path)) {
-            // The intent stays, and the next start goes on.
-            Err(error) if is_full(&error) => return Err(damage(path, error.to_string())),
+            Err(error) if is_full(&error) => return Ok(Some((path, replacement))),
             finished => finished.map_err(io)?,
         }
         files.sync_dir(dir).map_err(io)?;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Finishes replacements whose new files are not what was written, so that a repair has one log to look at: what was to

@@ -18,7 +18,7 @@ use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::recovery::{
     Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, below, cannot_be_cleared,
-    is_same_boot, recover, survey,
+    cannot_be_finished, is_same_boot, recover, survey,
 };
 use crate::slots::{Slot, SlotsFile};
 
@@ -38,6 +38,8 @@ struct Surveyed<'a> {
     slot: Option<Slot>,
     clean: Option<&'a CleanPartition>,
     options: LogOptions,
+    /// There is no room to finish a replacement of its segments.
+    unfinished: Option<Damage>,
     /// Why nothing may be appended, whatever its recovery finds.
     uncleared: Option<Damage>,
 }
@@ -51,7 +53,7 @@ impl Surveyed<'_> {
             index_interval: self.options.index_interval,
             trusts_footers: true,
             producers_max: self.options.producers_max,
-            uncleared: self.uncleared.as_ref(),
+            uncleared: self.uncleared.as_ref().or(self.unfinished.as_ref()),
             now: opening.now,
         }
     }
@@ -84,7 +86,8 @@ impl<F: Files> Opening<'_, F> {
             let slot = found.slot.as_ref().ok().and_then(|number| slots.last(*number)).copied();
             let clean = rows.get(&found.wanted.id).copied();
             let options = topic_options(&found.wanted.topic);
-            Surveyed { found, survey, slot, clean, options, uncleared: None }
+            let unfinished = survey.as_ref().ok().and_then(|survey| cannot_be_finished(self.files, survey));
+            Surveyed { found, survey, slot, clean, options, unfinished, uncleared: None }
         });
         let mut surveyed: Vec<Surveyed<'_>> = surveyed.collect();
         self.sync_unclean(&mut surveyed, has_syncfs)?;

@@ -20,6 +20,7 @@ mod rolls;
 mod scrub;
 mod seal;
 mod stale;
+mod unfinished;
 
 use std::time::{Duration, Instant};
 

@@ -101,6 +101,18 @@ pub(crate) fn cannot_be_cleared<F: Files>(
     Damage::NoRoom { file: survey.log_path(number), log: survey.log_path(last), position, offset }
 }
 
+/// What keeps a log from being appended to, if there is no room to finish a replacement of its segments that
+/// was interrupted. Nothing is wrong with it, and all of it is served.
+pub(crate) fn cannot_be_finished<F: Files>(files: &F, survey: &Survey) -> Option<Damage> {
+    let file = survey.unfinished.as_ref()?.intent.clone();
+    let Some(last) = survey.segments.len().checked_sub(1) else {
+        return Some(Damage::NoRoom { log: file.clone(), file, position: 0, offset: Offset::ZERO });
+    };
+    // The last segment is never one of those that are replaced.
+    let (position, offset) = intact(files, survey, last, u64::MAX, None);
+    Some(Damage::NoRoom { file, log: survey.log_path(last), position, offset })
+}
+
 /// How far segment `number` is intact and can be read, at most to `upto`: in bytes, and the offset that is due there.
 fn intact<F: Files>(
     files: &F,

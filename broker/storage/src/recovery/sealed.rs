@@ -51,6 +51,9 @@ impl<F: Files> Examiner<'_, F> {
         let next_base = self.survey.next_base(number).filter(|_| self.task.trusts_footers);
         let Some(next_base) = next_base else { return Ok(Footing::Nothing) };
         let segment = self.survey.segments[number];
+        if self.survey.is_misled(segment.base) {
+            return Ok(Footing::Nothing);
+        }
         let uid = self.task.uid(segment.base);
         let Some(footer) = footer(self.files, &self.survey.dir, segment.base, uid)? else {
             return Ok(Footing::Nothing);

@@ -32,8 +32,19 @@ pub(crate) struct Survey {
     pub(crate) foreign: Vec<PathBuf>,
     /// The numbers of replacements that were interrupted.
     pub(crate) replacements: BTreeSet<u64>,
+    /// A replacement that there is no room to finish. Nothing is written while there is one.
+    pub(crate) unfinished: Option<Unfinished>,
     /// How far it was compacted. Nothing, if the file that says so is missing or damaged.
     pub(crate) compacted: Compacted,
+}
+
+/// A replacement that there is no room to finish.
+#[derive(Debug, Clone)]
+pub(crate) struct Unfinished {
+    /// Its intent.
+    pub(crate) intent: PathBuf,
+    /// Of the segment that begins here the indexes may be those of the one that is to take its place.
+    misled: Option<Offset>,
 }
 
 /// A log file.
@@ -57,15 +68,18 @@ pub(crate) struct Durable {
 }
 
 /// Looks at a partition's directory, which has to be one that this build understands, and finishes what replacement of
-/// segments was interrupted in it.
+/// segments was interrupted in it, if there is room.
 pub(crate) fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, RecoveryError> {
     let mut survey = survey_all(files, dir).map_err(RecoveryError::Offline)?;
     if let Some(file) = survey.foreign.first() {
         return Err(RecoveryError::Offline(Damage::UnknownFile { file: file.clone() }));
     }
     if !survey.replacements.is_empty() {
-        finish_replacements(files, dir, &survey.replacements)?;
+        let left = finish_replacements(files, dir, &survey.replacements)?;
         survey = survey_all(files, dir).map_err(RecoveryError::Offline)?;
+        if let Some((intent, replacement)) = left {
+            survey.stays(files, intent, &replacement).map_err(RecoveryError::Offline)?;
+        }
     }
     Ok(survey)
 }
@@ -97,7 +111,8 @@ pub(crate) fn survey_all<F: Files>(files: &F, dir: &Path) -> Result<Survey, Dama
     garbage.extend(lonely.map(|(_, name)| dir.join(name)));
     snapshots.sort_unstable();
     let segments = logs.into_iter().map(|(base, len)| SurveyedSegment { base, len }).collect();
-    Ok(Survey { dir: dir.to_owned(), segments, snapshots, garbage, foreign, replacements, compacted })
+    let (dir, unfinished) = (dir.to_owned(), None);
+    Ok(Survey { dir, segments, snapshots, garbage, foreign, replacements, unfinished, compacted })
 }
 
 /// Reads how far a log was compacted; nothing, if nothing says so.
@@ -138,6 +153,7 @@ impl Survey {
             garbage,
             foreign: self.foreign.clone(),
             replacements: self.replacements.clone(),
+            unfinished: self.unfinished.clone(),
             compacted: self.compacted,
         }
     }
@@ -156,6 +172,29 @@ impl Survey {
         }
         let footer = footer(files, &self.dir, base, SegmentUid::new(id, base))?;
         Ok(footer.is_some_and(|footer| footer.has_gaps))
+    }
+
+    /// As it is while `replacement` is not finished: as long as the new log has not taken its name, the old segments
+    /// count, all of which are there then; else those of them that are still there do not.
+    fn stays<F: Files>(
+        &mut self,
+        files: &F,
+        intent: PathBuf,
+        replacement: &Replacement,
+    ) -> Result<(), Damage> {
+        let new = cleaned_path(&self.dir, replacement.base, SegmentFile::Log);
+        let is_new_to_come = files.entry(&new).map_err(|error| Damage::unreadable(&new, &error))?.is_some();
+        if !is_new_to_come {
+            self.segments.retain(|segment| !replacement.old[1..].contains(&segment.base));
+        }
+        let misled = is_new_to_come.then_some(replacement.base);
+        self.unfinished = Some(Unfinished { intent, misled });
+        Ok(())
+    }
+
+    /// Whether the indexes of the segment at `base` may be those of another.
+    pub(super) fn is_misled(&self, base: Offset) -> bool {
+        self.unfinished.as_ref().is_some_and(|unfinished| unfinished.misled == Some(base))
     }
 
     /// As it is once `replacement` is finished.

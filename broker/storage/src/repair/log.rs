@@ -14,7 +14,7 @@ use crate::log::LogOptions;
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::quarantine::{Note, keep_tail};
-use crate::recovery::{RecoveryError, Survey, Task, move_segments, recover, survey};
+use crate::recovery::{RecoveryError, Survey, Task, cannot_be_finished, move_segments, recover, survey};
 use crate::scan::intact_batches_behind;
 use crate::slots::{SLOTS_NAME, Slot, SlotsFile};
 use crate::verify::{Known, Place};
@@ -151,7 +151,12 @@ fn beginning(known: &Known, survey: &Survey, cut: Option<Place>) -> Slot {
 }
 
 fn look<F: Files>(files: &F, dir: &Path) -> Result<Survey, RepairError> {
-    survey(files, dir).map_err(|error| unmended(dir, error))
+    let survey = survey(files, dir).map_err(|error| unmended(dir, error))?;
+    // Nothing else is done to a log while that is not.
+    match cannot_be_finished(files, &survey) {
+        Some(damage) => Err(unmended(dir, RecoveryError::Offline(damage))),
+        None => Ok(survey),
+    }
 }
 
 fn unmended(dir: &Path, error: RecoveryError) -> RepairError {
