@@ -170,8 +170,9 @@ fn label(path: &Path) -> String {
 mod tests {
     use super::*;
     use crate::files::SimFiles;
+    use crate::files::sim::{Room, SimFile};
 
-    fn log(files: &SimFiles) -> crate::files::sim::SimFile {
+    fn log(files: &SimFiles) -> SimFile {
         files.create_dir(Path::new(QUARANTINE_NAME)).unwrap();
         let file = files.open(Path::new("a.log"), OpenMode::Create).unwrap();
         file.write_at(b"good-torn", 0).unwrap();
@@ -234,7 +235,7 @@ mod tests {
     fn a_full_disk_keeps_nothing_and_says_so() {
         let files = SimFiles::new();
         let file = log(&files);
-        files.set_full(true);
+        files.set_room(Room::NoBytes);
         assert_eq!(keep_tail(&files, &file, note()).unwrap(), None);
         assert_eq!(files.snapshot().len(), 1, "nothing half-done is left");
     }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clean::{CLEAN_NAME, CleanMarker};
-use crate::files::sim::Fault;
+use crate::files::sim::{Fault, Room};
 use crate::files::{FileHandle, OpenMode, OsFiles, SimFiles, read_file};
 use crate::log::{AppendError, Cursor, LogOptions, Mode, ReadError, Touch};
 use crate::metadata::{CommitError, Key, METADATA_LOG_NAME, Operation, Revision, Transaction, Value};
@@ -178,9 +178,9 @@ fn a_full_disk_refuses_a_topic_and_takes_it_when_there_is_room() {
     let files = SimFiles::new();
     let (dir, _) = open(&Arc::new(files.clone()));
     create(&dir, 1).unwrap();
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     assert!(matches!(create(&dir, 2), Err(TopicError::Full { .. })));
-    files.set_full(false);
+    files.set_room(Room::Enough);
     assert!(!dir.has_failed());
     create(&dir, 2).unwrap();
 }
@@ -267,11 +267,11 @@ fn a_full_disk_at_the_stop_costs_the_clean_marker_and_nothing_else() {
     let log = dir.create_topic(topic(1), &LogOptions::default(), NOW).unwrap().swap_remove(0);
     log.writer().append(&mut [batch(100)], Mode::MayBlock, NOW).unwrap();
     drop(log);
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     let closed = dir.close_clean(NOW, Instant::now()).unwrap();
     assert!(matches!(closed, Closed::Unmarked { .. }), "{closed:?}");
     files.crash(3);
-    files.set_full(false);
+    files.set_room(Room::Enough);
     let (_, report) = open(&files);
     assert!(!report.was_clean);
     let (log, _) = report.partitions[0].state.as_ref().unwrap();

@@ -161,11 +161,6 @@ impl SimFiles {
         self.lock().fail_no_more();
     }
 
-    /// Whether the disk takes no new bytes.
-    pub fn set_full(&self, full: bool) {
-        self.set_room(if full { Room::NoBytes } else { Room::Enough });
-    }
-
     /// What the disk has room for.
     pub fn set_room(&self, room: Room) {
         self.lock().set_room(room);

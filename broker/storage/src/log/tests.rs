@@ -33,7 +33,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::data_dir::{DataDir, DataDirOptions, NewTopic};
-use crate::files::sim::Fault;
+use crate::files::sim::{Fault, Room};
 use crate::files::{OsFiles, SimFiles};
 use crate::slots::{SLOT_SIZE, SLOTS_NAME, SlotCopy};
 

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clean::CleanPartition;
+use crate::files::sim::Room;
 use crate::files::{FileHandle, OpenMode, SimFiles};
 use crate::partition_files::SegmentFile;
 use crate::replacement::{Replacement, Sum};
@@ -143,7 +144,7 @@ fn a_disk_without_room_for_the_copy_is_recovered_and_the_loss_of_the_copy_is_rep
     let written = Written::with_segments();
     let (at, _) = written.batch(2, 8);
     written.tamper(2, |bytes| bytes.truncate(at as usize + 30));
-    written.files.set_full(true);
+    written.files.set_room(Room::NoBytes);
     let cut = written.cut();
     assert_eq!((cut.bytes, cut.kept), (30, None));
 }

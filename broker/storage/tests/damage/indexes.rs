@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use folio_storage::Files;
 use folio_storage::files::SimFiles;
+use folio_storage::files::sim::Room;
 use folio_storage::verify::Severity;
 
 use crate::rig::{End, NOW, directory, findings, open, restore};
@@ -29,14 +30,14 @@ fn a_segment_below_the_durable_point_that_never_had_room_for_an_index_is_no_dama
     let files = restore(directory(End::Killed));
     let indexes = indexes(&files);
     indexes.iter().for_each(|path| files.remove_file(path).unwrap());
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     let (dir, report) = open(&Arc::new(files.clone())).unwrap();
     assert!(report.partitions.iter().all(|partition| partition.state.is_ok()));
     drop((dir, report));
     files.kill();
     assert_eq!(worst(&files), indexes.clone().map(|path| (path, Severity::Interrupted)));
 
-    files.set_full(false);
+    files.set_room(Room::Enough);
     let (dir, report) = open(&Arc::new(files.clone())).unwrap();
     drop(report);
     dir.close_clean(NOW, Instant::now()).unwrap();

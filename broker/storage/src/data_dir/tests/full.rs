@@ -4,7 +4,6 @@
 
 use super::*;
 use crate::files::is_final;
-use crate::files::sim::Room;
 use crate::metadata::{CommitError, Key, Operation, Transaction, Value};
 use crate::partition_files::SegmentFile;
 

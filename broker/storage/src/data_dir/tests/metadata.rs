@@ -189,10 +189,10 @@ fn a_full_disk_gives_the_metadata_no_slot_and_the_next_start_does() {
         let (slots, _) = SlotsFile::open(files, Uuid::from_u128(1)).unwrap();
         slots.furthest(METADATA).map(|slot| slot.durable_pos)
     };
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     drop(open(&Arc::new(files.clone())));
     assert_eq!(slot(&files), None);
-    files.set_full(false);
+    files.set_room(Room::Enough);
     let (dir, _) = open(&Arc::new(files.clone()));
     assert_eq!(slot(&files), Some(log_of(&files).len() as u64));
     give_ids(&dir).unwrap();

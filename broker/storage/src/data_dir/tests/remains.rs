@@ -236,12 +236,12 @@ fn a_full_disk_leaves_a_half_made_topic_to_a_later_start_and_serves_the_others()
     files.cut_power_at(files.operations() + 4);
     create(&dir, 2).unwrap_err();
     files.kill();
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     let (dir, report) = open(&files);
     assert_eq!(online(&report), set(&["t1-0", "t1-1"]));
     assert_eq!(dir.topics().iter().map(|(_, topic)| topic.partitions_ready).sum::<u32>(), 2);
     files.kill();
-    files.set_full(false);
+    files.set_room(Room::Enough);
     assert_eq!(online(&open(&files).1), set(&["t1-0", "t1-1", "t2-0", "t2-1"]));
 }
 
@@ -260,7 +260,7 @@ fn a_torn_tail_with_segments_behind_it_is_cut_off_on_a_full_disk_too() {
             }
         }
         files.crash(seed);
-        files.set_full(true);
+        files.set_room(Room::NoBytes);
         let (_, report) = open(&files);
         let cuts = report.partitions.iter().filter_map(|one| one.state.as_ref().ok());
         let cuts = cuts.filter_map(|(_, report)| report.cut.as_ref());

@@ -147,10 +147,10 @@ fn a_lost_file_of_slots_takes_no_partition_offline_whose_epochs_are_not_written_
 fn epochs_wait_for_room_on_a_full_disk() {
     let files = written(1);
     let (dir, _) = open(&files);
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     let saved = dir.save_epochs(5).unwrap();
     assert!(saved.is_full && saved.left == 2 && !dir.has_failed());
-    files.set_full(false);
+    files.set_room(Room::Enough);
     let saved = dir.save_epochs(5).unwrap();
     assert!(!saved.is_full && saved.left == 0);
 }

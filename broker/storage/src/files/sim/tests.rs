@@ -167,9 +167,9 @@ fn after_the_power_went_nothing_works_until_the_machine_is_back() {
 fn a_full_disk_takes_no_new_bytes_but_old_ones_may_be_rewritten() {
     let files = SimFiles::new();
     let file = write(&files, "slots", &[0; 64]);
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     assert_eq!(file.write_at(b"x", 64).unwrap_err().kind(), io::ErrorKind::StorageFull);
     file.write_at(b"x", 63).unwrap();
-    files.set_full(false);
+    files.set_room(Room::Enough);
     file.write_at(b"x", 64).unwrap();
 }

@@ -225,7 +225,7 @@ fn a_disk_that_is_full_to_the_last_byte_takes_no_index_and_the_log_is_opened_rea
     let indexes: Vec<&PathBuf> = names.iter().filter(is_index).collect();
     assert_eq!(indexes.len(), 6);
     indexes.iter().for_each(|path| files.remove_file(path).unwrap());
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     for _ in 0..2 {
         let (dir, log) = open(&files, &small());
         assert_eq!(values(&log, Offset::ZERO, 1 << 20), all);
@@ -239,7 +239,7 @@ fn a_disk_that_is_full_to_the_last_byte_takes_no_index_and_the_log_is_opened_rea
     let (dir, log) = open(&files, &small());
     let early = Timestamp::new(2000);
     assert!(!log.roll_if_expired(early).unwrap(), "it sleeps, and there is no room");
-    files.set_full(false);
+    files.set_room(Room::Enough);
     append(&log, &["more"]).unwrap();
     flush(&dir, &log);
     assert!(log.roll_if_expired(early).unwrap(), "now it gets its indexes");

@@ -301,10 +301,10 @@ fn an_index_that_cannot_be_written_is_mended_later() {
     let before = filled(&Arc::new(files.clone()), &batches);
     let (_dir, log) = restarted(&files, before, |paths| files.remove_file(&paths[0]).unwrap());
     check(&log, &batches).unwrap();
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     assert!(matches!(log.mend_indexes(), Err(AppendError::Full { .. })));
     check(&log, &batches).unwrap();
-    files.set_full(false);
+    files.set_room(Room::Enough);
     assert_eq!(log.mend_indexes().unwrap(), 1);
 }
 

@@ -277,9 +277,9 @@ fn without_room_for_a_snapshot_the_log_goes_on() {
     let files = Arc::new(SimFiles::new());
     let (dir, log) = open(&files, &small());
     send(&log, 7, 0).unwrap();
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     log.take_snapshot().unwrap();
-    files.set_full(false);
+    files.set_room(Room::Enough);
     send(&log, 7, 1).unwrap();
     flush(&dir, &log);
     assert!(snapshots(&files, &log).is_empty());

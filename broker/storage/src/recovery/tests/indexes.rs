@@ -68,13 +68,13 @@ fn a_full_disk_that_has_room_for_one_index_and_not_for_the_other_leaves_neither(
         let written = Written::with_segments();
         let paths = index_files().map(|(_, file)| file.path(Path::new(DIR), written.segments[2].base));
         written.files.remove_file(&missing.path(Path::new(DIR), written.segments[2].base)).unwrap();
-        written.files.set_full(true);
+        written.files.set_room(Room::NoBytes);
         let (log, _) = written.recover().unwrap();
         assert_eq!(log.log_end, written.next);
         let there = written.files.snapshot();
         assert!(!paths.iter().any(|path| there.contains_key(path)), "without {missing:?}");
         // What was taken away does not come back with a power cut: it would pass for that of the batches to come.
-        written.files.set_full(false);
+        written.files.set_room(Room::Enough);
         for seed in 0..20 {
             written.files.crash(seed);
             assert!(!paths.iter().any(|path| written.files.snapshot().contains_key(path)), "seed {seed}");

@@ -4,6 +4,7 @@ use folio_record::{LeaderEpoch, Offset, Timestamp};
 
 use super::super::header::USED;
 use super::*;
+use crate::files::sim::Room;
 use crate::files::{Boot, SimFiles};
 
 const DIR: Uuid = Uuid::from_u128(1);
@@ -326,7 +327,7 @@ fn a_full_disk_does_not_stop_a_slot_from_being_written() {
     let files = SimFiles::new();
     let mut slots = open(&files);
     slots.claim(id(0)).unwrap();
-    files.set_full(true);
+    files.set_room(Room::NoBytes);
     slots.write(0, &update(1)).unwrap();
     slots.sync().unwrap();
 }
