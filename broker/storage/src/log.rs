@@ -477,7 +477,8 @@ impl<F: Files> Log<F> {
 
     /// Whether a disk that was full has left files that are not as a clean stop leaves them.
     pub(crate) fn has_remains(&self) -> bool {
-        self.lock().has_remains()
+        let writer = self.lock();
+        writer.has_remains() || writer.has_uncut_indexes()
     }
 
     /// Whether neither the topic nor this segment of it was removed or replaced.

@@ -61,6 +61,9 @@ pub(super) struct OpenFiles<F: Files> {
     /// Part of an append that failed may lie behind the end of the log, on the disk if nowhere else: the cut is not
     /// synced yet, or the disk had no room even for that.
     pub(super) has_rest: bool,
+    /// So it is with an index, and the disk had no room for it. Nothing is written to them any more: what lies there may have come to the disk when it
+    /// could be cut off, and no sync is waited for where they are written.
+    are_indexes_uncut: bool,
     /// Open since before anything was written: an error of the write-back is told to them. That of the log comes first.
     sync: Vec<Arc<F::File>>,
 }
@@ -193,12 +196,7 @@ impl<F: Files> Prepared<F> {
         }
         let indexer = Indexer::new(base, interval);
         let mut active = Active::dormant(segment, indexer, self.shape);
-        active.open(OpenFiles {
-            log,
-            indexes: Some([offsets, times]),
-            has_rest: false,
-            sync: self.sync.to_vec(),
-        });
+        active.open(OpenFiles::new(log, Some([offsets, times]), self.sync.to_vec()));
         Ok(active)
     }
 
@@ -220,6 +218,10 @@ impl<F: Files> Prepared<F> {
 }
 
 impl<F: Files> OpenFiles<F> {
+    fn new(log: F::Appender, indexes: Option<[F::Appender; 2]>, sync: Vec<Arc<F::File>>) -> Self {
+        Self { log, indexes, has_rest: false, are_indexes_uncut: false, sync }
+    }
+
     /// Opens those of a segment again.
     pub(super) fn open(files: &F, dir: &Path, active: &Active<F>) -> io::Result<Self> {
         let Active { segment, indexer, shape, .. } = active;
@@ -243,7 +245,7 @@ impl<F: Files> OpenFiles<F> {
             // They were never made, or a foreign hand has been at them. Nothing depends on them.
             Err(_) => (None, vec![log_sync]),
         };
-        Ok(Self { log, indexes, has_rest: false, sync })
+        Ok(Self::new(log, indexes, sync))
     }
 }
 
@@ -258,10 +260,7 @@ impl<F: Files> OpenFiles<F> {
                 continue;
             }
             match index.cut() {
-                Err(error) if is_full(&error) => {
-                    self.indexes = None;
-                    break;
-                }
+                Err(error) if is_full(&error) => self.are_indexes_uncut = true,
                 cut => cut.and_then(|()| file.sync())?,
             }
         }
@@ -339,7 +338,12 @@ impl<F: Files> Active<F> {
 
     /// Whether there was no room for its indexes.
     pub(super) fn lacks_indexes(&self) -> bool {
-        self.files.as_ref().is_some_and(|files| files.indexes.is_none())
+        self.files.as_ref().is_some_and(|files| files.indexes.is_none() || files.are_indexes_uncut)
+    }
+
+    /// Whether there was no room to cut one of them.
+    pub(super) fn has_uncut_indexes(&self) -> bool {
+        self.files.as_ref().is_some_and(|files| files.are_indexes_uncut)
     }
 
     /// How large its log may become.
@@ -381,7 +385,8 @@ impl<F: Files> Active<F> {
             offset_bytes.extend(indexed.offset.iter().flat_map(|entry| entry.encode(uid, offset)));
             time_bytes.extend(indexed.time.iter().flat_map(|entry| entry.encode(uid, time)));
         }
-        let indexes = self.files.as_mut().and_then(|files| files.indexes.as_mut());
+        let files = self.files.as_mut().filter(|files| !files.are_indexes_uncut);
+        let indexes = files.and_then(|files| files.indexes.as_mut());
         let written = indexes.map(|[offsets, times]| {
             let timed = write(times, &time_bytes);
             (
@@ -399,8 +404,7 @@ impl<F: Files> Active<F> {
         if matches!(written, Some((IndexWrite::Uncut, _) | (_, IndexWrite::Uncut)))
             && let Some(files) = &mut self.files
         {
-            // What lies there may have come to the disk when it could be cut off, and no sync is waited for here.
-            files.indexes = None;
+            files.are_indexes_uncut = true;
         }
         if let Some(max) = self.indexer.max_timestamp() {
             self.segment.set_max_timestamp(max.timestamp);
@@ -411,20 +415,27 @@ impl<F: Files> Active<F> {
     pub(super) fn give_back(&mut self) -> io::Result<()> {
         let Some(files) = &mut self.files else { return Ok(()) };
         give_back(&mut files.log)?;
-        files.indexes.iter_mut().flatten().try_for_each(give_back)
+        files.are_indexes_uncut = false;
+        for index in files.indexes.iter_mut().flatten() {
+            files.are_indexes_uncut |= !give_back(index)?;
+        }
+        Ok(())
     }
 
     /// The last word of the time index, and the reserves back. Gives the handles of the files that have to be synced
-    /// before the durable point may pass this segment. It has been woken.
-    pub(super) fn finish(mut self) -> io::Result<Vec<Arc<F::File>>> {
+    /// before the durable point may pass this segment, and its indexes if they are still to be cut. It has been woken.
+    pub(super) fn finish(mut self) -> io::Result<(Vec<Arc<F::File>>, Vec<F::Appender>)> {
         let times = self.indexer.time_entries();
         if let Some(entry) = self.indexer.rolled()
-            && let Some([_, index]) = self.files.as_mut().and_then(|files| files.indexes.as_mut())
+            && let Some(files) = self.files.as_mut().filter(|files| !files.are_indexes_uncut)
+            && let Some([_, index]) = &mut files.indexes
         {
             write(index, &entry.encode(self.segment.uid(), times));
         }
         self.give_back()?;
-        Ok(self.files.map_or_else(Vec::new, |files| files.sync))
+        let Some(files) = self.files else { return Ok((Vec::new(), Vec::new())) };
+        let uncut = files.indexes.filter(|_| files.are_indexes_uncut);
+        Ok((files.sync, uncut.into_iter().flatten().collect()))
     }
 }
 
@@ -443,12 +454,12 @@ impl<F: Files> OpenFiles<F> {
 }
 
 /// Gives the reserve of a file back. A file system may have no room even for that: then the file keeps it, a log until
-/// it is sealed. An error for want of room, where bytes lie behind the end, is no harm either: a log is closed for good
-/// then, and the next start cuts them off; in an index they are no entries, and nobody looks at them.
-pub(super) fn give_back(file: &mut impl FileAppender) -> io::Result<()> {
+/// it is sealed. It says so where bytes lie behind the end: of a log that is closed for good, which the next start cuts
+/// off; of an index, which are no entries, and nobody looks at them.
+pub(super) fn give_back(file: &mut impl FileAppender) -> io::Result<bool> {
     match file.cut() {
-        Err(error) if is_full(&error) => Ok(()),
-        given => given,
+        Err(error) if is_full(&error) => Ok(false),
+        given => given.map(|()| true),
     }
 }
 

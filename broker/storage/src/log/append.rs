@@ -117,6 +117,8 @@ pub(super) struct Writer<F: Files> {
     pub(super) prepared: Option<Prepared<F>>,
     /// A segment could not be begun here, and there was no room even to take its files away.
     pub(super) not_taken_back: Option<Offset>,
+    /// Of closed segments, with part of an entry at their end that there was no room to cut off. Nobody waits for it.
+    pub(super) uncut_indexes: Vec<F::Appender>,
     pub(super) unsynced: Unsynced<F>,
     /// The latest time that was given to records because they were appended then.
     pub(super) append_time: Timestamp,
@@ -288,8 +290,25 @@ impl<'a, F: Files> LogWriter<'a, F> {
 impl<F: Files> Writer<F> {
     pub(super) fn new(producers: Producers, snapshots: Snapshots) -> Self {
         let (unsynced, append_time) = (Unsynced::default(), Timestamp::NONE);
-        let (active, prepared, not_taken_back) = (None, None, None);
-        Self { producers, snapshots, active, prepared, not_taken_back, unsynced, append_time }
+        let (active, prepared, not_taken_back, uncut_indexes) = (None, None, None, Vec::new());
+        Self { producers, snapshots, active, prepared, not_taken_back, uncut_indexes, unsynced, append_time }
+    }
+
+    /// Cuts indexes of closed segments off where their entries end, as far as there is room for it.
+    pub(super) fn cut_indexes(&mut self) -> io::Result<()> {
+        while let Some(index) = self.uncut_indexes.last_mut() {
+            match index.cut() {
+                Err(error) if is_full(&error) => break,
+                cut => cut?,
+            }
+            self.uncut_indexes.pop();
+        }
+        Ok(())
+    }
+
+    /// Whether an index ends with part of an entry.
+    pub(super) fn has_uncut_indexes(&self) -> bool {
+        !self.uncut_indexes.is_empty() || self.active.as_ref().is_some_and(Active::has_uncut_indexes)
     }
 
     /// Whether a disk that was full has left something to be taken away for good before anything is written:
@@ -362,6 +381,7 @@ impl<F: Files> Writer<F> {
             maps.extend(active.segment.take_maps());
         }
         maps.extend(self.prepared.take().iter().flat_map(Prepared::maps));
+        self.uncut_indexes.clear();
         self.unsynced.new_names = false;
         maps
     }

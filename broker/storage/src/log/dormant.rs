@@ -159,7 +159,7 @@ impl<F: Files> Log<F> {
             && !writer.has_remains()
             && !self.failure.is_set()
             && !self.is_given_up()
-            && writer.active.as_ref().is_some_and(|active| !active.is_dirty)
+            && writer.active.as_ref().is_some_and(|active| !active.is_dirty && !active.has_uncut_indexes())
             && writer.check_lost(&self.dir).is_ok()
             && self.durable() == self.log_end()
     }

@@ -41,7 +41,8 @@ impl<F: Files> Log<F> {
         if let Some(active) = writer.active.take() {
             // Never told as a full disk: the log could not go on without the handles that would be lost here.
             let segment = Arc::clone(&active.segment);
-            let sync = active.finish().map_err(|source| self.broken(base, source))?;
+            let (sync, uncut) = active.finish().map_err(|source| self.broken(base, source))?;
+            writer.uncut_indexes.extend(uncut);
             writer.unsynced.logs.extend(sync.first().map(|log| (segment.base(), Arc::clone(log))));
             writer.unsynced.files.extend(sync);
             self.open.retire(segment.take_indexes());
@@ -149,6 +150,7 @@ impl<F: Files> Log<F> {
 
     /// Takes away what there was no room to take away when it should have gone: nothing may be written before.
     pub(super) fn clear_remains(&self, writer: &mut Writer<F>) -> Result<(), AppendError> {
+        writer.cut_indexes().map_err(|source| self.broken(self.log_end(), source))?;
         if let Some(base) = writer.not_taken_back {
             self.take_back(base).map_err(|source| failed(&self.dir, base, source))?;
             writer.not_taken_back = None;

@@ -115,7 +115,7 @@ fn no_operation_is_one_that_may_not_fail() {
     let troubles = [Fault::Broken, Fault::Full, Fault::Short, Fault::SyncLies].map(Trouble::Fault);
     let (mut runs, mut total) = (0, Stats::default());
     for &seed in seeds {
-        for (number, trouble) in troubles.into_iter().chain([Trouble::Death]).enumerate() {
+        for (number, trouble) in troubles.into_iter().chain([Trouble::Death, Trouble::Fills]).enumerate() {
             // Each way begins at another operation, so that all are met by some.
             for operation in (number as u64..).step_by(stride) {
                 let mut world = World::with(seed, Some((operation, trouble)));
@@ -156,6 +156,8 @@ fn lives_that_once_found_something_find_nothing_any_more() {
     }
     let full = Some((97, Trouble::Fault(Fault::Full)));
     assert_eq!(World::with(2, full).run(), Ok(()));
+    // Part of an index entry was left over a clean stop.
+    assert_eq!(World::with(148, Some((585, Trouble::Fills))).run(), Ok(()));
 }
 
 /// The seed that `FOLIO_SIM_SEED` names, call by call.

@@ -296,7 +296,7 @@ impl World {
         if self.life.has_failed || self.seam.machine.is_down() {
             return Ok(());
         }
-        self.may_fill();
+        self.may_fill(80);
         let key = [self.random.next(), self.random.next()];
         let map_bytes = [100, 1 << 16][self.random.up_to(1) as usize];
         let Some(mut pass) = log.compact(key, map_bytes, self.now()) else { return Ok(()) };
@@ -364,7 +364,7 @@ impl World {
 
     fn roll_by_age(&mut self, log: &Arc<Log<Seam>>) -> Outcome {
         self.clock += self.random.up_to(30_000) as i64;
-        self.may_fill();
+        self.may_fill(20);
         match log.roll_if_expired(self.now()) {
             Ok(_) => Ok(()),
             Err(error) => self.append_trouble("a roll", &error).map(drop),

@@ -14,6 +14,8 @@ pub(crate) enum Trouble {
     Death,
     /// The operation fails.
     Fault(Fault),
+    /// From the operation on the disk has no room even to take something away, for a while.
+    Fills,
 }
 
 /// What an error means for the run.
@@ -33,6 +35,10 @@ impl World {
         };
         match trouble {
             Trouble::Death => self.seam.machine.cut_power_at(at),
+            Trouble::Fills => {
+                self.seam.machine.set_room_at(at, Room::Nothing);
+                self.life.is_full = true;
+            }
             Trouble::Fault(fault) => {
                 self.seam.machine.fail_at(at, fault);
                 self.life.armed = Some((at, fault));
@@ -74,13 +80,17 @@ impl World {
     }
 
     pub(crate) fn fill(&mut self, is_full: bool) {
+        self.fill_within(is_full, 24);
+    }
+
+    fn fill_within(&mut self, is_full: bool, operations: u64) {
         let (machine, at) = (&self.seam.machine, self.seam.machine.operations());
         // Nothing that chance decides, so that what a seed once found stays what it is.
         let (room, after) = match at % 4 {
             _ if !is_full => (Room::Enough, 0),
             0 => (Room::NoBytes, 0),
             1 => (Room::Nothing, 0),
-            _ => (Room::Nothing, at / 4 % 24),
+            _ => (Room::Nothing, at / 4 % operations),
         };
         self.seam.note(|| format!("the disk has room for {room:?} in {after} operations"));
         match after {
@@ -91,17 +101,18 @@ impl World {
         self.life.is_full = is_full;
     }
 
-    /// The disk may be full soon, while something is under way, in runs in which it ever is.
-    pub(crate) fn may_fill(&mut self) {
+    /// The disk may be full within so many operations, while something is under way, in runs in which it ever is.
+    pub(crate) fn may_fill(&mut self, operations: u64) {
         let is_time = self.seam.machine.operations().is_multiple_of(3);
         if self.chances.full > 0 && !self.life.is_full && is_time {
-            self.fill(true);
+            self.fill_within(true, operations);
         }
     }
 
     /// It is not full for ever.
     pub(crate) fn may_free(&mut self) {
-        if self.life.is_full && self.seam.machine.operations().is_multiple_of(5) {
+        let is_now = self.seam.machine.space().is_ok_and(|space| space.free == 0);
+        if is_now && self.seam.machine.operations().is_multiple_of(5) {
             self.fill(false);
         }
     }

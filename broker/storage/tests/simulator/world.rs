@@ -231,7 +231,7 @@ impl World {
     /// Opens the directory, however often that fails or is interrupted.
     fn recover(&mut self) -> Outcome {
         self.break_sectors();
-        self.may_fill();
+        self.may_fill(60);
         for attempt in 0.. {
             self.clock += 1000;
             if self.random.percent(30) && !self.has_broken_sectors() {
