@@ -61,8 +61,8 @@ pub(super) struct OpenFiles<F: Files> {
     /// Part of an append that failed may lie behind the end of the log, on the disk if nowhere else: the cut is not
     /// synced yet, or the disk had no room even for that.
     pub(super) has_rest: bool,
-    /// So it is with an index, and the disk had no room for it. Nothing is written to them any more: what lies there may have come to the disk when it
-    /// could be cut off, and no sync is waited for where they are written.
+    /// So it is with an index, and the disk had no room for the cut. Nothing is written to them any more: what lies
+    /// there may have come to the disk when it could be cut off, and no sync is waited for where they are written.
     are_indexes_uncut: bool,
     /// Open since before anything was written: an error of the write-back is told to them. That of the log comes first.
     sync: Vec<Arc<F::File>>,
