@@ -191,8 +191,7 @@ impl<F: Files> Log<F> {
             let replaced = replace(&*self.files, &path, &bytes);
             replaced.map_err(|source| failed(&self.dir, segment.base(), source))?;
         }
-        if let Some(footer) = &built.footer {
-            segment.set_max_timestamp(footer.max_timestamp);
+        if built.footer.is_some() {
             let log = self.files.open(&SegmentFile::Log.path(&self.dir, segment.base()), OpenMode::Write);
             // The length that there is: what a roll could not give back, or did not come to, goes. Nothing depends on
             // it.

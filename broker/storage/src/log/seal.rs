@@ -135,6 +135,10 @@ impl<F: Files> Seal<F> {
         match self.read(budget, now) {
             Ok(None) => Ok(None),
             Ok(Some(Ok(built))) => {
+                // All of it was read: retention asks for no more, and may be what makes room for the new index.
+                if let Some(footer) = &built.footer {
+                    segment.set_max_timestamp(footer.max_timestamp);
+                }
                 let is_there = log.put(&segment, built)?;
                 Ok(Some(if is_there {
                     Sealed::Segment(segment.base(), segment.end())

@@ -3,6 +3,7 @@
 use super::compact::{compact_at, compacting, keyed, settle};
 use super::seal::seal_all;
 use super::*;
+use crate::files::sim::Room;
 use crate::partition_files::SegmentFile;
 
 #[test]
@@ -133,32 +134,60 @@ fn a_segment_that_cannot_be_read_keeps_no_other_from_telling_its_age_and_is_read
     assert_eq!(log.expired(later(2002)), None, "it will be known when it is sealed");
 }
 
+/// A log with a closed segment of so many batches, all of one time, that has lost its indexes; opened again, and asked
+/// for its age.
+fn without_indexes(files: &SimFiles, batches: i64) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+    let options = LogOptions { segment_bytes: 1 << 20, ..by_age() };
+    let (dir, log) = open(&Arc::new(files.clone()), &options);
+    for _ in 0..batches / 50 {
+        let mut turn: Vec<_> = (0..50).map(|_| batch(&["x"], NOW.get())).collect();
+        log.writer().append(&mut turn, Mode::MayBlock, NOW).unwrap();
+    }
+    assert!(log.roll_if_expired(later(1001)).unwrap());
+    append(&log, &["b"]).unwrap();
+    flush(&dir, &log);
+    assert_eq!(log.segment_count(), 2);
+    let dir_of_it = log.dir().to_owned();
+    drop(log);
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+        files.remove_file(&file.path(&dir_of_it, Offset::ZERO)).unwrap();
+    }
+    let (dir, log) = open(&Arc::new(files.clone()), &options);
+    log.learn_timestamps().unwrap();
+    (dir, log)
+}
+
 #[test]
 fn a_segment_without_an_index_tells_its_age_once_it_is_sealed_and_is_not_walked_at_one_go_before() {
     for (batches, is_told_at_once) in [(50, true), (5000, false)] {
-        let files = SimFiles::new();
-        let options = LogOptions { segment_bytes: 1 << 20, ..by_age() };
-        let (dir, log) = open(&Arc::new(files.clone()), &options);
-        for _ in 0..batches / 50 {
-            let mut turn: Vec<_> = (0..50).map(|_| batch(&["x"], NOW.get())).collect();
-            log.writer().append(&mut turn, Mode::MayBlock, NOW).unwrap();
-        }
-        assert!(log.roll_if_expired(later(1001)).unwrap());
-        append(&log, &["b"]).unwrap();
-        flush(&dir, &log);
-        assert_eq!(log.segment_count(), 2);
-        let dir_of_it = log.dir().to_owned();
-        drop(log);
-        dir.close_clean(NOW, Instant::now()).unwrap();
-        for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
-            files.remove_file(&file.path(&dir_of_it, Offset::ZERO)).unwrap();
-        }
-        let (_dir, log) = open(&Arc::new(files.clone()), &options);
-        log.learn_timestamps().unwrap();
+        let (_dir, log) = without_indexes(&SimFiles::new(), batches);
         let next = Some(Offset::new(batches));
         assert_eq!(log.expired(later(1001)), next.filter(|_| is_told_at_once), "{batches}");
         assert_eq!(seal_all(&log), [0]);
         assert_eq!((log.expired(later(1000)), log.expired(later(1001))), (None, next), "{batches}");
+    }
+}
+
+#[test]
+fn a_segment_that_finds_no_room_to_be_sealed_tells_its_age_all_the_same_and_goes() {
+    for room in [Room::NoBytes, Room::Nothing] {
+        let files = SimFiles::new();
+        let (dir, log) = without_indexes(&files, 5000);
+        files.set_room(room);
+        assert_eq!(log.expired(later(1001)), None, "nobody has read all of it");
+        assert!(matches!(log.seal_next(NOW), Err(AppendError::Full { .. })));
+        assert_eq!(log.expired(later(1000)), None);
+        let start = log.expired(later(1001)).unwrap();
+        assert_eq!(start, Offset::new(5000));
+        dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap();
+        if room == Room::Nothing {
+            // There is none even to take it away.
+            assert!(log.drop_below_start(dir.trash()).unwrap().is_empty());
+            files.set_room(Room::NoBytes);
+        }
+        log.drop_below_start(dir.trash()).unwrap();
+        assert_eq!(log.segment_count(), 1);
     }
 }
 
