@@ -16,6 +16,7 @@ use folio_channel::{
 use folio_storage::files::{OsFiles, SyncTotals};
 use folio_storage::metadata::Topic;
 use folio_storage::partition::PartitionId;
+use folio_storage::recovery::Damage;
 use folio_storage::{DataDir, DataDirOptions, OpenReport};
 use uuid::Uuid;
 
@@ -136,14 +137,19 @@ pub(super) fn offline(report: &OpenReport<Disk>, config: &Config) -> HashMap<Par
         let (topic, number) = (&partition.topic, partition.id.partition);
         let served = partition.below.as_ref().map(|log| format!("; served below offset {}", log.log_end()));
         let dir = config.data_dir.display();
-        let why = format!(
-            "{damage}{}. `folio log repair {dir} --partition {topic}-{number}` tells what mending it takes",
-            served.unwrap_or_default()
-        );
+        let repair =
+            || format!(". `folio log repair {dir} --partition {topic}-{number}` tells what mending it takes");
+        let advice = if is_for_repair(damage) { repair() } else { String::new() };
+        let why = format!("{damage}{}{advice}", served.unwrap_or_default());
         tracing::error!(topic, partition = number, why, "a partition is offline");
         Some((partition.id, why.into()))
     });
     offline.collect()
+}
+
+/// Whether there is anything to mend. If not, the message itself says what to do.
+fn is_for_repair(damage: &Damage) -> bool {
+    !matches!(damage, Damage::NoRoom { .. })
 }
 
 /// What else the start has found, in the log.
@@ -387,4 +393,25 @@ fn descriptors() -> usize {
     getrlimit(Resource::Nofile)
         .current
         .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use folio_record::Offset;
+
+    use super::*;
+
+    #[test]
+    fn whoever_has_no_room_is_told_to_make_some_and_is_not_sent_to_a_repair_of_an_intact_log() {
+        let full = Damage::NoRoom {
+            file: "topics/t-0/replace.1".into(),
+            log: "topics/t-0/00000000000000000000.log".into(),
+            position: 100,
+            offset: Offset::new(7),
+        };
+        let said = full.to_string();
+        assert!(said.contains("make room, and start again") && said.contains("below offset 7"), "{said}");
+        assert!(!is_for_repair(&full));
+        assert!(is_for_repair(&Damage::UnknownFile { file: "topics/t-0/x".into() }));
+    }
 }

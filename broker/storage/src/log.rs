@@ -185,6 +185,8 @@ pub struct Log<F: Files> {
     is_listed: AtomicBool,
     /// See [`RecoveredLog::may_have_reserve`].
     may_have_reserve: AtomicBool,
+    /// See [`RecoveredLog::remains`]; cleared under the writer's lock.
+    has_remains: AtomicBool,
     /// So much was appended since the last snapshot that another is due.
     wants_snapshot: AtomicBool,
     /// A write to its directory, or to another one of this run, has failed.
@@ -234,12 +236,13 @@ impl<F: Files> Log<F> {
     ) -> Arc<Self> {
         let RecoveredLog { segments, indexer, log_start, log_end, epochs, producers, snapshots, .. } =
             recovered;
-        let RecoveredLog { compacted, may_have_reserve, .. } = recovered;
+        let RecoveredLog { compacted, may_have_reserve, remains, .. } = recovered;
         let view: Vec<Arc<Segment>> =
             segments.iter().map(|segment| Arc::new(Segment::new(id, segment, 0))).collect();
         // Whoever recovers a log for appends knows its last segment's indexes.
         let is_below_damage = !segments.is_empty() && indexer.is_none();
-        let mut writer = Writer::new(producers, Snapshots::new(snapshots));
+        let has_remains = AtomicBool::new(!remains.is_empty());
+        let mut writer = Writer::new(producers, Snapshots::new(snapshots), remains);
         let latest = indexer.as_ref().and_then(Indexer::max_timestamp).map(|max| max.timestamp);
         let latest = latest.or_else(|| segments.iter().rev().find_map(|segment| segment.max_timestamp));
         writer.append_time = latest.unwrap_or(Timestamp::NONE);
@@ -274,6 +277,7 @@ impl<F: Files> Log<F> {
             is_dormant: AtomicBool::new(writer.active.is_some()),
             is_listed: AtomicBool::new(false),
             may_have_reserve: AtomicBool::new(may_have_reserve),
+            has_remains,
             wants_snapshot: AtomicBool::new(false),
             failure: shared.failure.clone(),
             writer: Mutex::new(writer),
@@ -467,18 +471,23 @@ impl<F: Files> Log<F> {
         if let Some(prepared) = writer.prepared.take() {
             prepared.discard(&*self.files)?;
         }
+        if let Some(source) = self.clear_remains(&mut writer).err().and_then(AppendError::unless_want) {
+            return Err(source);
+        }
         self.snapshot_end(&mut writer)?;
         self.give_old_reserve_back(&writer);
-        match self.clear_remains(&mut writer).err().and_then(AppendError::unless_want) {
-            Some(source) => Err(source),
-            None => writer.give_back(),
-        }
+        writer.give_back()
     }
 
     /// Whether a disk that was full has left files that are not as a clean stop leaves them.
     pub(crate) fn has_remains(&self) -> bool {
         let writer = self.lock();
         writer.has_remains() || writer.has_uncut_indexes()
+    }
+
+    /// The same of what the start has found no room to take away. Takes no lock.
+    pub(crate) fn has_remains_of_start(&self) -> bool {
+        self.has_remains.load(Ordering::Acquire)
     }
 
     /// Whether neither the topic nor this segment of it was removed or replaced.

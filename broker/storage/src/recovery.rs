@@ -38,6 +38,7 @@ use crate::index::{Indexer, SegmentUid};
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::producers::Producers;
+use crate::quarantine::Note;
 use crate::slots::{Slot, SlotUpdate};
 use crate::verdict::{Evidence, Fault, Verdict, verdict};
 
@@ -45,7 +46,7 @@ pub(crate) use below::{below, cannot_be_cleared, cannot_be_finished};
 pub use damage::Damage;
 use examine::Examined;
 use producers::Remembered;
-pub(crate) use repair::move_segments;
+pub(crate) use repair::{move_away, move_segments};
 pub(crate) use sealed::{footer, sealed_upto};
 pub(crate) use survey::{Durable, Survey, read_compacted, survey, survey_all};
 
@@ -71,6 +72,19 @@ pub struct RecoveredLog {
     pub compacted: Compacted,
     /// The run before was killed: there may be room reserved behind its end that nobody knows of.
     pub may_have_reserve: bool,
+    /// What there was no room to do.
+    pub remains: Remains,
+}
+
+/// What a start has found no room to take away, and nothing may be appended before. Nobody reads it meanwhile.
+#[derive(Debug, Clone, Default)]
+pub struct Remains {
+    /// Files of segments that lie behind a torn write: they go to quarantine, the first one first.
+    pub segments: Vec<(PathBuf, Note)>,
+    /// Files to be removed: what is appended could be taken for a part of them, or they for a part of that.
+    pub files: Vec<PathBuf>,
+    /// Whether bytes lie behind the end of the last segment's log, be it in the file or in its last block.
+    pub behind_end: bool,
 }
 
 /// One segment of a [`RecoveredLog`].
@@ -150,6 +164,8 @@ pub(crate) struct Task<'a> {
     /// What lies behind the end of a log could not be cleared, so that nothing may be appended; all of it is looked at,
     /// and nothing is changed.
     pub(crate) uncleared: Option<&'a Damage>,
+    /// There was no room to clear it, so that nothing may be appended before it is.
+    pub(crate) is_to_be_cleared: bool,
     /// The time.
     pub(crate) now: Timestamp,
 }
@@ -181,7 +197,7 @@ pub(crate) fn recover<F: Files>(
     }
     let end = good_end(survey, &examined);
     match mend(files, survey, task, &mut examined, &mut report, &remembered.useless) {
-        Ok(()) => Ok((examined.into_log(survey, task, &report, remembered), report)),
+        Ok(remains) => Ok((examined.into_log(survey, task, &report, remembered, remains), report)),
         // What was done so far the next start finds done.
         Err(RecoveryError::Io { path, source }) if is_full(&source) => {
             let (log, position, offset) = end;
@@ -204,7 +220,7 @@ fn good_end(survey: &Survey, examined: &Examined) -> (PathBuf, u64, Offset) {
 }
 
 /// Writes what the recovery of an examined partition has to write: cuts what is torn, makes indexes anew, removes
-/// garbage.
+/// garbage. Gives what of it found no room, and can wait for the next append.
 fn mend<F: Files>(
     files: &F,
     survey: &Survey,
@@ -212,7 +228,8 @@ fn mend<F: Files>(
     examined: &mut Examined,
     report: &mut PartitionReport,
     useless: &[PathBuf],
-) -> Result<(), RecoveryError> {
+) -> Result<Remains, RecoveryError> {
+    let mut remains = Remains { behind_end: task.is_to_be_cleared, ..Remains::default() };
     if let Some(found) = examined.fault {
         let durable = (examined.durable_segment, examined.durable_pos);
         let same_boot = is_same_boot(task.slot, files.boot());
@@ -220,7 +237,10 @@ fn mend<F: Files>(
         match verdict(&evidence) {
             Verdict::Cut => {
                 repair::check_tail(files, survey, found).map_err(RecoveryError::Offline)?;
-                report.cut = Some(repair::cut(files, survey, task, found)?);
+                let (cut, left) = repair::cut(files, survey, task, found)?;
+                report.cut = Some(cut);
+                remains.segments = left.segments;
+                remains.behind_end |= left.behind_end;
             }
             Verdict::Offline(reason) => {
                 let damage = survey.broken(found.segment, found.pos, found.offset, found.fault, reason);
@@ -228,8 +248,11 @@ fn mend<F: Files>(
             }
         }
     }
-    report.indexes_mended = repair::write_indexes(files, survey, examined)?;
-    repair::remove_garbage(files, survey, useless)
+    let (mended, stay) = repair::write_indexes(files, survey, examined)?;
+    report.indexes_mended = mended;
+    remains.files.extend(stay);
+    remains.files.extend(repair::remove_garbage(files, survey, useless)?);
+    Ok(remains)
 }
 
 /// Whether the machine has provably not lost power since the run that wrote the slot.
@@ -243,9 +266,22 @@ impl Task<'_> {
     }
 }
 
+impl Remains {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.files.is_empty() && !self.behind_end
+    }
+
+    /// What a slot says of the boot while there are any: a later start has to look for them as after a power cut, of
+    /// which they may be.
+    pub(crate) fn unsure(boot: Boot) -> Boot {
+        Boot { mount: 0, ..boot }
+    }
+}
+
 impl RecoveredLog {
     /// What its slot has to say: all of it is on stable storage.
     pub(crate) fn slot(&self, now: Timestamp, boot: Boot, run_id: u64) -> SlotUpdate {
+        let boot = if self.remains.is_empty() { boot } else { Remains::unsure(boot) };
         let last = self.segments.last();
         SlotUpdate {
             leader_epoch: self.epochs.current(),
@@ -268,6 +304,7 @@ impl Examined {
         task: &Task<'_>,
         report: &PartitionReport,
         remembered: Remembered,
+        remains: Remains,
     ) -> RecoveredLog {
         let first = self.segments.first().map_or(self.end, |segment| segment.recovered.base);
         let log_start = task.slot.map_or(first, |slot| slot.log_start);
@@ -288,6 +325,7 @@ impl Examined {
             snapshots: remembered.snapshots,
             compacted: survey.compacted.below(self.end),
             may_have_reserve: !report.was_clean,
+            remains,
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::files::{FileHandle, Files, OpenMode, is_exhausted, is_full};
 use crate::log::{Log, Tail, ToFlush};
 use crate::metadata::{CommitError, METADATA_LOG_NAME};
 use crate::partition::PartitionId;
+use crate::recovery::Remains;
 use crate::slots::{SLOTS_NAME, SlotUpdate};
 
 /// One partition after a flush round.
@@ -265,7 +266,7 @@ impl<F: Files> DataDir<F> {
             log_start,
             visible: log.high_watermark().min(tail.next_offset),
             written_at: now,
-            boot: self.boot,
+            boot: if log.has_remains_of_start() { Remains::unsure(self.boot) } else { self.boot },
             run_id: self.run_id,
         };
         durable.slots.write(number, &update).map_err(|source| self.error(SLOTS_NAME, source))

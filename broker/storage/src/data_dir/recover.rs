@@ -11,7 +11,7 @@ use super::OpenError;
 use super::open::Opening;
 use super::reconcile::{Found, Wanted};
 use crate::clean::{CleanMarker, CleanPartition};
-use crate::files::{FileHandle, Files, OpenMode, is_exhausted};
+use crate::files::{FileHandle, Files, OpenMode, is_exhausted, is_full};
 use crate::log::LogOptions;
 use crate::metadata::Topic;
 use crate::partition::PartitionId;
@@ -31,6 +31,17 @@ pub(super) struct Recovering {
     pub(super) below: Option<RecoveredLog>,
 }
 
+/// What became of what lies behind the ends of the files of a partition.
+#[derive(Default)]
+pub(super) struct Cleared {
+    /// Those that were cleared.
+    pub(super) files: Vec<PathBuf>,
+    /// Why a log cannot be.
+    pub(super) cannot: Option<Damage>,
+    /// There was no room to clear one.
+    pub(super) lacks_room: bool,
+}
+
 /// A partition of which everything is known that can be known without reading its log.
 struct Surveyed<'a> {
     found: Found,
@@ -42,6 +53,8 @@ struct Surveyed<'a> {
     unfinished: Option<Damage>,
     /// Why nothing may be appended, whatever its recovery finds.
     uncleared: Option<Damage>,
+    /// Nothing may be appended before what lies behind the ends of its files is cleared.
+    is_to_be_cleared: bool,
 }
 
 impl Surveyed<'_> {
@@ -54,6 +67,7 @@ impl Surveyed<'_> {
             trusts_footers: true,
             producers_max: self.options.producers_max,
             uncleared: self.uncleared.as_ref().or(self.unfinished.as_ref()),
+            is_to_be_cleared: self.is_to_be_cleared,
             now: opening.now,
         }
     }
@@ -87,7 +101,8 @@ impl<F: Files> Opening<'_, F> {
             let clean = rows.get(&found.wanted.id).copied();
             let options = topic_options(&found.wanted.topic);
             let unfinished = survey.as_ref().ok().and_then(|survey| cannot_be_finished(self.files, survey));
-            Surveyed { found, survey, slot, clean, options, unfinished, uncleared: None }
+            let (uncleared, is_to_be_cleared) = (None, false);
+            Surveyed { found, survey, slot, clean, options, unfinished, uncleared, is_to_be_cleared }
         });
         let mut surveyed: Vec<Surveyed<'_>> = surveyed.collect();
         self.sync_unclean(&mut surveyed, has_syncfs)?;
@@ -130,7 +145,7 @@ impl<F: Files> Opening<'_, F> {
     /// for a write that was interrupted. Setting the length that there is clears the rest of the block.
     ///
     /// For that it has to be read. Where the disk does not give it, nothing may be appended to that log, and others are
-    /// not concerned. An index is left to the recovery, which makes one anew that it cannot read; entries that come
+    /// not concerned; where it has no room for it, nothing is before it is done. An index is left to the recovery, which makes one anew that it cannot read; entries that come
     /// back are held against the log by their use, as ever. It is not synced either: whoever cannot open it would end
     /// the start.
     pub(super) fn clear_behind_ends(
@@ -138,27 +153,28 @@ impl<F: Files> Opening<'_, F> {
         survey: &Survey,
         slot: Option<&Slot>,
         id: PartitionId,
-    ) -> Result<(Vec<PathBuf>, Option<Damage>), OpenError> {
+    ) -> Result<Cleared, OpenError> {
         let durable = slot.map_or(Offset::ZERO, |slot| slot.durable_segment_base);
-        let (mut cleared, mut uncleared) = (Vec::new(), None);
+        let mut outcome = Cleared::default();
         for (number, segment) in survey.segments.iter().enumerate().filter(|(_, one)| one.base >= durable) {
             for file in SegmentFile::ALL {
                 let path = file.path(&survey.dir, segment.base);
                 let length =
                     self.files.open(&path, OpenMode::Write).and_then(|file| file.set_len(file.len()?));
                 match length {
-                    Ok(()) => cleared.push(path),
+                    Ok(()) => outcome.files.push(path),
                     // An index that is missing is made anew.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) if is_exhausted(&error) => return Err(self.io(path, error)),
-                    Err(error) if file == SegmentFile::Log && uncleared.is_none() => {
-                        uncleared = Some(cannot_be_cleared(self.files, survey, id, number, &error));
+                    Err(error) if is_full(&error) => outcome.lacks_room |= file == SegmentFile::Log,
+                    Err(error) if file == SegmentFile::Log && outcome.cannot.is_none() => {
+                        outcome.cannot = Some(cannot_be_cleared(self.files, survey, id, number, &error));
                     }
                     Err(_) => {}
                 }
             }
         }
-        Ok((cleared, uncleared))
+        Ok(outcome)
     }
 
     /// What is read back has to be what the disk has: everything still in the cache goes there first, and the names of
@@ -172,9 +188,9 @@ impl<F: Files> Opening<'_, F> {
                 unclean.extend((0..survey.segments.len()).map(|number| survey.log_path(number)));
                 if !is_same_boot(partition.slot.as_ref(), self.files.boot()) {
                     let (slot, id) = (partition.slot.as_ref(), partition.found.wanted.id);
-                    let (cleared, uncleared) = self.clear_behind_ends(survey, slot, id)?;
-                    unclean.extend(cleared);
-                    partition.uncleared = uncleared;
+                    let cleared = self.clear_behind_ends(survey, slot, id)?;
+                    unclean.extend(cleared.files);
+                    (partition.uncleared, partition.is_to_be_cleared) = (cleared.cannot, cleared.lacks_room);
                 }
                 dirs.push(partition.found.wanted.dir.clone());
             }

@@ -5,6 +5,7 @@ mod damaged;
 mod full;
 mod growth;
 mod metadata;
+mod postponed;
 mod remains;
 mod side_by_side;
 mod starts;

@@ -28,7 +28,7 @@ use crate::metadata::{
 };
 use crate::partition::{PARTITION_META_NAME, PartitionId, PartitionMeta};
 use crate::producers::Producers;
-use crate::recovery::RecoveredLog;
+use crate::recovery::{RecoveredLog, Remains};
 use crate::slots::{METADATA, SLOTS_NAME};
 use crate::trash::{TRASH_NAME, remove};
 
@@ -254,6 +254,7 @@ impl<F: Files> DataDir<F> {
                 producers: Producers::new(options.producers_max),
                 snapshots: Vec::new(),
                 may_have_reserve: false,
+                remains: Remains::default(),
             };
             let log = Log::open(&self.shared(), dir, meta.id, options.clone(), recovered);
             self.durable().logs.insert(meta.id, Arc::clone(&log));

@@ -17,6 +17,7 @@ use super::{Log, LogOptions, Tail, Visibility};
 use crate::files::{FileAppender, Files, is_exhausted, is_full};
 use crate::partition_files::SegmentFile;
 use crate::producers::Producers;
+use crate::recovery::Remains;
 
 /// The right to append to a log.
 #[derive(Debug)]
@@ -119,6 +120,8 @@ pub(super) struct Writer<F: Files> {
     pub(super) not_taken_back: Option<Offset>,
     /// Of closed segments, with part of an entry at their end that there was no room to cut off. Nobody waits for it.
     pub(super) uncut_indexes: Vec<F::Appender>,
+    /// What the start has found no room to take away.
+    pub(super) remains: Remains,
     pub(super) unsynced: Unsynced<F>,
     /// The latest time that was given to records because they were appended then.
     pub(super) append_time: Timestamp,
@@ -197,15 +200,16 @@ impl<'a, F: Files> LogWriter<'a, F> {
         now: Timestamp,
         options: &LogOptions,
     ) -> Result<Vec<Result<AppendedRange, Refusal>>, AppendError> {
+        let mut stamped = self.stamp(buffers, now, options);
+        if stamped.size == 0 {
+            // Also where nothing may be written for now.
+            return Ok(stamped.outcomes);
+        }
         if self.writer.has_remains() {
             if mode == Mode::Inline {
                 return Err(AppendError::NeedsLane);
             }
             self.log.clear_remains(&mut self.writer)?;
-        }
-        let mut stamped = self.stamp(buffers, now, options);
-        if stamped.size == 0 {
-            return Ok(stamped.outcomes);
         }
         if self.writer.must_roll(stamped.size, stamped.batches.len(), stamped.next, options) {
             if mode == Mode::Inline {
@@ -288,10 +292,20 @@ impl<'a, F: Files> LogWriter<'a, F> {
 }
 
 impl<F: Files> Writer<F> {
-    pub(super) fn new(producers: Producers, snapshots: Snapshots) -> Self {
+    pub(super) fn new(producers: Producers, snapshots: Snapshots, remains: Remains) -> Self {
         let (unsynced, append_time) = (Unsynced::default(), Timestamp::NONE);
         let (active, prepared, not_taken_back, uncut_indexes) = (None, None, None, Vec::new());
-        Self { producers, snapshots, active, prepared, not_taken_back, uncut_indexes, unsynced, append_time }
+        Self {
+            producers,
+            snapshots,
+            active,
+            prepared,
+            not_taken_back,
+            uncut_indexes,
+            remains,
+            unsynced,
+            append_time,
+        }
     }
 
     /// Cuts indexes of closed segments off where their entries end, as far as there is room for it.
@@ -315,7 +329,8 @@ impl<F: Files> Writer<F> {
     /// [`Log::clear_remains`].
     pub(super) fn has_remains(&self) -> bool {
         let files = self.active.as_ref().and_then(|active| active.files.as_ref());
-        self.not_taken_back.is_some() || files.is_some_and(|files| files.has_rest)
+        let has_rest = files.is_some_and(|files| files.has_rest);
+        self.not_taken_back.is_some() || !self.remains.is_empty() || has_rest
     }
 
     /// Whether nobody has found that the active segment has lost bytes.

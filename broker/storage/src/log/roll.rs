@@ -9,8 +9,9 @@ use folio_record::Offset;
 use super::active::{Active, MAPS, Prepared};
 use super::append::{AppendError, Writer, failed};
 use super::{Log, LogOptions};
-use crate::files::{Files, is_exhausted, is_full};
+use crate::files::{FileHandle, Files, OpenMode, is_exhausted, is_full};
 use crate::partition_files::SegmentFile;
+use crate::recovery::{Remains, move_away};
 
 impl<F: Files> Log<F> {
     /// Closes the active segment, if there is one, and begins the next.
@@ -155,12 +156,37 @@ impl<F: Files> Log<F> {
             self.take_back(base).map_err(|source| failed(&self.dir, base, source))?;
             writer.not_taken_back = None;
         }
+        if !writer.remains.is_empty() {
+            let base = writer.active.as_ref().map_or(self.log_end(), |active| active.segment.base());
+            self.clear_remains_of_start(writer).map_err(|source| failed(&self.dir, base, source))?;
+        }
         if let Some(active) = &mut writer.active
             && let Some(files) = &mut active.files
         {
             let base = active.segment.base();
             files.cut_rest().map_err(|source| failed(&self.dir, base, source))?;
         }
+        Ok(())
+    }
+
+    /// The same of what the start has left: [`Remains`](crate::recovery::Remains). Nothing was appended since.
+    fn clear_remains_of_start(&self, writer: &mut Writer<F>) -> io::Result<()> {
+        move_away(&*self.files, &mut writer.remains.segments).1?;
+        for path in &writer.remains.files {
+            match self.files.remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.files.sync_dir(&self.dir)?;
+        if let Some(active) = writer.active.as_ref().filter(|_| writer.remains.behind_end) {
+            let file =
+                self.files.open(&SegmentFile::Log.path(&self.dir, active.segment.base()), OpenMode::Write)?;
+            file.set_len(active.segment.end())?;
+            file.sync()?;
+        }
+        writer.remains = Remains::default();
+        self.has_remains.store(false, Ordering::Release);
         Ok(())
     }
 

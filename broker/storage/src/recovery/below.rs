@@ -7,9 +7,9 @@ use std::io;
 
 use folio_record::{LeaderEpoch, Offset};
 
-use super::{Damage, RecoveredLog, RecoveredSegment, Survey, Task};
+use super::{Damage, RecoveredLog, RecoveredSegment, Remains, Survey, Task};
 use crate::epochs::{EPOCHS_NAME, EPOCHS_SIZE_MAX, Epochs};
-use crate::files::{Files, OpenMode, is_full, read_file};
+use crate::files::{Files, OpenMode, read_file};
 use crate::partition::PartitionId;
 use crate::producers::Producers;
 use crate::scan::{BATCH_SIZE_LIMIT, Rules, Scan, Step};
@@ -65,11 +65,12 @@ pub(crate) fn below<F: Files>(
         snapshots: Vec::new(),
         compacted: survey.compacted,
         may_have_reserve: false,
+        remains: Remains::default(),
     })
 }
 
 /// What is wrong with the log of `id`, as what lies behind the end of its segment `number` cannot be cleared: its last
-/// block cannot be read, or there is no room to write it anew. It is served up to where it is intact.
+/// block cannot be read. It is served up to where it is intact.
 pub(crate) fn cannot_be_cleared<F: Files>(
     files: &F,
     survey: &Survey,
@@ -77,28 +78,13 @@ pub(crate) fn cannot_be_cleared<F: Files>(
     number: usize,
     error: &io::Error,
 ) -> Damage {
-    let upto = |number| {
-        let may_have_gaps = survey.may_have_gaps(files, id, number)?;
-        let gaps_upto = survey.next_base(number).filter(|_| may_have_gaps);
-        Ok(intact(files, survey, number, u64::MAX, gaps_upto))
-    };
-    let (mut position, mut offset) = match upto(number) {
-        Ok(place) => place,
+    let may_have_gaps = match survey.may_have_gaps(files, id, number) {
+        Ok(gaps) => gaps,
         Err(damage) => return damage,
     };
-    if !is_full(error) {
-        return survey.unreadable(number, position, offset, error);
-    }
-    // Nothing is wrong with it, and as little with those behind it.
-    let mut last = number;
-    while survey.next_base(last) == Some(offset) && position == survey.segments[last].len {
-        last += 1;
-        (position, offset) = match upto(last) {
-            Ok(place) => place,
-            Err(damage) => return damage,
-        };
-    }
-    Damage::NoRoom { file: survey.log_path(number), log: survey.log_path(last), position, offset }
+    let gaps_upto = survey.next_base(number).filter(|_| may_have_gaps);
+    let (position, offset) = intact(files, survey, number, u64::MAX, gaps_upto);
+    survey.unreadable(number, position, offset, error)
 }
 
 /// What keeps a log from being appended to, if there is no room to finish a replacement of its segments that

@@ -46,9 +46,9 @@ pub enum Damage {
         /// What the system said.
         error: String,
     },
-    /// The disk is full, and there is something to be written before it can be appended to.
+    /// Nothing is wrong with it, but the disk is full, and there is something to be done before it can be used again.
     #[error(
-        "{}: the disk is full, and has no room for this, without which nothing may be appended. What lies below offset {offset} is served: make room, and start again",
+        "{}: the disk is full, and has no room to do what this is about, before which nothing may be appended. Nothing is damaged, and what lies below offset {offset} is served: make room, and start again",
         file.display()
     )]
     NoRoom {

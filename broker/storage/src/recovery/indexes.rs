@@ -7,7 +7,7 @@
 //! read it by says nothing of the file: then there is no recovery.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use folio_record::{BatchHeader, Offset, Timestamp};
 
@@ -46,6 +46,8 @@ pub(super) struct IndexPlan {
     times: Planned<TimeEntry>,
     /// There was no room to make them.
     is_without: bool,
+    /// Nor to take away what there is of them.
+    stay: Vec<PathBuf>,
 }
 
 /// What becomes of one file.
@@ -86,6 +88,7 @@ impl IndexPlan {
             offsets: Planned::new(offsets.as_ref(), trust),
             times: Planned::new(times.as_ref(), trust),
             is_without: false,
+            stay: Vec::new(),
         };
         if let (Some(offsets), Some(times)) = (&offsets, &times)
             && offsets.interval == times.interval
@@ -160,16 +163,26 @@ impl IndexPlan {
                 self.offsets.new.clear();
                 self.times.new.clear();
                 self.indexer.went_without(self.offsets.keep, self.times.keep, self.kept_time);
-                self.try_write(files, dir)
+                match self.try_write(files, dir) {
+                    Err(error) if is_full(&error) => self.do_without(files, dir),
+                    outcome => outcome,
+                }
             }
-            Err(error) if is_full(&error) => {
-                self.is_without = true;
-                self.indexer.went_without(0, 0, None);
-                self.take_away(files, dir)?;
-                Ok(false)
-            }
+            Err(error) if is_full(&error) => self.do_without(files, dir),
             outcome => outcome,
         }
+    }
+
+    fn do_without<F: Files>(&mut self, files: &F, dir: &Path) -> io::Result<bool> {
+        self.is_without = true;
+        self.indexer.went_without(0, 0, None);
+        self.stay = self.take_away(files, dir)?;
+        Ok(false)
+    }
+
+    /// What there was no room even to take away, although the files are done without.
+    pub(super) fn take_staying(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.stay)
     }
 
     /// Whether one of the files may be there only since they were written.
@@ -189,21 +202,26 @@ impl IndexPlan {
     }
 
     /// One index without the other is not gone on with, and would pass for what is left of both: neither is better. One
-    /// that vouches for its log stays.
-    fn take_away<F: Files>(&self, files: &F, dir: &Path) -> io::Result<()> {
-        let mut may_come_back = false;
+    /// that vouches for its log stays. Gives what there is no room to take away.
+    fn take_away<F: Files>(&self, files: &F, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let (mut may_come_back, mut stay) = (false, Vec::new());
         for (kind, is_found, is_footed) in [
             (IndexKind::Offset, self.offsets.is_found, self.offsets.is_footed),
             (IndexKind::Time, self.times.is_found, false),
         ] {
             let path = SegmentFile::index(kind).path(dir, self.base);
             if !is_footed && files.entry(&path)?.is_some() {
-                files.remove_file(&path)?;
-                may_come_back |= is_found;
+                match files.remove_file(&path) {
+                    Err(error) if is_full(&error) => stay.push(path),
+                    removed => removed.map(|()| may_come_back |= is_found)?,
+                }
             }
         }
         // Entries about batches that were lost, as below.
-        if may_come_back { files.sync_dir(dir) } else { Ok(()) }
+        if may_come_back {
+            files.sync_dir(dir)?;
+        }
+        Ok(stay)
     }
 
     fn try_write<F: Files>(&self, files: &F, dir: &Path) -> io::Result<bool> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use folio_record::Timestamp;
 
 use super::examine::{Examined, FoundFault};
-use super::{Cut, Damage, RecoveryError, Survey, Task};
-use crate::files::{FileHandle, Files, OpenMode};
+use super::{Cut, Damage, RecoveryError, Remains, Survey, Task};
+use crate::files::{FileHandle, Files, OpenMode, is_full};
 use crate::partition_files::{PartitionFile, SegmentFile};
 use crate::quarantine::{self, Note};
 use crate::scan::intact_batches_behind;
@@ -28,17 +28,24 @@ pub(super) fn check_tail<F: Files>(files: &F, survey: &Survey, found: FoundFault
 }
 
 /// Cuts the log at `found`. Later segments go first, newest first: whatever a crash interrupts, the log still ends
-/// in the same fault.
+/// in the same fault. Also gives what of it found no room: it has to be done before anything is appended, and until
+/// then a start finds the same.
 pub(super) fn cut<F: Files>(
     files: &F,
     survey: &Survey,
     task: &Task<'_>,
     found: FoundFault,
-) -> Result<Cut, RecoveryError> {
+) -> Result<(Cut, Remains), RecoveryError> {
     let path = survey.log_path(found.segment);
     let io = |source| RecoveryError::Io { path: path.clone(), source };
     let reason = format!("it lies behind a torn write at byte {} of {}", found.pos, path_name(survey, found));
-    let segments_moved = move_segments(files, survey, found.segment + 1, &reason, task.now).map_err(io)?;
+    let mut behind = segments_behind(files, survey, found.segment + 1, &reason, task.now).map_err(io)?;
+    let (segments_moved, moved) = move_away(files, &mut behind);
+    let mut remains = Remains { segments: behind, ..Remains::default() };
+    match moved {
+        Err(error) if is_full(&error) => {}
+        moved => moved.map_err(io)?,
+    }
     let log = files.open(&path, OpenMode::Write).map_err(io)?;
     let bytes = log.len().map_err(io)? - found.pos;
     let mut cut = Cut {
@@ -56,43 +63,81 @@ pub(super) fn cut<F: Files>(
         let mut note = Note::new(&path, found.pos, format!("torn write: {}", found.fault), task.now);
         note.intact_batches = cut.intact_batches;
         cut.kept = quarantine::keep_tail(files, &log, note.starting_at(found.offset)).map_err(io)?;
-        log.set_len(found.pos).map_err(io)?;
+        remains.behind_end = !remains.segments.is_empty();
+        if remains.behind_end {
+            return Ok((cut, remains));
+        }
+        match log.set_len(found.pos) {
+            Err(error) if is_full(&error) => {
+                remains.behind_end = true;
+                return Ok((cut, remains));
+            }
+            cut => cut.map_err(io)?,
+        }
         log.sync().map_err(io)?;
         files.sync_dir(&survey.dir).map_err(io)?;
     }
-    Ok(cut)
+    Ok((cut, remains))
 }
 
-/// Moves the segments from number `from` on to quarantine, newest first. Says where their files are now.
+/// Moves the segments from number `from` on to quarantine, newest first.
 pub(crate) fn move_segments<F: Files>(
     files: &F,
     survey: &Survey,
     from: usize,
     reason: &str,
     now: Timestamp,
-) -> io::Result<Vec<PathBuf>> {
-    let mut moved = Vec::new();
+) -> io::Result<()> {
+    let mut behind = segments_behind(files, survey, from, reason, now)?;
+    move_away(files, &mut behind).1
+}
+
+/// The files of the segments from number `from` on, newest first, each with the note that goes with it.
+fn segments_behind<F: Files>(
+    files: &F,
+    survey: &Survey,
+    from: usize,
+    reason: &str,
+    now: Timestamp,
+) -> io::Result<Vec<(PathBuf, Note)>> {
+    let mut behind = Vec::new();
     for segment in survey.segments[from..].iter().rev() {
         for file in SegmentFile::ALL {
             let path = file.path(&survey.dir, segment.base);
-            if files.entry(&path)?.is_none() {
-                continue;
+            if files.entry(&path)?.is_some() {
+                let note = Note::new(&path, 0, reason.to_owned(), now).starting_at(segment.base);
+                behind.push((path, note));
             }
-            let note = Note::new(&path, 0, reason.to_owned(), now).starting_at(segment.base);
-            moved.push(quarantine::move_here(files, &path, note)?);
         }
     }
-    Ok(moved)
+    Ok(behind)
 }
 
-/// Writes every index that is not what it should be; returns of how many segments.
+/// Moves files to quarantine, the first one first. Says where they are now; after an error, those that have not moved
+/// are left.
+pub(crate) fn move_away<F: Files>(
+    files: &F,
+    leaving: &mut Vec<(PathBuf, Note)>,
+) -> (Vec<PathBuf>, io::Result<()>) {
+    let mut moved = Vec::with_capacity(leaving.len());
+    let outcome = leaving.iter().try_for_each(|(path, note)| {
+        moved.push(quarantine::move_here(files, path, note.clone())?);
+        Ok(())
+    });
+    leaving.drain(..moved.len());
+    (moved, outcome)
+}
+
+/// Writes every index that is not what it should be; returns of how many segments, and which files there was no room
+/// to take away before the last segment is appended to. Those of others stay, for whoever uses them to find out.
 ///
 /// The durable point will be in the last segment. Those that it passes, it passes with their indexes.
 pub(super) fn write_indexes<F: Files>(
     files: &F,
     survey: &Survey,
     examined: &mut Examined,
-) -> Result<u64, RecoveryError> {
+) -> Result<(u64, Vec<PathBuf>), RecoveryError> {
+    let mut stay = Vec::new();
     let (mut mended, mut has_new_names) = (0, false);
     let (durable, last) = (examined.durable_segment, examined.segments.len().saturating_sub(1));
     for (number, segment) in examined.segments.iter_mut().enumerate() {
@@ -105,6 +150,9 @@ pub(super) fn write_indexes<F: Files>(
             }
             mended += u64::from(is_changed);
             has_new_names |= is_changed && plan.has_new_names();
+            if number == last {
+                stay = plan.take_staying();
+            }
             segment.indexer = Some(plan.into_indexer());
         }
     }
@@ -112,25 +160,39 @@ pub(super) fn write_indexes<F: Files>(
         let io = |source| RecoveryError::Io { path: survey.dir.clone(), source };
         files.sync_dir(&survey.dir).map_err(io)?;
     }
-    Ok(mended)
+    Ok((mended, stay))
 }
 
-/// Removes what something left unfinished, what lies below the start of the log, and `snapshots` of no use.
+/// Removes what something left unfinished, what lies below the start of the log, and `snapshots` of no use. Of what
+/// there is no room even to remove, it gives what has to go before anything is appended; the rest is in nobody's way.
 pub(super) fn remove_garbage<F: Files>(
     files: &F,
     survey: &Survey,
     snapshots: &[PathBuf],
-) -> Result<(), RecoveryError> {
-    let mut may_come_back = false;
+) -> Result<Vec<PathBuf>, RecoveryError> {
+    let first = survey.segments.first().map(|first| first.base);
+    let (mut has_room, mut may_come_back, mut stay) = (true, false, Vec::new());
     for path in survey.garbage.iter().chain(snapshots) {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(PartitionFile::parse);
+        let is_in_the_way = match name {
+            Some(PartitionFile::Unfinished) => false,
+            Some(PartitionFile::Segment(base, _)) => first.is_none_or(|first| base >= first),
+            _ => true,
+        };
+        if !has_room && !is_in_the_way {
+            // One segment below the start of the log goes after the other, so that they join.
+            continue;
+        }
         match files.remove_file(path) {
+            Err(error) if is_full(&error) => {
+                has_room = false;
+                stay.extend(is_in_the_way.then(|| path.clone()));
+            }
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(RecoveryError::Io { path: path.clone(), source });
             }
-            _ => {}
+            _ => may_come_back |= name != Some(PartitionFile::Unfinished),
         }
-        let name = path.file_name().and_then(|name| name.to_str());
-        may_come_back |= name.and_then(PartitionFile::parse) != Some(PartitionFile::Unfinished);
     }
     // An index that comes back with a crash would pass for that of a later segment of its name, and a snapshot for that
     // of a log which has come to the same end with other batches.
@@ -138,7 +200,7 @@ pub(super) fn remove_garbage<F: Files>(
         let io = |source| RecoveryError::Io { path: survey.dir.clone(), source };
         files.sync_dir(&survey.dir).map_err(io)?;
     }
-    Ok(())
+    Ok(stay)
 }
 
 const TAIL_STEP: usize = 64 * 1024;

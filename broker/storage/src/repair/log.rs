@@ -47,6 +47,7 @@ pub(super) fn mend<F: Files>(
     let slot = beginning(known, &after, plan.cut);
     let task = Task {
         uncleared: None,
+        is_to_be_cleared: false,
         id: known.meta.id,
         slot: Some(&slot),
         clean: None,
@@ -91,7 +92,7 @@ fn cut<F: Files>(
     let reason = format!("a repair gave up everything from offset {} on", place.offset);
     if place.offset <= log_start {
         // Nothing of what is left may be read.
-        return move_segments(files, survey, 0, &reason, now).map(drop).map_err(io);
+        return move_segments(files, survey, 0, &reason, now).map_err(io);
     }
     let may_have_gaps = |number| {
         let found = survey.may_have_gaps(files, id, number);
@@ -99,7 +100,7 @@ fn cut<F: Files>(
     };
     let is_last_of_all = number == 0 || !may_have_gaps(number - 1)?;
     if place.at == 0 && is_last_of_all {
-        return move_segments(files, survey, number, &reason, now).map(drop).map_err(io);
+        return move_segments(files, survey, number, &reason, now).map_err(io);
     }
     let has_gaps = place.at > 0 && may_have_gaps(number)?;
     move_segments(files, survey, number + 1, &reason, now).map_err(&io)?;

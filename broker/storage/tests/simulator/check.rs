@@ -1,7 +1,7 @@
 //! What has to hold: after every recovery, and while the broker lives.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use folio_mapped::MapSlice;
@@ -67,10 +67,14 @@ impl World {
                 let place = place.ok_or_else(|| format!("{}-{number} is missing", topic.name))?;
                 let (log, report) =
                     found.swap_remove(place).state.map_err(|damage| format!("offline: {damage}"))?;
+                let before = partition.uncut.take();
                 if let Some(cut) = report.cut {
+                    partition.uncut = self.uncut(&cut);
+                    self.stats.left_uncut += u64::from(partition.uncut.is_some());
                     // Without a slot nothing tells of which boot it is.
                     let is_of_any_boot = self.life.lost_power || report.slot_missing;
-                    let is_explained = is_of_any_boot || !is_hole(&cut.fault);
+                    let is_told_again = before == Some((cut.file.clone(), cut.position));
+                    let is_explained = is_of_any_boot || is_told_again || !is_hole(&cut.fault);
                     ensure!(is_explained, "a hole is cut off that no power cut has made: {}", cut.fault);
                     self.stats.tails_cut += 1;
                     self.keep(cut)?;
@@ -240,6 +244,17 @@ impl World {
             ensure!(is_excused, "what was cut off {} is not kept", cut.file.display());
         }
         Ok(())
+    }
+
+    /// The place, if what lies behind it is still there.
+    fn uncut(&self, cut: &Cut) -> Option<(PathBuf, u64)> {
+        let is_behind = |path: &Path, len: u64| {
+            let is_later = path.parent() == cut.file.parent() && path.extension() == cut.file.extension();
+            path == cut.file && len > cut.position || is_later && path > cut.file.as_path()
+        };
+        let files = self.seam.machine.snapshot();
+        let is_there = files.iter().any(|(path, bytes)| is_behind(path, bytes.len() as u64));
+        is_there.then(|| (cut.file.clone(), cut.position))
     }
 
     /// And stays there.

@@ -1,5 +1,6 @@
 //! What one partition has to hold, and what it may hold.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -88,6 +89,8 @@ pub(crate) struct Partition {
     pub(crate) compacted: Option<i64>,
     /// No batch was appended, or tried, under a later epoch.
     pub(crate) epoch: i32,
+    /// Where the last start has cut it off, and found no room for that: file and byte.
+    pub(crate) uncut: Option<(PathBuf, u64)>,
     pub(crate) log: Option<Arc<Log<Seam>>>,
 }
 
@@ -105,6 +108,7 @@ impl Partition {
             tombstones_ms: tombstones_ms.unwrap_or(0),
             compacted: tombstones_ms.map(|_| 0),
             epoch: -1,
+            uncut: None,
             log: None,
         }
     }

@@ -98,9 +98,9 @@ fn whatever_is_promised_survives_power_cuts_kills_and_failing_disks() {
     assert!(stats.deaths_in_recovery > 100 && stats.tails_cut > 50 && stats.sealed > 100, "{stats:?}");
     assert!(stats.compacted > 5 && stats.slept > 50 && stats.gave_way > 50, "{stats:?}");
     assert!(stats.sectors_broken > 50 && stats.offline_for_sectors > 20, "{stats:?}");
-    assert!(stats.offline_for_calls > 50, "{stats:?}");
+    assert!(stats.left_uncut > 0, "{stats:?}");
     // Rarer: in the long run.
-    assert!(stats.ranges_refused > 0 || runs < 1000, "{stats:?}");
+    assert!(stats.offline_for_calls > 0 && stats.ranges_refused > 0 || runs < 1000, "{stats:?}");
     assert!(stats.served_below > 0 && stats.slots_torn > 5, "{stats:?}");
     assert!(stats.faults > 50 && stats.stuck > 50 && stats.promised > 5000, "{stats:?}");
 }

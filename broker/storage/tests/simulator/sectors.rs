@@ -84,8 +84,10 @@ impl World {
     /// Whether this is the word of a call that has failed, and of nothing that lies on the disk.
     fn is_of_a_call(&self, damage: &Damage) -> bool {
         match damage {
-            Damage::NoRoom { .. } => {
-                self.life.is_full || matches!(self.fired(), Some(Fault::Full | Fault::Short))
+            // All else that finds no room waits for the next append.
+            Damage::NoRoom { file, .. } => {
+                let is_intent = file.file_stem().is_some_and(|stem| stem == "replace");
+                is_intent && (self.life.is_full || matches!(self.fired(), Some(Fault::Full | Fault::Short)))
             }
             Damage::UnreadableLog { .. } => matches!(self.fired(), Some(Fault::Broken | Fault::SyncLies)),
             _ => false,

@@ -22,6 +22,8 @@ pub(crate) struct Stats {
     pub(crate) sectors_broken: u64,
     pub(crate) offline_for_sectors: u64,
     pub(crate) offline_for_calls: u64,
+    /// How often a start found no room for what it had to cut off, and the log was online all the same.
+    pub(crate) left_uncut: u64,
     pub(crate) served_below: u64,
     pub(crate) ranges_refused: u64,
     pub(crate) slots_torn: u64,
@@ -50,6 +52,7 @@ impl Stats {
             (&mut self.sectors_broken, other.sectors_broken),
             (&mut self.offline_for_sectors, other.offline_for_sectors),
             (&mut self.offline_for_calls, other.offline_for_calls),
+            (&mut self.left_uncut, other.left_uncut),
             (&mut self.served_below, other.served_below),
             (&mut self.ranges_refused, other.ranges_refused),
             (&mut self.slots_torn, other.slots_torn),

@@ -270,7 +270,7 @@ fn a_torn_tail_with_segments_behind_it_is_cut_off_on_a_full_disk_too() {
 }
 
 #[test]
-fn what_a_recovery_has_no_room_to_write_is_that_partitions_affair_and_it_is_read_meanwhile() {
+fn what_a_recovery_has_no_room_to_take_away_goes_before_anything_is_appended_and_all_partitions_are_online() {
     let small = LogOptions { segment_bytes: 1024, ..LogOptions::default() };
     // A log whose first batch is durable, and which a power cut has torn, with segments behind.
     let torn = |seed| {
@@ -289,21 +289,29 @@ fn what_a_recovery_has_no_room_to_write_is_that_partitions_affair_and_it_is_read
         found.cut.as_ref().map_or(0, |cut| cut.segments_moved.len())
     };
     let seed = (0..400).find(|seed| moved(&open(&torn(*seed)).1) > 3).expect("one with segments behind");
+    let all = set(&["t1-0", "t2-0", "t2-1"]);
     let mut without_room = 0;
     for operation in 0.. {
         let files = torn(seed);
         let last = files.operations() + operation;
         files.fail_at(last, Fault::Full);
         match try_open(&files) {
-            Ok((_, report)) => {
-                let others = set(&["t2-0", "t2-1"]);
-                assert!(others.is_subset(&online(&report)), "operation {operation}");
-                if let Err(damage) = &report.partitions[0].state {
-                    assert!(matches!(damage, Damage::NoRoom { .. }), "{damage}");
-                    without_room += 1;
-                    let below = report.partitions[0].below.as_ref().expect("it is read");
-                    assert!(below.log_end() > Offset::ZERO, "operation {operation}: {damage}");
+            Ok((dir, report)) => {
+                assert_eq!(online(&report), all, "operation {operation}");
+                if files.operations() <= last {
+                    break;
                 }
+                let log = Arc::clone(&report.partitions[0].state.as_ref().unwrap().0);
+                without_room += u32::from(log.has_remains_of_start());
+                let end = log.log_end();
+                append(&dir, &[Arc::clone(&log)]);
+                assert!(!log.has_remains_of_start());
+                assert_eq!((log.log_end(), log.durable()), (Offset::new(end.get() + 1), log.log_end()));
+                drop((dir, report, log));
+                files.crash(seed);
+                let (_, report) = open(&files);
+                let log = &report.partitions[0].state.as_ref().unwrap().0;
+                assert_eq!(log.log_end().get(), end.get() + 1, "operation {operation}");
             }
             Err(OpenError::Io { path, source }) => {
                 let is_its_own = path.display().to_string().contains("t1-0");
@@ -315,11 +323,8 @@ fn what_a_recovery_has_no_room_to_write_is_that_partitions_affair_and_it_is_read
             }
             Err(error) => drop(error),
         }
-        if files.operations() <= last {
-            break;
-        }
         files.kill();
-        assert!(open(&files).1.partitions.iter().all(|one| one.state.is_ok()), "operation {operation}");
+        assert_eq!(online(&open(&files).1), all, "operation {operation}");
     }
     assert!(without_room > 3, "{without_room}");
 }

@@ -175,7 +175,7 @@ fn what_could_not_be_cleared_behind_its_end_is_not_asked_for_again_to_be_synced(
     let survey = survey(&files, Path::new(PATH)).unwrap_or_else(|_| panic!("it can be looked at"));
     let opening = Opening { files: &files, options: &options(7), now: NOW, failure: Failure::default() };
     let id = PartitionId { topic: Uuid::from_u128(101), partition: 0 };
-    let cleared = || opening.clear_behind_ends(&survey, None, id).expect("descriptors").0;
+    let cleared = || opening.clear_behind_ends(&survey, None, id).expect("descriptors").files;
     let all = cleared();
     assert_eq!(all.len(), survey.segments.len() * SegmentFile::ALL.len());
     for path in &all {

@@ -157,6 +157,7 @@ impl Written {
             trusts_footers: true,
             producers_max: 100,
             uncleared: None,
+            is_to_be_cleared: false,
             now: NOW,
         };
         recover(&self.files, &survey, &task)
