@@ -422,9 +422,8 @@ impl<F: Files> Active<F> {
         Ok(())
     }
 
-    /// The last word of the time index, and the reserves back. Gives the handles of the files that have to be synced
-    /// before the durable point may pass this segment, and its indexes if they are still to be cut. It has been woken.
-    pub(super) fn finish(mut self) -> io::Result<(Vec<Arc<F::File>>, Vec<F::Appender>)> {
+    /// The last word of the time index, and the reserves back. It has been woken.
+    pub(super) fn finish(mut self) -> io::Result<Finished<F>> {
         let times = self.indexer.time_entries();
         if let Some(entry) = self.indexer.rolled()
             && let Some(files) = self.files.as_mut().filter(|files| !files.are_indexes_uncut)
@@ -433,10 +432,18 @@ impl<F: Files> Active<F> {
             write(index, &entry.encode(self.segment.uid(), times));
         }
         self.give_back()?;
-        let Some(files) = self.files else { return Ok((Vec::new(), Vec::new())) };
+        let Some(files) = self.files else { return Ok(Finished { sync: Vec::new(), uncut: Vec::new() }) };
         let uncut = files.indexes.filter(|_| files.are_indexes_uncut);
-        Ok((files.sync, uncut.into_iter().flatten().collect()))
+        Ok(Finished { sync: files.sync, uncut: uncut.into_iter().flatten().collect() })
     }
+}
+
+/// What is still to be done for a segment that takes no more appends.
+pub(super) struct Finished<F: Files> {
+    /// To be synced before the durable point may pass it, the log first.
+    pub(super) sync: Vec<Arc<F::File>>,
+    /// Its indexes, if they are still to be cut.
+    pub(super) uncut: Vec<F::Appender>,
 }
 
 impl<F: Files> OpenFiles<F> {

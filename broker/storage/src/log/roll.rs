@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use folio_record::Offset;
 
-use super::active::{Active, MAPS, Prepared};
+use super::active::{Active, Finished, MAPS, Prepared};
 use super::append::{AppendError, Writer, failed};
 use super::{Log, LogOptions};
 use crate::files::{FileHandle, Files, OpenMode, is_exhausted, is_full};
@@ -42,7 +42,7 @@ impl<F: Files> Log<F> {
         if let Some(active) = writer.active.take() {
             // Never told as a full disk: the log could not go on without the handles that would be lost here.
             let segment = Arc::clone(&active.segment);
-            let (sync, uncut) = active.finish().map_err(|source| self.broken(base, source))?;
+            let Finished { sync, uncut } = active.finish().map_err(|source| self.broken(base, source))?;
             writer.uncut_indexes.extend(uncut);
             writer.unsynced.logs.extend(sync.first().map(|log| (segment.base(), Arc::clone(log))));
             writer.unsynced.files.extend(sync);
