@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::files::is_final;
+use crate::log::{Fetched, Read};
 use crate::metadata::{CommitError, Key, Operation, Transaction, Value};
 use crate::partition_files::SegmentFile;
 
@@ -126,6 +127,15 @@ fn appended(
     panic!("there is room, and it is not taken")
 }
 
+/// What the batch at `offset` has behind its header.
+fn payload(log: &Log<SimFiles>, offset: i64) -> Vec<u8> {
+    let read = log.read(Offset::new(offset), 1, &mut Cursor::default(), Touch::Any).unwrap();
+    let Read::Ready(Fetched { slice: Some(slice), .. }) = read else { panic!("nothing at {offset}") };
+    let mut bytes = vec![0; slice.len()];
+    slice.copy_to(0, &mut bytes).unwrap();
+    bytes.split_off(folio_record::HEADER_SIZE)
+}
+
 /// How a run ends whose disk was full.
 #[derive(Debug, Clone, Copy)]
 enum End {
@@ -173,13 +183,13 @@ fn what_there_is_no_room_even_to_cut_off_is_cut_before_anything_is_written_there
                 dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
                 assert_eq!((log.log_end(), log.high_watermark()), (promised, promised));
             }
+            // As long as what lies there, and something else.
+            let mut other = batch(700);
+            *other.last_mut().unwrap() ^= 1;
+            other[folio_record::HEADER_SIZE + 20] ^= 1;
+            folio_record::seal(&mut other);
             if is_freed {
                 files.set_room(Room::Enough);
-                // As long as what lies there, and something else.
-                let mut other = batch(700);
-                *other.last_mut().unwrap() ^= 1;
-                other[folio_record::HEADER_SIZE + 20] ^= 1;
-                folio_record::seal(&mut other);
                 appended(&dir, &log, &other).unwrap();
                 // So that the power may leave all of it, as far as the length of the file goes.
                 appended(&dir, &log, &batch(900)).unwrap();
@@ -192,6 +202,16 @@ fn what_there_is_no_room_even_to_cut_off_is_cut_before_anything_is_written_there
             assert_eq!(online(&report).len(), 3, "{ended:?}, {is_freed}, {is_small}");
             let log = &dir.logs()[0];
             assert!(log.log_end() >= promised && log.log_end().get() <= promised.get() + 2);
+            if is_freed && !matches!(ended, End::PowerCut(_)) {
+                // What was acknowledged is there, and not what was refused.
+                assert_eq!(log.log_end().get(), promised.get() + 2);
+                let due = [other, batch(900)].map(|batch| batch[folio_record::HEADER_SIZE..].to_vec());
+                assert_eq!(
+                    [0, 1].map(|more| payload(log, promised.get() + more)),
+                    due,
+                    "{ended:?}, {is_small}"
+                );
+            }
             appended(&dir, log, &batch(500)).unwrap();
         }
     }
