@@ -102,6 +102,9 @@ pub enum Room {
     Enough,
     /// Names, and bytes in the place of others; no more bytes.
     NoBytes,
+    /// Bytes in the place of others, and taking names away. No name comes or becomes another, and no file is cut: for
+    /// what takes something away, btrfs has a reserve that nothing else may have.
+    Removals,
     /// Bytes in the place of others. No name comes, goes or becomes another, and no file is cut: a file system that
     /// never overwrites, or a journal, wants room even for that.
     Nothing,

@@ -67,7 +67,7 @@ impl<F: Files> Log<F> {
             if !segment.damaged().is_empty() {
                 segment.trust();
             }
-            segment.is_suspect()
+            segment.is_suspect() && !self.is_being_replaced(segment)
         })?;
         let (base, uid, interval) = (segment.base(), segment.uid(), self.interval_of(segment));
         let header = |kind| IndexHeader { kind, base, uid, interval }.encode().to_vec();

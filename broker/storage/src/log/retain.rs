@@ -12,6 +12,7 @@ use folio_record::{Offset, Timestamp};
 use super::Log;
 use super::append::AppendError;
 use super::read::ReadError;
+use super::segment::Segment;
 use super::times::LastTime;
 use crate::files::{Files, is_full};
 use crate::partition_files::SegmentFile;
@@ -92,12 +93,13 @@ impl<F: Files> Log<F> {
     }
 
     /// Moves segments that lie wholly below the start of the log into the trash. Gives their maps, so that the
-    /// caller decides where they are unmapped. What there is no room even to take away stays for the next time.
+    /// caller decides where they are unmapped. What there is no room even to take away stays for the next time; so does
+    /// what a replacement is about that finds no room, and nothing else waits for that.
     pub fn drop_below_start(&self, trash: &Trash) -> io::Result<Vec<Arc<SegmentMap>>> {
         let mut names = self.names();
         match self.finish_replacement(&mut names, trash) {
             Ok(maps) => self.open.retire(maps),
-            Err(error) => return error.unless_want().map_or(Ok(Vec::new()), Err),
+            Err(error) => error.unless_want().map_or(Ok(()), Err)?,
         }
         let mut writer = self.lock();
         if self.is_retired() {
@@ -105,15 +107,24 @@ impl<F: Files> Log<F> {
         }
         let view = self.view.load_full();
         let start = self.log_start();
-        let gone = view.windows(2).take_while(|pair| pair[1].base() <= start).count();
-        if gone == 0 {
+        let below = view.windows(2).take_while(|pair| pair[1].base() <= start).count();
+        let (below, kept) = view.split_at(below);
+        let stays = |segment: &&Arc<Segment>| {
+            names.as_ref().is_some_and(|unfinished| unfinished.is_about(segment.base()))
+        };
+        let (mut left, goes): (Vec<&Arc<Segment>>, Vec<_>) = below.iter().partition(stays);
+        if goes.is_empty() {
             return Ok(Vec::new());
         }
         self.failure.check()?;
+        let show = |left: &[&Arc<Segment>]| {
+            let view = left.iter().copied().chain(kept).map(Arc::clone).collect();
+            self.view.store(Arc::new(view));
+        };
         // Readers stop finding them before they go.
-        self.view.store(Arc::new(view[gone..].to_vec()));
+        show(&left);
         let (mut dropped, mut maps) = (0, Vec::new());
-        for segment in &view[..gone] {
+        for segment in &goes {
             match self.discard(trash, segment.base()) {
                 Err(error) if is_full(&error) => break,
                 discarded => discarded?,
@@ -122,10 +133,13 @@ impl<F: Files> Log<F> {
             segment.set_gone();
             maps.extend(segment.take_maps());
         }
-        if dropped < gone {
-            self.view.store(Arc::new(view[dropped..].to_vec()));
+        if dropped < goes.len() {
+            left.extend(&goes[dropped..]);
+            left.sort_unstable_by_key(|segment| segment.base());
+            show(&left);
         }
-        self.drop_snapshots(&mut writer, view[dropped].base())?;
+        let first = left.first().copied().or(kept.first());
+        first.map_or(Ok(()), |first| self.drop_snapshots(&mut writer, first.base()))?;
         Ok(maps)
     }
 

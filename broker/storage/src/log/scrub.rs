@@ -132,8 +132,10 @@ impl<F: Files> Scrub<F> {
     fn open(&mut self, done: &mut Scrubbed) -> io::Result<Stage<F>> {
         let (log, base) = (&self.log, self.segment.base());
         let opened = {
-            let _names = log.names();
-            if !self.is_there() {
+            let names = log.names();
+            // What lies beside a log that is being replaced may be the index of the one that is to come.
+            let is_replaced = names.as_ref().is_some_and(|unfinished| unfinished.is_about(base));
+            if is_replaced || !self.is_there() {
                 return Ok(Stage::Over);
             }
             let open = |file: SegmentFile| log.files.open(&file.path(&log.dir, base), OpenMode::Around);

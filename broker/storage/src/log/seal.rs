@@ -88,7 +88,7 @@ impl<F: Files> Log<F> {
         let view = self.view.load_full();
         let durable = self.durable_tail().segment_base;
         let mut closed = view.windows(2).filter(|pair| pair[1].base() <= durable);
-        let pair = closed.find(|pair| pair[0].wants_seal())?;
+        let pair = closed.find(|pair| pair[0].wants_seal() && !self.is_being_replaced(&pair[0]))?;
         let (segment, next_base) = (Arc::clone(&pair[0]), pair[1].base());
         let path = SegmentFile::Log.path(&self.dir, segment.base());
         Some(Seal { log, segment, next_base, path, reading: None, marking: None })

@@ -90,6 +90,7 @@ impl World {
             _ if !is_full => (Room::Enough, 0),
             0 => (Room::NoBytes, 0),
             1 => (Room::Nothing, 0),
+            2 => (Room::Removals, at / 4 % operations),
             _ => (Room::Nothing, at / 4 % operations),
         };
         self.seam.note(|| format!("the disk has room for {room:?} in {after} operations"));
@@ -97,7 +98,7 @@ impl World {
             0 => machine.set_room(room),
             _ => machine.set_room_at(at + after, room),
         }
-        self.stats.stuck += u64::from(room == Room::Nothing);
+        self.stats.stuck += u64::from(matches!(room, Room::Removals | Room::Nothing));
         self.life.is_full = is_full;
     }
 

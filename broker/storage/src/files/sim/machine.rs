@@ -289,7 +289,10 @@ impl Machine {
             _ => {}
         }
         let (dir, name) = self.names.place(path)?;
-        self.begin_change()?;
+        self.begin_atomic()?;
+        if self.room == Room::Nothing {
+            return Err(error_of(Fault::Full));
+        }
         self.names.remove(dir, name, inode);
         Ok(())
     }
@@ -338,10 +341,11 @@ impl Machine {
         }
     }
 
-    /// Begins what gives or takes a name, or cuts.
+    /// Begins what gives a name, or cuts.
     fn begin_change(&mut self) -> io::Result<()> {
         self.begin_atomic()?;
-        if self.room == Room::Nothing { Err(error_of(Fault::Full)) } else { Ok(()) }
+        let has_room = matches!(self.room, Room::Enough | Room::NoBytes);
+        if has_room { Ok(()) } else { Err(error_of(Fault::Full)) }
     }
 
     /// Begins an operation that is done as a whole or not at all.

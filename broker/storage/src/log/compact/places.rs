@@ -31,6 +31,12 @@ pub(in crate::log) struct Unfinished {
 }
 
 impl Unfinished {
+    /// Where the segments begin that go.
+    #[cfg(test)]
+    pub(in crate::log) fn old(&self) -> &[Offset] {
+        &self.replacement.old
+    }
+
     /// Whether it is about the files of the segment that begins here.
     pub(in crate::log) fn is_about(&self, base: Offset) -> bool {
         self.replacement.old.contains(&base)
@@ -56,6 +62,12 @@ impl<F: Files> Log<F> {
         }
         *names = None;
         Ok(maps)
+    }
+
+    /// Whether a replacement that finds no room is about this segment. Nobody else makes its indexes anew then: they may
+    /// be those of the one that is to come by now, and what is made cannot be put in their place.
+    pub(in crate::log) fn is_being_replaced(&self, segment: &Segment) -> bool {
+        self.names().as_ref().is_some_and(|unfinished| unfinished.is_about(segment.base()))
     }
 
     /// What a start would do as well if this were interrupted.

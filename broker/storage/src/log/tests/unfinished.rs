@@ -1,20 +1,25 @@
 //! Claims about a replacement of segments that is decided and finds no room: what is read meanwhile, what a start does
 //! about it, and who leaves its files alone.
 
-use super::compact::{Row, compacting, filled, last_of_each, rows};
+use super::compact::{Row, check_lookups, compacting, filled, last_of_each, put, rows, settle};
 use super::*;
 use crate::files::sim::Room;
 use crate::log::compact::Compacting;
 use crate::recovery::Damage;
 
-/// A log in a pass over which there was room for nothing any more from operation `at` of it on; what was in it before.
+/// A log in a pass over which there was no more room than this from operation `at` of it on; what was in it before.
 /// `None`: there was enough to the end.
-fn stuck(at: u64) -> Option<(SimFiles, DataDir<SimFiles>, Arc<Log<SimFiles>>, Vec<Row>)> {
+fn stuck(at: u64, room: Room) -> Option<(SimFiles, DataDir<SimFiles>, Arc<Log<SimFiles>>, Vec<Row>)> {
     let files = SimFiles::new();
     let (dir, log) = filled(&files, 60);
-    let before = rows(&log, 0, 1 << 20);
     let mut pass = log.compact([7, 9], 1 << 20, NOW).unwrap();
-    files.set_room_at(files.operations() + at, Room::Nothing);
+    // And segments that it is not about.
+    for number in 0..30 {
+        put(&log, &[(&format!("later {number}"), Some(&"z".repeat(300)))]);
+    }
+    settle(&dir, &log);
+    let before = rows(&log, 0, 1 << 20);
+    files.set_room_at(files.operations() + at, room);
     loop {
         match pass.step(&dir, 700) {
             Ok(progress) if progress.state == Compacting::Working => {}
@@ -43,7 +48,7 @@ fn check_rows(log: &Log<SimFiles>, before: &[Row], what: &str) {
 fn a_start_without_room_to_finish_a_replacement_serves_all_of_the_log_and_the_next_with_room_finishes_it() {
     let (mut found, mut ways) = (0, std::collections::BTreeSet::new());
     for (at, is_clean) in (0..).flat_map(|at| [(at, false), (at, true)]) {
-        let Some((files, dir, log, before)) = stuck(at) else { break };
+        let Some((files, dir, log, before)) = stuck(at, Room::Nothing) else { break };
         if !has_intent(&files) {
             continue;
         }
@@ -88,4 +93,87 @@ fn a_start_without_room_to_finish_a_replacement_serves_all_of_the_log_and_the_ne
         found += 1;
     }
     assert!(found > 10 && ways.len() == 4, "{found}, {ways:?}");
+}
+
+#[test]
+fn what_a_replacement_without_room_is_not_about_goes_by_retention_and_the_rest_once_it_is_finished() {
+    let mut found = 0;
+    for (at, is_killed) in (0..).flat_map(|at| [(at, false), (at, true)]) {
+        let Some((files, dir, log, before)) = stuck(at, Room::Removals) else { break };
+        if !has_intent(&files) {
+            continue;
+        }
+        let what = format!("from operation {at} on, {is_killed}");
+        // All but what is appended to; of that a replacement is never about.
+        let start = log.view.load().last().unwrap().base();
+        let logs = |files: &SimFiles| {
+            let is_log = |path: &&std::path::PathBuf| path.extension() == Some("log".as_ref());
+            files.snapshot().keys().filter(is_log).filter(|path| path.starts_with("topics")).count()
+        };
+        let of_row = log.names().as_ref().unwrap().old().len();
+        let there = logs(&files);
+        assert!(there > of_row + 1, "{there} with {of_row}, {what}");
+        assert_eq!(dir.raise_log_start(&log, start, NOW, Instant::now()).unwrap(), start);
+        let drop_them =
+            |dir: &DataDir<SimFiles>, log: &Log<SimFiles>| log.drop_below_start(dir.trash()).unwrap();
+        drop_them(&dir, &log);
+        assert_eq!(logs(&files), of_row + 1, "{what}");
+        let due: Vec<Row> = before.iter().filter(|row| row.0 >= start.get()).cloned().collect();
+        assert_eq!(rows(&log, start.get(), 1 << 20), due, "{what}");
+        assert!(log.has_segments_below_start());
+        let (dir, log) = if is_killed {
+            drop((dir, log));
+            files.crash(at);
+            assert_eq!(crate::verify::verify(&files, &Default::default(), &mut |_| {}).unwrap().damage, 0);
+            files.set_room(Room::Enough);
+            open(&Arc::new(files.clone()), &compacting())
+        } else {
+            files.set_room(Room::Enough);
+            (dir, log)
+        };
+        drop_them(&dir, &log);
+        assert_eq!((logs(&files), has_intent(&files), log.segment_count()), (1, false, 1), "{what}");
+        assert_eq!(rows(&log, start.get(), 1 << 20), due, "{what}");
+        found += 1;
+    }
+    assert!(found > 3, "{found}");
+}
+
+#[test]
+fn a_segment_whose_replacement_finds_no_room_is_not_called_damaged_and_not_read_in_vain() {
+    let mut half_renamed = 0;
+    for at in 0.. {
+        let Some((files, dir, log, before)) = stuck(at, Room::Nothing) else { break };
+        if !has_intent(&files) {
+            continue;
+        }
+        let what = format!("from operation {at} on");
+        let left = files.snapshot();
+        let cleaned = left.keys().filter(|path| path.extension() == Some("cleaned".as_ref())).count();
+        half_renamed += u32::from(cleaned == 1 || cleaned == 2);
+        // Readers close what they have, and find out about the index.
+        let segments = log.view.load_full();
+        segments.iter().filter(|segment| segment.is_sealed()).for_each(|segment| drop(segment.take_maps()));
+        check_lookups(&log);
+        let mut from = Offset::ZERO;
+        while let Some(mut scrub) = log.scrub(from) {
+            loop {
+                let step = scrub.step(1 << 20).unwrap();
+                assert!(step.found.is_empty() && !step.is_index_damaged, "{what}: {step:?}");
+                if step.is_done {
+                    break;
+                }
+            }
+            from = scrub.next_base();
+        }
+        let is_about = |base| log.names().as_ref().unwrap().is_about(base);
+        for segment in segments.iter().filter(|segment| is_about(segment.base())) {
+            segment.suspect();
+            segment.set_sealed(None);
+        }
+        assert!(log.seal().is_none() && log.mend().is_none(), "{what}");
+        check_rows(&log, &before, &what);
+        drop(dir);
+    }
+    assert!(half_renamed > 1, "{half_renamed}");
 }

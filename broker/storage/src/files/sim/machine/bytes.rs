@@ -131,7 +131,7 @@ impl Machine {
         let fault = match self.room {
             Room::Enough => return self.begin(),
             Room::NoBytes => Fault::Full,
-            Room::Nothing => Fault::Short,
+            Room::Removals | Room::Nothing => Fault::Short,
         };
         self.begin_atomic()?;
         Ok(Go::Fail(fault))
