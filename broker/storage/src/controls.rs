@@ -17,6 +17,10 @@ pub(crate) enum Protection {
     ColdIsLeftAlone,
     /// An index that knows of more than its log has is believed, unless it is that of another.
     LostEndsAreTold,
+    /// The word of a clean marker that there is no room to remove is taken from it.
+    MarkersAreVoided,
+    /// Nobody else writes the indexes of segments that a replacement is about.
+    ReplacedAreLeftAlone,
     /// What a write that found no room has left is cut off for good before anything else is written there.
     CutsAreSynced,
 }

@@ -3,6 +3,7 @@
 //! before.
 
 use super::*;
+use crate::controls::{Protection, without};
 use crate::files::is_final;
 use crate::log::{Fetched, Read};
 use crate::metadata::{CommitError, Key, Operation, Transaction, Value};
@@ -381,4 +382,20 @@ fn an_index_that_there_is_no_room_to_cut_is_done_without_until_the_next_segment_
         assert_eq!(online(&open(&files).1).len(), 3);
     }
     assert!(done_without > 50, "{done_without}");
+}
+
+#[test]
+fn a_clean_marker_that_stays_on_a_full_disk_and_keeps_its_word_is_believed_by_a_start_that_nobody_has_stopped_for()
+ {
+    let was_clean = || {
+        let files = killed();
+        opened(&files).close_clean(NOW, Instant::now()).unwrap();
+        files.kill();
+        files.set_room(Room::Nothing);
+        drop(open(&files));
+        files.kill();
+        open(&files).1.was_clean
+    };
+    assert!(!was_clean());
+    assert!(without(Protection::MarkersAreVoided, was_clean), "the control finds nothing");
 }

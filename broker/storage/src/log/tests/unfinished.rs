@@ -3,6 +3,7 @@
 
 use super::compact::{Row, check_lookups, compacting, filled, last_of_each, put, rows, settle};
 use super::*;
+use crate::controls::{Protection, without};
 use crate::files::sim::Room;
 use crate::log::compact::Compacting;
 use crate::recovery::Damage;
@@ -176,4 +177,32 @@ fn a_segment_whose_replacement_finds_no_room_is_not_called_damaged_and_not_read_
         drop(dir);
     }
     assert!(half_renamed > 1, "{half_renamed}");
+}
+
+/// The indexes of a segment are made anew once there is room, half of a replacement of it being done; whether a start
+/// serves the log afterwards. `None`: it is not half done.
+fn is_served_after_a_mend(at: u64) -> Option<bool> {
+    let (files, dir, log, _) = stuck(at, Room::Nothing)?;
+    let left = files.snapshot();
+    let cleaned = left.keys().filter(|path| path.extension() == Some("cleaned".as_ref())).count();
+    if !has_intent(&files) || !(1..=2).contains(&cleaned) {
+        return Some(true);
+    }
+    files.set_room(Room::Enough);
+    let base = log.names().as_ref().unwrap().old()[0];
+    log.view.load().iter().filter(|segment| segment.base() == base).for_each(|segment| segment.suspect());
+    log.mend_indexes().unwrap();
+    drop((dir, log));
+    files.kill();
+    let dir_options = DataDirOptions::fixed(1);
+    let (_dir, report) = DataDir::open(Arc::new(files.clone()), &dir_options, |_| compacting(), NOW).unwrap();
+    Some(report.partitions[0].state.is_ok())
+}
+
+#[test]
+fn indexes_that_are_made_anew_while_a_replacement_is_half_done_take_a_log_offline_and_nobody_makes_them() {
+    let served = || (0..).map_while(is_served_after_a_mend).collect::<Vec<_>>();
+    assert!(served().iter().all(|is_served| *is_served));
+    let without = without(Protection::ReplacedAreLeftAlone, served);
+    assert!(without.iter().any(|is_served| !is_served), "the control finds nothing");
 }
