@@ -70,8 +70,8 @@ impl<F: Files> Log<F> {
         Ok(maps)
     }
 
-    /// Whether a replacement that finds no room is about this segment. Nobody else makes its indexes anew then: they may
-    /// be those of the one that is to come by now, and what is made cannot be put in their place.
+    /// Whether a replacement that finds no room is about this segment. Nobody else makes its indexes anew then: they
+    /// may be those of the one that is to come, and what is made cannot be put in their place.
     pub(in crate::log) fn is_being_replaced(&self, segment: &Segment) -> bool {
         self.names().as_ref().is_some_and(|unfinished| unfinished.is_about(segment.base()))
     }

@@ -8,9 +8,12 @@ use crate::files::sim::Room;
 use crate::log::compact::Compacting;
 use crate::recovery::Damage;
 
+/// A log, and what was in it.
+type Stuck = (SimFiles, DataDir<SimFiles>, Arc<Log<SimFiles>>, Vec<Row>);
+
 /// A log in a pass over which there was no more room than this from operation `at` of it on; what was in it before.
 /// `None`: there was enough to the end.
-fn stuck(at: u64, room: Room) -> Option<(SimFiles, DataDir<SimFiles>, Arc<Log<SimFiles>>, Vec<Row>)> {
+fn stuck(at: u64, room: Room) -> Option<Stuck> {
     let files = SimFiles::new();
     let (dir, log) = filled(&files, 60);
     let mut pass = log.compact([7, 9], 1 << 20, NOW).unwrap();
