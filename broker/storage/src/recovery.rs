@@ -46,7 +46,7 @@ pub(crate) use below::{below, cannot_be_cleared, cannot_be_finished};
 pub use damage::Damage;
 use examine::Examined;
 use producers::Remembered;
-pub(crate) use repair::{move_away, move_segments};
+pub(crate) use repair::{move_away, move_segments, remove_expired};
 pub(crate) use sealed::{footer, sealed_upto};
 pub(crate) use survey::{Durable, Survey, read_compacted, survey, survey_all};
 
@@ -179,7 +179,8 @@ pub(crate) enum RecoveryError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// Recovers one partition. If it was not closed cleanly, the caller has synced its files before.
+/// Recovers one partition. If it was not closed cleanly, the caller has synced its files before. The segments below the
+/// start of the log stay: [`remove_expired`].
 pub(crate) fn recover<F: Files>(
     files: &F,
     survey: &Survey,

@@ -66,6 +66,7 @@ impl<F: Files> DataDir<F> {
             .metadata_slot
             .map(|number| (number, metadata.slot(now, files.boot(), options.run_id)));
         opening.write_slots(&recovered, own, &mut slots)?;
+        opening.remove_expired(&recovered)?;
         let open = OpenSegments::new(Arc::clone(files.budget()));
         let shared = Shared { files: Arc::clone(&files), open, failure: opening.failure.clone() };
         let (durable, partitions) =
@@ -284,16 +285,21 @@ impl<F: Files> Opening<'_, F> {
             let is_torn = known.is_some() && !slots.has_two(*number);
             is_torn || known.unwrap_or_default() != (update.durable_pos, update.durable_next_offset)
         });
-        let partitions = recovered.iter().filter_map(|partition| {
+        let update = |partition: &Recovering| {
             let (log, _) = partition.outcome.as_ref().ok()?;
             Some((partition.slot?, log.slot(self.now, self.files.boot(), self.options.run_id)))
-        });
-        let partitions: Vec<_> = partitions.collect();
+        };
+        let partitions: Vec<_> = recovered.iter().filter_map(update).collect();
+        // Both copies have to tell where a log begins before anything below goes, and that of the run before may be in
+        // the cache only.
+        let expires = |partition: &&Recovering| !partition.expired.is_empty();
+        let expiring: Vec<_> = recovered.iter().filter(expires).filter_map(update).collect();
         // A file system that never overwrites wants room even for that. Of the metadata less is vouched for then; of a
         // partition nothing would tell which epoch begins.
         let written = unless_full(slots.clear_torn())
             .and_then(|()| unless_full(slots.begin(metadata.as_slice())))
-            .and_then(|()| slots.begin(&partitions));
+            .and_then(|()| slots.begin(&partitions))
+            .and_then(|()| slots.begin(&expiring));
         written.map_err(|source| self.io(SLOTS_NAME, source))
     }
 
@@ -339,7 +345,7 @@ fn open_log<F: Files>(
     options: LogOptions,
     durable: &mut DurablePoints<F>,
 ) -> OpenedPartition<F> {
-    let Recovering { wanted: Wanted { id, topic, dir }, slot, outcome, below } = partition;
+    let Recovering { wanted: Wanted { id, topic, dir }, slot, outcome, below, .. } = partition;
     durable.numbers.extend(slot.map(|number| (id, number)));
     let log = |recovered| Log::open(shared, dir, id, options, recovered);
     let (state, below) = match outcome {

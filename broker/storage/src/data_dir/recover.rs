@@ -18,7 +18,7 @@ use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::recovery::{
     Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, below, cannot_be_cleared,
-    cannot_be_finished, is_same_boot, recover, survey,
+    cannot_be_finished, is_same_boot, recover, remove_expired, survey,
 };
 use crate::slots::{Slot, SlotsFile};
 
@@ -29,6 +29,8 @@ pub(super) struct Recovering {
     pub(super) outcome: Result<(RecoveredLog, PartitionReport), Damage>,
     /// Of one that is offline: what can be read of it.
     pub(super) below: Option<RecoveredLog>,
+    /// Of one that is not: files below the start of its log.
+    pub(super) expired: Vec<PathBuf>,
 }
 
 /// What became of what lies behind the ends of the files of a partition.
@@ -208,6 +210,17 @@ impl<F: Files> Opening<'_, F> {
         Ok(())
     }
 
+    /// Removes what lies below the starts of logs. The slots that say so are on stable storage.
+    pub(super) fn remove_expired(&self, recovered: &[Recovering]) -> Result<(), OpenError> {
+        for partition in recovered {
+            match remove_expired(self.files, &partition.expired) {
+                Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
+                Err(RecoveryError::Offline(_)) | Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// A partition that nothing is wrong with is not taken offline: there is no start without the descriptors for it.
     fn unless_out_of_files(&self, damage: Damage) -> Result<Damage, OpenError> {
         match damage {
@@ -233,8 +246,12 @@ impl<F: Files> Opening<'_, F> {
                 Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
             },
         };
+        let expired = match &surveyed.survey {
+            Ok(survey) if outcome.is_ok() => survey.expired(surveyed.slot.as_ref()),
+            _ => Vec::new(),
+        };
         let Found { wanted, slot, .. } = surveyed.found;
-        Ok(Recovering { wanted, slot: slot.ok(), outcome, below: readable })
+        Ok(Recovering { wanted, slot: slot.ok(), outcome, below: readable, expired })
     }
 }
 

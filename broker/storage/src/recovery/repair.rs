@@ -163,8 +163,31 @@ pub(super) fn write_indexes<F: Files>(
     Ok((mended, stay))
 }
 
-/// Removes what something left unfinished, what lies below the start of the log, and `snapshots` of no use. Of what
-/// there is no room even to remove, it gives what has to go before anything is appended; the rest is in nobody's way.
+/// Removes the files of segments below the start of a log that was recovered. Those that there is no room to take away
+/// stay for the next start.
+///
+/// What the start found in the slots may have been in the cache only: a run that was killed had written it, and its
+/// sync was still to come, or had failed. With the next power cut the log would begin where it did before, and miss
+/// these. So they go once both copies of the slot were written anew, and synced.
+pub(crate) fn remove_expired<F: Files>(files: &F, expired: &[PathBuf]) -> Result<(), RecoveryError> {
+    for path in expired {
+        match files.remove_file(path) {
+            Err(error) if is_full(&error) => break,
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(RecoveryError::Io { path: path.clone(), source });
+            }
+            _ => {}
+        }
+    }
+    // An index that comes back with a crash would pass for that of a later segment of its name.
+    match expired.first().and_then(|path| path.parent()) {
+        Some(dir) => files.sync_dir(dir).map_err(|source| RecoveryError::Io { path: dir.to_owned(), source }),
+        None => Ok(()),
+    }
+}
+
+/// Removes what something left unfinished, and `snapshots` of no use. Of what there is no room even to remove, it gives
+/// what has to go before anything is appended; the rest is in nobody's way.
 pub(super) fn remove_garbage<F: Files>(
     files: &F,
     survey: &Survey,
@@ -180,7 +203,6 @@ pub(super) fn remove_garbage<F: Files>(
             _ => true,
         };
         if !has_room && !is_in_the_way {
-            // One segment below the start of the log goes after the other, so that they join.
             continue;
         }
         match files.remove_file(path) {

@@ -138,24 +138,28 @@ impl Survey {
     /// Without the segments that lie wholly below the start of the log. Their deletion was decided, and any of them
     /// may have come back with a crash, with or without the ones between.
     pub(crate) fn without_expired(&self, slot: Option<&Slot>) -> Self {
-        let start = slot.map_or(Offset::ZERO, |slot| slot.log_start);
-        let expired = self.segments.windows(2).take_while(|pair| pair[1].base <= start).count();
-        let mut garbage = self.garbage.clone();
-        for segment in &self.segments[..expired] {
-            for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Log] {
-                garbage.push(file.path(&self.dir, segment.base));
-            }
-        }
         Self {
             dir: self.dir.clone(),
-            segments: self.segments[expired..].to_vec(),
+            segments: self.segments[self.count_expired(slot)..].to_vec(),
             snapshots: self.snapshots.clone(),
-            garbage,
+            garbage: self.garbage.clone(),
             foreign: self.foreign.clone(),
             replacements: self.replacements.clone(),
             unfinished: self.unfinished.clone(),
             compacted: self.compacted,
         }
+    }
+
+    /// The files of the segments that lie wholly below the start of the log, in the order in which they may go.
+    pub(crate) fn expired(&self, slot: Option<&Slot>) -> Vec<PathBuf> {
+        let expired = &self.segments[..self.count_expired(slot)];
+        let files = [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Log];
+        expired.iter().flat_map(|segment| files.map(|file| file.path(&self.dir, segment.base))).collect()
+    }
+
+    fn count_expired(&self, slot: Option<&Slot>) -> usize {
+        let start = slot.map_or(Offset::ZERO, |slot| slot.log_start);
+        self.segments.windows(2).take_while(|pair| pair[1].base <= start).count()
     }
 
     /// Whether offsets may be missing in segment `number` of the log of `id`: compaction has come so far, or its footer

@@ -14,7 +14,9 @@ use crate::log::LogOptions;
 use crate::partition::PartitionId;
 use crate::partition_files::SegmentFile;
 use crate::quarantine::{Note, keep_tail};
-use crate::recovery::{RecoveryError, Survey, Task, cannot_be_finished, move_segments, recover, survey};
+use crate::recovery::{
+    RecoveryError, Survey, Task, cannot_be_finished, move_segments, recover, remove_expired, survey,
+};
 use crate::scan::intact_batches_behind;
 use crate::slots::{SLOTS_NAME, Slot, SlotsFile};
 use crate::verify::{Known, Place};
@@ -67,8 +69,11 @@ pub(super) fn mend<F: Files>(
     let mut update = log.slot(now, files.boot(), slot.run_id);
     // A torn end may have gone as well.
     update.log_start = update.log_start.min(log.log_end);
-    let written = slots.write(known.meta.slot, &update).and_then(|()| slots.sync());
-    written.map_err(at(files, Path::new(SLOTS_NAME)))
+    for _ in 0..2 {
+        let written = slots.write(known.meta.slot, &update).and_then(|()| slots.sync());
+        written.map_err(at(files, Path::new(SLOTS_NAME)))?;
+    }
+    remove_expired(files, &after.expired(Some(&slot))).map_err(|error| unmended(dir, error))
 }
 
 /// Cuts the log, after all that goes is in quarantine. Later segments go first, newest first: whatever interrupts it,

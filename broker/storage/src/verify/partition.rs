@@ -125,9 +125,9 @@ fn names(survey: &Survey, slot: Option<&Slot>, was_closed: bool, findings: &mut 
         let what = "does not belong in a partition: move it away, or start the build that made it";
         findings.damage(path, what, Need::Aside(path.clone()));
     }
-    let garbage = survey.without_expired(slot).garbage;
+    let expired = survey.expired(slot);
     let mut unfinished = Vec::new();
-    for path in &garbage {
+    for path in survey.garbage.iter().chain(&expired) {
         let name = path.file_name().and_then(|name| name.to_str());
         match name.and_then(PartitionFile::parse) {
             Some(PartitionFile::Unfinished) => unfinished.push(path.as_path()),

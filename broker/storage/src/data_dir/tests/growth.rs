@@ -121,3 +121,39 @@ fn a_log_start_that_was_raised_further_meanwhile_is_not_taken_back() {
     drop((log, dir));
     assert_eq!(open(&files).0.log(id).unwrap().log_start(), Offset::new(4));
 }
+
+#[test]
+fn segments_below_a_start_that_only_the_cache_tells_of_go_once_the_slots_tell_of_it_again() {
+    let small = LogOptions { segment_bytes: 1024, ..LogOptions::default() };
+    let open = |files: &SimFiles| DataDir::open(Arc::new(files.clone()), &options(1), |_| small.clone(), NOW);
+    let (mut left, mut gone) = (0, 0);
+    for (operation, seed) in (0..40).flat_map(|operation| (0..6).map(move |seed| (operation, seed))) {
+        let files = SimFiles::new();
+        let (dir, _) = open(&files).unwrap();
+        let log = dir.create_topic(NewTopic { partitions: 1, ..topic(1) }, &small, NOW).unwrap().remove(0);
+        for _ in 0..4 {
+            log.writer().append(&mut [batch(900)], Mode::MayBlock, NOW).unwrap();
+        }
+        dir.flush(&[Arc::clone(&log)], NOW, Instant::now()).unwrap();
+        dir.sync_slots().unwrap();
+        // Or the process ends before the sync.
+        let sync = files.operations() + 1;
+        match seed % 2 {
+            0 => files.fail_at(sync, Fault::SyncLies),
+            _ => files.fail_at(sync, Fault::Broken),
+        }
+        assert!(dir.raise_log_start(&log, Offset::new(2), NOW, Instant::now()).is_err());
+        drop((log, dir));
+        files.kill();
+        files.cut_power_at(files.operations() + operation);
+        drop(open(&files));
+        files.crash(seed);
+        let looked = crate::verify::verify(&files, &Default::default(), &mut |_| {}).unwrap();
+        assert_eq!(looked.damage, 0, "operation {operation}, seed {seed}");
+        let (_, report) = open(&files).unwrap();
+        let start = report.partitions[0].state.as_ref().unwrap().0.log_start();
+        left += u32::from(start == Offset::ZERO);
+        gone += u32::from(start == Offset::new(2));
+    }
+    assert!(left > 20 && gone > 20, "{left}, {gone}");
+}
