@@ -152,6 +152,25 @@ fn a_failed_sync_is_final_and_there_is_no_clean_marker_after_it() {
 }
 
 #[test]
+fn after_an_append_that_the_disk_has_failed_nobody_writes_anything() {
+    let files = Arc::new(SimFiles::new());
+    let (dir, _) = open(&files);
+    create(&dir, 1).unwrap();
+    let logs = dir.logs();
+    let append = |log: &Arc<Log<SimFiles>>| log.writer().append(&mut [batch(100)], Mode::MayBlock, NOW);
+    logs.iter().for_each(|log| drop(append(log).unwrap()));
+    files.fail_at(files.operations(), Fault::Broken);
+    assert!(matches!(append(&logs[0]), Err(AppendError::Io { .. })));
+    // Also before whoever has made it has said so.
+    let operations = files.operations();
+    for log in &logs {
+        assert!(matches!(append(log), Err(AppendError::Io { .. })));
+    }
+    assert!(dir.flush(&logs, NOW, Instant::now()).is_err());
+    assert_eq!(files.operations(), operations);
+}
+
+#[test]
 fn a_disk_that_is_full_half_way_through_a_topic_leaves_none() {
     let files = SimFiles::new();
     let (dir, _) = open(&Arc::new(files.clone()));

@@ -186,9 +186,15 @@ impl<'a, F: Files> LogWriter<'a, F> {
             return Ok(vec![Err(Refusal::TooMany { size, max })]);
         }
         let written = self.stamp_and_write(buffers, mode, now, options);
-        match written {
+        match &written {
             Ok(_) => self.writer.producers.settle(),
-            Err(_) => self.writer.producers.take_back(),
+            Err(error) => {
+                self.writer.producers.take_back();
+                if matches!(error, AppendError::Io { .. }) {
+                    // Before anybody else has the right to append, or a round syncs what this has left.
+                    self.log.failure.set();
+                }
+            }
         }
         written
     }
