@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use folio_record::Offset;
-use folio_storage::files::sim::Fault;
+use folio_storage::files::sim::{Fault, Random};
 use folio_storage::log::{DamageKind, Scrubbed};
 use folio_storage::recovery::Damage;
 use folio_storage::slots::SLOTS_NAME;
 use folio_storage::{Cursor, Log, OpenReport, Read, ReadError, Touch};
 
 use crate::check::slice_bytes;
-use crate::model::{Partition, rows};
+use crate::model::{Content, Draft, Partition, Stored, rows};
 use crate::seam::Seam;
+use crate::weakness::Weakness;
 use crate::world::{Outcome, World, ensure};
 
 impl World {
@@ -220,11 +221,10 @@ impl World {
             return Ok(());
         }
         for row in rows(bytes)? {
-            let mut written = partition.all().filter(|batch| (batch.base..batch.next).contains(&row.offset));
-            let is_it = match written.next() {
-                Some(batch) => rows(&batch.bytes)?.contains(&row),
-                None => false,
-            };
+            // Several appends may have been refused that would have had the same offset.
+            let written = partition.all().filter(|batch| (batch.base..batch.next).contains(&row.offset));
+            let written = written.map(|batch| rows(&batch.bytes)).collect::<Outcome<Vec<_>>>()?;
+            let is_it = written.iter().any(|rows| rows.contains(&row));
             ensure!(is_it, "a record that nobody wrote at {}", row.offset);
         }
         Ok(())
@@ -249,4 +249,19 @@ fn scrub(log: &Arc<Log<Seam>>) -> Outcome<Vec<Scrubbed>> {
         from = scrub.next_base();
     }
     Ok(found)
+}
+
+#[test]
+fn of_several_batches_that_were_refused_the_same_offset_any_may_be_there() {
+    let (world, mut random) = (World::new(0, Weakness::None, false), Random::new(1));
+    let mut partition = Partition::new(Some(0));
+    let content = Content { is_keyed: true, is_timeless: false, zeros: 0 };
+    for number in 1..4 {
+        let Draft { at, bytes, by, records } = Draft::new(&mut random, number, None, 0, content);
+        let (base, next, bytes) = (0, i64::from(records), bytes.to_vec());
+        partition.refused.push(vec![Stored { base, next, epoch: 0, bytes, by, at }]);
+    }
+    for batch in partition.all() {
+        assert_eq!(world.check_batch(&partition, &batch.bytes), Ok(()));
+    }
 }

@@ -153,7 +153,9 @@ impl World {
         let is_flushed = self.visibility(topic) == Visibility::Flushed;
         let partition = &mut self.topics[topic].partitions[place];
         if written > 0 {
+            // Whatever was attempted in this place before, something else is there now.
             partition.refused.clear();
+            partition.attempted.clear();
         }
         for stored in placed.by_ref().take(written) {
             self.stats.appended += 1;
@@ -214,7 +216,7 @@ impl World {
                 let run = Box::new(move || {
                     let has_failed = {
                         let done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                        matches!(done.last(), Some((.., Err(AppendError::Io { .. }))))
+                        done.iter().any(|(.., appended)| matches!(appended, Err(AppendError::Io { .. })))
                     };
                     if has_failed {
                         return;

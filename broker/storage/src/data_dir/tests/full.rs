@@ -399,3 +399,39 @@ fn a_clean_marker_that_stays_on_a_full_disk_and_keeps_its_word_is_believed_by_a_
     assert!(!was_clean());
     assert!(without(Protection::MarkersAreVoided, was_clean), "the control finds nothing");
 }
+
+#[test]
+fn an_index_that_there_is_no_room_to_cut_is_cut_by_a_stop_or_no_marker_speaks_of_its_log() {
+    let mut stopped = [0, 0];
+    for (operation, is_stuck, sleeps) in (0..5 * 4).map(|case| (case / 4, case % 2 == 0, case & 2 == 0)) {
+        let files = killed();
+        let dir = opened(&files);
+        let log = Arc::clone(&dir.logs()[0]);
+        appended(&dir, &log, &batch(5000)).unwrap();
+        let first = files.operations() + operation;
+        (first..first + 2).for_each(|operation| files.fail_at(operation, Fault::Short));
+        if appended(&dir, &log, &batch(5000)).is_err() {
+            // It was a sync.
+            continue;
+        }
+        dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+        if is_stuck {
+            files.set_room(Room::Nothing);
+        }
+        if sleeps {
+            let begun = Instant::now();
+            for seconds in 0..2 {
+                log.sleep_if_idle(begun + Duration::from_secs(seconds), Duration::from_secs(1)).unwrap();
+            }
+        }
+        drop(log);
+        let closed = dir.close_clean(NOW, Instant::now()).unwrap();
+        files.set_room(Room::Enough);
+        let looked = crate::verify::verify(&*files, &Default::default(), &mut |_| {}).unwrap();
+        assert_eq!(looked.damage, 0, "{operation}, {is_stuck}, {sleeps}");
+        assert!(is_stuck || looked.interrupted == 0, "{operation}, {sleeps}");
+        stopped[usize::from(is_stuck)] += u32::from(matches!(closed, Closed::Clean));
+        assert_eq!(online(&open(&files).1).len(), 3);
+    }
+    assert!(stopped[0] >= 6, "{stopped:?}");
+}
