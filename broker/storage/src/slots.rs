@@ -21,7 +21,8 @@
 //! * `durable pos` is the end of a batch and belongs to the same batch as `durable next offset`.
 //! * A copy never straddles a 512-byte sector, and the two copies of a slot never share a 4096-byte page.
 //! * An extent is written with zeros and synced before any of its slots is used: a full disk cannot stop a slot
-//!   from being rewritten.
+//!   from being rewritten. One that found no more room half-way is nobody's, and keeps nobody from opening the file;
+//!   whoever is to have a slot of it has it made whole first, from where the file ends.
 
 mod deadline;
 mod file;

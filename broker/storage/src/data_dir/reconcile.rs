@@ -278,7 +278,11 @@ fn adopt<F: Files>(
 
 /// The slot that the metadata log has, or else one that nobody has.
 fn metadata_slot<F: Files>(slots: &mut SlotsFile<F>) -> Result<Option<u32>, PathError> {
-    match slots.take_own(METADATA).map_or_else(|| slots.claim_beside(METADATA), Ok) {
+    let own = match slots.take_own(METADATA) {
+        Some(number) => slots.reserve(number).map(|()| number),
+        None => slots.claim_beside(METADATA),
+    };
+    match own {
         Ok(number) => Ok(Some(number)),
         Err(error) if is_full(&error) => Ok(None),
         Err(error) => Err((PathBuf::from(SLOTS_NAME), error)),

@@ -16,7 +16,7 @@ use super::{
     EXTENT_SIZE, HEADER_SIZE, PAGE_SIZE, SLOT_SIZE, SLOTS_PER_EXTENT, Slot, SlotCopy, SlotUpdate, known,
     slot_position,
 };
-use crate::files::{FileHandle, Files, OpenMode, is_exhausted};
+use crate::files::{FileHandle, Files, OpenMode, is_exhausted, is_full};
 use crate::layout::{field, put};
 use crate::partition::PartitionId;
 
@@ -24,7 +24,10 @@ use crate::partition::PartitionId;
 #[derive(Debug)]
 pub struct SlotsFile<F: Files> {
     file: F::File,
+    /// Those that the file has whole.
     extents: u32,
+    /// Those of which it had a part, or all, when it was opened.
+    begun: u32,
     /// What the newest valid copy of each slot says, whoever wrote it.
     newest: HashMap<u32, Slot>,
     /// Slots of which the first copy was torn in page B: the next one goes there, so that never both are damaged.
@@ -118,16 +121,12 @@ impl<F: Files> SlotsFile<F> {
             files.sync_dir(Path::new(""))?;
         }
         let body = file.len()?.saturating_sub(HEADER_SIZE);
-        let extents = body.div_ceil(EXTENT_SIZE).min(u64::from(EXTENTS_MAX)) as u32;
-        if body < u64::from(extents) * EXTENT_SIZE {
-            // The last extent was being added, and nothing uses it yet; or the file was cut, and its slots read
-            // as never written.
-            file.write_at(&vec![0; (u64::from(extents) * EXTENT_SIZE - body) as usize], HEADER_SIZE + body)?;
-            file.sync()?;
-        }
+        let extents = |count: u64| count.min(u64::from(EXTENTS_MAX)) as u32;
+        let begun = extents(body.div_ceil(EXTENT_SIZE));
         let mut slots = Self {
             file,
-            extents,
+            extents: extents(body / EXTENT_SIZE),
+            begun,
             newest: HashMap::new(),
             begin_in_b: HashSet::new(),
             lone: HashSet::new(),
@@ -138,8 +137,14 @@ impl<F: Files> SlotsFile<F> {
             kept_below: 0,
             may_be_unsynced: true,
         };
-        for extent in 0..extents {
+        for extent in 0..begun {
             slots.read_extent(extent, &mut report)?;
+        }
+        match slots.extend(begun) {
+            // The last extent was being added, and nothing uses it yet; or the file was cut, and what is missing reads
+            // as never written. Whoever is given a slot of it sees to its room then.
+            Err(error) if is_full(&error) => {}
+            outcome => outcome?,
         }
         Ok((slots, report))
     }
@@ -163,12 +168,12 @@ impl<F: Files> SlotsFile<F> {
     pub fn keep(&mut self, id: PartitionId) {
         if self.take_own(id).is_none() {
             // It has never written any: it is one of those that there are.
-            self.kept_below = self.extents * SLOTS_PER_EXTENT;
+            self.kept_below = self.extents.max(self.begun) * SLOTS_PER_EXTENT;
         }
     }
 
     /// Gives `id` the slot that it has written, if it has, and nobody else has it by now. Called once every other has
-    /// its own.
+    /// its own. Of a file that was cut, the extent may not be whole: see [`reserve`](Self::reserve).
     pub fn take_own(&mut self, id: PartitionId) -> Option<u32> {
         let own = self.newest.iter().filter(|(_, slot)| slot.partition == id);
         let free = own.filter(|(number, _)| !self.owners.contains_key(number));
@@ -190,6 +195,7 @@ impl<F: Files> SlotsFile<F> {
             .map(|(number, _)| *number)
             .collect();
         for number in &said {
+            self.reserve(*number)?;
             for seq in 0..2 {
                 self.file.write_at(&[0; SLOT_SIZE], slot_position(*number, seq))?;
             }
@@ -253,6 +259,7 @@ impl<F: Files> SlotsFile<F> {
     pub fn write(&mut self, number: u32, update: &SlotUpdate) -> io::Result<()> {
         let owner = self.owners.get(&number).copied();
         let partition = owner.ok_or_else(|| io::Error::other(format!("slot {number} is nobody's")))?;
+        self.reserve(number)?;
         let first = u64::from(self.begin_in_b.contains(&number));
         let seq = self.newest.get(&number).map_or(first, |slot| slot.seq + 1);
         let slot = update.into_slot(partition, seq);
@@ -345,18 +352,30 @@ impl<F: Files> SlotsFile<F> {
     }
 
     /// Makes sure that the extent of slot `number` is on the disk before anybody uses it.
-    fn reserve(&mut self, number: u32) -> io::Result<()> {
-        let extents = number / SLOTS_PER_EXTENT + 1;
-        if extents > self.extents {
-            let from = HEADER_SIZE + u64::from(self.extents) * EXTENT_SIZE;
-            let zeros = vec![0; EXTENT_SIZE as usize];
-            for extent in 0..u64::from(extents - self.extents) {
-                self.file.write_at(&zeros, from + extent * EXTENT_SIZE)?;
-            }
-            self.file.sync()?;
-            self.may_be_unsynced = false;
-            self.extents = extents;
+    ///
+    /// # Errors
+    /// Those of the disk. If there is no room, the slot stays whose it is, and whoever comes by next tries again.
+    pub(crate) fn reserve(&mut self, number: u32) -> io::Result<()> {
+        self.extend(number / SLOTS_PER_EXTENT + 1)
+    }
+
+    /// Makes the file so many extents long, if it is not.
+    fn extend(&mut self, extents: u32) -> io::Result<()> {
+        if extents <= self.extents {
+            return Ok(());
         }
+        // From where the file ends: the last extent may have been begun, by a write that found no more room, and in a
+        // file that was cut what is left of it are copies. So whatever a power cut leaves of this, those stay.
+        let mut at = self.file.len()?.max(HEADER_SIZE);
+        let end = HEADER_SIZE + u64::from(extents) * EXTENT_SIZE;
+        while at < end {
+            let missing = EXTENT_SIZE - (at - HEADER_SIZE) % EXTENT_SIZE;
+            self.file.write_at(&vec![0; missing as usize], at)?;
+            at += missing;
+        }
+        self.file.sync()?;
+        self.may_be_unsynced = false;
+        self.extents = extents;
         Ok(())
     }
 

@@ -126,13 +126,16 @@ impl Slots {
         }
         let body = len.saturating_sub(HEADER_SIZE);
         let extents = u32::try_from(body / EXTENT_SIZE).unwrap_or(u32::MAX / SLOTS_PER_EXTENT);
-        if !body.is_multiple_of(EXTENT_SIZE) {
-            // Room for more partitions is added with zeros, and synced before anybody uses it.
-            let from = HEADER_SIZE + u64::from(extents) * EXTENT_SIZE;
+        let begun = body % EXTENT_SIZE;
+        if begun > 0 {
+            // Room for more partitions is added with zeros, and synced before anybody uses it. Where a full disk has
+            // cut that short, the broker goes on without, and may be stopped cleanly.
+            let (mut bytes, from) = (vec![0; begun as usize], len - begun);
+            let is_read = read_page(file, &mut bytes, from, findings);
+            let is_blank = is_read && bytes.iter().all(|byte| *byte == 0);
+            let severity = Severity::unless_crashed(!was_closed || is_blank);
             let what = "the file ends inside an extent of slots";
-            let severity = Severity::unless_crashed(!was_closed);
-            let finding = Finding::new(severity, path, what).at(from).of_bytes(len - from);
-            findings.add_with(finding, Need::SlotsHeader);
+            findings.add_with(Finding::new(severity, path, what).at(from).of_bytes(begun), Need::SlotsHeader);
         }
         self.count = extents.saturating_mul(SLOTS_PER_EXTENT);
         for first in (0..self.count).step_by(SLOTS_PER_EXTENT as usize) {

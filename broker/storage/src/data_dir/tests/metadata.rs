@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::controls::{Protection, without};
 use crate::metadata::{CommitError, Key, MetadataDamage, Operation, Revision, Transaction, Value};
-use crate::slots::{METADATA, SLOT_SIZE, SLOTS_PER_EXTENT, SlotCopy, SlotsFile, slot_position};
+use crate::slots::{
+    EXTENT_SIZE, HEADER_SIZE, METADATA, SLOT_SIZE, SLOTS_PER_EXTENT, SlotCopy, SlotsFile, slot_position,
+};
 use crate::verify::{Event, Severity, VerifyOptions, verify};
 
 /// A directory whose last transaction was answered.
@@ -65,10 +67,14 @@ fn look_interrupted(log: &[u8]) -> Vec<Vec<u8>> {
 
 /// What `verify` says of the metadata log.
 fn severities(files: &SimFiles) -> BTreeMap<Severity, String> {
+    severities_of(METADATA_LOG_NAME, files)
+}
+
+fn severities_of(name: &str, files: &SimFiles) -> BTreeMap<Severity, String> {
     let mut found = BTreeMap::new();
     verify(files, &VerifyOptions::default(), &mut |event| {
         if let Event::Found(finding) = event
-            && finding.file == Path::new(METADATA_LOG_NAME)
+            && finding.file == Path::new(name)
         {
             found.insert(finding.severity, finding.what);
         }
@@ -197,6 +203,76 @@ fn a_full_disk_gives_the_metadata_no_slot_and_the_next_start_does() {
     assert_eq!(slot(&files), Some(log_of(&files).len() as u64));
     give_ids(&dir).unwrap();
     assert_eq!(slot(&files), Some(log_of(&files).len() as u64));
+}
+
+/// A directory whose metadata has no slot: the room ran out while the extent for it was written.
+fn begun(is_clean: bool) -> SimFiles {
+    for operation in 0..100 {
+        let files = SimFiles::new();
+        files.fail_at(operation, Fault::Short);
+        let Ok((dir, _)) = try_open(&Arc::new(files.clone())) else { continue };
+        let len = files.snapshot()[Path::new(SLOTS_NAME)].len() as u64;
+        if len > HEADER_SIZE && len < HEADER_SIZE + EXTENT_SIZE {
+            give_ids(&dir).unwrap();
+            if is_clean {
+                dir.close_clean(NOW, Instant::now()).unwrap();
+            } else {
+                drop(dir);
+                files.kill();
+            }
+            return files;
+        }
+    }
+    panic!("no write of an extent was cut short");
+}
+
+#[test]
+fn a_slot_for_the_metadata_that_a_full_disk_has_cut_short_refuses_no_start_and_the_next_one_with_room_has_it()
+{
+    for room in [Room::NoBytes, Room::Removals, Room::Nothing] {
+        let mut is_over = false;
+        // The power is cut at any operation of a start with room, and the next two have none.
+        for operation in 0.. {
+            let files = begun(false);
+            if operation > 0 {
+                files.cut_power_at(files.operations() + operation - 1);
+                is_over = try_open(&Arc::new(files.clone())).is_ok();
+                files.crash(operation);
+            }
+            files.set_room(room);
+            for _ in 0..2 {
+                let (dir, _) = open(&Arc::new(files.clone()));
+                assert!(has_ids(&dir), "{room:?}, operation {operation}");
+                drop(dir);
+                files.kill();
+            }
+            files.set_room(Room::Enough);
+            drop(open(&Arc::new(files.clone())));
+            files.crash(operation);
+            let (slots, _) = SlotsFile::open(&files, Uuid::from_u128(1)).unwrap();
+            let known = slots.furthest(METADATA).map(|slot| slot.durable_pos);
+            assert_eq!(known, Some(log_of(&files).len() as u64), "{room:?}, operation {operation}");
+            if is_over {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_extent_that_a_full_disk_has_cut_short_is_no_damage_after_a_stop_either() {
+    for is_clean in [true, false] {
+        let files = begun(is_clean);
+        let said = severities_of(SLOTS_NAME, &files);
+        assert!(
+            said.contains_key(&Severity::Interrupted) && !said.contains_key(&Severity::Damage),
+            "{said:?}"
+        );
+    }
+    // What is left of one that was in use is no such thing.
+    let files = stopped(true);
+    files.tamper(Path::new(SLOTS_NAME), |bytes| bytes.truncate((HEADER_SIZE + EXTENT_SIZE - 1) as usize));
+    assert!(severities_of(SLOTS_NAME, &files).contains_key(&Severity::Damage));
 }
 
 #[test]

@@ -353,6 +353,59 @@ fn a_crash_while_an_extent_is_added_leaves_a_file_that_opens() {
 }
 
 #[test]
+fn an_extent_that_found_no_more_room_keeps_nobody_from_opening_and_is_made_whole_once_there_is_some() {
+    for begun in [1, 100, PAGE_SIZE, PAGE_SIZE + 1, EXTENT_SIZE - 1] {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.adopt(31, id(31)).unwrap();
+        slots.write(31, &update(100)).unwrap();
+        slots.sync().unwrap();
+        files.kill();
+        let len = HEADER_SIZE + EXTENT_SIZE;
+        files.tamper(Path::new(SLOTS_NAME), |bytes| bytes.resize((len + begun) as usize, 0));
+        files.set_room(Room::NoBytes);
+        let mut slots = open(&files);
+        assert_eq!(slots.adopt(31, id(31)).unwrap().map(|slot| slot.durable_pos), Some(100));
+        let refused = slots.adopt(32, id(32)).unwrap_err();
+        assert!(matches!(&refused, AdoptError::Io(error) if is_full(error)), "{refused}");
+        files.set_room(Room::Enough);
+        assert_eq!(slots.adopt(32, id(32)).unwrap(), None);
+        slots.write(32, &update(200)).unwrap();
+        slots.sync().unwrap();
+        files.crash(begun);
+        assert_eq!(files.snapshot()[Path::new(SLOTS_NAME)].len() as u64, len + EXTENT_SIZE);
+        assert_eq!([31, 32].map(|number| durable_pos(&files, number)), [Some(100), Some(200)]);
+    }
+}
+
+#[test]
+fn what_is_left_of_an_extent_that_was_cut_is_known_and_outlives_a_power_cut_while_it_is_made_whole() {
+    // A write and a sync make it whole; a write and a sync of a copy follow.
+    for (operation, seed) in (0..4).flat_map(|operation| (0..20).map(move |seed| (operation, seed))) {
+        let files = SimFiles::new();
+        let mut slots = open(&files);
+        slots.adopt(31, id(31)).unwrap();
+        slots.write(31, &update(100)).unwrap();
+        slots.sync().unwrap();
+        files.kill();
+        let left = HEADER_SIZE + PAGE_SIZE + seed * 100;
+        files.tamper(Path::new(SLOTS_NAME), |bytes| bytes.truncate(left as usize));
+        files.set_room(Room::NoBytes);
+        let mut slots = open(&files);
+        assert_eq!(slots.furthest(id(31)).map(|slot| slot.durable_pos), Some(100));
+        assert!(matches!(slots.adopt(31, id(31)), Err(AdoptError::Io(error)) if is_full(&error)));
+        files.set_room(Room::Enough);
+        files.cut_power_at(files.operations() + operation);
+        let adopted = slots.adopt(31, id(31));
+        assert_eq!(adopted.is_ok(), operation >= 2);
+        let _ = adopted.map(|_| slots.write(31, &update(200)).and_then(|()| slots.sync()));
+        files.crash(seed);
+        let pos = durable_pos(&files, 31);
+        assert!(pos == Some(100) || pos == Some(200), "operation {operation}, seed {seed}: {pos:?}");
+    }
+}
+
+#[test]
 fn a_torn_copy_of_a_slot_that_is_nobodys_is_cleared_and_of_others_left_to_them() {
     let files = SimFiles::new();
     let mut slots = open(&files);
