@@ -38,6 +38,9 @@ impl World {
         let has_to = self.life.stopped_cleanly && is_first_try;
         ensure!(is_clean || !has_to, "a clean stop is taken for a crash");
         ensure!(!is_clean || self.life.tried_to_stop, "a crash is taken for a clean stop");
+        // A log that had no room to be as a stop leaves it is not named in its marker, nor is one without a slot found
+        // to be as that says.
+        let may_be_unnamed = self.life.was_full || self.has_lost_slots;
         // A directory of a deleted topic that could not be read at an earlier try may be nobody's by now. What is
         // somebody's is missed below.
         let may_be_nobodys = !is_first_try && self.stats.sectors_broken > 0;
@@ -67,6 +70,8 @@ impl World {
                 let place = place.ok_or_else(|| format!("{}-{number} is missing", topic.name))?;
                 let (log, report) =
                     found.swap_remove(place).state.map_err(|damage| format!("offline: {damage}"))?;
+                let is_as_due = report.was_clean || !has_to || may_be_unnamed;
+                ensure!(is_as_due, "{}-{number}: the clean stop does not speak of it", topic.name);
                 let before = partition.uncut.take();
                 if let Some(cut) = report.cut {
                     partition.uncut = self.uncut(&cut);
@@ -80,7 +85,7 @@ impl World {
                     self.keep(cut)?;
                 }
                 let what = format!("{}-{number}", topic.name);
-                self.recovered(partition, &log, topic.options.visibility, is_clean)
+                self.recovered(partition, &log, topic.options.visibility, report.was_clean)
                     .map_err(|error| format!("{what}: {error}"))?;
                 partition.log = Some(log);
             }
@@ -92,6 +97,7 @@ impl World {
         (self.life.lost_power, self.life.has_torn_slots) = (false, false);
         self.life.has_lied = false;
         (self.life.stopped_cleanly, self.life.tried_to_stop) = (false, false);
+        self.life.was_full = self.life.is_full;
         Ok(())
     }
 

@@ -100,7 +100,6 @@ impl World {
     pub(crate) fn opened_in_part(&mut self, mut report: OpenReport<Seam>) -> Outcome {
         self.stats.recoveries += 1;
         let broken = self.seam.machine.broken_files();
-        let is_clean = report.was_clean;
         let mut topics = std::mem::take(&mut self.topics);
         for found in report.partitions.drain(..) {
             let what = format!("{}-{}", found.topic, found.id.partition);
@@ -121,10 +120,10 @@ impl World {
                     })
                 }
                 Err(damage) => Err(format!("is offline, and nothing of it is broken: {damage}")),
-                Ok((log, _)) => match (partition, visibility) {
+                Ok((log, report)) => match (partition, visibility) {
                     (Some(partition), _) if is_concerned => self.check_what_is_left(partition, &log),
                     (Some(partition), Some(visibility)) => {
-                        self.recovered(partition, &log, visibility, is_clean)
+                        self.recovered(partition, &log, visibility, report.was_clean)
                     }
                     _ => Ok(()),
                 },

@@ -37,7 +37,7 @@ impl World {
             Trouble::Death => self.seam.machine.cut_power_at(at),
             Trouble::Fills => {
                 self.seam.machine.set_room_at(at, Room::Nothing);
-                self.life.is_full = true;
+                (self.life.is_full, self.life.was_full) = (true, true);
             }
             Trouble::Fault(fault) => {
                 self.seam.machine.fail_at(at, fault);
@@ -73,6 +73,7 @@ impl World {
         if let Some(fault) = self.fired() {
             self.stats.faults += 1;
             self.life.has_lied |= fault == Fault::SyncLies;
+            self.life.was_full |= matches!(fault, Fault::Full | Fault::Short);
             self.has_ever_lied |= self.life.has_lied;
             self.life.has_failed_unheard = true;
             self.life.armed = None;
@@ -100,6 +101,7 @@ impl World {
         }
         self.stats.stuck += u64::from(matches!(room, Room::Removals | Room::Nothing));
         self.life.is_full = is_full;
+        self.life.was_full |= is_full;
     }
 
     /// The disk may be full within so many operations, while something is under way, in runs in which it ever is.

@@ -88,6 +88,9 @@ pub(crate) struct Life {
     /// The operation that is to fail, and how.
     pub(crate) armed: Option<(u64, Fault)>,
     pub(crate) is_full: bool,
+    /// Something may have found no room since the last recovery began: a clean stop names no log that it has left
+    /// something of.
+    pub(crate) was_full: bool,
     /// A sync has failed since the cache was last dropped: what it was about may be gone without a power cut.
     pub(crate) has_lied: bool,
     /// An operation failed, and nobody was told.
