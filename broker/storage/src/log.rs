@@ -239,6 +239,8 @@ impl<F: Files> Log<F> {
         let RecoveredLog { compacted, may_have_reserve, remains, .. } = recovered;
         let view: Vec<Arc<Segment>> =
             segments.iter().map(|segment| Arc::new(Segment::new(id, segment, 0))).collect();
+        let has_left = |segment: &&Arc<Segment>| remains.indexes.contains(&segment.base());
+        view.iter().filter(has_left).for_each(|segment| segment.leave_indexes());
         // Whoever recovers a log for appends knows its last segment's indexes.
         let is_below_damage = !segments.is_empty() && indexer.is_none();
         let has_remains = AtomicBool::new(!remains.is_empty());
@@ -482,7 +484,8 @@ impl<F: Files> Log<F> {
     /// Whether a disk that was full has left files that are not as a clean stop leaves them.
     pub(crate) fn has_remains(&self) -> bool {
         let writer = self.lock();
-        writer.has_remains() || writer.has_uncut_indexes()
+        let has_indexes = || self.view.load().iter().any(|segment| segment.has_remains());
+        writer.has_remains() || writer.has_uncut_indexes() || has_indexes()
     }
 
     /// The same of what the start has found no room to take away. Takes no lock.

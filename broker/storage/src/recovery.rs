@@ -85,6 +85,9 @@ pub struct Remains {
     pub files: Vec<PathBuf>,
     /// Whether bytes lie behind the end of the last segment's log, be it in the file or in its last block.
     pub behind_end: bool,
+    /// Closed segments with index files that are not what they should be. No append waits for these: they are made anew
+    /// once there is room, and until then no clean marker speaks of the log.
+    pub indexes: Vec<Offset>,
 }
 
 /// One segment of a [`RecoveredLog`].
@@ -249,9 +252,7 @@ fn mend<F: Files>(
             }
         }
     }
-    let (mended, stay) = repair::write_indexes(files, survey, examined)?;
-    report.indexes_mended = mended;
-    remains.files.extend(stay);
+    report.indexes_mended = repair::write_indexes(files, survey, examined, &mut remains)?;
     remains.files.extend(repair::remove_garbage(files, survey, useless)?);
     Ok(remains)
 }
@@ -268,6 +269,7 @@ impl Task<'_> {
 }
 
 impl Remains {
+    /// Whether nothing is in the way of an append.
     pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty() && self.files.is_empty() && !self.behind_end
     }

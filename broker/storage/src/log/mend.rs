@@ -197,8 +197,7 @@ impl<F: Files> Log<F> {
             // it.
             let _ = log.and_then(|log| log.set_len(log.len()?));
         }
-        segment.set_interval(built.interval);
-        segment.trust();
+        segment.set_indexes(built.interval);
         segment.set_sealed(built.footer.map(|footer| footer.sealed_at));
         Ok(true)
     }

@@ -47,6 +47,8 @@ pub(super) struct Segment {
     is_gone: AtomicBool,
     /// An index did not lead where it should have.
     is_suspect: AtomicBool,
+    /// A start has left index files that are not what they should be.
+    has_remains: AtomicBool,
     /// When it got its footer.
     sealed_at: AtomicI64,
     /// It shall have no footer: it is not what was written.
@@ -81,6 +83,7 @@ impl Segment {
             is_listed: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
             is_suspect: AtomicBool::new(false),
+            has_remains: AtomicBool::new(false),
             sealed_at: AtomicI64::new(known(recovered.sealed_at)),
             is_rotten: AtomicBool::new(false),
             is_unread: AtomicBool::new(false),
@@ -311,6 +314,24 @@ impl Segment {
     /// Its indexes are built anew, or cannot be.
     pub(super) fn trust(&self) {
         self.is_suspect.store(false, Ordering::Release);
+    }
+
+    /// A start has found no room to make its indexes, nor to take away what there is of them.
+    pub(super) fn leave_indexes(&self) {
+        self.has_remains.store(true, Ordering::Release);
+        self.suspect();
+    }
+
+    /// Whether they are still what that start has left.
+    pub(super) fn has_remains(&self) -> bool {
+        self.has_remains.load(Ordering::Acquire)
+    }
+
+    /// They are built anew, at this interval.
+    pub(super) fn set_indexes(&self, interval: u32) {
+        self.set_interval(interval);
+        self.has_remains.store(false, Ordering::Release);
+        self.trust();
     }
 
     /// Whether it is to be sealed, once it is closed and durable.

@@ -128,16 +128,16 @@ pub(crate) fn move_away<F: Files>(
     (moved, outcome)
 }
 
-/// Writes every index that is not what it should be; returns of how many segments, and which files there was no room
-/// to take away before the last segment is appended to. Those of others stay, for whoever uses them to find out.
+/// Writes every index that is not what it should be; returns of how many segments. What there was no room to take away
+/// of those that there was none to make goes to `remains`.
 ///
 /// The durable point will be in the last segment. Those that it passes, it passes with their indexes.
 pub(super) fn write_indexes<F: Files>(
     files: &F,
     survey: &Survey,
     examined: &mut Examined,
-) -> Result<(u64, Vec<PathBuf>), RecoveryError> {
-    let mut stay = Vec::new();
+    remains: &mut Remains,
+) -> Result<u64, RecoveryError> {
     let (mut mended, mut has_new_names) = (0, false);
     let (durable, last) = (examined.durable_segment, examined.segments.len().saturating_sub(1));
     for (number, segment) in examined.segments.iter_mut().enumerate() {
@@ -150,8 +150,11 @@ pub(super) fn write_indexes<F: Files>(
             }
             mended += u64::from(is_changed);
             has_new_names |= is_changed && plan.has_new_names();
+            let stay = plan.take_staying();
             if number == last {
-                stay = plan.take_staying();
+                remains.files.extend(stay);
+            } else if !stay.is_empty() {
+                remains.indexes.push(segment.recovered.base);
             }
             segment.indexer = Some(plan.into_indexer());
         }
@@ -160,7 +163,7 @@ pub(super) fn write_indexes<F: Files>(
         let io = |source| RecoveryError::Io { path: survey.dir.clone(), source };
         files.sync_dir(&survey.dir).map_err(io)?;
     }
-    Ok((mended, stay))
+    Ok(mended)
 }
 
 /// Removes the files of segments below the start of a log that was recovered. Those that there is no room to take away

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::files::sim::Room;
+use crate::index::INDEX_HEADER_SIZE;
 use crate::partition_files::{SegmentFile, snapshot_path};
 
 const SMALL: u32 = 1024;
@@ -127,6 +128,57 @@ fn a_stop_once_there_is_room_clears_what_the_start_has_left_and_the_next_one_sca
     assert!(!files.snapshot().contains_key(&index));
     let (_, report) = open(&files);
     assert!(report.partitions[0].state.as_ref().unwrap().1.was_clean);
+}
+
+/// A log with a closed segment that a crash has taken an index of, opened where there is no room to make it anew.
+fn without_index(
+    files: &Arc<SimFiles>,
+    file: SegmentFile,
+    is_missing: bool,
+) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+    let (dir, log) = used(files, SMALL, 6);
+    let index = file.path(log.dir(), Offset::ZERO);
+    drop((dir, log));
+    files.kill();
+    match is_missing {
+        true => files.remove_file(&index).unwrap(),
+        false => files.open(&index, OpenMode::Write).unwrap().set_len(0).unwrap(),
+    }
+    files.set_room(Room::Nothing);
+    let opened = opened(files, SMALL);
+    assert!(opened.1.segment_count() > 1);
+    files.set_room(Room::Enough);
+    opened
+}
+
+#[test]
+fn of_a_log_with_a_closed_segment_that_a_start_left_with_half_its_indexes_no_clean_marker_speaks_until_they_are_new()
+ {
+    let cases = [SegmentFile::OffsetIndex, SegmentFile::TimeIndex].map(|file| [(file, true), (file, false)]);
+    for ((file, is_missing), is_mended) in
+        cases.concat().into_iter().flat_map(|case| [(case, true), (case, false)])
+    {
+        let files = Arc::new(SimFiles::new());
+        let (dir, log) = without_index(&files, file, is_missing);
+        append_one(&log, 100).unwrap();
+        // Nobody has to look something up first.
+        assert!(log.wants_mend());
+        let (index, end) = (file.path(log.dir(), Offset::ZERO), log.log_end());
+        if is_mended {
+            assert_eq!(log.mend_indexes().unwrap(), 1);
+        }
+        drop(log);
+        dir.close_clean(NOW, Instant::now()).unwrap();
+        let case = format!("{file:?}, missing: {is_missing}, mended: {is_mended}");
+        assert!(is_sound(&files), "{case}");
+        let (dir, report) = open(&files);
+        let (log, found) = report.partitions[0].state.as_ref().unwrap();
+        assert_eq!((report.was_clean, found.was_clean, log.log_end()), (true, is_mended, end), "{case}");
+        // The first start with room has made them, if nobody did before.
+        assert!(files.snapshot()[&index].len() >= INDEX_HEADER_SIZE && !log.wants_mend(), "{case}");
+        drop((report, dir));
+        assert!(is_sound(&files), "{case}");
+    }
 }
 
 #[test]
