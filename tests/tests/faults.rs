@@ -87,7 +87,7 @@ fn mistakes_at_the_start_are_one_clear_line_and_an_exit_code() {
     let refusal = |dir: &Path, arguments: &[&str]| Daemon::try_on(dir, arguments).unwrap_err();
 
     let said = refusal(dir.path(), &[]);
-    let holder = format!("is in use by process {}", daemon.pid());
+    let holder = format!("/data is in use by process {}", daemon.pid());
     assert!(said.contains(&holder) && said.contains("(exit code Some(1))"), "{said}");
 
     let elsewhere = tempfile::tempdir().unwrap();

@@ -326,7 +326,9 @@ impl<F: Files> Opening<'_, F> {
     }
 
     pub(super) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.files.root().join(name)
+        let (root, name) = (self.files.root(), name.as_ref());
+        // Joined with nothing it would end with a slash.
+        if name.as_os_str().is_empty() { root.to_owned() } else { root.join(name) }
     }
 
     pub(super) fn io(&self, name: impl AsRef<Path>, source: io::Error) -> OpenError {
