@@ -15,6 +15,12 @@ fn stopped(is_clean: bool) -> SimFiles {
     let files = SimFiles::new();
     let (dir, _) = open(&Arc::new(files.clone()));
     create(&dir, 1).unwrap();
+    end(&files, dir, is_clean);
+    files
+}
+
+/// Answers a transaction, and ends.
+fn end(files: &SimFiles, dir: DataDir<SimFiles>, is_clean: bool) {
     give_ids(&dir).unwrap();
     if is_clean {
         dir.close_clean(NOW, Instant::now()).unwrap();
@@ -22,7 +28,6 @@ fn stopped(is_clean: bool) -> SimFiles {
         drop(dir);
         files.kill();
     }
-    files
 }
 
 fn give_ids(dir: &DataDir<SimFiles>) -> Result<Revision, CommitError> {
@@ -213,13 +218,7 @@ fn begun(is_clean: bool) -> SimFiles {
         let Ok((dir, _)) = try_open(&Arc::new(files.clone())) else { continue };
         let len = files.snapshot()[Path::new(SLOTS_NAME)].len() as u64;
         if len > HEADER_SIZE && len < HEADER_SIZE + EXTENT_SIZE {
-            give_ids(&dir).unwrap();
-            if is_clean {
-                dir.close_clean(NOW, Instant::now()).unwrap();
-            } else {
-                drop(dir);
-                files.kill();
-            }
+            end(&files, dir, is_clean);
             return files;
         }
     }

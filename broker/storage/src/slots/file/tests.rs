@@ -352,15 +352,21 @@ fn a_crash_while_an_extent_is_added_leaves_a_file_that_opens() {
     }
 }
 
+/// A killed run has left a durable slot in the only extent.
+fn with_slot_31() -> SimFiles {
+    let files = SimFiles::new();
+    let mut slots = open(&files);
+    slots.adopt(31, id(31)).unwrap();
+    slots.write(31, &update(100)).unwrap();
+    slots.sync().unwrap();
+    files.kill();
+    files
+}
+
 #[test]
 fn an_extent_that_found_no_more_room_keeps_nobody_from_opening_and_is_made_whole_once_there_is_some() {
     for begun in [1, 100, PAGE_SIZE, PAGE_SIZE + 1, EXTENT_SIZE - 1] {
-        let files = SimFiles::new();
-        let mut slots = open(&files);
-        slots.adopt(31, id(31)).unwrap();
-        slots.write(31, &update(100)).unwrap();
-        slots.sync().unwrap();
-        files.kill();
+        let files = with_slot_31();
         let len = HEADER_SIZE + EXTENT_SIZE;
         files.tamper(Path::new(SLOTS_NAME), |bytes| bytes.resize((len + begun) as usize, 0));
         files.set_room(Room::NoBytes);
@@ -382,12 +388,7 @@ fn an_extent_that_found_no_more_room_keeps_nobody_from_opening_and_is_made_whole
 fn what_is_left_of_an_extent_that_was_cut_is_known_and_outlives_a_power_cut_while_it_is_made_whole() {
     // A write and a sync make it whole; a write and a sync of a copy follow.
     for (operation, seed) in (0..4).flat_map(|operation| (0..20).map(move |seed| (operation, seed))) {
-        let files = SimFiles::new();
-        let mut slots = open(&files);
-        slots.adopt(31, id(31)).unwrap();
-        slots.write(31, &update(100)).unwrap();
-        slots.sync().unwrap();
-        files.kill();
+        let files = with_slot_31();
         let left = HEADER_SIZE + PAGE_SIZE + seed * 100;
         files.tamper(Path::new(SLOTS_NAME), |bytes| bytes.truncate(left as usize));
         files.set_room(Room::NoBytes);
