@@ -50,7 +50,7 @@ pub struct Config {
     pub sigbus_handler: bool,
     /// `read.path`: how record bytes get from files to sockets.
     pub read_path: ReadPath,
-    /// `lane.queue.bytes`: bytes waiting in lanes above which loops stop reading producers.
+    /// `lane.queue.bytes`: bytes taken in and not yet appended, above which loops stop reading producers.
     pub lane_queue_bytes: usize,
     /// `flush.linger.us`: how long a flush waits for company.
     pub flush_linger: Duration,

@@ -172,9 +172,10 @@ impl Engine {
         }
     }
 
-    /// `bytes` have left the lanes, or what waits for them: producers may go on if that was too much before.
-    pub(crate) fn left_lane(&self, bytes: u64) {
-        if bytes > 0 && self.pressure.lanes.sub(bytes) {
+    /// Of `taken` bytes that waited for their append, `appended` were appended and the others refused: producers may go
+    /// on if that was too much before.
+    pub(crate) fn settle(&self, taken: u64, appended: u64) {
+        if self.pressure.settle(taken, appended) {
             self.wake_producers();
         }
     }
@@ -216,7 +217,7 @@ impl Engine {
 
     /// `buffers` were appended to `partition`: counts them, and reports the partition to the flusher.
     pub(crate) fn appended(&self, partition: &Arc<Partition<Disk>>, bytes: u64, buffers: u64) {
-        let unflushed = self.pressure.unflushed.add(bytes);
+        let unflushed = self.pressure.appended(bytes);
         self.counters.bytes_in.add(bytes);
         self.counters.appends.add(buffers);
         let (appended, was_clean) = partition.appended(bytes);

@@ -92,29 +92,6 @@ pub(crate) struct Stored {
 struct Collection {
     partition: Arc<Partition<Disk>>,
     pending: Vec<Pending>,
-    /// Of them, bytes that wait longer than a turn, and are counted as if they were in a lane.
-    held_bytes: u64,
-}
-
-impl Collection {
-    fn new(partition: &Arc<Partition<Disk>>) -> Self {
-        Self { partition: Arc::clone(partition), pending: Vec::new(), held_bytes: 0 }
-    }
-
-    fn bytes(&self) -> u64 {
-        self.pending.iter().map(|one| one.batches.len() as u64).sum()
-    }
-
-    fn hold(&mut self, engine: &Engine) {
-        let bytes = self.bytes();
-        engine.pressure.lanes.add(bytes - self.held_bytes);
-        self.held_bytes = bytes;
-    }
-
-    fn release(self, engine: &Engine) -> (Arc<Partition<Disk>>, Vec<Pending>) {
-        engine.left_lane(self.held_bytes);
-        (self.partition, self.pending)
-    }
 }
 
 /// The state of one event loop.
@@ -188,8 +165,9 @@ impl Shard {
     }
 
     fn collect(&mut self, partition: &Arc<Partition<Disk>>, pending: Pending) {
-        let of_partition = self.collected.entry(partition.key);
-        of_partition.or_insert_with(|| Collection::new(partition)).pending.push(pending);
+        self.engine.pressure.take_in(pending.batches.len() as u64);
+        let new = || Collection { partition: Arc::clone(partition), pending: Vec::new() };
+        self.collected.entry(partition.key).or_insert_with(new).pending.push(pending);
     }
 
     /// Parks a fetch until it has enough, unless too many wait: then it is answered with what there is.
@@ -260,16 +238,15 @@ impl Shard {
 
     fn append_collected(&mut self) {
         let mut moved = Vec::new();
-        for (key, mut collection) in std::mem::take(&mut self.collected) {
+        for (key, collection) in std::mem::take(&mut self.collected) {
             let is_inline = collection.partition.durability() != DurabilityClass::Fsync;
             if is_inline && self.in_lane.contains_key(&key) {
                 // What a lane was needed for will be over before a batch sent after it gets there. To follow it would
                 // mean to take the lane for as long as the producers keep up; so it waits here for the lane's word.
-                collection.hold(&self.engine);
                 self.collected.insert(key, collection);
                 continue;
             }
-            let (partition, pending) = collection.release(&self.engine);
+            let Collection { partition, pending } = collection;
             let pending = if is_inline && !partition.is_in_lane() {
                 match lane::append(&self.engine, &partition, pending, Mode::Inline) {
                     Ok(placed) => {
@@ -294,10 +271,8 @@ impl Shard {
     }
 
     fn send_to_lane(&mut self, partition: Arc<Partition<Disk>>, pending: Vec<Pending>) {
-        let bytes = pending.iter().map(|one| one.batches.len() as u64).sum();
         partition.enters_lane(pending.len());
         *self.in_lane.entry(partition.key).or_default() += 1;
-        self.engine.pressure.lanes.add(bytes);
         let lane = &self.engine.lanes[partition.lane];
         lane.send([LaneJob { from: self.waiter(), partition, pending }]);
     }

@@ -109,7 +109,7 @@ fn take_due(
     dirty: &mut BTreeMap<PartitionKey, Dirty>,
     at: Instant,
 ) -> Vec<Arc<Partition<Disk>>> {
-    let is_over = engine.pressure.unflushed.get() >= engine.config.writeback_max_bytes;
+    let is_over = engine.pressure.unflushed() >= engine.config.writeback_max_bytes;
     let is_due = |dirty: &Dirty| {
         if dirty.partition.is_deleted() || dirty.partition.is_offline() {
             return true;
@@ -150,7 +150,7 @@ fn flush(engine: &Engine, due: &[Arc<Partition<Disk>>]) -> Result<Vec<Arc<Partit
             postponed.push(Arc::clone(partition));
             continue;
         }
-        is_relieved |= engine.pressure.unflushed.sub(partition.end_flush(upto));
+        is_relieved |= engine.pressure.flushed(partition.end_flush(upto));
         engine.counters.records_flushed.add((partition.log.durable().get() - before).unsigned_abs());
     }
     engine.announce(due, None);

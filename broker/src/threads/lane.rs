@@ -37,20 +37,19 @@ pub(crate) fn run(engine: &Engine, lane: usize) {
 
 fn work(engine: &Engine, job: LaneJob) {
     let LaneJob { from, partition, pending } = job;
-    let (count, bytes) = (pending.len(), pending.iter().map(|one| one.batches.len() as u64).sum());
+    let (count, bytes) = (pending.len(), bytes_of(&pending));
     let before = partition.log.high_watermark();
     // What was admitted before the disk was nearly full comes here after it. The offsets of groups are taken all the
     // same.
     let placed = match (from, engine.space.check()) {
-        (Waiter::Loop(_), Err(refusal)) => Ok(refuse(pending, &refusal)),
+        (Waiter::Loop(_), Err(refusal)) => Ok(refuse(engine, pending, &refusal)),
         _ => append(engine, &partition, pending, Mode::MayBlock),
     };
     if engine.space.wrote(bytes) {
         engine.space.look(&engine.dir, engine.config.disk_min_free);
     }
     partition.left_lane(count);
-    engine.left_lane(bytes);
-    let placed = placed.unwrap_or_else(|pending| refuse(pending, &ServiceError::storage_failed()));
+    let placed = placed.unwrap_or_else(|pending| refuse(engine, pending, &ServiceError::storage_failed()));
     // Where a flush has to come first nothing has moved yet, and the other loops may sleep on.
     let has_moved = partition.log.high_watermark() != before;
     if has_moved {
@@ -93,10 +92,10 @@ pub(crate) fn append(
     mode: Mode,
 ) -> Result<Vec<Placed>, Vec<Pending>> {
     if engine.health.has_failed() {
-        return Ok(refuse(pending, &ServiceError::storage_failed()));
+        return Ok(refuse(engine, pending, &ServiceError::storage_failed()));
     }
     if let Some(refusal) = partition.refusal() {
-        return Ok(refuse(pending, &refusal));
+        return Ok(refuse(engine, pending, &refusal));
     }
     let (claims, mut buffers): (Vec<_>, Vec<_>) =
         pending.into_iter().map(|one| (one.claim, one.batches)).unzip();
@@ -124,6 +123,7 @@ pub(crate) fn append(
     if count > 0 {
         engine.appended(partition, bytes, count);
     }
+    engine.settle(buffers.iter().map(|buffer| buffer.len() as u64).sum(), bytes);
     let error = stopped.map(|error| translate(engine, partition, &error));
     let mut outcomes = outcomes.into_iter();
     let placed = claims.into_iter().map(|claim| {
@@ -137,7 +137,12 @@ pub(crate) fn append(
     Ok(placed.collect())
 }
 
-fn refuse(pending: Vec<Pending>, error: &ServiceError) -> Vec<Placed> {
+fn bytes_of(pending: &[Pending]) -> u64 {
+    pending.iter().map(|one| one.batches.len() as u64).sum()
+}
+
+fn refuse(engine: &Engine, pending: Vec<Pending>, error: &ServiceError) -> Vec<Placed> {
+    engine.settle(bytes_of(&pending), 0);
     pending.into_iter().map(|one| Placed { claim: one.claim, outcome: Err(error.clone()) }).collect()
 }
 

@@ -9,9 +9,10 @@ use crate::machine::Machine;
 
 /// Bytes that force a flush, where they are bounded.
 const WRITEBACK_MAX: usize = 256 << 10;
-/// At twice that producers are not read any more; what the one had sent by then is stored.
-pub(crate) const LOST_MAX: usize = 2 * WRITEBACK_MAX + (64 << 10);
+/// Beyond twice that producers are not read any more: the request that went beyond is the last.
+pub(crate) const LOST_MAX: usize = 2 * WRITEBACK_MAX + BATCH_BYTES;
 
+const BATCH_BYTES: usize = 4 << 10;
 const RECORD_SIZE: usize = 1024;
 /// Four times as many as may be lost, and some.
 const RECORDS: [usize; 3] = [2500, 3100, 4000];
@@ -53,7 +54,8 @@ pub(crate) fn lost(file_system: FileSystem, is_bounded: bool) -> usize {
 fn acknowledge(daemon: &Daemon, topic: &str, records: usize) {
     let client = connect(daemon.address()).unwrap();
     client.admin().create_topic(NewTopic::new(topic, 1).setting("durability", "os")).wait().unwrap();
-    let producer = client.producer(ProducerConfig::new().acks(Acks::Leader).batch_bytes(4 << 10)).unwrap();
+    let producer =
+        client.producer(ProducerConfig::new().acks(Acks::Leader).batch_bytes(BATCH_BYTES)).unwrap();
     let value = vec![b'x'; RECORD_SIZE];
     let under_way: Vec<_> = (0..records)
         .map(|_| producer.send(ProducerRecord::to(topic).partition(0).value(&value)).unwrap())

@@ -122,7 +122,7 @@ pub const BROKER_KEYS: &[Key<Config>] = &[
     key!(
         "lane.queue.bytes",
         lane_queue_bytes,
-        "Bytes waiting for the append threads above which producers are not read."
+        "Bytes taken from producers and not yet appended, above which producers are not read."
     ),
     key_us!(
         "flush.linger.us",

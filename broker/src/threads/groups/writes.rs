@@ -104,7 +104,7 @@ impl Writes {
         self.sent.push_back(sent);
         let pending: Vec<_> = batches.into_iter().map(|batches| Pending { batches, claim: None }).collect();
         partition.enters_lane(pending.len());
-        engine.pressure.lanes.add(pending.iter().map(|one| one.batches.len() as u64).sum());
+        engine.pressure.take_in(pending.iter().map(|one| one.batches.len() as u64).sum());
         let job = LaneJob { from: Waiter::Groups, partition: Arc::clone(partition), pending };
         engine.lanes[partition.lane].send([job]);
     }
