@@ -118,9 +118,26 @@ impl EnvelopeKind {
 /// Puts `bytes` in the place of the file at `path`, so that a crash leaves the old file or the new one.
 pub fn replace<F: Files>(files: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = tmp_path(path);
-    write_tmp(files, &tmp, bytes)?.sync()?;
-    files.rename(&tmp, path)?;
+    let replaced =
+        write_tmp(files, &tmp, bytes).and_then(|file| file.sync()).and_then(|()| files.rename(&tmp, path));
+    if replaced.as_ref().is_err_and(is_full) {
+        // What there is of it gives its room back, if that can be.
+        let _ = files.remove_file(&tmp);
+    }
+    replaced?;
     files.sync_dir(parent(path))
+}
+
+/// Whether a [`replace`] of the file at `path` by one of `len` bytes would find room. That is tried and undone: how
+/// much is free does not tell how much of it this user may have.
+///
+/// # Errors
+/// Those of trying; among them, that there is no room.
+pub(crate) fn try_room<F: Files>(files: &F, path: &Path, len: usize) -> io::Result<()> {
+    let tmp = tmp_path(path);
+    let tried = write_tmp(files, &tmp, &vec![0; len]).map(drop);
+    let removed = files.remove_file(&tmp);
+    tried.and(removed)
 }
 
 /// Replaces many files at the price of two syncs of the whole file system. Each is old or new after a crash. `false`:

@@ -12,8 +12,8 @@ use super::Log;
 use super::append::{AppendError, failed};
 use super::lookup::Window;
 use super::segment::Segment;
-use crate::envelope::replace;
-use crate::files::{FileHandle, Files, OpenMode};
+use crate::envelope::{replace, try_room};
+use crate::files::{FileHandle, Files, OpenMode, is_full};
 use crate::footer::Footer;
 use crate::index::{IndexHeader, IndexKind, Indexer};
 use crate::partition_files::SegmentFile;
@@ -108,6 +108,9 @@ impl<F: Files> Mend<F> {
     /// # Errors
     /// As for an append that rolls: it is over, and lookups do without the indexes until it is tried again.
     pub fn step(&mut self, budget: u64) -> Result<Option<Mended>, AppendError> {
+        if self.at == 0 {
+            self.log.look_for_room(&self.segment)?;
+        }
         match self.read(budget) {
             Ok(true) => {
                 let built = self.built();
@@ -173,23 +176,45 @@ impl<F: Files> Log<F> {
         segment.interval().or_else(stored).unwrap_or(self.options.load().index_interval)
     }
 
+    /// Where new indexes of a segment found no room, looks whether there is some by now: they take reading all of its
+    /// log, and on a disk that stays full they would be made in vain again and again.
+    pub(super) fn look_for_room(&self, segment: &Arc<Segment>) -> Result<(), AppendError> {
+        let missed = segment.room_missed();
+        if missed == 0 {
+            return Ok(());
+        }
+        self.check()?;
+        let _names = self.names();
+        if !self.has_segment(segment) {
+            // Whoever reads it finds that out.
+            return Ok(());
+        }
+        let path = SegmentFile::OffsetIndex.path(&self.dir, segment.base());
+        let tried = try_room(&*self.files, &path, missed);
+        tried.map_err(|source| failed(&self.dir, segment.base(), source))
+    }
+
     /// Lets new indexes take the place of the old ones; `false` if the segment is gone.
-    pub(super) fn put(&self, segment: &Segment, built: Built) -> Result<bool, AppendError> {
+    pub(super) fn put(&self, segment: &Arc<Segment>, built: Built) -> Result<bool, AppendError> {
         self.check()?;
         let names = self.names();
         if names.as_ref().is_some_and(|unfinished| unfinished.is_about(segment.base())) {
             // Others are about to take the place of these, if there were room.
             return Err(AppendError::Full { dir: self.dir.clone() });
         }
-        let is_there = self.view.load().iter().any(|other| std::ptr::eq(&**other, segment));
-        if self.is_retired() || !is_there {
+        if !self.has_segment(segment) {
             return Ok(false);
         }
+        let size = built.files.iter().map(|(_, bytes)| bytes.len()).sum();
         // The offset index comes last: its footer vouches for both.
         for (kind, bytes) in built.files.into_iter().rev() {
             let path = SegmentFile::index(kind).path(&self.dir, segment.base());
-            let replaced = replace(&*self.files, &path, &bytes);
-            replaced.map_err(|source| failed(&self.dir, segment.base(), source))?;
+            replace(&*self.files, &path, &bytes).map_err(|source| {
+                if is_full(&source) {
+                    segment.miss_room(size);
+                }
+                failed(&self.dir, segment.base(), source)
+            })?;
         }
         if built.footer.is_some() {
             let log = self.files.open(&SegmentFile::Log.path(&self.dir, segment.base()), OpenMode::Write);

@@ -5,6 +5,9 @@
 //!
 //! The new index is complete and on stable storage before it takes the place of the old one. A crash leaves the old
 //! index or the new one, and either is right.
+//!
+//! Where there is no room for it, all was read in vain but for the time of the latest record, for which retention may
+//! take the segment and make room. From then on it is not read again before there is room for what found none.
 
 use std::io;
 use std::path::PathBuf;
@@ -132,6 +135,9 @@ impl<F: Files> Seal<F> {
             return Ok(self.mark(budget));
         }
         let (log, segment) = (Arc::clone(&self.log), Arc::clone(&self.segment));
+        if self.reading.is_none() {
+            log.look_for_room(&segment)?;
+        }
         match self.read(budget, now) {
             Ok(None) => Ok(None),
             Ok(Some(Ok(built))) => {

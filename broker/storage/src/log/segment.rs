@@ -57,6 +57,8 @@ pub(super) struct Segment {
     is_unread: AtomicBool,
     /// Its headers do not tell its latest timestamp, because they cannot be read, or no record is left of any batch.
     is_untimed: AtomicBool,
+    /// Bytes of new indexes for which there was no room; 0: there was, as far as anybody has asked.
+    room_missed: AtomicU64,
     /// What of it is not to be served.
     damaged: DamagedRanges,
     /// Somebody was told that it has lost bytes.
@@ -88,6 +90,7 @@ impl Segment {
             is_rotten: AtomicBool::new(false),
             is_unread: AtomicBool::new(false),
             is_untimed: AtomicBool::new(false),
+            room_missed: AtomicU64::new(0),
             damaged: DamagedRanges::default(),
             is_lost: AtomicBool::new(false),
         }
@@ -331,7 +334,18 @@ impl Segment {
     pub(super) fn set_indexes(&self, interval: u32) {
         self.set_interval(interval);
         self.has_remains.store(false, Ordering::Release);
+        self.room_missed.store(0, Ordering::Relaxed);
         self.trust();
+    }
+
+    /// There was no room for new indexes of so many bytes.
+    pub(super) fn miss_room(&self, bytes: usize) {
+        self.room_missed.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// So many bytes of indexes found no room when they were made last.
+    pub(super) fn room_missed(&self) -> usize {
+        self.room_missed.load(Ordering::Relaxed) as usize
     }
 
     /// Whether it is to be sealed, once it is closed and durable.

@@ -302,8 +302,12 @@ fn an_index_that_cannot_be_written_is_mended_later() {
     let (_dir, log) = restarted(&files, before, |paths| files.remove_file(&paths[0]).unwrap());
     check(&log, &batches).unwrap();
     files.set_room(Room::NoBytes);
-    assert!(matches!(log.mend_indexes(), Err(AppendError::Full { .. })));
+    let mut mend = log.mend().unwrap();
+    assert_eq!(mend.step(600).unwrap(), None);
+    assert!(matches!(mend.step(u64::MAX), Err(AppendError::Full { .. })));
     check(&log, &batches).unwrap();
+    // The log is not gone through again before there is room.
+    assert!(matches!(log.mend().unwrap().step(600), Err(AppendError::Full { .. })));
     files.set_room(Room::Enough);
     assert_eq!(log.mend_indexes().unwrap(), 1);
 }

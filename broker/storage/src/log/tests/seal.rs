@@ -84,6 +84,48 @@ fn sealing_goes_in_steps_of_bounded_size_and_writes_nothing_before_the_last() {
 }
 
 #[test]
+fn on_a_full_disk_a_segment_is_read_once_and_not_again_before_there_is_room_for_its_index() {
+    let batches = growing(60);
+    let whole = SimFiles::new();
+    let (_kept, sealed) = filled(&Arc::new(whole.clone()), &batches);
+    seal_all(&sealed);
+    for room in [Room::NoBytes, Room::Removals, Room::Nothing] {
+        let files = SimFiles::new();
+        let (_dir, log) = filled(&Arc::new(files.clone()), &batches);
+        let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+        let read = || files.bytes_read(|file| file.extension() == Some("log".as_ref()));
+        let (before, size, begun) = (files.snapshot(), log.view.load()[0].end(), read());
+        files.set_room(room);
+        for round in 0..5 {
+            assert!(matches!(log.seal_next(NOW), Err(AppendError::Full { .. })), "{room:?}, {round}");
+            assert_eq!(read() - begun, size, "{room:?}, round {round}");
+        }
+        let is_left = |path: &Path| path.extension() == Some("tmp".as_ref());
+        let left: Vec<PathBuf> = files.snapshot().into_keys().filter(|path| is_left(path)).collect();
+        assert!(left.is_empty() || room == Room::Nothing, "{room:?}: {left:?} takes room");
+        assert_eq!(files.snapshot()[&path], before[&path]);
+        files.set_room(Room::Enough);
+        assert_eq!(seal_all(&log).len(), log.segment_count() - 1);
+        assert_eq!(files.bytes_read(|file| file == path), 2 * size, "{room:?}");
+        assert_eq!(files.snapshot(), whole.snapshot(), "{room:?}");
+        check(&log, &batches).unwrap();
+    }
+}
+
+#[test]
+fn a_segment_that_goes_while_it_waits_for_room_is_not_missed() {
+    let files = SimFiles::new();
+    let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
+    files.set_room(Room::NoBytes);
+    assert!(matches!(log.seal_next(NOW), Err(AppendError::Full { .. })));
+    let mut seal = log.seal().unwrap();
+    log.retire();
+    let before = files.operations();
+    assert_eq!(seal.step(u64::MAX, NOW).unwrap(), Some(Sealed::Nothing));
+    assert_eq!(files.operations(), before, "its directory may be another's by now");
+}
+
+#[test]
 fn a_segment_whose_topic_is_deleted_while_it_is_sealed_is_left_alone() {
     let files = SimFiles::new();
     let (_dir, log) = filled(&Arc::new(files.clone()), &growing(60));
