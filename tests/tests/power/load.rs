@@ -143,6 +143,11 @@ pub(crate) fn run(address: &str, mount: &Path, known: &Known, pace: Pace, seed: 
     });
 }
 
+/// One that waits for a slow disk.
+pub(crate) fn connect_patiently(address: &str) -> Client {
+    Client::connect(ClientConfig::new(address)).unwrap()
+}
+
 /// One that gives up soon, so that everybody is done soon after a cut.
 pub(crate) fn connect(address: &str) -> Option<Client> {
     let quick = Backoff { first: Duration::from_millis(5), most: Duration::from_millis(50) };

@@ -4,7 +4,7 @@ use folio_client::{Acks, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord, T
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::image::{FileSystem, Xfs};
 
-use crate::load::connect;
+use crate::load::connect_patiently;
 use crate::machine::Machine;
 
 /// Bytes that force a flush, where they are bounded.
@@ -35,7 +35,7 @@ pub(crate) fn lost(file_system: FileSystem, is_bounded: bool) -> usize {
         machine.restore(number as u64);
         let daemon = start(&machine);
         let place = TopicPartition::new(topic.as_str(), 0);
-        let client = connect(daemon.address()).unwrap();
+        let client = connect_patiently(daemon.address());
         let listed = client.admin().list_offsets([(place, OffsetSpec::Latest)]).wait().unwrap();
         let end = listed[0].clone().unwrap().unwrap().offset.get();
         let lost = (records - end as usize) * RECORD_SIZE;
@@ -52,10 +52,13 @@ pub(crate) fn lost(file_system: FileSystem, is_bounded: bool) -> usize {
 
 /// So many records are acknowledged.
 fn acknowledge(daemon: &Daemon, topic: &str, records: usize) {
-    let client = connect(daemon.address()).unwrap();
+    let client = connect_patiently(daemon.address());
     client.admin().create_topic(NewTopic::new(topic, 1).setting("durability", "os")).wait().unwrap();
-    let producer =
-        client.producer(ProducerConfig::new().acks(Acks::Leader).batch_bytes(BATCH_BYTES)).unwrap();
+    // A batch a request, or one would be as large as what waits while the disk is slow; and more of them under way
+    // than may be lost, so that whatever is taken in is.
+    let config = ProducerConfig::new().acks(Acks::Leader).batch_bytes(BATCH_BYTES).request_bytes(BATCH_BYTES);
+    let config = config.requests_in_flight_max(2 * LOST_MAX / BATCH_BYTES);
+    let producer = client.producer(config).unwrap();
     let value = vec![b'x'; RECORD_SIZE];
     let under_way: Vec<_> = (0..records)
         .map(|_| producer.send(ProducerRecord::to(topic).partition(0).value(&value)).unwrap())
