@@ -9,6 +9,7 @@ use folio_storage::files::sim::Random;
 use folio_tests::binary;
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::crash::Left;
+use folio_tests::rig::until;
 
 use crate::groups::Kept;
 use crate::ledger::{Found, Kind, Stream, Trust};
@@ -42,18 +43,20 @@ const FLUSHED_WITHIN: Duration = Duration::from_millis(load::FLUSH_MS + 2000);
 pub(crate) fn run(machine: &mut Machine, cuts: u64, first: u64, trust: Trust) -> Tally {
     let (known, mut tally) = (Known::new(trust), Tally::default());
     let mut daemon = start(machine.path(), first);
-    load::create_topics(&load::connect(daemon.address()).unwrap());
+    load::create_topics(&load::connect_patiently(daemon.address()));
     for seed in first..first + cuts {
         let mut random = Random::new(seed);
         machine.set_flush_time(Duration::from_millis(1 + random.up_to(3) * random.up_to(15)));
         let pace = if random.percent(60) { Pace::Rare } else { Pace::Busy };
-        let stop = AtomicBool::new(false);
+        let (stop, before) = (AtomicBool::new(false), known.records());
         // Now and then long enough for an interval to be over.
         let more = if random.percent(25) { FLUSHED_WITHIN } else { Duration::ZERO };
         let after = Duration::from_millis(100 + random.up_to(700)) + more;
         std::thread::scope(|scope| {
             let (address, mount) = (daemon.address(), machine.path());
             scope.spawn(|| load::run(address, mount, &known, pace, seed, &stop));
+            // A slow disk takes its time to acknowledge anything.
+            until("a record is acknowledged", || known.records() > before);
             std::thread::sleep(after);
             let cut_at = Instant::now();
             machine.cut();
@@ -153,7 +156,7 @@ fn verify(mount: &Path, when: &str) {
 }
 
 fn look_up(daemon: &Daemon, known: &Known, when: &str) -> (Found, Kept) {
-    let client = load::connect(daemon.address()).unwrap();
+    let client = load::connect_patiently(daemon.address());
     known.check_topics(&client, when);
     let kept = known.groups.check(&client, when);
     let mut all = Found::default();

@@ -110,6 +110,11 @@ impl Ledger {
         Self { promises: stream.promises() || trust == Trust::Anything, ..Self::default() }
     }
 
+    /// How many were acknowledged or seen, and not found lost or removed.
+    pub(crate) fn records(&self) -> usize {
+        self.promised.len() + self.claimed.len()
+    }
+
     pub(crate) fn acknowledged(&mut self, offset: i64, number: u64) {
         if self.promises {
             self.promised.insert(offset, number);
@@ -147,7 +152,7 @@ impl Ledger {
         self.promised.retain(|offset, _| *offset >= log_start);
         self.claimed.retain(|offset, _| *offset >= log_start);
         self.in_order(stream, &stored, log_start, end, &when);
-        let mut found = Found { checked: self.promised.len() + self.claimed.len(), ..Found::default() };
+        let mut found = Found { checked: self.records(), ..Found::default() };
         if stream.kind == Kind::Compacted {
             found.broken = self.superseded(stream, &stored).len();
         } else {

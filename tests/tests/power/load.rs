@@ -106,6 +106,11 @@ impl Known {
         STREAMS.iter().zip(&self.ledgers).map(|(stream, ledger)| (stream, ledger.lock().unwrap()))
     }
 
+    /// How many records clients know of.
+    pub(crate) fn records(&self) -> usize {
+        self.streams().map(|(_, ledger)| ledger.records()).sum()
+    }
+
     /// Whether topics that were made are there, and those that were deleted are not.
     pub(crate) fn check_topics(&self, client: &Client, when: &str) {
         let listed = client.admin().list_topics(false).wait().unwrap();
@@ -174,7 +179,7 @@ fn produce(
     let flushes = matches!(stream.kind, Kind::Fsync | Kind::Compacted);
     let pause_ms = if flushes && pace == Pace::Rare { 300 } else { 4 };
     let mut under_way = VecDeque::new();
-    'sending: while !stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         for _ in 0..=random.up_to(8) {
             let number = {
                 let mut ledger = ledger.lock().unwrap();
@@ -186,27 +191,24 @@ fn produce(
             if let Some(key) = &key {
                 record = record.key(key);
             }
-            let Ok(delivery) = producer.send(record) else { break 'sending };
+            let Ok(delivery) = producer.send(record) else { return settle_all(ledger, under_way) };
             under_way.push_back((number, delivery));
         }
         std::thread::sleep(Duration::from_millis(random.up_to(pause_ms)));
         while under_way.len() > 200 || under_way.front().is_some_and(|(_, first)| first.get().is_some()) {
-            let (number, delivery) = under_way.pop_front().unwrap();
-            if !settle(ledger, number, delivery) {
-                break 'sending;
-            }
+            settle_all(ledger, under_way.pop_front());
         }
     }
-    for (number, delivery) in under_way {
-        settle(ledger, number, delivery);
-    }
+    settle_all(ledger, under_way);
 }
 
-/// Notes what became of a record; whether it was acknowledged.
-fn settle(ledger: &Mutex<Ledger>, number: u64, delivery: Delivery) -> bool {
-    let Ok(delivered) = delivery.wait() else { return false };
-    ledger.lock().unwrap().acknowledged(delivered.offset.unwrap().get(), number);
-    true
+/// Notes what became of these records. One that a slow disk did not take in time is not acknowledged, and no more.
+fn settle_all(ledger: &Mutex<Ledger>, under_way: impl IntoIterator<Item = (u64, Delivery)>) {
+    for (number, delivery) in under_way {
+        if let Ok(delivered) = delivery.wait() {
+            ledger.lock().unwrap().acknowledged(delivered.offset.unwrap().get(), number);
+        }
+    }
 }
 
 /// Notes what a consumer of fsync topics sees.
