@@ -38,13 +38,13 @@ fn who_holds_the_most_of_too_much_is_closed() {
     let rig = Served::with_topic(&[("queued.max.bytes", "1000000"), ("loop.threads", "1")]);
     let mut hungry = rig.peer();
     let frame = hungry.produce_frame("t", 10_000_000);
-    hungry.push(&frame[..2_000_000], 2_000_000, WHILE);
+    hungry.push(&frame[..2_000_000], 2_000_000, LIMIT);
     assert!(hungry.is_closed(LIMIT));
     // With room for both, a small one and a large one may take their time.
     let rig = Served::with_topic(&[("queued.max.bytes", "10000000"), ("loop.threads", "1")]);
     let (mut large, mut small) = (rig.peer(), rig.peer());
-    large.push(&frame[..2_000_000], 2_000_000, WHILE);
-    small.push(&frame[..1000], 1000, WHILE);
+    large.push(&frame[..2_000_000], 2_000_000, LIMIT);
+    small.push(&frame[..1000], 1000, LIMIT);
     assert!(!large.is_closed(WHILE) && !small.is_closed(WHILE));
 }
 
@@ -58,15 +58,15 @@ fn one_connection_too_many_is_closed() {
 }
 
 fn one_request_too_many_waits() {
-    let answered_behind_a_long_poll = |most: &str| {
+    let overtakes_a_long_poll = |most: &str, wait| {
         let rig = Served::with_topic(&[("connection.requests.max", most)]);
         let mut peer = rig.peer();
-        peer.send_fetch("t", 0, 1 << 20, Duration::from_secs(5));
-        peer.send_status();
-        peer.answer(WHILE).is_some()
+        let fetch = peer.submit_fetch(&[("t", 0, 0)], 1, wait);
+        peer.counter("bytes.in");
+        !peer.has_answer_to(fetch)
     };
-    assert!(answered_behind_a_long_poll("2"));
-    assert!(!answered_behind_a_long_poll("1"));
+    assert!(overtakes_a_long_poll("2", 2 * LIMIT));
+    assert!(!overtakes_a_long_poll("1", WHILE));
 }
 
 fn an_idle_connection_is_closed() {
@@ -111,14 +111,14 @@ fn so_many_partitions_are_kept_in_sessions() {
 }
 
 fn one_fetch_too_many_does_not_wait() {
-    let waits = |most: &str| {
+    let waits = |most: &str, within| {
         let rig = Served::with_topic(&[("fetch.waiting.max", most)]);
         let mut peer = rig.peer();
-        peer.send_fetch("t", 0, 1 << 20, Duration::from_secs(5));
-        peer.answer(WHILE).is_none()
+        peer.send_fetch("t", 0, 1 << 20, 2 * LIMIT);
+        peer.answer(within).is_none()
     };
-    assert!(waits("1"));
-    assert!(!waits("0"));
+    assert!(waits("1", WHILE));
+    assert!(!waits("0", LIMIT));
 }
 
 fn one_subscription_too_many_is_refused() {

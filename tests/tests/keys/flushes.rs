@@ -10,7 +10,7 @@ use folio_tests::native::Peer;
 use folio_tests::rig::until;
 use folio_tests::strace::Strace;
 
-use super::{Served, WHILE};
+use super::{LIMIT, Served, WHILE};
 
 effects! {
     "lane.queue.bytes" producers_wait_for_full_lanes
@@ -30,8 +30,14 @@ fn durable_points_are_synced_in_time() {
     assert_eq!(folio_broker::data_dir_options(&config).slots_sync, Duration::from_millis(77));
 }
 
-/// How much a daemon takes of a producer that does not wait for answers, while each of these calls takes a second.
-fn taken_while_slow(settings: &[&str], calls: &str, durability: &str) -> usize {
+/// How much a daemon takes of a producer that does not wait for answers, while each of these calls takes a second; at
+/// most so much, and until nothing was taken for so long.
+fn taken_while_slow(
+    settings: &[&str],
+    calls: &str,
+    durability: &str,
+    (most, patience): (usize, Duration),
+) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::on(dir.path(), settings);
     let client = Client::connect(ClientConfig::new(daemon.address())).unwrap();
@@ -39,17 +45,18 @@ fn taken_while_slow(settings: &[&str], calls: &str, durability: &str) -> usize {
     let mut peer = Peer::connect(daemon.address());
     let strace = Strace::attach(daemon.pid(), &format!("inject={calls}:delay_enter=1000000"));
     let frame = peer.produce_frame("t", 64 << 10);
-    let taken = peer.push(&frame.repeat(16), 64 << 20, 2 * WHILE);
+    let taken = peer.push(&frame.repeat(16), most, patience);
     drop(strace);
     taken
 }
 
 fn producers_wait_for_full_lanes() {
     let calls = "pwrite64,pwritev,pwritev2";
-    let few = taken_while_slow(&["--set", "lane.queue.bytes=65536"], calls, "fsync");
-    let many = taken_while_slow(&["--set", "lane.queue.bytes=1000000000"], calls, "fsync");
+    let few = taken_while_slow(&["--set", "lane.queue.bytes=65536"], calls, "fsync", (64 << 20, 2 * WHILE));
     // The socket's own buffers take some, and what one connection may have in flight bounds the other.
-    assert!(few * 2 < many, "{few} bytes and {many}");
+    let more = 2 * few + 1;
+    let many = taken_while_slow(&["--set", "lane.queue.bytes=1000000000"], calls, "fsync", (more, LIMIT));
+    assert!(many >= more, "{few} bytes and {many}");
 }
 
 fn a_flush_waits_for_company() {
@@ -60,7 +67,8 @@ fn a_flush_waits_for_company() {
         since.elapsed()
     };
     assert!(took("3000000") >= Duration::from_secs(3));
-    assert!(took("0") < Duration::from_secs(3));
+    // A slow disk may take as long now and then.
+    until("it is flushed at once", || took("0") < Duration::from_secs(3));
 }
 
 fn write_back_begins_in_steps() {
@@ -96,7 +104,7 @@ fn unflushed_bytes_force_a_flush() {
             rig.send(&vec![7; 100_000]).unwrap();
         }
         if max == "300000" {
-            until("it is flushed", || rig.partition().durable.get() > 0);
+            until("it is flushed", || rig.counter("flushes") > 0);
         }
         rig.counter("flushes")
     };
@@ -108,8 +116,13 @@ fn durability_decides_about_flushes() {
     for (durability, is_flushed) in [("fsync", true), ("os", false)] {
         let rig = Served::with_topic(&[("topic.durability", durability)]);
         rig.send(b"x").unwrap();
-        assert_eq!(rig.counter("flushes") > 0, is_flushed, "{durability}");
         assert_eq!(rig.partition().durable.get() > 0, is_flushed, "{durability}");
+        if is_flushed {
+            // It is counted a moment after it is answered for.
+            until("the flush is counted", || rig.counter("flushes") > 0);
+        } else {
+            assert_eq!(rig.counter("flushes"), 0);
+        }
     }
 }
 
