@@ -203,7 +203,10 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The operator's fault: the file system gives no guarantee.
-    #[error("data directory {} is on {filesystem}, which is refused: {reason} (allow.incoherent.fs overrides)", dir.display())]
+    #[error(
+        "data directory {} is on {filesystem}, which is refused: {reason} (allow.incoherent.fs overrides)",
+        dir.display()
+    )]
     WrongFilesystem {
         /// The directory.
         dir: PathBuf,
@@ -214,8 +217,10 @@ pub enum OpenError {
     },
     /// The operator's fault: part of it is elsewhere.
     #[error(
-        "{} is mounted below data directory {}: what is there is not flushed with the rest, nor can anything be moved there; mount the volume at the data directory itself",
-        mount.display(), dir.display()
+        "{} is mounted below data directory {}: what is there is not flushed with the rest, nor \
+         can anything be moved there; mount the volume at the data directory itself",
+        mount.display(),
+        dir.display()
     )]
     MountBelow {
         /// The directory.

@@ -160,8 +160,8 @@ const WITHOUT_JOURNAL: &str =
     "it has no journal: a power cut may take more than what was not flushed, files and directories with it";
 const WITHOUT_RESERVES: &str =
     "it reserves no room: every append may wait for the disk, and goes through a lane";
-const SHOWS_OLD_BLOCKS: &str = "data=writeback with dioread_lock: after a power cut a file may have bytes of others, where \
-     recovery expects zeros; mount it with dioread_nolock or data=ordered";
+const SHOWS_OLD_BLOCKS: &str = "data=writeback with dioread_lock: after a power cut a file may have bytes of others, \
+     where recovery expects zeros; mount it with dioread_nolock or data=ordered";
 
 const COPY_ON_WRITE: Policy = Policy::Allowed {
     warning: "copy on write: the log fragments, and a full disk can fail even an overwrite",

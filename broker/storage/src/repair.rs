@@ -92,12 +92,14 @@ pub enum RepairError {
     Verify(#[from] VerifyError),
     /// The metadata log is damaged, and nobody said that it is to be rebuilt.
     #[error(
-        "the metadata log is damaged: --metadata rebuilds it from the partitions, which loses the topics' settings where it cannot be read"
+        "the metadata log is damaged: --metadata rebuilds it from the partitions, which loses the topics' settings \
+         where it cannot be read"
     )]
     NeedsMetadata,
     /// The disk does not give a file back without which a repair would have to give up what may be there.
     #[error(
-        "{} cannot be read: {error}; a repair does not write over what may be read again: mend the disk, or move the file away, and repair then, which makes it anew from what the logs hold",
+        "{} cannot be read: {error}; a repair does not write over what may be read again: mend the disk, \
+         or move the file away, and repair then, which makes it anew from what the logs hold",
         file.display()
     )]
     Unreadable {
@@ -107,7 +109,10 @@ pub enum RepairError {
         error: String,
     },
     /// Less was given up than is lost.
-    #[error("{} is damaged from offset {damaged} on, so accepting its loss from {accepted} on is not enough", dir.display())]
+    #[error(
+        "{} is damaged from offset {damaged} on, so accepting its loss from {accepted} on is not enough",
+        dir.display()
+    )]
     LosesMore {
         /// The partition's directory.
         dir: PathBuf,

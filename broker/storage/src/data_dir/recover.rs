@@ -147,9 +147,9 @@ impl<F: Files> Opening<'_, F> {
     /// for a write that was interrupted. Setting the length that there is clears the rest of the block.
     ///
     /// For that it has to be read. Where the disk does not give it, nothing may be appended to that log, and others are
-    /// not concerned; where it has no room for it, nothing is before it is done. An index is left to the recovery, which makes one anew that it cannot read; entries that come
-    /// back are held against the log by their use, as ever. It is not synced either: whoever cannot open it would end
-    /// the start.
+    /// not concerned; where it has no room for it, nothing is before it is done. An index is left to the recovery,
+    /// which makes one anew that it cannot read; entries that come back are held against the log by their use, as ever.
+    /// It is not synced either: whoever cannot open it would end the start.
     pub(super) fn clear_behind_ends(
         &self,
         survey: &Survey,

@@ -84,7 +84,8 @@ pub enum ReadError {
     /// A segment has lost bytes that it had: a foreign hand has truncated its file, or a page could not be read when it
     /// was touched. What lies before them, and in other segments, can be read.
     #[error(
-        "{} has lost bytes that it had, from byte {position} on: of offsets {from} to {to} only what lies before can be read",
+        "{} has lost bytes that it had, from byte {position} on: of offsets {from} to {to} only \
+         what lies before can be read",
         path.display()
     )]
     Lost {

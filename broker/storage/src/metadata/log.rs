@@ -33,8 +33,8 @@ pub struct MetadataLog<F: Files> {
     build: String,
     /// Rewriting is considered when the file has this length.
     rewrite_at: u64,
-    /// Something may lie behind the end, on the disk if nowhere else: a transaction that failed, or what a power cut has
-    /// left there. The cut is not synced yet, or the disk had no room even for that.
+    /// Something may lie behind the end, on the disk if nowhere else: a transaction that failed, or what a power cut
+    /// has left there. The cut is not synced yet, or the disk had no room even for that.
     has_rest: bool,
     has_failed: bool,
 }

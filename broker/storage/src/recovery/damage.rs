@@ -33,7 +33,8 @@ pub enum Damage {
     },
     /// Bytes of its log that the disk does not give back.
     #[error(
-        "{}, byte {position}: the disk cannot read what is here: {error}. Offsets from {offset} on are affected, nothing was changed",
+        "{}, byte {position}: the disk cannot read what is here: {error}. Offsets from {offset} on are \
+         affected, nothing was changed",
         file.display()
     )]
     UnreadableLog {
@@ -48,7 +49,8 @@ pub enum Damage {
     },
     /// Nothing is wrong with it, but the disk is full, and there is something to be done before it can be used again.
     #[error(
-        "{}: the disk is full, and has no room to do what this is about, before which nothing may be appended. Nothing is damaged, and what lies below offset {offset} is served: make room, and start again",
+        "{}: the disk is full, and has no room to do what this is about, before which nothing may be \
+         appended. Nothing is damaged, and what lies below offset {offset} is served: make room, and start again",
         file.display()
     )]
     NoRoom {
@@ -76,7 +78,11 @@ pub enum Damage {
         error: EnvelopeError,
     },
     /// It lies in a directory of another name.
-    #[error("{} is the directory of partition {id} and belongs at {}: rename it back", dir.display(), belongs.display())]
+    #[error(
+        "{} is the directory of partition {id} and belongs at {}: rename it back",
+        dir.display(),
+        belongs.display()
+    )]
     Misplaced {
         /// Where it lies.
         dir: PathBuf,

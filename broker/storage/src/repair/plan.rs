@@ -203,7 +203,8 @@ impl Plan {
         let survey = survey_all(files, &dir)
             .map_err(|damage| RepairError::Unmended { path: dir.clone(), reason: damage.to_string() })?;
         if !survey.replacements.is_empty() {
-            let reason = "a replacement of segments was interrupted: let the broker start once, or repair without giving anything up";
+            let reason = "a replacement of segments was interrupted: let the broker start once, or repair \
+                          without giving anything up";
             return Err(RepairError::Unmended { path: dir, reason: reason.to_owned() });
         }
         let cut = self.logs.get(&dir).and_then(|log| log.cut);

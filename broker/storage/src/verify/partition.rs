@@ -332,7 +332,8 @@ fn marker(
     let (base, len) = survey.segments.last().map_or((end, 0), |active| (active.base, active.len));
     if (row.active_base, row.log_len, row.next_offset) != (base, len, end) {
         let what = format!(
-            "it says that {} ends at byte {} of segment {} with offset {}, and it ends at byte {len} of segment {base} with offset {end}",
+            "it says that {} ends at byte {} of segment {} with offset {}, and it ends at byte \
+             {len} of segment {base} with offset {end}",
             partition.dir.display(),
             row.log_len,
             row.active_base,

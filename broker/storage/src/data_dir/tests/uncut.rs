@@ -1,5 +1,5 @@
-//! Claims about what a write has left that found no room: it is cut off, and it may be on the disk. Mixed by a power cut
-//! with what is written in its place, it would be a batch that is whole and wrong.
+//! Claims about what a write has left that found no room: it is cut off, and it may be on the disk. Mixed by a power
+//! cut with what is written in its place, it would be a batch that is whole and wrong.
 
 use super::*;
 use crate::controls::{Protection, without};
