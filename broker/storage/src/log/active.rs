@@ -1,37 +1,28 @@
-//! The segment that is appended to, and how one comes to be.
-//!
-//! A segment is made in two steps, because its name tells the first offset in it, which nobody knows before the
-//! segment before it is full. [`Prepared::make`] creates, reserves and maps its three files under names that a start
-//! takes for garbage; it may be done ahead of time. [`Prepared::begin`] gives them their names:
-//!
-//! ```text
-//! <stem>.index.tmp      header written   ->  00000000000000123456.index
-//! <stem>.timeindex.tmp  header written   ->  00000000000000123456.timeindex
-//! <stem>.log.tmp                         ->  00000000000000123456.log         last: indexes alone are garbage
-//! ```
-//! No slot speaks of the segment before a sync of the directory has put the names on stable storage.
+//! The segment that is appended to. How one comes to be is told by [`prepared`].
 //!
 //! A segment that nobody appends to for a while is *dormant*: it is the active one still, but holds none of its files
 //! open ([`super::dormant`]). One whose index files could not be made, or cut where a write to them had failed, because
 //! the disk is full, goes without them until the next one begins: lookups walk its log.
 
+mod prepared;
+
 use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use folio_mapped::{CopyError, SegmentMap};
+use folio_mapped::CopyError;
 use folio_record::{BatchHeader, Offset, Timestamp};
 
 use super::LogOptions;
 use super::segment::{Displaced, Segment};
 #[cfg(test)]
 use crate::controls::{Protection, is_taken};
-use crate::files::{FileAppender, FileHandle, Files, OpenMode, is_exhausted, is_full, tmp_path};
-use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, IndexHeader, IndexKind, Indexer, entry_position};
-use crate::partition::PartitionId;
+use crate::files::{FileAppender, FileHandle, Files, OpenMode, is_exhausted, is_full};
+use crate::index::{INDEX_ENTRY_SIZE, INDEX_HEADER_SIZE, Indexer, entry_position};
 use crate::partition_files::SegmentFile;
-use crate::recovery::RecoveredSegment;
+
+pub(super) use prepared::Prepared;
 
 /// The segment that is appended to.
 #[derive(Debug)]
@@ -66,16 +57,6 @@ pub(super) struct OpenFiles<F: Files> {
     are_indexes_uncut: bool,
     /// Open since before anything was written: an error of the write-back is told to them. That of the log comes first.
     sync: Vec<Arc<F::File>>,
-}
-
-/// A segment without a base offset yet.
-#[derive(Debug)]
-pub(super) struct Prepared<F: Files> {
-    paths: [PathBuf; 3],
-    appenders: [F::Appender; 3],
-    /// Handles to sync log, offset index and time index by.
-    sync: [Arc<F::File>; 3],
-    shape: Shape,
 }
 
 /// How large the files of a segment may become.
@@ -132,89 +113,6 @@ pub(super) const MAPS: usize = 3;
 /// The most that a segment takes, and hence one append.
 pub(super) fn log_capacity(options: &LogOptions) -> u64 {
     Shape::of(options).log
-}
-
-impl<F: Files> Prepared<F> {
-    /// Makes the files of a segment under the passing names that `stem` tells apart. After an error there are none.
-    pub(super) fn make(files: &F, dir: &Path, stem: &str, options: &LogOptions) -> io::Result<Self> {
-        let paths = SegmentFile::ALL.map(|file| tmp_path(&dir.join(stem).with_extension(file.extension())));
-        Self::make_at(files, &paths, options).inspect_err(|error| clear(files, &paths, error))
-    }
-
-    fn make_at(files: &F, paths: &[PathBuf; 3], options: &LogOptions) -> io::Result<Self> {
-        let shape = Shape::of(options);
-        let make = |number: usize| -> io::Result<(F::Appender, Arc<F::File>)> {
-            let handle = Arc::new(files.open(&paths[number], OpenMode::Create)?);
-            handle.set_len(0)?;
-            Ok((files.appender(&handle, shape.capacity(SegmentFile::ALL[number]), 0)?, handle))
-        };
-        let ((log, log_sync), (offsets, offsets_sync), (times, times_sync)) = (make(0)?, make(1)?, make(2)?);
-        let sync = [log_sync, offsets_sync, times_sync];
-        Ok(Self { paths: paths.clone(), appenders: [log, offsets, times], sync, shape })
-    }
-
-    /// Reserves as much as a log that has come so far will soon want. After an error its files are gone.
-    pub(super) fn reserved(mut self, files: &F) -> io::Result<Self> {
-        let upto = (self.shape.log / 32).clamp(ALLOCATE_MIN, ALLOCATE_MAX).min(self.shape.log);
-        match self.appenders[0].allocate(upto) {
-            Ok(()) => Ok(self),
-            Err(error) => {
-                clear(files, &self.paths, &error);
-                Err(error)
-            }
-        }
-    }
-
-    /// Whether it is what `options` ask for.
-    pub(super) fn fits(&self, options: &LogOptions) -> bool {
-        self.shape == Shape::of(options)
-    }
-
-    /// Lets it begin at `base`. After an error, some of its files may have their new names, and the others are gone.
-    pub(super) fn begin(self, files: &F, dir: &Path, id: PartitionId, base: Offset) -> io::Result<Active<F>> {
-        let paths = self.paths.clone();
-        self.begun(files, dir, id, base).inspect_err(|error| clear(files, &paths, error))
-    }
-
-    fn begun(self, files: &F, dir: &Path, id: PartitionId, base: Offset) -> io::Result<Active<F>> {
-        let recovered = RecoveredSegment {
-            base,
-            len: 0,
-            next_offset: base,
-            max_timestamp: None,
-            sealed_at: None,
-            may_have_gaps: false,
-        };
-        let segment = Arc::new(Segment::new(id, &recovered, 0));
-        let (uid, interval) = (segment.uid(), self.shape.interval);
-        let [log, mut offsets, mut times] = self.appenders;
-        for (kind, index) in [(IndexKind::Offset, &mut offsets), (IndexKind::Time, &mut times)] {
-            index.append(&[IoSlice::new(&IndexHeader { kind, base, uid, interval }.encode())])?;
-        }
-        for (file, path) in SegmentFile::ALL.iter().zip(&self.paths).rev() {
-            files.rename(path, &file.path(dir, base))?;
-        }
-        let indexer = Indexer::new(base, interval);
-        let mut active = Active::dormant(segment, indexer, self.shape);
-        active.open(OpenFiles::new(log, Some([offsets, times]), self.sync.to_vec()));
-        Ok(active)
-    }
-
-    /// The maps of its files.
-    pub(super) fn maps(&self) -> Vec<Arc<SegmentMap>> {
-        self.appenders.iter().map(|appender| Arc::clone(appender.map())).collect()
-    }
-
-    /// Removes its files. Those that stay, because there is no room even for that, are written over by the next that
-    /// are made ready, or removed by the next start.
-    pub(super) fn discard(self, files: &F) -> io::Result<()> {
-        let paths = self.paths.clone();
-        drop(self);
-        paths.iter().try_for_each(|path| match files.remove_file(path) {
-            Err(error) if is_full(&error) => Ok(()),
-            removed => removed,
-        })
-    }
 }
 
 impl<F: Files> OpenFiles<F> {
@@ -467,14 +365,6 @@ pub(super) fn give_back(file: &mut impl FileAppender) -> io::Result<bool> {
     match file.cut() {
         Err(error) if is_full(&error) => Ok(false),
         given => given.map(|()| true),
-    }
-}
-
-/// Removes what was begun under passing names and is not wanted for want of room. After any other error nothing is
-/// written any more, and the next start removes it.
-fn clear<F: Files>(files: &F, paths: &[PathBuf; 3], error: &io::Error) {
-    if is_full(error) || is_exhausted(error) {
-        paths.iter().for_each(|path| drop(files.remove_file(path)));
     }
 }
 
