@@ -476,6 +476,33 @@ fn damage_is_found_named_and_mended_and_a_directory_that_a_daemon_has_is_left_al
 }
 
 #[test]
+fn damage_ends_with_1_also_when_nobody_reads_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    assert!(Command::new("cp").args(["-r", GOLDEN]).arg(&data).status().unwrap().success());
+    let folio = |arguments: &[&str]| {
+        let mut folio = Command::new(folio_tests::binary("folio"));
+        let folio = folio.args(arguments).arg(&data).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut folio = folio.spawn().unwrap();
+        drop(folio.stdout.take());
+        let output = folio.wait_with_output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    assert_eq!(folio(&["log", "verify", "--output", "json"]).0, Some(0));
+    let log = data.join("topics/plain-0/00000000000000000000.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[70] ^= 4;
+    std::fs::write(&log, &bytes).unwrap();
+    for output in ["text", "json"] {
+        for (verb, end) in [("verify", "damage"), ("repair", "nothing was changed")] {
+            let (code, said) = folio(&["log", verb, "--output", output]);
+            assert_eq!(code, Some(1), "{verb} {output}: {said}");
+            assert!(said.contains(end), "{verb} {output}: {said}");
+        }
+    }
+}
+
+#[test]
 fn shells_are_given_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = Command::new(folio_tests::binary("folio")).args(["completion", shell]).output().unwrap();

@@ -37,7 +37,7 @@ use crate::lock::{Holder, LOCK_NAME, hold, hold_if_there};
 use crate::quarantine::QUARANTINE_NAME;
 use crate::recovery::survey_all;
 use crate::replacement::force_replacements;
-use crate::verify::{Event, Offsets, Summary, VerifyError, VerifyOptions, examine};
+use crate::verify::{Event, Offsets, Summary, VerifyError, VerifyOptions, check_is_ours, examine};
 
 /// What may be done.
 #[derive(Debug, Clone)]
@@ -173,6 +173,8 @@ pub fn repair<F: Files>(
     progress: &mut dyn FnMut(&Path, u64, u64),
     step: &mut dyn FnMut(&Step),
 ) -> Result<Repaired, RepairError> {
+    // Nothing is written, not even a lock, into what is something else.
+    check_is_ours(&**files)?;
     let _held = take_lock(&**files, options.apply)?;
     let look = |progress: &mut dyn FnMut(&Path, u64, u64)| {
         let only = VerifyOptions { partition: options.partition.clone() };

@@ -32,6 +32,7 @@ use thiserror::Error;
 
 use crate::files::Files;
 use crate::lock::{Holder, hold_if_there};
+pub(crate) use directory::check_is_ours;
 pub(crate) use needs::{Known, Need, Needs, Place};
 
 /// What to look at.

@@ -184,9 +184,29 @@ impl Plan {
             let bytes = Some(bytes + behind.iter().map(|segment| segment.len).sum::<u64>());
             steps.push(Step { offsets, bytes, ..Step::new(&survey.log_path(number), what) });
         }
+        self.steps_of_loss(files, dir, log, steps);
         let what =
             "all of the log is read, and its indexes, epochs and durable point are written as it tells them";
         steps.push(Step::new(dir, what));
+    }
+
+    /// What is not there any more, so that nothing of it can be moved: it is given up all the same.
+    fn steps_of_loss<F: Files>(&self, files: &F, dir: &Path, log: &LogPlan, steps: &mut Vec<Step>) {
+        let Some(known) = self.needs.partitions.get(dir) else { return };
+        let (Some(slot), Ok(survey)) = (known.slot, survey_all(files, dir)) else { return };
+        let durable = slot.durable_next_offset;
+        let first = survey.segments.first().map_or(durable, |first| first.base);
+        let mut lost = |what: &str, from: Offset, to: Offset| {
+            if from < to {
+                let offsets = Some(Offsets { from: from.get(), to: Some(to.get()) });
+                steps.push(Step { offsets, ..Step::new(dir, what) });
+            }
+        };
+        lost("its beginning is missing", slot.log_start, first.min(durable));
+        // A cut tells of all that lies behind it.
+        if let (Some(end), None) = (known.end, log.cut) {
+            lost("its end is missing", end.max(slot.log_start).max(first), durable);
+        }
     }
 
     fn log(&mut self, dir: PathBuf) -> &mut LogPlan {

@@ -46,7 +46,8 @@ pub(super) fn look<F: Files>(
         findings.add(Finding::new(Severity::Interrupted, Path::new(NODE_META_NAME), what));
         return Ok(());
     }
-    let node = look_at_node(files, findings)?;
+    check_is_ours(files)?;
+    let node = look_at_node(files, findings);
     let marker = look_at_marker(files, node, findings);
     let was_closed = marker.is_some();
     let slots = Slots::look(files, node.map(|node| node.dir), was_closed, findings);
@@ -74,28 +75,35 @@ fn is_being_set_up<F: Files>(files: &F) -> Result<bool, VerifyError> {
     Ok(foreign.is_none())
 }
 
-fn look_at_node<F: Files>(files: &F, findings: &mut Findings<'_>) -> Result<Option<NodeMeta>, VerifyError> {
-    let path = Path::new(NODE_META_NAME);
+/// Whether this is a data directory, of a format that is known here: nothing else is for this build to judge.
+///
+/// # Errors
+/// It is not.
+pub(crate) fn check_is_ours<F: Files>(files: &F) -> Result<(), VerifyError> {
     let entry = |name: &str| files.entry(Path::new(name)).map_err(|source| io(files, name, source));
     if entry(NODE_META_NAME)?.is_none() && entry(TOPICS_NAME)?.is_none() {
         return Err(VerifyError::NotOurs { dir: files.root().to_owned() });
     }
-    let node = match read_file(files, path, ENVELOPE_SIZE_MAX) {
-        Ok(Some(bytes)) => NodeMeta::decode(&bytes).map_err(|error| error.to_string()),
-        Ok(None) => Err("the file is missing".to_owned()),
-        Err(error) => Err(format!("cannot be read: {error}")),
-    };
-    match node {
+    match read_node(files) {
         Ok(node) if node.format > FORMAT => {
             let dir = files.root().to_owned();
             Err(VerifyError::Newer { dir, found: node.format, supported: FORMAT })
         }
-        Ok(node) => Ok(Some(node)),
-        Err(what) => {
-            findings.damage(path, what, Need::Node);
-            Ok(None)
-        }
+        _ => Ok(()),
     }
+}
+
+fn read_node<F: Files>(files: &F) -> Result<NodeMeta, String> {
+    match read_file(files, Path::new(NODE_META_NAME), ENVELOPE_SIZE_MAX) {
+        Ok(Some(bytes)) => NodeMeta::decode(&bytes).map_err(|error| error.to_string()),
+        Ok(None) => Err("the file is missing".to_owned()),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    }
+}
+
+fn look_at_node<F: Files>(files: &F, findings: &mut Findings<'_>) -> Option<NodeMeta> {
+    let node = read_node(files);
+    node.map_err(|what| findings.damage(Path::new(NODE_META_NAME), what, Need::Node)).ok()
 }
 
 /// The marker of a clean stop, if it vouches for this directory.

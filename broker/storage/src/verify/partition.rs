@@ -238,9 +238,15 @@ fn log<F: Files>(
         Ok(Some(durable)) => durable,
         Ok(None) => return slot.map(|slot| slot.durable_next_offset),
         Err(damage) => {
-            let finding = about_log(&partition.dir, &damage);
-            let finding = where_it_ends(files, survey, &damage).unwrap_or(finding);
-            findings.add_with(finding, Need::Log(partition.dir.clone()));
+            match where_it_ends(files, survey, &damage) {
+                Some((finding, place)) => {
+                    findings.add_with(finding, Need::Cut(partition.dir.clone(), place));
+                }
+                None => {
+                    let finding = about_log(&partition.dir, &damage);
+                    findings.add_with(finding, Need::Log(partition.dir.clone()));
+                }
+            }
             // What is there is read all the same, as if nothing were known of it.
             survey.durable(files, id, None).ok().flatten()?
         }
@@ -300,8 +306,8 @@ fn about_log(dir: &Path, damage: &Damage) -> Finding {
     }
 }
 
-/// A log that is shorter than it was durable has lost what comes behind its last intact batch.
-fn where_it_ends<F: Files>(files: &F, survey: &Survey, damage: &Damage) -> Option<Finding> {
+/// A log that is shorter than it was durable has lost what comes behind its last intact batch, which is this place.
+fn where_it_ends<F: Files>(files: &F, survey: &Survey, damage: &Damage) -> Option<(Finding, Place)> {
     let Damage::Log { file, fault: fault @ Fault::ShortFile { durable, .. }, reason, .. } = damage else {
         return None;
     };
@@ -318,7 +324,8 @@ fn where_it_ends<F: Files>(files: &F, survey: &Survey, damage: &Damage) -> Optio
         scan.forget_epoch();
     };
     let finding = Finding::new(Severity::Damage, file, format_args!("{fault}; {reason}"));
-    Some(finding.at(at).of_bytes(durable.saturating_sub(at)).affecting(due, None))
+    let place = Place { offset: due, segment: survey.segments[number].base, at };
+    Some((finding.at(at).of_bytes(durable.saturating_sub(at)).affecting(due, None), place))
 }
 
 /// The marker of a clean stop against what is there.

@@ -9,7 +9,7 @@ use folio_storage::files::{Files, SimFiles};
 use folio_storage::metadata::{GroupChange, GroupChangeKind, Key, Operation, Transaction, Value};
 use folio_storage::repair::{RepairError, RepairOptions, Repaired, Step, repair};
 use folio_storage::slots::SLOTS_NAME;
-use folio_storage::verify::Severity;
+use folio_storage::verify::{Offsets, Severity, VerifyError};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -41,7 +41,7 @@ proptest! {
             files.crash(after);
         }
 
-        let (repaired, _) = run(&files, &options()).unwrap();
+        let (repaired, steps) = run(&files, &options()).unwrap();
         let (found, _) = findings(&files);
         prop_assert_eq!(repaired.left.damage, 0, "{:?} of {:?}: {:?}", change, path, found);
         prop_assert!(found.iter().all(|finding| finding.severity < Severity::Damage), "{:?}", found);
@@ -58,6 +58,12 @@ proptest! {
             let kept = kept(good, &path, change, number);
             let (start, end) = (log.log_start(), log.log_end());
             prop_assert_eq!((start, end), (Offset::ZERO, Offset::new(kept)), "{:?} of {:?}", change, path);
+            let dir = format!("topics/t-{number}");
+            let is_told = |step: &Step| {
+                step.file.starts_with(&dir) && step.offsets == Some(Offsets { from: kept, to: Some(RECORDS) })
+            };
+            let is_lost = kept < RECORDS && power_cut.is_none();
+            prop_assert!(!is_lost || steps.iter().any(is_told), "{:?} of {:?}: {:#?}", change, path, steps);
             prop_assert!(read(log, number)?);
         }
     }
@@ -91,6 +97,49 @@ fn without_leave_a_repair_shows_what_would_go_and_writes_nothing() {
         .map(|(_, log)| log.len() as u64)
         .sum();
     assert_eq!(step.bytes, Some(all - batches(&before[&path])[1].0 as u64));
+}
+
+#[test]
+fn nothing_is_written_into_a_directory_of_something_else_not_even_a_lock() {
+    for apply in [false, true] {
+        let files = SimFiles::new();
+        let refused = run(&files, &RepairOptions { apply, ..options() });
+        assert!(matches!(refused, Err(RepairError::Verify(VerifyError::NotOurs { .. }))));
+        assert!(files.list(Path::new("")).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn what_is_not_there_any_more_is_given_up_with_its_offsets_shown_before() {
+    let log = |base: i64| PathBuf::from(format!("topics/t-0/{base:020}.log"));
+    let good = directory(End::Clean);
+    let bases: Vec<i64> = good
+        .keys()
+        .filter(|path| is_log(path) && path.starts_with("topics/t-0"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().parse().unwrap())
+        .collect();
+    let (first, last) = (log(bases[0]), log(*bases.last().unwrap()));
+    let all: Vec<PathBuf> = bases.iter().map(|base| log(*base)).collect();
+    let of_last = batches(&good[&last]);
+    for (gone, lost) in [
+        (vec![first], 0..bases[1]),
+        (vec![last.clone()], *bases.last().unwrap()..RECORDS),
+        (all, 0..RECORDS),
+        // Not a file, but the end of one.
+        (Vec::new(), of_last.last().unwrap().1..RECORDS),
+    ] {
+        let mut left = good.clone();
+        left.retain(|path, _| !gone.contains(path));
+        if gone.is_empty() {
+            left.get_mut(&last).unwrap().truncate(of_last.last().unwrap().0 + 70);
+        }
+        let files = restore(&left);
+        let (_, steps) = run(&files, &RepairOptions { apply: false, ..options() }).unwrap();
+        let shown: Vec<_> = steps.iter().filter_map(|step| step.offsets).collect();
+        let due = vec![Offsets { from: lost.start, to: Some(lost.end) }];
+        assert_eq!(shown, due, "{gone:?}: {steps:#?}");
+        assert_eq!(run(&files, &options()).unwrap().0.left.damage, 0);
+    }
 }
 
 #[test]

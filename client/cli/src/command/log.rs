@@ -88,6 +88,14 @@ fn renew(progress: &mut Progress, dir: &Path, done: u64, total: u64) {
     progress.renew(|| format!("{}: {} of {}", dir.display(), human_bytes(done), human_bytes(total)));
 }
 
+/// How it ends after something was `found`: that counts, also where the reader of standard output had seen enough.
+fn ended(told: io::Result<()>, found: Result<(), Failure>) -> Result<(), Failure> {
+    match told.map_err(Failure::from) {
+        Err(failure) if !failure.is_ordinary_end() => Err(failure),
+        _ => found,
+    }
+}
+
 /// `value` with the kind of thing that it is, as every line of JSON has it.
 fn tagged(kind: &str, value: &impl Serialize) -> io::Result<Value> {
     let mut item = json!({ "item": kind });

@@ -95,6 +95,21 @@ mod tests {
     }
 
     #[test]
+    fn where_keys_lie_in_a_table_depends_on_what_nobody_knows() {
+        let places = |key| {
+            let mut map = OffsetMap::new(key, 1 << 20, 100);
+            assert!((0..100_i64).all(|offset| map.put(&offset.to_be_bytes(), offset)));
+            map.slots.iter().map(|slot| (slot.hash, slot.offset)).collect::<Vec<_>>()
+        };
+        assert_eq!(places([1, 2]), places([1, 2]));
+        for another in [[1, 3], [2, 2]] {
+            let hashes = places(another);
+            let is_same = |slot: &&([u64; 2], i64)| slot.1 >= 0 && hashes.contains(slot);
+            assert_eq!(places([1, 2]).iter().filter(is_same).count(), 0, "{another:?}");
+        }
+    }
+
+    #[test]
     fn a_full_table_takes_no_new_key_and_still_learns_of_those_it_has() {
         for bytes in [0, 24, 48, 24 * 100] {
             let mut map = OffsetMap::new([1, 2], bytes, 1 << 40);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use folio_storage::repair::{RepairError, RepairOptions, Repaired, repair};
 
-use super::{refusal, renew, tagged};
+use super::{ended, refusal, renew, tagged};
 use crate::arguments::Output;
 use crate::exit::Failure;
 use crate::output::{say, stdout};
@@ -30,17 +30,21 @@ pub(super) fn run(output: Output, dir: &Path, options: &RepairOptions) -> Result
         },
     );
     progress.end();
-    written?;
-    out.flush()?;
-    let repaired = outcome.map_err(|error| match error {
-        RepairError::Verify(error) => refusal(dir, error),
-        error => Failure::failed(error),
-    })?;
+    let repaired = match outcome {
+        Ok(repaired) => repaired,
+        Err(error) => {
+            let refused = match error {
+                RepairError::Verify(error) => refusal(dir, error),
+                error => Failure::failed(error),
+            };
+            // What was shown before is shown all the same.
+            return ended(written.and_then(|()| out.flush()), Err(refused));
+        }
+    };
     if let Output::Json = output {
-        writeln!(out, "{}", tagged("summary", &repaired)?)?;
-        out.flush()?;
+        written = written.and_then(|()| writeln!(out, "{}", tagged("summary", &repaired)?));
     }
-    conclude(&repaired)
+    ended(written.and_then(|()| out.flush()), conclude(&repaired))
 }
 
 fn conclude(repaired: &Repaired) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use folio_storage::verify::{Event, Summary, VerifyOptions, verify};
 
-use super::{refusal, renew, tagged};
+use super::{ended, refusal, renew, tagged};
 use crate::arguments::Output;
 use crate::exit::Failure;
 use crate::output::{human_bytes, say, stdout};
@@ -33,16 +33,16 @@ pub(super) fn run(output: Output, dir: &Path, partition: Option<&str>) -> Result
     if let Output::Json = output {
         written = written.and_then(|()| writeln!(out, "{}", tagged("summary", &summary)?));
     }
-    written?;
-    out.flush()?;
+    let told = written.and_then(|()| out.flush());
     if let Output::Text = output {
         say(sentence(&summary));
     }
-    match summary.damage {
+    let found = match summary.damage {
         0 => Ok(()),
         1 => Err(Failure::failed("one finding is damage")),
         damage => Err(Failure::failed(format_args!("{damage} findings are damage"))),
-    }
+    };
+    ended(told, found)
 }
 
 fn sentence(summary: &Summary) -> String {
