@@ -34,8 +34,11 @@ pub(crate) const SETTINGS: [&str; 20] = [
     "shutdown.timeout.ms=10000",
 ];
 
-/// How long an answer may take: much longer than any that comes.
+/// How long the client tries: as long as an answer takes that tells of a full disk, for it tries again till then.
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// How long its word may take after that on a busy machine.
+const OVERDUE: Duration = Duration::from_secs(60);
 
 /// How long a topic may be unknown to a producer, who does not know whether its broker is still there.
 const UNKNOWN: Duration = Duration::from_secs(3);
@@ -131,7 +134,7 @@ impl Life<'_> {
 
     /// Waits for an answer. There is none any more some time after the daemon has ended.
     fn answer<T>(&mut self, what: &str, mut poll: impl FnMut(Duration) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + LIMIT + Duration::from_secs(1);
+        let deadline = Instant::now() + LIMIT + OVERDUE;
         loop {
             if let Some(answer) = poll(Duration::from_millis(20)) {
                 return Some(answer);
