@@ -18,6 +18,7 @@ mod inode;
 mod machine;
 mod names;
 mod random;
+mod room;
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -31,6 +32,7 @@ use super::{Boot, DirEntry, FileAppender, FileHandle, Files, OpenMode, Space, is
 use machine::{Exhausted, InodeId, Machine};
 
 pub use random::Random;
+pub use room::Room;
 
 /// A simulated machine and its disk. Clones are the same machine.
 #[derive(Debug, Clone)]
@@ -95,21 +97,6 @@ pub enum Fault {
     SyncLies,
 }
 
-/// What a disk has room for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// Everything.
-    Enough,
-    /// Names, and bytes in the place of others; no more bytes.
-    NoBytes,
-    /// Bytes in the place of others, and taking names away. No name comes or becomes another, and no file is cut: for
-    /// what takes something away, btrfs has a reserve that nothing else may have.
-    Removals,
-    /// Bytes in the place of others. No name comes, goes or becomes another, and no file is cut: a file system that
-    /// never overwrites, or a journal, wants room even for that.
-    Nothing,
-}
-
 impl SimFiles {
     /// A machine with an empty data directory.
     pub fn new() -> Self {
@@ -172,6 +159,16 @@ impl SimFiles {
     /// What it has room for from operation number `operation` on, until that is [set](Self::set_room) anew.
     pub fn set_room_at(&self, operation: u64, room: Room) {
         self.lock().set_room_at(operation, room);
+    }
+
+    /// What it has room for now.
+    pub fn room(&self) -> Room {
+        self.lock().room()
+    }
+
+    /// How often something was refused because there was room for no more than this.
+    pub fn refusals(&self, room: Room) -> u64 {
+        self.lock().refusals(room)
     }
 
     /// Whether the process has no descriptors left: nothing can be opened, a directory to sync its names included.

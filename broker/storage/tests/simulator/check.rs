@@ -305,7 +305,9 @@ impl World {
     pub(crate) fn look_for_damage(&mut self, was_stopped: bool) -> Outcome {
         let machine = &self.seam.machine;
         let mut worst = Vec::new();
-        let least = if was_stopped { Severity::Interrupted } else { Severity::Damage };
+        // What a stop has found no room to take away waits for a start that does.
+        let is_tidy = was_stopped && !self.life.is_full;
+        let least = if is_tidy { Severity::Interrupted } else { Severity::Damage };
         // For want of room, or of a disk, something was begun and not finished; that it lies there is no harm.
         let may_be_unfinished = self.life.has_failed_unheard;
         let looked = verify(machine, &VerifyOptions::default(), &mut |event| {

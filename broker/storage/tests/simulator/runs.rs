@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use folio_storage::files::sim::Fault;
+use folio_storage::files::sim::{Fault, Room};
 
 use crate::environment::told;
 use crate::stats::Stats;
@@ -103,6 +103,10 @@ fn whatever_is_promised_survives_power_cuts_kills_and_failing_disks() {
     assert!(stats.offline_for_calls > 0 && stats.ranges_refused > 0 || runs < 1000, "{stats:?}");
     assert!(stats.served_below > 0 && stats.slots_torn > 5, "{stats:?}");
     assert!(stats.faults > 50 && stats.stuck > 50 && stats.promised > 5000, "{stats:?}");
+    // Every kind of a full disk has refused something.
+    let refused = [stats.cuts_refused, stats.renames_refused, stats.removals_refused];
+    let of_few = [stats.refused_but_removals, stats.refused_but_renames];
+    assert!(refused.iter().chain(&of_few).all(|count| *count > 0), "{stats:?}");
 }
 
 /// The same life again and again: each of its operations is the one that fails, in each way, or the last.
@@ -113,9 +117,12 @@ fn no_operation_is_one_that_may_not_fail() {
     // The last one seals, compacts and retains.
     let (seeds, stride): (&[u64], _) = if is_whole { (&[0, 1, 2, 3, 4, 148], 1) } else { (&[0, 148], 67) };
     let troubles = [Fault::Broken, Fault::Full, Fault::Short, Fault::SyncLies].map(Trouble::Fault);
+    let rooms =
+        [Room::Nothing, Room::NoCuts, Room::NoRenames, Room::NoRemovals, Room::Renames].map(Trouble::Fills);
     let (mut runs, mut total) = (0, Stats::default());
     for &seed in seeds {
-        for (number, trouble) in troubles.into_iter().chain([Trouble::Death, Trouble::Fills]).enumerate() {
+        let others = [Trouble::Death].into_iter().chain(rooms);
+        for (number, trouble) in troubles.into_iter().chain(others).enumerate() {
             // Each way begins at another operation, so that all are met by some.
             for operation in (number as u64..).step_by(stride) {
                 let mut world = World::with(seed, Some((operation, trouble)));
@@ -159,7 +166,7 @@ fn lives_that_once_found_something_find_nothing_any_more() {
     let full = Some((97, Trouble::Fault(Fault::Full)));
     assert_eq!(World::with(2, full).run(), Ok(()));
     // Part of an index entry was left over a clean stop.
-    assert_eq!(World::with(148, Some((585, Trouble::Fills))).run(), Ok(()));
+    assert_eq!(World::with(148, Some((585, Trouble::Fills(Room::Nothing)))).run(), Ok(()));
 }
 
 /// The seed that `FOLIO_SIM_SEED` names, call by call.

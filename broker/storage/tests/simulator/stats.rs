@@ -1,5 +1,8 @@
 //! What runs come to, in numbers: one in which nothing happens proves nothing.
 
+use folio_storage::files::SimFiles;
+use folio_storage::files::sim::Room;
+
 /// What a run came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stats {
@@ -27,11 +30,27 @@ pub(crate) struct Stats {
     pub(crate) served_below: u64,
     pub(crate) ranges_refused: u64,
     pub(crate) slots_torn: u64,
-    /// How often the disk was told to have no room even to take something away.
+    /// How often the disk was told to have no room for more than bytes.
     pub(crate) stuck: u64,
+    /// What was refused by a disk that had room for all else.
+    pub(crate) cuts_refused: u64,
+    pub(crate) renames_refused: u64,
+    pub(crate) removals_refused: u64,
+    /// What was refused by one that had room for taking names away, or for giving others, alone.
+    pub(crate) refused_but_removals: u64,
+    pub(crate) refused_but_renames: u64,
 }
 
 impl Stats {
+    /// What a full disk has refused so far.
+    pub(crate) fn met(&mut self, machine: &SimFiles) {
+        self.cuts_refused = machine.refusals(Room::NoCuts);
+        self.renames_refused = machine.refusals(Room::NoRenames);
+        self.removals_refused = machine.refusals(Room::NoRemovals);
+        self.refused_but_removals = machine.refusals(Room::Removals);
+        self.refused_but_renames = machine.refusals(Room::Renames);
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         let sums = [
             (&mut self.power_cuts, other.power_cuts),
@@ -57,6 +76,11 @@ impl Stats {
             (&mut self.ranges_refused, other.ranges_refused),
             (&mut self.slots_torn, other.slots_torn),
             (&mut self.stuck, other.stuck),
+            (&mut self.cuts_refused, other.cuts_refused),
+            (&mut self.renames_refused, other.renames_refused),
+            (&mut self.removals_refused, other.removals_refused),
+            (&mut self.refused_but_removals, other.refused_but_removals),
+            (&mut self.refused_but_renames, other.refused_but_renames),
         ];
         for (sum, more) in sums {
             *sum += more;

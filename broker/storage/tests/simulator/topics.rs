@@ -82,6 +82,7 @@ impl World {
         let mut topic = Topic {
             name: name.clone(),
             uuid,
+            created_ms: self.clock,
             options,
             tombstones_ms,
             is_timeless: self.random.percent(10),

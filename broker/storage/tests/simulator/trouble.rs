@@ -14,8 +14,8 @@ pub(crate) enum Trouble {
     Death,
     /// The operation fails.
     Fault(Fault),
-    /// From the operation on the disk has no room even to take something away, for a while.
-    Fills,
+    /// From the operation on the disk has room for this and no more, for a while.
+    Fills(Room),
 }
 
 /// What an error means for the run.
@@ -35,8 +35,8 @@ impl World {
         };
         match trouble {
             Trouble::Death => self.seam.machine.cut_power_at(at),
-            Trouble::Fills => {
-                self.seam.machine.set_room_at(at, Room::Nothing);
+            Trouble::Fills(room) => {
+                self.seam.machine.set_room_at(at, room);
                 (self.life.is_full, self.life.was_full) = (true, true);
             }
             Trouble::Fault(fault) => {
@@ -94,12 +94,17 @@ impl World {
             2 => (Room::Removals, at / 4 % operations),
             _ => (Room::Nothing, at / 4 % operations),
         };
+        let rooms = self.chances.rooms;
+        let (room, after) = match rooms.get(at as usize % rooms.len().max(1)) {
+            Some(room) if is_full => (*room, [0, at / 16 % operations][at as usize / 8 % 2]),
+            _ => (room, after),
+        };
         self.seam.note(|| format!("the disk has room for {room:?} in {after} operations"));
         match after {
             0 => machine.set_room(room),
             _ => machine.set_room_at(at + after, room),
         }
-        self.stats.stuck += u64::from(matches!(room, Room::Removals | Room::Nothing));
+        self.stats.stuck += u64::from(!matches!(room, Room::Enough | Room::NoBytes));
         self.life.is_full = is_full;
         self.life.was_full |= is_full;
     }
@@ -112,11 +117,13 @@ impl World {
         }
     }
 
-    /// It is not full for ever.
+    /// It is not full for ever, and has room for something else before that.
     pub(crate) fn may_free(&mut self) {
-        let is_now = self.seam.machine.space().is_ok_and(|space| space.free == 0);
-        if is_now && self.seam.machine.operations().is_multiple_of(5) {
+        let (is_now, at) = (self.seam.machine.room() != Room::Enough, self.seam.machine.operations());
+        if is_now && at.is_multiple_of(5) {
             self.fill(false);
+        } else if is_now && at.is_multiple_of(3) && !self.chances.rooms.is_empty() {
+            self.fill(true);
         }
     }
 

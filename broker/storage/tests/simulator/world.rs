@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use folio_record::Timestamp;
-use folio_storage::files::sim::{Fault, Random};
+use folio_storage::files::sim::{Fault, Random, Room};
 use folio_storage::metadata::Value;
 use folio_storage::{DataDir, DataDirOptions, Log, LogOptions, OpenError, OpenReport, Visibility};
 use uuid::Uuid;
@@ -61,6 +61,7 @@ pub(crate) struct World {
 pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) uuid: Uuid,
+    pub(crate) created_ms: i64,
     pub(crate) options: LogOptions,
     /// If it is compacted: how long tombstones stay.
     pub(crate) tombstones_ms: Option<i64>,
@@ -122,6 +123,8 @@ pub(crate) struct Chances {
     pub(crate) compacted: u64,
     /// What goes wrong, one as likely as the other.
     pub(crate) faults: &'static [Fault],
+    /// What a disk that is full has room for, if it is an odd one.
+    pub(crate) rooms: &'static [Room],
 }
 
 impl World {
@@ -158,8 +161,12 @@ impl World {
                 Weakness::LeavesShortWrites => &[Fault::Short],
                 _ => &[Fault::SyncLies],
             },
+            rooms: &[],
         };
         match weakness {
+            Weakness::None if matches!(seed % 12, 1 | 3 | 9) => {
+                (chances.full, chances.rooms) = (3, &ODD_ROOMS);
+            }
             Weakness::None => {}
             Weakness::RetriesSyncs
             | Weakness::TrustsTheCache
@@ -222,6 +229,7 @@ impl World {
             self.die()?;
         }
         self.fill(false);
+        self.stats.met(&self.seam.machine);
         (self.chances.again, self.chances.broken) = (0, 0);
         self.recover()?;
         self.stop()?;
@@ -305,9 +313,9 @@ impl World {
     fn open(&self) -> Result<(DataDir<Seam>, OpenReport<Seam>), OpenError> {
         let options = DataDirOptions::fixed(self.run);
         let of_topic = |topic: &folio_storage::metadata::Topic| {
-            // The last that has this name: one that was deleted needs no log.
-            let known = self.topics.iter().rfind(|known| known.name == topic.name);
-            known.map_or_else(LogOptions::default, |known| known.options.clone())
+            // The last that was made then and has this name: one that was deleted needs no log.
+            let is_it = |known: &&Topic| known.name == topic.name && known.created_ms == topic.created_ms;
+            self.topics.iter().rfind(is_it).map_or_else(LogOptions::default, |known| known.options.clone())
         };
         self.seam.opens(true);
         let opened = DataDir::open(Arc::new(self.seam.clone()), &options, of_topic, self.now());
@@ -454,3 +462,14 @@ const LIVES: usize = 8;
 
 /// How many files may be mapped at once: as many as there are, or fewer than all partitions would have.
 const MAPS: [usize; 4] = [usize::MAX, 40, usize::MAX, 16];
+
+/// What the odd ones among full disks have room for, at one time or another.
+const ODD_ROOMS: [Room; 7] = [
+    Room::NoCuts,
+    Room::NoRenames,
+    Room::NoRemovals,
+    Room::Renames,
+    Room::Removals,
+    Room::Nothing,
+    Room::NoBytes,
+];

@@ -14,6 +14,7 @@ use super::super::{Boot, DirEntry, EntryKind, OpenMode, Space, final_error};
 use super::inode::Inode;
 use super::names::{Names, ROOT};
 use super::random::Random;
+use super::room::Want;
 use super::{Asked, Fault, Room};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +36,8 @@ pub(super) struct Machine {
     room: Room,
     /// From this operation on there is room for nothing else.
     fills: Option<(u64, Room)>,
+    /// How often something found no room, by what there was room for.
+    refusals: BTreeMap<Room, u64>,
     faults: HashMap<u64, Fault>,
     asked: BTreeMap<PathBuf, Asked>,
     exhausted: Exhausted,
@@ -73,6 +76,7 @@ impl Machine {
             is_down: false,
             room: Room::Enough,
             fills: None,
+            refusals: BTreeMap::new(),
             faults: HashMap::new(),
             asked: BTreeMap::new(),
             exhausted: Exhausted::Never,
@@ -139,6 +143,14 @@ impl Machine {
         self.fills = Some((operation, room));
     }
 
+    pub(super) fn room(&self) -> Room {
+        self.room
+    }
+
+    pub(super) fn refusals(&self, room: Room) -> u64 {
+        self.refusals.get(&room).copied().unwrap_or(0)
+    }
+
     pub(super) fn asked(&self) -> &BTreeMap<PathBuf, Asked> {
         &self.asked
     }
@@ -171,11 +183,8 @@ impl Machine {
     }
 
     pub(super) fn space(&self) -> Space {
-        Space { free: if self.is_full() { 0 } else { 1 << 40 }, total: 1 << 40 }
-    }
-
-    fn is_full(&self) -> bool {
-        self.room != Room::Enough
+        // What wants room besides bytes is not in this account.
+        Space { free: if self.room.is_for(Want::Bytes) { 1 << 40 } else { 0 }, total: 1 << 40 }
     }
 
     pub(super) fn boot(&self) -> Boot {
@@ -243,7 +252,7 @@ impl Machine {
             }
             (None, OpenMode::Create | OpenMode::CreateNew) => {
                 let (dir, name) = self.names.place(path)?;
-                self.begin_change()?;
+                self.begin_for(Want::Name)?;
                 let id = self.fresh_id();
                 self.inodes.insert(InodeId(id), Inode::empty());
                 self.names.add(dir, name, InodeId(id), false);
@@ -259,7 +268,7 @@ impl Machine {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let (dir, name) = self.names.place(path)?;
-        self.begin_change()?;
+        self.begin_for(Want::Name)?;
         let id = self.fresh_id();
         self.names.add(dir, name, InodeId(id), true);
         Ok(())
@@ -274,7 +283,7 @@ impl Machine {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let (from, to) = (self.names.place(from)?, self.names.place(to)?);
-        self.begin_change()?;
+        self.begin_for(Want::Rename)?;
         self.names.rename(from, to, inode);
         Ok(())
     }
@@ -289,10 +298,7 @@ impl Machine {
             _ => {}
         }
         let (dir, name) = self.names.place(path)?;
-        self.begin_atomic()?;
-        if self.room == Room::Nothing {
-            return Err(error_of(Fault::Full));
-        }
+        self.begin_for(Want::Removal)?;
         self.names.remove(dir, name, inode);
         Ok(())
     }
@@ -341,11 +347,19 @@ impl Machine {
         }
     }
 
-    /// Begins what gives a name, or cuts.
-    fn begin_change(&mut self) -> io::Result<()> {
+    /// Begins what wants room for something, and is done as a whole or not at all.
+    fn begin_for(&mut self, want: Want) -> io::Result<()> {
         self.begin_atomic()?;
-        let has_room = matches!(self.room, Room::Enough | Room::NoBytes);
-        if has_room { Ok(()) } else { Err(error_of(Fault::Full)) }
+        if self.has_room(want) { Ok(()) } else { Err(error_of(Fault::Full)) }
+    }
+
+    /// Whether there is room for it; if not, it is refused.
+    fn has_room(&mut self, want: Want) -> bool {
+        let has_room = self.room.is_for(want);
+        if !has_room {
+            *self.refusals.entry(self.room).or_default() += 1;
+        }
+        has_room
     }
 
     /// Begins an operation that is done as a whole or not at all.

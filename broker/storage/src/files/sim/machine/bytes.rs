@@ -9,8 +9,9 @@ use folio_mapped::{CopyError, SegmentMap};
 use super::super::super::final_error;
 use super::super::inode::{Inode, SECTOR_SIZE};
 use super::super::random::Random;
+use super::super::room::Want;
 use super::super::{Asked, Fault, Room};
-use super::{Go, InodeId, Machine, error_of, finish};
+use super::{Go, InodeId, Machine, finish};
 
 impl Machine {
     pub(in super::super) fn len(&self, id: InodeId) -> u64 {
@@ -36,7 +37,9 @@ impl Machine {
         let go = if grows { self.begin_longer()? } else { self.begin()? };
         let written = match go {
             Go::Whole => bytes.len(),
-            Go::Interrupted | Go::Fail(Fault::Short) => part_of_sectors(at, bytes.len(), self.operations),
+            Go::Interrupted | Go::Fail(Fault::Short) => {
+                part_of_sectors(at, bytes.len(), self.operations, matches!(go, Go::Fail(_)))
+            }
             Go::Fail(_) => 0,
         };
         self.inode(id)?.write(&bytes[..written], at)?;
@@ -45,7 +48,8 @@ impl Machine {
     }
 
     pub(in super::super) fn set_len(&mut self, id: InodeId, len: u64) -> io::Result<()> {
-        self.begin_change()?;
+        let there = self.len(id);
+        self.begin_for(if there > 0 && len <= there { Want::Cut } else { Want::Name })?;
         let inode = self.inode(id)?;
         inode.check_end(len)?;
         inode.set_len(len)
@@ -104,7 +108,7 @@ impl Machine {
     pub(in super::super) fn begin_append(&mut self, id: InodeId, bufs: &[IoSlice<'_>]) -> io::Result<()> {
         let go = self.begin_longer()?;
         let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
-        let written = part_of(bytes.len(), self.operations);
+        let written = part_of(bytes.len(), self.operations, matches!(go, Go::Fail(_)));
         let inode = self.inode(id)?;
         match go {
             Go::Whole => inode.appends(bytes.len()),
@@ -128,22 +132,20 @@ impl Machine {
 
     /// Begins what makes a file longer. The last room there was may take part of it.
     fn begin_longer(&mut self) -> io::Result<Go> {
-        let fault = match self.room {
-            Room::Enough => return self.begin(),
-            Room::NoBytes => Fault::Full,
-            Room::Removals | Room::Nothing => Fault::Short,
-        };
+        if self.has_room(Want::Bytes) {
+            return self.begin();
+        }
+        let fault = if self.room == Room::NoBytes { Fault::Full } else { Fault::Short };
         self.begin_atomic()?;
         Ok(Go::Fail(fault))
     }
 
     pub(in super::super) fn begin_allocate(&mut self) -> io::Result<()> {
-        self.begin_atomic()?;
-        if self.is_full() { Err(error_of(Fault::Full)) } else { Ok(()) }
+        self.begin_for(Want::Bytes)
     }
 
     pub(in super::super) fn cut(&mut self, id: InodeId) -> io::Result<()> {
-        self.begin_change()?;
+        self.begin_for(Want::Cut)?;
         self.inode(id)?.set_uncut(&[]);
         Ok(())
     }
@@ -158,15 +160,17 @@ impl Machine {
     }
 }
 
-/// How many of `len` bytes an interrupted write leaves behind: any number, decided by `salt`.
-fn part_of(len: usize, salt: u64) -> usize {
-    Random::new(salt).up_to(len as u64) as usize
+/// How many of `len` bytes a write leaves behind that was interrupted, or did fail: any number, decided by `salt`; all
+/// of them would be no failure.
+fn part_of(len: usize, salt: u64, did_fail: bool) -> usize {
+    let written = Random::new(salt).up_to(len as u64) as usize;
+    if did_fail { written.min(len.saturating_sub(1)) } else { written }
 }
 
 /// As [`part_of`], of bytes of which those within one sector are written together or not at all: they come into one
 /// page of the cache at once, and to the disk at once.
-fn part_of_sectors(at: u64, len: usize, salt: u64) -> usize {
-    let written = part_of(len, salt);
+fn part_of_sectors(at: u64, len: usize, salt: u64, did_fail: bool) -> usize {
+    let written = part_of(len, salt, did_fail);
     let sector = SECTOR_SIZE as u64;
     if at / sector == (at + len.max(1) as u64 - 1) / sector && written < len { 0 } else { written }
 }
