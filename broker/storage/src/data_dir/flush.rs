@@ -148,8 +148,6 @@ impl<F: Files> DataDir<F> {
     pub fn close_clean(self, now: Timestamp, at: Instant) -> Result<Closed, FlushError> {
         self.check()?;
         let mut logs = self.logs();
-        // A deletion that found no room to move its directories has left these.
-        logs.retain(|log| !log.is_retired());
         for log in &logs {
             match log.close() {
                 // Somebody has taken its files away. The marker does not name it, and the next start misses them.

@@ -289,15 +289,21 @@ impl<F: Files> DataDir<F> {
         self.take_away(uuid, &topic.name, 0..topic.partitions)
     }
 
-    /// Moves partitions into the trash, and frees their slots.
+    /// Moves partitions into the trash, and frees their slots. Those for which there is no room there stay in the way,
+    /// and are moved when somebody else wants the place, or by the next start: their logs write nothing any more, for by
+    /// then the names may be those of another topic's files.
     pub(super) fn take_away(&self, uuid: Uuid, name: &str, partitions: Range<u32>) -> Result<(), TopicError> {
         let io = |source| self.topic_error(TOPICS_NAME, source);
         self.failure.check().map_err(io)?;
         for partition in partitions.clone() {
             let id = PartitionId { topic: uuid, partition };
-            for log in self.log(id).iter().chain(&self.log_below(id)) {
-                log.retire();
-            }
+            let gone = {
+                let mut durable = self.durable();
+                [durable.logs.remove(&id), durable.below.remove(&id)]
+            };
+            gone.iter().flatten().for_each(|log| log.retire());
+        }
+        for partition in partitions.clone() {
             let dir = partition_dir(name, partition);
             if self.files.entry(&dir).map_err(io)?.is_some() {
                 self.trash.take(&*self.files, &dir).map_err(io)?;
@@ -308,10 +314,7 @@ impl<F: Files> DataDir<F> {
         // Only now may somebody else have the slots: a crash before would bring the directories back.
         let mut durable = self.durable();
         for partition in partitions {
-            let id = PartitionId { topic: uuid, partition };
-            durable.logs.remove(&id);
-            durable.below.remove(&id);
-            if let Some(slot) = durable.numbers.remove(&id) {
+            if let Some(slot) = durable.numbers.remove(&PartitionId { topic: uuid, partition }) {
                 durable.slots.release(slot);
             }
         }

@@ -157,3 +157,27 @@ fn segments_below_a_start_that_only_the_cache_tells_of_go_once_the_slots_tell_of
     }
     assert!(left > 20 && gone > 20, "{left}, {gone}");
 }
+
+#[test]
+fn a_deleted_topic_that_there_is_no_room_to_move_writes_nothing_into_the_one_that_takes_its_name() {
+    let files = Arc::new(SimFiles::new());
+    create(&open(&files).0, 1).unwrap();
+    files.kill();
+    // Its logs are of a later epoch, which is not written down yet.
+    let (dir, _) = open(&files);
+    files.set_room(Room::NoRenames);
+    assert!(matches!(dir.delete_topic("t1", NOW), Err(TopicError::Full { .. })));
+    files.set_room(Room::Enough);
+    let next = NewTopic { uuid: Uuid::from_u128(7), ..topic(1) };
+    let epochs: Vec<_> = dir
+        .create_topic(next, &LogOptions::default(), NOW)
+        .unwrap()
+        .iter()
+        .map(|log| log.leader_epoch())
+        .collect();
+    dir.close_clean(NOW, Instant::now()).unwrap();
+    files.kill();
+    let (dir, report) = open(&files);
+    assert!(report.was_clean);
+    assert_eq!(dir.logs().iter().map(|log| log.leader_epoch()).collect::<Vec<_>>(), epochs);
+}
