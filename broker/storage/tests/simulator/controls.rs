@@ -110,6 +110,11 @@ fn what_is_left_of_a_short_write_and_not_cut_off_is_found() {
 }
 
 #[test]
+fn a_segment_that_begins_behind_bytes_that_could_not_be_cut_off_is_found() {
+    is_found(Weakness::RollsOverRests, &["offline", "rotten"]);
+}
+
+#[test]
 fn a_start_that_takes_for_durable_what_it_finds_without_a_sync_is_found() {
     is_found(Weakness::TakesFoundForDurable, &["was promised", "offline"]);
 }

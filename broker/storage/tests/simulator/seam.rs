@@ -61,6 +61,8 @@ pub(crate) struct SeamAppender {
     path: PathBuf,
     entry: Appender,
     shared: Arc<Shared>,
+    /// Bytes behind the end were left where they are.
+    has_rest: bool,
 }
 
 impl Seam {
@@ -203,7 +205,7 @@ impl Files for Seam {
         let (path, shared) = (file.path.clone(), Arc::clone(&self.shared));
         let appender = shared.call(format_args!("append to {} at {end}", path.display()), mapped)?;
         let entry = lock(&shared.ledger).begin(&path, end);
-        Ok(SeamAppender { appender, path, entry, shared })
+        Ok(SeamAppender { appender, path, entry, shared, has_rest: false })
     }
 
     fn map(&self, file: &SeamFile, end: u64) -> io::Result<Arc<SegmentMap>> {
@@ -371,6 +373,11 @@ impl FileAppender for SeamAppender {
     }
 
     fn append(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<Range<u64>> {
+        if self.has_rest {
+            // Nothing is written over them all the same.
+            self.appender.cut()?;
+            self.has_rest = false;
+        }
         let appended = self.appender.append(bufs);
         if let Ok(range) = &appended {
             lock(&self.shared.ledger).publish(self.entry, range.end);
@@ -393,7 +400,10 @@ impl FileAppender for SeamAppender {
         if self.shared.weakness == Weakness::LeavesShortWrites {
             return Ok(());
         }
-        self.shared.call(format_args!("cut {}", self.path.display()), self.appender.cut())
+        let cut = self.shared.call(format_args!("cut {}", self.path.display()), self.appender.cut());
+        let is_full = cut.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        self.has_rest = is_full && self.shared.weakness.leaves_rest(&self.path);
+        if self.has_rest { Ok(()) } else { cut }
     }
 
     fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {

@@ -30,6 +30,8 @@ pub(crate) enum Weakness {
     KeepsBehindEnds,
     /// What a write that came to an end half-way has left is not cut off.
     LeavesShortWrites,
+    /// The next segment begins although what is left of such a write could not be cut off.
+    RollsOverRests,
     /// A sync that failed is tried again, and the second answer counts.
     RetriesSyncs,
     /// Slots are never synced: neither is the start of a log before files below it go.
@@ -114,6 +116,13 @@ impl Weakness {
     /// Whether what lies behind the end of this file stays when the length that it has is set.
     pub(crate) fn keeps_behind(self, path: &Path) -> bool {
         self == Self::KeepsBehindEnds && path.starts_with("topics")
+    }
+
+    /// Whether it passes for done that what a write has left behind the end of this file cannot be cut off.
+    pub(crate) fn leaves_rest(self, path: &Path) -> bool {
+        // It may have had a passing name when it was opened.
+        let is_log = path.file_name().is_some_and(|name| name.to_string_lossy().contains(".log"));
+        self == Self::RollsOverRests && is_log && path.starts_with("topics")
     }
 
     /// Changes what was read of a log: no sector of it that was read whole is all zero.

@@ -158,7 +158,7 @@ impl World {
                 Weakness::None => {
                     &[Fault::SyncLies, Fault::SyncLies, Fault::Broken, Fault::Full, Fault::Short]
                 }
-                Weakness::LeavesShortWrites => &[Fault::Short],
+                Weakness::LeavesShortWrites | Weakness::RollsOverRests => &[Fault::Short],
                 _ => &[Fault::SyncLies],
             },
             rooms: &[],
@@ -172,6 +172,10 @@ impl World {
             | Weakness::TrustsTheCache
             | Weakness::LeavesShortWrites
             | Weakness::ForgetsTheBoot => (chances.fault, chances.kill) = (20, 60),
+            Weakness::RollsOverRests => {
+                (chances.fault, chances.kill) = (20, 60);
+                (chances.full, chances.rooms) = (3, &[Room::NoCuts, Room::Nothing]);
+            }
             // Nothing but the weakness is to be found.
             _ => (chances.fault, chances.full) = (0, 0),
         }
