@@ -7,7 +7,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -73,6 +73,17 @@ impl Served {
     /// The logs of a topic's segments, oldest first.
     fn logs(&self, topic: &str) -> Vec<PathBuf> {
         cache::logs(&self.partition(topic))
+    }
+
+    /// Copies the data directory into `dir`, once no file gets another name meanwhile: that of a segment that is made
+    /// ready, or sealed.
+    fn copy(&self, how: &str, dir: &Path) {
+        until("everything is there while it is copied", || {
+            let _ = std::fs::remove_dir_all(dir.join("data"));
+            let mut copy = Command::new("cp");
+            copy.arg(how).arg(self.dir.path().join("data")).arg(dir).stderr(Stdio::null());
+            copy.status().unwrap().success()
+        });
     }
 
     fn restart(self) -> (tempfile::TempDir, Daemon) {
@@ -333,7 +344,7 @@ fn a_directory_of_somebody_else_is_refused_with_a_line_that_says_so() {
 fn a_copy_of_a_directory_in_use_is_served_by_a_second_daemon_that_leaves_the_first_alone() {
     let served = Served::new(200);
     let copy = tempfile::tempdir().unwrap();
-    run(Command::new("cp").arg("-r").arg(served.dir.path().join("data")).arg(copy.path()));
+    served.copy("-r", copy.path());
     let second = Daemon::on(copy.path(), SMALL);
     let said = second.said();
     assert!(said.contains("unclean stop") && said.contains(" 0 offline"), "{said}");
@@ -357,7 +368,7 @@ fn a_copy_of_a_directory_in_use_is_served_by_a_second_daemon_that_leaves_the_fir
 fn a_second_daemon_on_the_very_same_files_is_found_by_the_readers_of_the_first() {
     let served = Served::new(20);
     let same = tempfile::tempdir().unwrap();
-    run(Command::new("cp").arg("-rl").arg(served.dir.path().join("data")).arg(same.path()));
+    served.copy("-rl", same.path());
     std::fs::remove_file(same.path().join("data/LOCK")).unwrap();
     let second = Daemon::on(same.path(), SMALL);
     served.fill("t", 20, 10);
