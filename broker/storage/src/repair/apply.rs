@@ -1,7 +1,7 @@
 //! Doing what is planned, in an order in which an interrupted repair can be begun anew.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -45,8 +45,17 @@ pub(super) fn apply<F: Files>(
         metadata::rebuild(files, plan, &mut slots, options)?;
     }
     partitions(&**files, plan, &mut slots, options)?;
+    // Where two have each other's name, both are out of the way first; their own files say whose they are meanwhile.
+    let passing = |from: &Path| {
+        let mut name = from.as_os_str().to_owned();
+        name.push(".moved");
+        PathBuf::from(name)
+    };
+    for (from, _) in &plan.renames {
+        files.rename(from, &passing(from)).map_err(at(&**files, from))?;
+    }
     for (from, to) in &plan.renames {
-        files.rename(from, to).map_err(at(&**files, from))?;
+        files.rename(&passing(from), to).map_err(at(&**files, from))?;
     }
     files.sync_dir(Path::new(TOPICS_NAME)).map_err(at(&**files, Path::new(TOPICS_NAME)))
 }

@@ -341,7 +341,8 @@ impl<F: Files> Directory<'_, '_, F> {
     /// A directory whose name is not that of its partition.
     fn misplaced(&mut self, dir: &Path, meta: PartitionMeta, topic: &Topic) -> Option<Partition> {
         let belongs = partition_dir(&topic.name, meta.id.partition);
-        let is_free = matches!(self.files.entry(&belongs), Ok(None));
+        let is_free = !self.renamed.contains(&belongs)
+            && (matches!(self.files.entry(&belongs), Ok(None)) || self.is_of_another(&belongs, meta.id));
         let what = format!("it is the directory of {}-{}", topic.name, meta.id.partition);
         let dir = dir.to_owned();
         if !is_free || meta.id.partition >= topic.partitions {
@@ -351,6 +352,13 @@ impl<F: Files> Directory<'_, '_, F> {
         self.findings.damage(&dir, what, Need::Rename(dir.clone(), belongs.clone()));
         self.renamed.insert(belongs);
         Some(Partition { dir, meta })
+    }
+
+    /// Whether what lies at the place of partition `id` says that it is another one. So it leaves that place as well.
+    fn is_of_another(&self, dir: &Path, id: PartitionId) -> bool {
+        let meta = read_file(self.files, &dir.join(PARTITION_META_NAME), ENVELOPE_SIZE_MAX);
+        let meta = meta.ok().flatten().and_then(|bytes| PartitionMeta::decode(&bytes).ok());
+        meta.is_some_and(|meta| meta.id != id)
     }
 
     /// Findings about this directory were asked for, even if those about others were not.

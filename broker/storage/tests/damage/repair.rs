@@ -255,6 +255,43 @@ fn a_partition_whose_directory_is_gone_goes_on_empty_behind_the_offsets_that_wer
 }
 
 #[test]
+fn directories_that_have_each_others_names_get_their_own_and_nothing_is_given_up() {
+    let good = directory(End::Clean);
+    let swapped = |path: &PathBuf| match (path.strip_prefix("topics/t-0"), path.strip_prefix("topics/t-1")) {
+        (Ok(rest), _) => Path::new("topics/t-1").join(rest),
+        (_, Ok(rest)) => Path::new("topics/t-0").join(rest),
+        _ => path.clone(),
+    };
+    let bad: BTreeMap<PathBuf, Vec<u8>> =
+        good.iter().map(|(path, bytes)| (swapped(path), bytes.clone())).collect();
+    let files = restore(&bad);
+    let begun = files.operations();
+    run(&files, &options()).unwrap();
+    let whole = files.operations() - begun;
+    let mut are_between = 0;
+    for power_cut in (0..whole).map(Some).chain([None]) {
+        let files = restore(&bad);
+        if let Some(after) = power_cut {
+            files.cut_power_at(files.operations() + after);
+            let _ = run(&files, &options());
+            files.crash(after);
+            are_between += u32::from(!files.snapshot().keys().any(|path| path.starts_with("topics/t-0")));
+        }
+        let (repaired, steps) = run(&files, &options()).unwrap();
+        assert!(steps.iter().all(|step| step.offsets.is_none()), "{power_cut:?}: {steps:#?}");
+        assert_eq!(repaired.left.damage, 0, "{power_cut:?}");
+        let after = files.snapshot();
+        assert!(good.iter().filter(|(path, _)| is_log(path)).all(|(path, log)| after[path] == *log));
+        let (_dir, report) = open(&Arc::new(files)).unwrap();
+        for partition in &report.partitions {
+            let (log, _) = partition.state.as_ref().unwrap();
+            assert_eq!(log.log_end(), Offset::new(RECORDS), "{power_cut:?}");
+        }
+    }
+    assert!(are_between > 0, "no power cut of {whole} has come in between");
+}
+
+#[test]
 fn nothing_is_repaired_over_durable_points_that_cannot_be_read() {
     let slots = Path::new(SLOTS_NAME);
     let of_one = RepairOptions { partition: Some("t-1".to_owned()), ..options() };
