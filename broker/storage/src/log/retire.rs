@@ -1,0 +1,36 @@
+//! The end of a log: its topic was deleted, or somebody has taken its files away.
+
+use std::sync::atomic::Ordering;
+
+use super::Log;
+use crate::files::Files;
+
+impl<F: Files> Log<F> {
+    /// The topic was deleted, and its directory is about to move: nothing is appended, and no file is opened, made
+    /// or moved by its name any more. A new topic may soon have a directory of the same name.
+    pub fn retire(&self) {
+        let _names = self.names();
+        let mut writer = self.lock();
+        self.is_retired.store(true, Ordering::Release);
+        let mut maps = writer.retire();
+        // Whoever is being sent something of the others holds them longer than this log lives, and must not unmap them.
+        maps.extend(self.view.load().iter().flat_map(|segment| segment.take_maps()));
+        self.open.retire(maps);
+    }
+
+    /// Whether its topic was deleted.
+    pub fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
+    }
+
+    /// Somebody else has taken files of it away: no durable point speaks of it any more, nor does a clean marker, so
+    /// that the next start looks.
+    pub fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Release);
+    }
+
+    /// Whether its files were found to be taken away.
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Acquire)
+    }
+}
