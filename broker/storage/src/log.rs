@@ -158,6 +158,8 @@ pub struct Log<F: Files> {
     /// Held by whoever opens, makes or moves files by their names without being the writer. Taken before the
     /// writer's lock. Holds the replacement that is decided and not finished, if there is one.
     names: Mutex<Option<Unfinished>>,
+    /// See [`RecoveredLog::left_below`].
+    left_below: Mutex<Vec<PathBuf>>,
 }
 
 /// What all logs of a data directory share.
@@ -179,7 +181,7 @@ impl<F: Files> Log<F> {
     ) -> Arc<Self> {
         let RecoveredLog { segments, indexer, log_start, log_end, epochs, producers, snapshots, .. } =
             recovered;
-        let RecoveredLog { compacted, may_have_reserve, remains, .. } = recovered;
+        let RecoveredLog { compacted, may_have_reserve, remains, left_below, .. } = recovered;
         let view: Vec<Arc<Segment>> =
             segments.iter().map(|segment| Arc::new(Segment::new(id, segment, 0))).collect();
         let has_left = |segment: &&Arc<Segment>| remains.indexes.contains(&segment.base());
@@ -227,6 +229,7 @@ impl<F: Files> Log<F> {
             failure: shared.failure.clone(),
             writer: Mutex::new(writer),
             names: Mutex::new(None),
+            left_below: Mutex::new(left_below),
         })
     }
 

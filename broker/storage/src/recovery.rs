@@ -74,6 +74,8 @@ pub struct RecoveredLog {
     pub may_have_reserve: bool,
     /// What there was no room to do.
     pub remains: Remains,
+    /// Files below its start that there was no room to take away, in the order in which they may go.
+    pub left_below: Vec<PathBuf>,
 }
 
 /// What a start has found no room to take away, and nothing may be appended before. Nobody reads it meanwhile.
@@ -329,6 +331,7 @@ impl Examined {
             compacted: survey.compacted.below(self.end),
             may_have_reserve: !report.was_clean,
             remains,
+            left_below: Vec::new(),
         }
     }
 }

@@ -61,12 +61,12 @@ impl<F: Files> DataDir<F> {
         let directories = Directories::reconcile(&opening, &mut metadata, &mut slots, &trash)
             .map_err(|(path, source)| opening.io(path, source))?;
         let found = directories.found;
-        let recovered = opening.recover_all(found, clean.as_ref(), &slots, &topic_options, has_syncfs)?;
+        let mut recovered = opening.recover_all(found, clean.as_ref(), &slots, &topic_options, has_syncfs)?;
         let own = directories
             .metadata_slot
             .map(|number| (number, metadata.slot(now, files.boot(), options.run_id)));
         opening.write_slots(&recovered, own, &mut slots)?;
-        opening.remove_expired(&recovered)?;
+        opening.remove_expired(&mut recovered)?;
         let open = OpenSegments::new(Arc::clone(files.budget()));
         let shared = Shared { files: Arc::clone(&files), open, failure: opening.failure.clone() };
         let (durable, partitions) =

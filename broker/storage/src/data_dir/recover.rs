@@ -210,12 +210,15 @@ impl<F: Files> Opening<'_, F> {
         Ok(())
     }
 
-    /// Removes what lies below the starts of logs. The slots that say so are on stable storage.
-    pub(super) fn remove_expired(&self, recovered: &[Recovering]) -> Result<(), OpenError> {
-        for partition in recovered {
-            match remove_expired(self.files, &partition.expired) {
+    /// Removes what lies below the starts of logs. The slots that say so are on stable storage. What finds no room even
+    /// to go is left to retention.
+    pub(super) fn remove_expired(&self, recovered: &mut [Recovering]) -> Result<(), OpenError> {
+        for Recovering { outcome, expired, .. } in recovered {
+            let Ok((log, _)) = outcome else { continue };
+            match remove_expired(self.files, expired) {
+                Ok(left) => log.left_below = left,
                 Err(RecoveryError::Io { path, source }) => return Err(self.io(path, source)),
-                Err(RecoveryError::Offline(_)) | Ok(()) => {}
+                Err(RecoveryError::Offline(_)) => {}
             }
         }
         Ok(())

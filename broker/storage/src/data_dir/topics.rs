@@ -255,6 +255,7 @@ impl<F: Files> DataDir<F> {
                 snapshots: Vec::new(),
                 may_have_reserve: false,
                 remains: Remains::default(),
+                left_below: Vec::new(),
             };
             let log = Log::open(&self.shared(), dir, meta.id, options.clone(), recovered);
             self.durable().logs.insert(meta.id, Arc::clone(&log));

@@ -4,7 +4,8 @@
 //! [`expired`](Log::expired); let the flusher raise the log start; then [`drop_below_start`](Log::drop_below_start).
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use folio_mapped::SegmentMap;
 use folio_record::{Offset, Timestamp};
@@ -89,7 +90,8 @@ impl<F: Files> Log<F> {
 
     /// Whether there is anything for [`drop_below_start`](Self::drop_below_start).
     pub fn has_segments_below_start(&self) -> bool {
-        self.view.load().get(1).is_some_and(|second| second.base() <= self.log_start())
+        let is_below = |second: &Arc<Segment>| second.base() <= self.log_start();
+        self.view.load().get(1).is_some_and(is_below) || !self.left_below().is_empty()
     }
 
     /// Moves segments that lie wholly below the start of the log into the trash. Gives their maps, so that the
@@ -105,6 +107,7 @@ impl<F: Files> Log<F> {
         if self.is_retired() {
             return Ok(Vec::new());
         }
+        self.drop_left_below(trash)?;
         let view = self.view.load_full();
         let start = self.log_start();
         let below = view.windows(2).take_while(|pair| pair[1].base() <= start).count();
@@ -141,6 +144,24 @@ impl<F: Files> Log<F> {
         let first = left.first().copied().or(kept.first());
         first.map_or(Ok(()), |first| self.drop_snapshots(&mut writer, first.base()))?;
         Ok(maps)
+    }
+
+    /// Takes away what the start has found no room to take away. The caller holds the names.
+    fn drop_left_below(&self, trash: &Trash) -> io::Result<()> {
+        let mut left = self.left_below();
+        while let Some(path) = left.first() {
+            self.failure.check()?;
+            match trash.discard(&*self.files, path) {
+                Err(error) if is_full(&error) => break,
+                discarded => discarded?,
+            }
+            left.remove(0);
+        }
+        Ok(())
+    }
+
+    fn left_below(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.left_below.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the files of a segment away; where its log is gone, an index without it may stay for the next start.

@@ -66,6 +66,7 @@ pub(crate) fn below<F: Files>(
         compacted: survey.compacted,
         may_have_reserve: false,
         remains: Remains::default(),
+        left_below: Vec::new(),
     })
 }
 

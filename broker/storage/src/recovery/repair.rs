@@ -166,16 +166,23 @@ pub(super) fn write_indexes<F: Files>(
     Ok(mended)
 }
 
-/// Removes the files of segments below the start of a log that was recovered. Those that there is no room to take away
-/// stay for the next start.
+/// Removes the files of segments below the start of a log that was recovered. Gives those that there is no room to take
+/// away.
 ///
 /// What the start found in the slots may have been in the cache only: a run that was killed had written it, and its
 /// sync was still to come, or had failed. With the next power cut the log would begin where it did before, and miss
 /// these. So they go once both copies of the slot were written anew, and synced.
-pub(crate) fn remove_expired<F: Files>(files: &F, expired: &[PathBuf]) -> Result<(), RecoveryError> {
-    for path in expired {
+pub(crate) fn remove_expired<F: Files>(
+    files: &F,
+    expired: &[PathBuf],
+) -> Result<Vec<PathBuf>, RecoveryError> {
+    let mut gone = expired.len();
+    for (number, path) in expired.iter().enumerate() {
         match files.remove_file(path) {
-            Err(error) if is_full(&error) => break,
+            Err(error) if is_full(&error) => {
+                gone = number;
+                break;
+            }
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(RecoveryError::Io { path: path.clone(), source });
             }
@@ -183,10 +190,10 @@ pub(crate) fn remove_expired<F: Files>(files: &F, expired: &[PathBuf]) -> Result
         }
     }
     // An index that comes back with a crash would pass for that of a later segment of its name.
-    match expired.first().and_then(|path| path.parent()) {
-        Some(dir) => files.sync_dir(dir).map_err(|source| RecoveryError::Io { path: dir.to_owned(), source }),
-        None => Ok(()),
+    if let Some(dir) = expired.first().and_then(|path| path.parent()) {
+        files.sync_dir(dir).map_err(|source| RecoveryError::Io { path: dir.to_owned(), source })?;
     }
+    Ok(expired[gone..].to_vec())
 }
 
 /// Removes what something left unfinished, and `snapshots` of no use. Of what there is no room even to remove, it gives

@@ -73,7 +73,8 @@ pub(super) fn mend<F: Files>(
         let written = slots.write(known.meta.slot, &update).and_then(|()| slots.sync());
         written.map_err(at(files, Path::new(SLOTS_NAME)))?;
     }
-    remove_expired(files, &after.expired(Some(&slot))).map_err(|error| unmended(dir, error))
+    let left = remove_expired(files, &after.expired(Some(&slot)));
+    left.map(drop).map_err(|error| unmended(dir, error))
 }
 
 /// Cuts the log, after all that goes is in quarantine. Later segments go first, newest first: whatever interrupts it,

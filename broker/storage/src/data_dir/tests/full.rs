@@ -357,6 +357,55 @@ fn a_segment_that_there_is_no_room_to_take_away_is_taken_away_the_next_time() {
 }
 
 #[test]
+fn segments_that_a_start_had_no_room_to_take_away_are_taken_away_by_the_same_run() {
+    for in_a_row in [1, 2, 6, u64::MAX] {
+        for operation in 0.. {
+            let files = killed();
+            let dir = opened(&files);
+            let log = Arc::clone(&dir.logs()[0]);
+            for _ in 0..3 {
+                drop(log.writer().append(&mut [batch(900)], Mode::MayBlock, NOW).unwrap());
+            }
+            dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+            dir.raise_log_start(&log, Offset::new(2), NOW, Instant::now()).unwrap();
+            drop((dir, log));
+            files.kill();
+            // A start without room for this.
+            files.set_room(Room::Nothing);
+            let dir = opened(&files);
+            let log = Arc::clone(&dir.logs()[0]);
+            let below = || {
+                let names = dirs(&*files, "topics/t1-0").into_iter();
+                let bases = names.filter_map(|name| name.get(..20)?.parse::<u64>().ok());
+                bases.filter(|base| *base < 2).count()
+            };
+            assert_eq!((below(), log.segment_count()), (6, 2));
+            assert!(log.has_segments_below_start());
+            log.drop_below_start(dir.trash()).unwrap();
+            assert_eq!(below(), 6, "there is still no room");
+            let first = files.operations();
+            if in_a_row < u64::MAX {
+                files.set_room(Room::Enough);
+                (0..in_a_row).for_each(|next| files.fail_at(first + operation + next, Fault::Full));
+                // Each time one of them goes at the least, or uses up two of the refusals.
+                (0..10).for_each(|_| drop(log.drop_below_start(dir.trash()).unwrap()));
+                assert_eq!((below(), log.has_segments_below_start()), (0, false), "operation {operation}");
+            }
+            let is_over = in_a_row == u64::MAX || files.operations() <= first + operation;
+            drop((dir, log));
+            files.crash(operation);
+            files.set_room(Room::Enough);
+            let log = Arc::clone(&opened(&files).logs()[0]);
+            assert_eq!((log.log_start(), log.log_end()), (Offset::new(2), Offset::new(4)));
+            assert_eq!((below(), log.has_segments_below_start()), (0, false));
+            if is_over {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn an_index_that_there_is_no_room_to_cut_is_done_without_until_the_next_segment_begins() {
     let mut done_without = 0;
     for (seed, operation) in (0..300).map(|seed| (seed, seed % 5)) {
