@@ -15,6 +15,7 @@ mod native;
 mod partition;
 mod pressure;
 mod purgatory;
+mod recovered;
 mod service;
 mod shard;
 mod space;

@@ -112,9 +112,22 @@ impl<F: Files> View<F> {
             }
             served => served.clone(),
         });
+        self.with_partitions(topic, partitions.collect())
+    }
+
+    /// A view of the same topics, in which this partition of the topic with `id` is `served` so.
+    pub(crate) fn with_served(&self, id: Uuid, number: u32, served: &Served<F>) -> Self {
+        let Some(topic) = self.with_id(id) else { return self.with_defaults(&self.defaults) };
+        let numbered = topic.partitions.iter().zip(0..);
+        let partitions =
+            numbered.map(|(before, other)| if other == number { served } else { before }.clone());
+        self.with_partitions(topic, partitions.collect())
+    }
+
+    fn with_partitions(&self, topic: &Topic<F>, partitions: Vec<Served<F>>) -> Self {
         let (id, name, own) = (topic.id, Arc::clone(&topic.name), topic.own.clone());
         let settings = Arc::clone(&topic.settings);
-        self.with(Arc::new(Topic { id, name, settings, own, partitions: partitions.collect() }))
+        self.with(Arc::new(Topic { id, name, settings, own, partitions }))
     }
 
     /// What holds of topics that do not say.

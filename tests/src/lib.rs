@@ -6,6 +6,7 @@ pub mod campaign;
 pub mod control;
 pub mod daemon;
 pub mod disk;
+pub mod intents;
 pub mod isolated;
 pub mod kafka;
 pub mod limits;

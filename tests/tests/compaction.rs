@@ -18,6 +18,7 @@ use folio_record::{
 use folio_storage::files::OsFiles;
 use folio_storage::verify::{Event, Severity, VerifyOptions, verify};
 use folio_tests::daemon::{Daemon, signal};
+use folio_tests::intents::{intent, killed_with_an_intent};
 use folio_tests::kafka::{KafkaPeer, fetch, produce};
 use folio_tests::rig::{Rig, until};
 use folio_wire::kafka::KafkaError;
@@ -224,6 +225,48 @@ fn whoever_kills_the_daemon_while_it_compacts_loses_no_last_record() {
     let there = stored(&connect(daemon.address()));
     assert!(there.len() < 500, "{} of 720", there.len());
     assert_eq!(there.into_iter().map(|(_, key, value)| (key, value)).collect::<BTreeMap<_, _>>(), last);
+    assert!(daemon.stop().success());
+    nothing_is_wrong(&dir.path().join("data"));
+}
+
+#[test]
+fn a_partition_that_a_start_had_no_room_to_finish_a_compaction_of_comes_back_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings: Vec<String> =
+        SOON.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]).collect();
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let daemon = Daemon::on(dir.path(), &settings);
+    let client = connect(daemon.address());
+    client.admin().create_topic(NewTopic::new("t", 1)).wait().unwrap();
+    let mut last: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let records = |round: u64| {
+        (0..60).map(move |number| (format!("k{}", number % 13), Some(format!("{round} {}", "x".repeat(90)))))
+    };
+    let (partition, mut round) = (dir.path().join("data/topics/t-0"), 0);
+    let wrapper = killed_with_an_intent(daemon, &partition, || {
+        round += 1;
+        last.extend(records(round));
+        send(&client, records(round));
+    });
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+
+    let daemon = Daemon::under(&wrapper, dir.path(), &settings);
+    let said = daemon.said();
+    assert!(said.contains("1 offline") && said.contains("once there is room"), "{said}");
+    let client = connect(daemon.address());
+    until("it is back", || daemon.said().contains("a partition is back"));
+    let of_key =
+        || stored(&client).into_iter().map(|(_, key, value)| (key, value)).collect::<BTreeMap<_, _>>();
+    assert_eq!(of_key(), last);
+    last.extend(records(round + 1));
+    send(&client, records(round + 1));
+    assert_eq!(of_key(), last);
+    until("it is compacted", || {
+        let counters = client.admin().status(true).wait().unwrap().counters;
+        counters.into_iter().any(|(name, count)| name == "compactions" && count > 0)
+    });
+    assert!(intent(&partition).is_none());
+    assert_eq!(of_key(), last);
     assert!(daemon.stop().success());
     nothing_is_wrong(&dir.path().join("data"));
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use folio_client::{Client, ClientConfig};
 use folio_tests::daemon::{Daemon, signal};
 use folio_tests::disk::TinyDisk;
+use folio_tests::intents::killed_with_an_intent;
 use folio_tests::kafka::KafkaPeer;
 use folio_tests::kafka::groups::{Member, Stored, codes, commit, commit_codes, delete, state, stored};
 use folio_tests::rig::until;
@@ -316,6 +317,40 @@ fn a_disk_that_fails_acknowledges_no_commit_and_ends_the_daemon() {
     }
     assert_eq!(daemon.wait().code(), Some(70), "{}", daemon.said());
     drop(strace);
+}
+
+#[test]
+fn groups_that_a_start_had_no_room_to_open_the_log_of_are_back_once_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let soon = ["maintenance.interval.ms=20", "topic.segment.ms=50", "topic.min.cleanable.dirty.ratio=0"];
+    let soon = soon.iter().flat_map(|setting| ["--set", setting]);
+    let arguments: Vec<&str> = ONE_PARTITION.into_iter().chain(soon).collect();
+    let daemon = Daemon::on(dir.path(), &arguments);
+    let mut admin = peer(&daemon);
+    admin.metadata("t");
+    let mut last = 0;
+    let mut commit_next = |admin: &mut KafkaPeer| {
+        last += 1;
+        assert_eq!(commit_codes(admin, 9, &commit(GROUP, "t", &[(0, last)])), [KafkaError::NONE]);
+        last
+    };
+    commit_next(&mut admin);
+    let partition = dir.path().join("data/topics/__consumer_offsets-0");
+    let wrapper = killed_with_an_intent(daemon, &partition, || {
+        commit_next(&mut admin);
+    });
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+
+    let daemon = Daemon::under(&wrapper, dir.path(), &arguments);
+    assert!(daemon.said().contains("1 offline"), "{}", daemon.said());
+    let mut admin = peer(&daemon);
+    until("they are back", || stored(&mut admin, GROUP, "t", &[0])[0].error == KafkaError::NONE);
+    let before = stored(&mut admin, GROUP, "t", &[0]);
+    let next = commit_next(&mut admin);
+    let after = stored(&mut admin, GROUP, "t", &[0]);
+    assert_eq!((before, after), (vec![Stored::at(next - 1)], vec![Stored::at(next)]));
+    assert!(daemon.said().contains("a partition is back"), "{}", daemon.said());
+    assert_eq!(daemon.stop().code(), Some(0));
 }
 
 /// What cannot be mapped now can be in a moment, and nobody asks for it all the time.

@@ -16,7 +16,6 @@ use folio_channel::{
 use folio_storage::files::{OsFiles, SyncTotals};
 use folio_storage::metadata::Topic;
 use folio_storage::partition::PartitionId;
-use folio_storage::recovery::Damage;
 use folio_storage::{DataDir, DataDirOptions, OpenReport};
 use uuid::Uuid;
 
@@ -36,6 +35,7 @@ use crate::native::NativeService;
 use crate::native::codec::NativeCodec;
 use crate::partition::LOOPS_MAX;
 use crate::pressure::Pressure;
+use crate::recovered;
 use crate::service::producers::ProducerIds;
 use crate::service::topics;
 use crate::shard::Shard;
@@ -134,22 +134,11 @@ pub(crate) fn idle_engine(config: Config) -> Engine {
 pub(super) fn offline(report: &OpenReport<Disk>, config: &Config) -> HashMap<PartitionId, Arc<str>> {
     let offline = report.partitions.iter().filter_map(|partition| {
         let damage = partition.state.as_ref().err()?;
-        let (topic, number) = (&partition.topic, partition.id.partition);
-        let served = partition.below.as_ref().map(|log| format!("; served below offset {}", log.log_end()));
-        let dir = config.data_dir.display();
-        let repair =
-            || format!(". `folio log repair {dir} --partition {topic}-{number}` tells what mending it takes");
-        let advice = if is_for_repair(damage) { repair() } else { String::new() };
-        let why = format!("{damage}{}{advice}", served.unwrap_or_default());
-        tracing::error!(topic, partition = number, why, "a partition is offline");
-        Some((partition.id, why.into()))
+        let why = recovered::why_offline(partition, damage, config);
+        recovered::tell_offline(partition, &why);
+        Some((partition.id, why))
     });
     offline.collect()
-}
-
-/// Whether there is anything to mend. If not, the message itself says what to do.
-fn is_for_repair(damage: &Damage) -> bool {
-    !matches!(damage, Damage::NoRoom { .. })
 }
 
 /// What else the start has found, in the log.
@@ -188,20 +177,7 @@ pub(super) fn tell(report: &OpenReport<Disk>, config: &Config) {
         tracing::warn!(%dir, pages, "the disk cannot read some durable points: older ones hold, and more is scanned");
     }
     tell_recovered(report);
-    for cut in report.partitions.iter().flat_map(|one| &one.state).filter_map(|(_, one)| one.cut.as_ref()) {
-        let kept =
-            cut.kept.as_ref().map_or("nowhere, for want of room".into(), |kept| kept.to_string_lossy());
-        tracing::warn!(
-            file = %cut.file.display(),
-            position = cut.position,
-            offset = cut.offset.get(),
-            bytes = cut.bytes,
-            intact_batches = cut.intact_batches,
-            kept = &*kept,
-            fault = %cut.fault,
-            "an interrupted write was cut off"
-        );
-    }
+    report.partitions.iter().for_each(recovered::tell_cut);
 }
 
 /// What was not known of logs that are served all the same, and what was made anew, in the log.
@@ -393,25 +369,4 @@ fn descriptors() -> usize {
     getrlimit(Resource::Nofile)
         .current
         .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use folio_record::Offset;
-
-    use super::*;
-
-    #[test]
-    fn whoever_has_no_room_is_told_to_make_some_and_is_not_sent_to_a_repair_of_an_intact_log() {
-        let full = Damage::NoRoom {
-            file: "topics/t-0/replace.1".into(),
-            log: "topics/t-0/00000000000000000000.log".into(),
-            position: 100,
-            offset: Offset::new(7),
-        };
-        let said = full.to_string();
-        assert!(said.contains("make room, and start again") && said.contains("below offset 7"), "{said}");
-        assert!(!is_for_repair(&full));
-        assert!(is_for_repair(&Damage::UnknownFile { file: "topics/t-0/x".into() }));
-    }
 }

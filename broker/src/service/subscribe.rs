@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use folio_channel::Channel;
 use folio_mapped::MapSlice;
 use folio_record::{LeaderEpoch, Offset};
+use folio_storage::partition::PartitionId;
 
 use super::fetch::{AnswerFetch, Fetch, Found, Limits, Outcome, Place, Standing, Want, cold_job};
 use super::topics;
@@ -95,6 +96,7 @@ struct Stream<T> {
     serial: u64,
     topic: Box<str>,
     number: u32,
+    id: PartitionId,
     key: PartitionKey,
     /// `None`: let go of for lack of credit.
     partition: Option<Arc<Partition<Disk>>>,
@@ -163,6 +165,7 @@ impl<T: Copy> Streams<T> {
             serial: self.next_serial,
             topic: topic.into(),
             number: subscription.partition,
+            id: partition.log.id(),
             key: partition.key,
             partition: None,
             leader_epoch,
@@ -390,9 +393,16 @@ impl<T> Stream<T> {
     }
 
     /// The partition again, if it is still the same.
-    fn find(&self, engine: &Engine) -> Result<Arc<Partition<Disk>>, ServiceError> {
+    fn find(&mut self, engine: &Engine) -> Result<Arc<Partition<Disk>>, ServiceError> {
         let partition = topics::readable(engine, &self.topic, self.number)?;
-        if partition.key == self.key { Ok(partition) } else { Err(ServiceError::unknown_topic(&self.topic)) }
+        if partition.log.id() != self.id {
+            return Err(ServiceError::unknown_topic(&self.topic));
+        }
+        if partition.key != self.key {
+            // It was offline meanwhile, and its files may be others.
+            (self.key, self.place) = (partition.key, Place::default());
+        }
+        Ok(partition)
     }
 }
 

@@ -4,6 +4,7 @@ mod checks;
 mod find;
 mod following;
 pub(crate) mod internal;
+mod resuming;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,6 +24,7 @@ use checks::{check_is_free, check_layout, check_replicas, exists, own_settings, 
 pub(crate) use checks::check_name;
 pub(crate) use find::{find, list, partition, partition_of, readable, readable_of, with_id};
 pub(crate) use following::{follow, open_options};
+pub(crate) use resuming::resume;
 
 /// A topic that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,6 +41,8 @@ use loading::Census;
 pub(crate) enum GroupJob {
     /// Groups are kept in this topic.
     Host(Arc<Topic<Disk>>),
+    /// A partition of it was offline, and is not any more.
+    Reopened(Arc<Partition<Disk>>),
     /// Something is asked of one group.
     Ask(Question),
     /// Something is asked of all groups.
@@ -161,6 +163,10 @@ impl<'a> Groups<'a> {
     fn work(&mut self, job: GroupJob, at: Now) {
         match job {
             GroupJob::Host(topic) => self.host(&topic, at),
+            GroupJob::Reopened(partition) => {
+                self.hosts.reopen(&partition);
+                self.census.get_or_insert_with(Census::new);
+            }
             GroupJob::Ask(question) => self.ask(question, at),
             GroupJob::List(list, answer) => (answer.0)(self.list(&list, at)),
             GroupJob::Placed(partition, placed) => {

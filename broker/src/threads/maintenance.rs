@@ -1,9 +1,10 @@
 //! Maintenance: makes the next segments ready, closes segments by age, lets retention take the oldest, compacts, mends
-//! indexes, scrubs, writes down and forgets producers, lets partitions sleep that nobody needs, and watches the space
-//! and the descriptors that are left.
+//! indexes, scrubs, writes down and forgets producers, lets partitions sleep that nobody needs, recovers those that the
+//! start had no room for, and watches the space and the descriptors that are left.
 
 mod compaction;
 mod rest;
+mod resuming;
 mod scrub;
 mod sealing;
 mod throttle;
@@ -19,6 +20,7 @@ use folio_storage::AppendError;
 
 use self::compaction::Compactor;
 use self::rest::Rest;
+use self::resuming::Resumer;
 use self::scrub::Scrubber;
 use self::sealing::Sealer;
 use crate::config::DurabilityClass;
@@ -36,7 +38,7 @@ pub(crate) fn run(engine: &Engine) {
     let mut sealer = Sealer::default();
     // Only what is sealed can be compacted.
     let mut has_sealed = false;
-    let mut rest = Rest::default();
+    let (mut rest, mut resumer) = (Rest::default(), Resumer::default());
     let mut round = 0_u64;
     let mut quick_look = Instant::now();
     engine.space.look(&engine.dir, engine.config.disk_min_free);
@@ -71,6 +73,9 @@ pub(crate) fn run(engine: &Engine) {
         }
         let time = engine.clock.look();
         let believed = time.is_believed.then_some(time.wall);
+        if is_due && resumer.look(engine) {
+            epochs = Some(Duration::ZERO);
+        }
         let topics: Vec<_> = engine.view.load().topics().cloned().collect();
         for partition in topics.iter().flat_map(|topic| topic.online()) {
             make_ready(engine, partition);

@@ -28,6 +28,7 @@ mod marker;
 mod open;
 mod reconcile;
 mod recover;
+mod resume;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -69,7 +70,7 @@ pub struct DataDir<F: Files> {
     files: Arc<F>,
     _lock: F::File,
     node: NodeMeta,
-    run_id: u64,
+    options: DataDirOptions,
     boot: Boot,
     has_syncfs: bool,
     written_before: Option<Timestamp>,
@@ -85,6 +86,8 @@ pub struct DataDir<F: Files> {
     round: Mutex<()>,
     /// Logs that this start has begun an epoch of that is not in their files yet.
     unsaved_epochs: Mutex<Vec<Arc<Log<F>>>>,
+    /// Partitions that are offline because there was no room to recover them. Held while one is recovered again.
+    waiting: Mutex<BTreeMap<PartitionId, Damage>>,
     failure: Failure,
 }
 
@@ -301,7 +304,7 @@ impl<F: Files> DataDir<F> {
 
     /// This run.
     pub fn run_id(&self) -> u64 {
-        self.run_id
+        self.options.run_id
     }
 
     /// When the run before has last written down how far a log is durable.

@@ -128,8 +128,10 @@ pub struct Log<F: Files> {
     log_start: AtomicI64,
     durable: ArcSwap<Tail>,
     visible: ArcSwap<Tail>,
-    /// Its topic was deleted. Set under the writer's lock.
+    /// Its topic was deleted, or another log has its files. Set under the writer's lock.
     is_retired: AtomicBool,
+    /// Another log has its files, or is about to.
+    has_made_way: AtomicBool,
     /// Somebody has taken its files away.
     is_given_up: AtomicBool,
     /// It is what lies below damage: it may be read, and nothing else.
@@ -215,6 +217,7 @@ impl<F: Files> Log<F> {
             durable: ArcSwap::from_pointee(tail),
             visible: ArcSwap::from_pointee(tail),
             is_retired: AtomicBool::new(false),
+            has_made_way: AtomicBool::new(false),
             is_given_up: AtomicBool::new(false),
             is_below_damage,
             compacted: ArcSwap::from_pointee(compacted),

@@ -1,4 +1,5 @@
-//! Topics as the metadata says they are: directories and view follow its events, and nothing else changes them.
+//! Topics as the metadata says they are: directories and view follow its events. Nothing else changes them, but that a
+//! partition goes offline, or comes back.
 
 use std::sync::{Arc, PoisonError};
 
@@ -177,7 +178,7 @@ pub(crate) fn open_options(config: &Config, topic: &metadata::Topic) -> LogOptio
     log_options(config, &internal::imposed(&topic.name, settings))
 }
 
-fn settings_of(engine: &Engine, topic: &metadata::Topic) -> TopicSettings {
+pub(super) fn settings_of(engine: &Engine, topic: &metadata::Topic) -> TopicSettings {
     understood(&engine.view.load().defaults().topic, &topic.name, &topic.settings)
 }
 

@@ -43,6 +43,13 @@ impl Hosts {
         Some(lock(&self.0[partition_of(group, self.0.len())?]))
     }
 
+    /// Loads the groups of a partition that was offline.
+    pub(super) fn reopen(&self, partition: &Arc<Partition<Disk>>) {
+        if let Some(host) = self.0.get(partition.number as usize) {
+            lock(host).reopen(partition);
+        }
+    }
+
     /// Tells the coordinator of a heartbeat, unless it is not to be had at the moment, or somebody else has it: then
     /// the thread of groups has to be asked. Never waits.
     pub(crate) fn heartbeat(&self, heartbeat: &Heartbeat) -> Option<Result<(), ServiceError>> {
@@ -72,13 +79,17 @@ enum State {
     Offline(ServiceError),
 }
 
+impl State {
+    fn loading(partition: &Arc<Partition<Disk>>) -> Self {
+        partition.register_waiter(Waiter::Groups);
+        Self::Loading(Loading::new(Arc::clone(partition)))
+    }
+}
+
 impl Host {
     pub(super) fn new(engine: &Engine, topic: &Topic<Disk>, served: &Served<Disk>, number: u32) -> Self {
         let state = match served {
-            Served::Leader(partition) => {
-                partition.register_waiter(Waiter::Groups);
-                State::Loading(Loading::new(Arc::clone(partition)))
-            }
+            Served::Leader(partition) => State::loading(partition),
             Served::Offline(why) | Served::Below(_, why) => State::Offline(not_available(format!(
                 "partition {number} of {} is offline: {why}",
                 topic.name
@@ -86,6 +97,13 @@ impl Host {
         };
         let coordinator = Coordinator::new(settings(engine, topic));
         Self { coordinator, state, writes: Writes::default(), effects: Vec::new() }
+    }
+
+    /// Its coordinator knows nothing, as nothing was replayed.
+    fn reopen(&mut self, partition: &Arc<Partition<Disk>>) {
+        if matches!(self.state, State::Offline(_)) && self.coordinator.group_count() == 0 {
+            self.state = State::loading(partition);
+        }
     }
 
     fn partition(&self) -> Option<&Arc<Partition<Disk>>> {

@@ -78,7 +78,7 @@ impl<F: Files> DataDir<F> {
         }
     }
 
-    fn unsaved(&self) -> MutexGuard<'_, Vec<Arc<Log<F>>>> {
+    pub(super) fn unsaved(&self) -> MutexGuard<'_, Vec<Arc<Log<F>>>> {
         self.unsaved_epochs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -174,7 +174,7 @@ impl<F: Files> DataDir<F> {
         partitions.push(self.metadata().row());
         partitions.sort_by_key(|row| row.partition);
         let marker =
-            CleanMarker { dir: self.node.dir, run_id: self.run_id, boot_id: self.boot.id, partitions };
+            CleanMarker { dir: self.node.dir, run_id: self.run_id(), boot_id: self.boot.id, partitions };
         match replace(&*self.files, Path::new(CLEAN_NAME), &marker.encode()) {
             Ok(()) => Ok(Closed::Clean),
             Err(source) if is_full(&source) || is_exhausted(&source) => Ok(Closed::Unmarked { source }),
@@ -265,7 +265,7 @@ impl<F: Files> DataDir<F> {
             visible: log.high_watermark().min(tail.next_offset),
             written_at: now,
             boot: if log.has_remains_of_start() { Remains::unsure(self.boot) } else { self.boot },
-            run_id: self.run_id,
+            run_id: self.run_id(),
         };
         durable.slots.write(number, &update).map_err(|source| self.error(SLOTS_NAME, source))
     }

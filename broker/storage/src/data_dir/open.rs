@@ -11,6 +11,7 @@ use folio_record::Timestamp;
 use super::epochs::unsaved_epochs;
 use super::reconcile::{Directories, Wanted};
 use super::recover::Recovering;
+use super::resume::waiting_for_room;
 use super::{DataDir, DataDirOptions, DurablePoints, OpenError, OpenReport, OpenedPartition, TOPICS_NAME};
 use crate::clean::{CLEAN_NAME, CleanMarker};
 use crate::envelope::{ENVELOPE_SIZE_MAX, replace};
@@ -61,7 +62,8 @@ impl<F: Files> DataDir<F> {
         let directories = Directories::reconcile(&opening, &mut metadata, &mut slots, &trash)
             .map_err(|(path, source)| opening.io(path, source))?;
         let found = directories.found;
-        let mut recovered = opening.recover_all(found, clean.as_ref(), &slots, &topic_options, has_syncfs)?;
+        let last = |number| slots.last(number).copied();
+        let mut recovered = opening.recover_all(found, clean.as_ref(), last, &topic_options, has_syncfs)?;
         let own = directories
             .metadata_slot
             .map(|number| (number, metadata.slot(now, files.boot(), options.run_id)));
@@ -71,7 +73,7 @@ impl<F: Files> DataDir<F> {
         let shared = Shared { files: Arc::clone(&files), open, failure: opening.failure.clone() };
         let (durable, partitions) =
             opening.open_logs(&shared, recovered, directories.metadata_slot, slots, &topic_options);
-        let unsaved = unsaved_epochs(&partitions);
+        let (unsaved, waiting) = (unsaved_epochs(&partitions), waiting_for_room(&partitions));
         let report = OpenReport {
             created,
             was_clean: clean.is_some(),
@@ -89,7 +91,7 @@ impl<F: Files> DataDir<F> {
             files,
             _lock: lock,
             node,
-            run_id: options.run_id,
+            options: options.clone(),
             has_syncfs,
             written_before,
             trash,
@@ -99,6 +101,7 @@ impl<F: Files> DataDir<F> {
             durable: Mutex::new(durable),
             round: Mutex::new(()),
             unsaved_epochs: Mutex::new(unsaved),
+            waiting: Mutex::new(waiting),
             failure,
         };
         Ok((dir, report))
@@ -274,7 +277,7 @@ impl<F: Files> Opening<'_, F> {
 
     /// Writes down where every log is durable, and under which boot; and, if it is not written yet, where the metadata
     /// is.
-    fn write_slots(
+    pub(super) fn write_slots(
         &self,
         recovered: &[Recovering],
         metadata: Option<(u32, SlotUpdate)>,
@@ -341,7 +344,7 @@ const OURS: [&str; 8] =
     [TOPICS_NAME, "metadata", TRASH_NAME, QUARANTINE_NAME, SLOTS_NAME, NODE_META_NAME, CLEAN_NAME, LOCK_NAME];
 
 /// Opens the log of a partition that was recovered, and notes whose slot is whose.
-fn open_log<F: Files>(
+pub(super) fn open_log<F: Files>(
     shared: &Shared<F>,
     partition: Recovering,
     options: LogOptions,

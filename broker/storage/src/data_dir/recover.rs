@@ -20,7 +20,7 @@ use crate::recovery::{
     Damage, PartitionReport, RecoveredLog, RecoveryError, Survey, Task, below, cannot_be_cleared,
     cannot_be_finished, is_same_boot, recover, remove_expired, survey,
 };
-use crate::slots::{Slot, SlotsFile};
+use crate::slots::Slot;
 
 /// A partition on its way from directory to log.
 pub(super) struct Recovering {
@@ -76,12 +76,12 @@ impl Surveyed<'_> {
 }
 
 impl<F: Files> Opening<'_, F> {
-    /// Recovers what was found, in that order.
+    /// Recovers what was found, in that order; `last` gives what is known of a slot.
     pub(super) fn recover_all(
         &self,
         found: Vec<Found>,
         clean: Option<&CleanMarker>,
-        slots: &SlotsFile<F>,
+        last: impl Fn(u32) -> Option<Slot>,
         topic_options: &impl Fn(&Topic) -> LogOptions,
         has_syncfs: bool,
     ) -> Result<Vec<Recovering>, OpenError> {
@@ -99,7 +99,7 @@ impl<F: Files> Opening<'_, F> {
             Ok((found, survey))
         })?;
         let surveyed = surveyed.into_iter().map(|(found, survey)| {
-            let slot = found.slot.as_ref().ok().and_then(|number| slots.last(*number)).copied();
+            let slot = found.slot.as_ref().ok().and_then(|number| last(*number));
             let clean = rows.get(&found.wanted.id).copied();
             let options = topic_options(&found.wanted.topic);
             let unfinished = survey.as_ref().ok().and_then(|survey| cannot_be_finished(self.files, survey));
@@ -228,7 +228,8 @@ impl<F: Files> Opening<'_, F> {
     fn unless_out_of_files(&self, damage: Damage) -> Result<Damage, OpenError> {
         match damage {
             Damage::OutOfFiles { file, error, number } => {
-                let source = number.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
+                let no_memory = || io::Error::new(io::ErrorKind::OutOfMemory, error);
+                let source = number.map_or_else(no_memory, io::Error::from_raw_os_error);
                 Err(self.io(file, source))
             }
             damage => Ok(damage),

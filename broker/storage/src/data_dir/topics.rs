@@ -296,6 +296,8 @@ impl<F: Files> DataDir<F> {
     pub(super) fn take_away(&self, uuid: Uuid, name: &str, partitions: Range<u32>) -> Result<(), TopicError> {
         let io = |source| self.topic_error(TOPICS_NAME, source);
         self.failure.check().map_err(io)?;
+        // One that is being recovered is waited for; what was opened then is found below.
+        self.waiting().retain(|id, _| id.topic != uuid || !partitions.contains(&id.partition));
         for partition in partitions.clone() {
             let id = PartitionId { topic: uuid, partition };
             let gone = {
@@ -326,7 +328,7 @@ impl<F: Files> DataDir<F> {
     fn write_metadata_slot(&self, metadata: &MetadataLog<F>, now: Timestamp) -> Result<(), CommitError> {
         let mut durable = self.durable();
         let Some(number) = durable.numbers.get(&METADATA).copied() else { return Ok(()) };
-        let update = metadata.slot(now, self.boot, self.run_id);
+        let update = metadata.slot(now, self.boot, self.run_id());
         let written = match durable.slots.write(number, &update) {
             // A file system that never overwrites wants room for it. What the slot says is true all the same.
             Err(error) if is_full(&error) => return Ok(()),

@@ -155,9 +155,7 @@ impl<F: Files> Log<F> {
         cursor: &mut Cursor,
         touch: Touch,
     ) -> Result<Read, ReadError> {
-        if self.is_retired() {
-            return Err(ReadError::Retired);
-        }
+        self.check_readable()?;
         let visible = **self.visible.load();
         let (log_start, log_end) = (self.log_start(), self.log_end());
         if offset < log_start || offset > log_end {
@@ -334,9 +332,7 @@ impl<F: Files> Log<F> {
         self.open.make_room(1);
         let opened = {
             let _names = self.names();
-            if self.is_retired() {
-                return Err(ReadError::Retired);
-            }
+            self.check_readable()?;
             if segment.is_gone() {
                 return Err(ReadError::Replaced);
             }

@@ -1,8 +1,8 @@
-//! The end of a log: its topic was deleted, or somebody has taken its files away.
+//! The end of a log: its topic was deleted, another log has its files, or somebody has taken them away.
 
 use std::sync::atomic::Ordering;
 
-use super::Log;
+use super::{Log, ReadError};
 use crate::files::Files;
 
 impl<F: Files> Log<F> {
@@ -18,7 +18,23 @@ impl<F: Files> Log<F> {
         self.open.retire(maps);
     }
 
-    /// Whether its topic was deleted.
+    /// Its files are about to be those of another log: nothing is done by their names any more. Readers are told to ask
+    /// once more.
+    pub(crate) fn make_way(&self) {
+        self.has_made_way.store(true, Ordering::Release);
+        self.retire();
+    }
+
+    /// Whether anything may be read.
+    pub(super) fn check_readable(&self) -> Result<(), ReadError> {
+        if !self.is_retired() {
+            return Ok(());
+        }
+        let has_made_way = self.has_made_way.load(Ordering::Acquire);
+        Err(if has_made_way { ReadError::Replaced } else { ReadError::Retired })
+    }
+
+    /// Whether its topic was deleted, or another log has its files.
     pub fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::Acquire)
     }

@@ -41,9 +41,7 @@ impl<F: Files> Log<F> {
     }
 
     fn first_at(&self, timestamp: Timestamp) -> Result<Option<TimeHit>, ReadError> {
-        if self.is_retired() {
-            return Err(ReadError::Retired);
-        }
+        self.check_readable()?;
         let sight = self.sight();
         for (number, segment) in sight.segments() {
             // A maximum that nobody has read yet does not rule the segment out.
@@ -68,9 +66,7 @@ impl<F: Files> Log<F> {
     }
 
     fn latest_in_sight(&self) -> Result<Option<TimeHit>, ReadError> {
-        if self.is_retired() {
-            return Err(ReadError::Retired);
-        }
+        self.check_readable()?;
         let sight = self.sight();
         let mut latest: Option<TimeHit> = None;
         let beats = |time: Timestamp, latest: &Option<TimeHit>| {

@@ -50,7 +50,8 @@ pub enum Damage {
     /// Nothing is wrong with it, but the disk is full, and there is something to be done before it can be used again.
     #[error(
         "{}: the disk is full, and has no room to do what this is about, before which nothing may be \
-         appended. Nothing is damaged, and what lies below offset {offset} is served: make room, and start again",
+         appended. Nothing is damaged, and what lies below offset {offset} is served: once there is room, it is \
+         done, and the partition comes back by itself",
         file.display()
     )]
     NoRoom {

@@ -4,7 +4,7 @@
 use super::compact::{Row, check_lookups, compacting, filled, last_of_each, put, rows, settle};
 use super::*;
 use crate::controls::{Protection, without};
-use crate::files::sim::Room;
+use crate::files::sim::{Fault, Room};
 use crate::log::compact::Compacting;
 use crate::recovery::Damage;
 
@@ -97,6 +97,134 @@ fn a_start_without_room_to_finish_a_replacement_serves_all_of_the_log_and_the_ne
         found += 1;
     }
     assert!(found > 10 && ways.len() == 4, "{found}, {ways:?}");
+}
+
+/// Opens the directory of a log that is [stuck] and was killed, while there is still no room; gives what is served of
+/// it.
+fn reopened(files: &SimFiles) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+    files.kill();
+    let options = DataDirOptions::fixed(1);
+    let (dir, report) = DataDir::open(Arc::new(files.clone()), &options, |_| compacting(), NOW).unwrap();
+    let partition = &report.partitions[0];
+    assert!(matches!(partition.state, Err(Damage::NoRoom { .. })), "{report:?}");
+    let below = partition.below.clone().unwrap();
+    assert_eq!(dir.waiting_for_room(), [below.id()]);
+    (dir, below)
+}
+
+fn is_told_to_ask_again(log: &Log<SimFiles>) -> bool {
+    let read = log.read(Offset::ZERO, 1, &mut Cursor::default(), Touch::Any);
+    let time = log.offset_for_time(NOW);
+    matches!((read, time), (Err(ReadError::Replaced), Err(ReadError::Replaced)))
+}
+
+#[test]
+fn a_log_that_a_start_had_no_room_to_open_is_served_from_what_there_is_and_opened_by_the_same_run_later() {
+    let mut found = 0;
+    for at in 0.. {
+        let Some((files, dir, log, before)) = stuck(at, Room::Nothing) else { break };
+        if !has_intent(&files) {
+            continue;
+        }
+        let what = format!("from operation {at} on");
+        let end = log.log_end();
+        drop((dir, log));
+        let (dir, below) = reopened(&files);
+        let id = below.id();
+        let resume = || dir.resume(id, |_| compacting(), NOW).unwrap();
+        let again = resume().unwrap();
+        assert!(matches!(again.state, Err(Damage::NoRoom { .. })), "{what}: {again:?}");
+        assert!(is_told_to_ask_again(&below));
+        let below = again.below.unwrap();
+        check_rows(&below, &before, &what);
+        assert!(Arc::ptr_eq(&below, &dir.log_below(id).unwrap()));
+        assert_eq!(dir.waiting_for_room(), [id]);
+        files.set_room(Room::Enough);
+        let (log, _) = resume().unwrap().state.unwrap();
+        assert!(is_told_to_ask_again(&below));
+        assert!(!has_intent(&files) && resume().is_none() && dir.waiting_for_room().is_empty(), "{what}");
+        assert!(dir.log_below(id).is_none() && Arc::ptr_eq(&log, &dir.log(id).unwrap()), "{what}");
+        check_rows(&log, &before, &what);
+        assert_eq!(put(&log, &[("k1", Some("later"))]), end.get());
+        settle(&dir, &log);
+        assert_eq!((dir.save_epochs(9).unwrap().left, log.durable().get()), (0, end.get() + 1));
+        drop((dir, log, below));
+        files.crash(at);
+        let (_dir, log) = open(&Arc::new(files.clone()), &compacting());
+        assert_eq!(log.log_end().get(), end.get() + 1, "{what}");
+        found += 1;
+    }
+    assert!(found > 5, "{found}");
+}
+
+#[test]
+fn a_recovery_in_the_same_run_that_fails_at_any_operation_loses_nothing_and_is_tried_again_if_it_lacked_room()
+{
+    // Half of its names are given.
+    let at =
+        (0..).find(|at| stuck(*at, Room::Nothing).is_some_and(|(files, ..)| has_intent(&files))).unwrap();
+    for fault in [Some(Fault::Full), Some(Fault::Broken), None] {
+        let mut counts = [0; 3];
+        for operation in 0.. {
+            let (files, dir, log, before) = stuck(at + 1, Room::Nothing).unwrap();
+            drop((dir, log));
+            let (dir, below) = reopened(&files);
+            files.set_room(Room::Enough);
+            let first = files.operations() + operation;
+            match fault {
+                Some(fault) => files.fail_at(first, fault),
+                None => files.cut_power_at(first),
+            }
+            let what = format!("{fault:?} at operation {operation}");
+            let outcome = dir.resume(below.id(), |_| compacting(), NOW);
+            let is_over = files.operations() <= first;
+            match outcome {
+                Err(error) => {
+                    let is_final = crate::files::is_final(&error.source) || fault != Some(Fault::Full);
+                    assert!(is_final && dir.has_failed(), "{what}: {error}");
+                    counts[0] += 1;
+                }
+                Ok(opened) => match opened.unwrap().state {
+                    Ok((log, _)) => {
+                        check_rows(&log, &before, &what);
+                        counts[1] += 1;
+                    }
+                    Err(Damage::NoRoom { .. }) => {
+                        assert_eq!(fault, Some(Fault::Full), "{what}");
+                        let opened = dir.resume(below.id(), |_| compacting(), NOW).unwrap().unwrap();
+                        check_rows(&opened.state.unwrap().0, &before, &what);
+                        counts[2] += 1;
+                    }
+                    // What cannot be read stays as it is.
+                    Err(damage) => assert_eq!(fault, Some(Fault::Broken), "{what}: {damage}"),
+                },
+            }
+            drop((dir, below));
+            files.crash(operation);
+            let (_dir, log) = open(&Arc::new(files.clone()), &compacting());
+            check_rows(&log, &before, &what);
+            if is_over {
+                break;
+            }
+        }
+        let is_full = fault == Some(Fault::Full);
+        assert!(counts[0] > 3 && counts[1] > 0 && (counts[2] > 3) == is_full, "{fault:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_its_log_waits_for_room_is_gone_and_not_waited_for() {
+    let at =
+        (0..).find(|at| stuck(*at, Room::Nothing).is_some_and(|(files, ..)| has_intent(&files))).unwrap();
+    let (files, dir, log, _) = stuck(at, Room::Nothing).unwrap();
+    drop((dir, log));
+    let (dir, below) = reopened(&files);
+    files.set_room(Room::Enough);
+    let name = dir.topics()[0].1.name.clone();
+    dir.delete_topic(&name, NOW).unwrap();
+    assert!(dir.waiting_for_room().is_empty());
+    assert!(dir.resume(below.id(), |_| compacting(), NOW).unwrap().is_none());
+    assert!(files.list(std::path::Path::new("topics")).unwrap().is_empty());
 }
 
 #[test]
