@@ -116,9 +116,17 @@ impl<F: Files> Log<F> {
         }
     }
 
+    /// The file is a new one. Another snapshot that found no room to be renamed may lie there, on the disk by now; and
+    /// since nobody waits for the bytes of this one, a power cut could leave those of that one under its name: of fewer
+    /// batches, with nothing wrong about them.
     fn write_and_rename(&self, tmp: &Path, path: &Path, bytes: &[u8]) -> io::Result<F::File> {
-        let file = self.files.open(tmp, OpenMode::Create)?;
-        file.set_len(0)?;
+        let file = match self.files.open(tmp, OpenMode::CreateNew) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.files.remove_file(tmp)?;
+                self.files.open(tmp, OpenMode::CreateNew)?
+            }
+            opened => opened?,
+        };
         file.write_at(bytes, 0)?;
         self.files.rename(tmp, path)?;
         Ok(file)

@@ -364,11 +364,16 @@ impl World {
             return Ok(());
         }
         let (base, next) = (slot.durable_segment_base.get(), slot.durable_next_offset.get());
-        let within = partition.all().filter(|batch| batch.base >= base && batch.next <= next);
-        let size: usize = within.map(|batch| batch.bytes.len()).sum();
+        // Of what was tried and refused, at most one is there.
+        let sizes = partition.refused.iter().chain([&partition.attempted]).map(|tried| {
+            let all = partition.batches.iter().chain(tried);
+            let within = all.filter(|batch| batch.base >= base && batch.next <= next);
+            within.map(|batch| batch.bytes.len() as u64).sum::<u64>()
+        });
+        let sizes: Vec<u64> = sizes.collect();
         ensure!(
-            size as u64 == slot.durable_pos,
-            "a slot of {}-{} has offset {next} at {} of segment {base}, and it is at {size}",
+            sizes.contains(&slot.durable_pos),
+            "a slot of {}-{} has offset {next} at {} of segment {base}, and it is at {sizes:?}",
             topic.name,
             slot.partition.partition,
             slot.durable_pos

@@ -24,7 +24,9 @@ impl World {
         let has_room = !is_bounded && self.stats.faults == 0;
         // After a start nobody knows when records without a time came.
         let is_told = has_room && !self.topics[topic].is_timeless;
-        let is_due = is_told && is_old(partition, partition.start)? && log.durable() == end;
+        // What was deleted from the middle of a segment still counts for the age of that.
+        let has_records = partition.start < end.get();
+        let is_due = is_told && has_records && is_old(partition, 0)? && log.durable() == end;
         if is_due && let Err(error) = log.roll_if_expired(self.now()) {
             return self.append_trouble("a roll", &error).map(drop);
         }
