@@ -1,5 +1,5 @@
 //! Reading a segment that is to be compacted, a part at a time. Every byte is verified, as when it was sealed: a
-//! damaged segment is not made into one that looks whole.
+//! damaged segment is not made into one that looks whole. What was not in the page cache is not in it afterwards.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use folio_record::{Batch, BatchError, LeaderEpoch, Offset};
 
 use super::rewrite::Source;
-use crate::files::{FileHandle, Files, OpenMode, is_exhausted};
+use crate::files::{Files, OpenMode, is_exhausted};
 use crate::footer::Footer;
 use crate::log::Log;
 use crate::log::append::{AppendError, failed};
@@ -89,7 +89,7 @@ impl<F: Files> Reading<F> {
             if log.is_retired() {
                 return Ok(Looked::Gone);
             }
-            self.file = match log.files.open(&path, OpenMode::Read) {
+            self.file = match log.files.open(&path, OpenMode::Beside) {
                 Ok(file) => Some(file),
                 // Retention has taken it.
                 Err(_) if log.find(std::slice::from_ref(&source.segment)).is_none() => {
@@ -122,10 +122,6 @@ impl<F: Files> Reading<F> {
             }
             Some(footer) if footer.log_crc != crc => return Ok(rotten((0, base), Fault::UnlikeFooter)),
             _ => {}
-        }
-        // Where nobody has read it in this run, it does not stay in memory for having been read here.
-        if source.segment.log().is_none() {
-            let _ = self.file.as_ref().map(FileHandle::drop_cache);
         }
         Ok(Looked::Ended)
     }

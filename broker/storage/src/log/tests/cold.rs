@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use folio_mapped::MapSlice;
 
+use super::compact::{compact, compacting, keyed, settle};
 use super::*;
 use crate::controls::{Protection, without};
 use crate::files::{FileHandle, OpenMode};
@@ -18,25 +19,32 @@ const BATCHES: u64 = 40;
 struct Rig {
     log: Arc<Log<OsFiles>>,
     file: <OsFiles as Files>::File,
-    _dir: DataDir<OsFiles>,
+    dir: DataDir<OsFiles>,
+    batch_size: u64,
     _temporary: tempfile::TempDir,
 }
 
 impl Rig {
     fn new() -> Self {
+        Self::with(&LogOptions::default())
+    }
+
+    fn with(options: &LogOptions) -> Self {
         // Beside the program of the tests: where others may live in memory, that one is on a disk.
         let temporary = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
         let files = Arc::new(OsFiles::open_or_create(temporary.path()).unwrap());
-        let options =
-            LogOptions { segment_bytes: 16 << 20, batch_size_max: 1 << 20, ..LogOptions::default() };
+        let options = LogOptions { segment_bytes: 16 << 20, batch_size_max: 1 << 20, ..options.clone() };
         let (dir, log) = open(&files, &options);
-        for _ in 0..BATCHES {
-            append(&log, &[&"x".repeat(100_000)]).unwrap();
+        for number in 0..BATCHES {
+            let (key, value) = (format!("{number:2}"), "x".repeat(100_000));
+            let batch = keyed(Compression::None, None, &[(&key, Some(&value))], 1000);
+            log.writer().append(&mut [batch], Mode::MayBlock, NOW).unwrap().outcomes.remove(0).unwrap();
         }
         flush(&dir, &log);
         let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
         let file = files.open(&path, OpenMode::Read).unwrap();
-        Self { log, file, _dir: dir, _temporary: temporary }
+        let batch_size = log.tail().pos / BATCHES;
+        Self { log, file, dir, batch_size, _temporary: temporary }
     }
 
     fn read(&self, offset: i64, touch: Touch) -> Read {
@@ -44,7 +52,7 @@ impl Rig {
     }
 
     fn batches(&self, numbers: Range<u64>) -> MapSlice {
-        let size = self.log.tail().pos / BATCHES;
+        let size = self.batch_size;
         let map = self.log.view.load()[0].log().unwrap();
         map.slice(numbers.start * size..numbers.end * size).unwrap()
     }
@@ -104,4 +112,17 @@ fn what_a_sequential_reader_was_told_of_memory_holds_for_a_moment_and_no_longer(
     // The kernel may have read more than what was touched.
     rig.forget();
     assert!(matches!(read(6, Touch::Warm(now + COOLS_AFTER)), Read::Cold));
+}
+
+#[test]
+fn a_compaction_that_reads_a_log_brings_nothing_into_memory() {
+    let rig = Rig::with(&compacting());
+    settle(&rig.dir, &rig.log);
+    let each: Vec<_> = (0..BATCHES).map(|number| rig.batches(number..number + 1)).collect();
+    let is_there = || each.iter().any(|batch| batch.resident().unwrap());
+    rig.forget();
+    assert!(!is_there(), "{NEEDS}");
+    let report = compact(&rig.dir, &rig.log);
+    assert!(report.bytes_read >= 2 * BATCHES * rig.batch_size, "{report:?}");
+    assert!(!is_there());
 }
