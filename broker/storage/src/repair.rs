@@ -96,10 +96,11 @@ pub enum RepairError {
          where it cannot be read"
     )]
     NeedsMetadata,
-    /// The disk does not give a file back without which a repair would have to give up what may be there.
+    /// A file cannot be read without which a repair would have to give up what may be there: the disk does not give back
+    /// the slots, or this process may not open a log.
     #[error(
-        "{} cannot be read: {error}; a repair does not write over what may be read again: mend the disk, \
-         or move the file away, and repair then, which makes it anew from what the logs hold",
+        "{} cannot be read: {error}; a repair does not give up what may be read again: make it readable, or move \
+         it away if it is lost, and repair then",
         file.display()
     )]
     Unreadable {

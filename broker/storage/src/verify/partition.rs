@@ -1,6 +1,7 @@
 //! One partition: its small files, its names, and its log.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use folio_record::{LeaderEpoch, Offset, Timestamp};
@@ -12,7 +13,7 @@ use crate::clean::{CLEAN_NAME, CleanPartition};
 use crate::compacted::compacted_path;
 use crate::envelope::ENVELOPE_SIZE_MAX;
 use crate::epochs::{EPOCHS_NAME, Epochs};
-use crate::files::{Files, OpenMode, read_file};
+use crate::files::{Files, OpenMode, is_exhausted, read_file};
 use crate::partition::{PARTITION_META_NAME, PartitionMeta};
 use crate::partition_files::{PartitionFile, snapshot_path};
 use crate::producers::{Producers, SNAPSHOT_PRODUCERS_MAX, SNAPSHOT_SIZE_MAX};
@@ -286,8 +287,13 @@ fn log<F: Files>(
                     format_args!("cannot be read: {error}"),
                 );
                 let segment = survey.segments[number].base;
-                let cut = Need::Cut(partition.dir.clone(), Place { offset: segment, segment, at: 0 });
-                findings.add_with(finding.affecting(segment, survey.next_base(number)), cut);
+                // What this process may not read, or cannot for want of descriptors, is not lost.
+                let need = if error.kind() == io::ErrorKind::PermissionDenied || is_exhausted(&error) {
+                    Need::Unreadable(survey.log_path(number), error.to_string())
+                } else {
+                    Need::Cut(partition.dir.clone(), Place { offset: segment, segment, at: 0 })
+                };
+                findings.add_with(finding.affecting(segment, survey.next_base(number)), need);
                 None
             }
         };

@@ -315,6 +315,20 @@ fn nothing_is_repaired_over_durable_points_that_cannot_be_read() {
     }
 }
 
+#[test]
+fn a_log_that_only_this_process_cannot_read_is_not_given_up() {
+    let (files, log) = damaged();
+    let before = files.snapshot();
+    files.set_exhausted_at(&log);
+    let Err(error) = run(&files, &options()) else { panic!("repaired without a look at the log") };
+    assert!(matches!(&error, RepairError::Unreadable { file, .. } if file.ends_with(&log)), "{error}");
+    let mut after = files.snapshot();
+    after.retain(|path, _| path != Path::new("LOCK") || before.contains_key(path));
+    assert_eq!(after, before);
+    files.set_exhausted(false);
+    assert_eq!(run(&files, &options()).unwrap().0.left.damage, 0);
+}
+
 /// Bytes of the logs of partitions, wherever they are now.
 fn log_bytes(snapshot: &BTreeMap<PathBuf, Vec<u8>>) -> usize {
     let is_copy = |path: &Path| {
