@@ -56,14 +56,16 @@ impl<F: Files> Log<F> {
     }
 
     /// Segments go from the oldest on, each for its size or its age. One whose age nobody will find out, because it is
-    /// damaged, is as old as the next that tells: what was appended behind it is no older. So it goes when that goes,
-    /// and keeps nothing behind it for ever.
+    /// damaged, goes with the next that tells, and keeps nothing behind it for ever. The times of the records there say
+    /// nothing of it, for producers may send what is old; but when that one was sealed, all of this had come. Nothing
+    /// else tells: no header has a time, and that of a file is what the last to copy it has made of it.
     fn start_due(&self, now: Option<Timestamp>) -> Option<Offset> {
         let options = self.options();
         let view = self.view.load();
         let mut size: u64 = view.iter().map(|segment| segment.end()).sum();
         let mut start = self.log_start();
         let by_age = options.retention_ms.zip(now);
+        let mut takes_along = false;
         let is_old = |last: Timestamp, (limit, now): (u64, Timestamp)| {
             now.get().saturating_sub(last.get()) > i64::try_from(limit).unwrap_or(i64::MAX)
         };
@@ -76,13 +78,20 @@ impl<F: Files> Log<F> {
             size -= segment.end();
             let goes = match (by_age, segment.aged_from()) {
                 _ if is_over => true,
+                (Some(by_age), Some(last)) if takes_along => {
+                    segment.closed_by(last).is_some_and(|by| is_old(by, by_age))
+                }
                 (Some(by_age), Some(last)) => is_old(last, by_age),
-                (Some(_), None) if segment.is_ageless() => continue,
+                (Some(_), None) if segment.is_ageless() => {
+                    takes_along = true;
+                    continue;
+                }
                 _ => false,
             };
             if !goes {
                 break;
             }
+            takes_along = false;
             start = start.max(next.base());
         }
         (start > self.log_start()).then_some(start)

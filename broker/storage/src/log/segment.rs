@@ -147,6 +147,15 @@ impl Segment {
             && (self.is_untimed.load(Ordering::Acquire) || is_asked && self.is_put_off())
     }
 
+    /// By when everything that lies before it had come: when it was sealed, or `last`, which is the time of its latest
+    /// record, if it has no footer and gets none for now. `None`: it is about to get one.
+    pub(super) fn closed_by(&self, last: Timestamp) -> Option<Timestamp> {
+        match self.sealed_at() {
+            Some(sealed) => Some(sealed.max(last)),
+            None => (!self.wants_seal() || self.room_missed() > 0).then_some(last),
+        }
+    }
+
     /// Whether its latest timestamp is to be looked up.
     pub(super) fn wants_timestamp(&self) -> bool {
         self.max_timestamp().is_none() && !self.is_untimed.load(Ordering::Acquire)

@@ -117,12 +117,42 @@ fn a_damaged_segment_of_unknown_age_goes_with_the_next_one_and_keeps_nothing_beh
 }
 
 #[test]
+fn a_damaged_segment_of_unknown_age_does_not_go_before_its_time_because_what_came_behind_it_is_old() {
+    for room in [Room::Enough, Room::NoBytes] {
+        let files = SimFiles::new();
+        let (dir, log) = open(&Arc::new(files.clone()), &by_age());
+        // The second has records of years ago, which somebody brings in.
+        for time in [-1, 1000, later(1001).get()] {
+            log.writer().append(&mut [batch(&["a"], time)], Mode::MayBlock, NOW).unwrap();
+            log.roll_if_expired(later(1001)).unwrap();
+        }
+        flush(&dir, &log);
+        assert_eq!(log.segment_count(), 3);
+        files.tamper(&SegmentFile::Log.path(log.dir(), Offset::ZERO), |bytes| bytes[65] ^= 1);
+        assert!(matches!(log.seal_next(NOW), Ok(Sealed::Rotten(_))));
+        files.set_room(room);
+        assert_eq!(log.expired(later(5000)), None, "{room:?}: nobody knows by when it had come");
+        let sealed = log.seal_next(later(5000));
+        if room == Room::Enough {
+            assert!(matches!(sealed, Ok(Sealed::Segment(..))), "{sealed:?}");
+            assert_eq!(log.expired(later(6000)), None);
+            assert_eq!(log.expired(later(6001)), Some(Offset::new(2)));
+        } else {
+            assert!(matches!(sealed, Err(AppendError::Full { .. })), "{sealed:?}");
+            assert_eq!(log.expired(later(5000)), Some(Offset::new(2)), "it may be what makes room");
+        }
+    }
+}
+
+#[test]
 fn a_segment_that_cannot_be_read_keeps_no_other_from_telling_its_age_and_is_read_once() {
     let files = SimFiles::new();
     let (_dir, log) = timeless_and_opened_again(&files);
     let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
     files.break_sectors(&path, 0..1);
     log.learn_timestamps().unwrap_err();
+    assert!(matches!(log.seal_next(NOW), Ok(Sealed::Rotten(_))));
+    assert_eq!(seal_all(&log), [1]);
     assert_eq!(log.expired(later(2001)), None);
     assert_eq!(log.expired(later(2002)), Some(Offset::new(2)));
     let asked = files.asked(|asked| asked == path);
@@ -198,6 +228,7 @@ fn a_damaged_segment_that_found_no_room_to_be_asked_for_its_age_stays_until_it_w
     let path = SegmentFile::Log.path(log.dir(), Offset::ZERO);
     files.tamper(&path, |bytes| bytes[65] ^= 1);
     assert!(matches!(log.seal_next(NOW), Ok(Sealed::Rotten(_))));
+    assert_eq!(seal_all(&log), [1]);
     files.set_exhausted_at(&path);
     log.learn_timestamps().unwrap();
     assert_eq!(log.expired(later(1 << 40)), None, "it may be younger than the next one");
