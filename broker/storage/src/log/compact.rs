@@ -16,8 +16,8 @@
 //!   batch says when that is (KIP-534), so that no clock and no setting can shorten it afterwards;
 //! * of each producer that the log remembers the batches that it remembers, if need be without records: a log whose
 //!   snapshots are lost knows them all the same;
-//! * the last batch of what is compacted, if need be without records, so that behind every offset below the end of the
-//!   log there is something to be read.
+//! * the last batch of each segment that comes of it, if need be without records: so a log tells by itself where it
+//!   ends, whichever index lies beside it, and behind every offset below the end there is something to be read.
 //!
 //! Records without a key go, as in Kafka: nobody can append them to a log that is compacted.
 //!

@@ -148,15 +148,19 @@ impl<F: Files> Output<F> {
         Ok(Looked::Enough)
     }
 
-    /// Whether `next` goes into it too, behind `joined` sources: as long as no more is written than a segment takes,
-    /// and not for the sake of a small one behind one that stays as it is.
+    /// Whether `next` goes into it too, behind `joined` sources: as long as there is room, and not for the sake of a
+    /// small one behind one that stays as it is.
+    pub(super) fn takes(&self, next: &Source, joined: usize) -> bool {
+        let is_large = self.len > u64::from(self.options.segment_bytes) / 2;
+        !(is_large && matches!(self.written, Written::Nothing)) && self.has_room_for(next, joined)
+    }
+
+    /// Whether `next` has room in it behind `joined` sources: no more is written than a segment takes.
     pub(super) fn has_room_for(&self, next: &Source, joined: usize) -> bool {
         let segment_bytes = u64::from(self.options.segment_bytes);
-        let stays = matches!(self.written, Written::Nothing) && self.len > segment_bytes / 2;
         let len = self.len + next.segment.end();
         let entries = len / u64::from(self.options.index_interval.max(1)) + 2;
-        !stays
-            && joined < ROW_MAX
+        joined < ROW_MAX
             && len <= segment_bytes
             && entries <= u64::from(self.options.segment_index_bytes) / COUNTED_ENTRY_SIZE
             && next.next_base.get() - self.base.get() <= i64::from(i32::MAX)

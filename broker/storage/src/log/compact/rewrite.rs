@@ -170,7 +170,8 @@ impl<F: Files> Compaction<F> {
                 Looked::Enough | Looked::Ended => Compacting::Working,
             });
         }
-        let (source, is_last) = (&self.sources[*number], *number + 1 == self.sources.len());
+        let (source, next) = (&self.sources[*number], self.sources.get(*number + 1));
+        let joined = *number + 1 - *first;
         let judge = Judge {
             map: &self.map,
             upto: self.upto,
@@ -181,8 +182,14 @@ impl<F: Files> Compaction<F> {
         let mut failure = None;
         let mut read = 0;
         let looked = reading.look(&self.log, source, budget, &mut read, |at, batch| {
-            let is_end = is_last && at + batch.bytes().len() as u64 == end;
-            let must_stay = is_end || remembered.contains(&batch.header().base_offset);
+            let header = batch.header();
+            // Once a batch goes that had records, what comes of it is written anyway; for one that has none it is not.
+            let goes_on = next.is_some_and(|next| match header.count {
+                0 => output.takes(next, joined),
+                _ => output.has_room_for(next, joined),
+            });
+            let is_end = !goes_on && at + batch.bytes().len() as u64 == end;
+            let must_stay = is_end || remembered.contains(&header.base_offset);
             let (fate, before, after) = judge.judge(batch, must_stay)?;
             let done = match &fate {
                 Fate::Copied => output.add(batch, progress),
@@ -214,8 +221,7 @@ impl<F: Files> Compaction<F> {
             Looked::Enough => return Ok(Compacting::Working),
             Looked::Ended => {}
         }
-        let joined = *number + 1 - *first;
-        if let Some(next) = self.sources.get(*number + 1).filter(|next| output.has_room_for(next, joined)) {
+        if let Some(next) = next.filter(|next| output.takes(next, joined)) {
             if output.must_catch_up() {
                 return Ok(Compacting::Working);
             }

@@ -8,6 +8,7 @@ use super::compact::{
 };
 use super::*;
 use crate::log::compact::CompactionOptions;
+use crate::partition_files::SegmentFile;
 use crate::producers::Producers;
 
 #[test]
@@ -58,6 +59,42 @@ fn behind_every_offset_there_is_something_to_read_also_where_the_last_record_wen
         put(&log, &[("b", Some("1"))]);
         settle(&dir, &log);
     }
+}
+
+#[test]
+fn of_a_segment_whose_last_record_went_a_header_is_left_for_which_it_is_not_written_again() {
+    let files = SimFiles::new();
+    let (dir, log) = open(&Arc::new(files.clone()), &compacting());
+    let value = "x".repeat(250);
+    for own in ["a", "b"] {
+        for number in 0..8 {
+            put(&log, &[(&format!("{own} {number}"), Some(&value))]);
+        }
+        put(&log, &[("same", Some(own))]);
+        settle(&dir, &log);
+    }
+    let first = SegmentFile::Log.path(log.dir(), Offset::ZERO);
+    compact(&dir, &log);
+    let left = files.snapshot().remove(&first).unwrap();
+    let next = log.view.load()[1].base();
+    assert_eq!(next, Offset::new(9));
+    // The second becomes so small that it would have room behind the first.
+    for pass in 0..3 {
+        for number in 0..8 {
+            put(&log, &[(&format!("b {number}"), Some("later"))]);
+        }
+        settle(&dir, &log);
+        compact(&dir, &log);
+        assert!(files.snapshot()[&first] == left, "pass {pass} has written the first again");
+    }
+    assert!(log.view.load()[1].end() + (left.len() as u64) < 4096 && log.view.load()[1].base() == next);
+    let (mut rest, mut last) = (left.as_slice(), None);
+    while !rest.is_empty() {
+        let (batch, behind) = UnverifiedBatch::split_first(rest).unwrap();
+        (last, rest) = (Some(*batch.verify().unwrap().header()), behind);
+    }
+    let last = last.unwrap();
+    assert_eq!((last.count, last.next_offset()), (0, next), "it tells by itself where it ends");
 }
 
 #[test]

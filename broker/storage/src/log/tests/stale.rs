@@ -255,9 +255,9 @@ fn any_one_sign_is_enough_to_tell_an_index_of_before_a_compaction() {
     }
 }
 
-#[test]
-fn where_a_compaction_took_only_the_end_of_a_segment_its_old_index_tells_of_a_loss_and_without_it_all_is_served()
- {
+/// A log of which a compaction has taken nothing but the last record of the first segment, after a kill; the index
+/// files of that segment from before, and the records that are left.
+fn without_the_last_of_the_first() -> (SimFiles, [Vec<u8>; 2], Vec<super::compact::Row>) {
     let files = SimFiles::new();
     let (dir, log) = open(&Arc::new(files.clone()), &compacting());
     for own in ["a", "b"] {
@@ -267,21 +267,55 @@ fn where_a_compaction_took_only_the_end_of_a_segment_its_old_index_tells_of_a_lo
         put(&log, &[("same", Some(own))]);
         settle(&dir, &log);
     }
-    let index = path(SegmentFile::OffsetIndex, Offset::ZERO);
-    let old = files.snapshot().remove(&index).unwrap();
+    let old = INDEXES.map(|file| files.snapshot().remove(&path(file, Offset::ZERO)).unwrap());
     compact(&dir, &log);
     let left = rows(&log, 0, 1 << 20);
     assert_eq!((left.len(), log.segment_count()), (17, 3));
     drop((dir, log));
     files.kill();
+    (files, old, left)
+}
+
+#[test]
+fn where_a_compaction_took_only_the_end_of_a_segment_its_old_index_is_built_anew_for_the_log_tells_where_it_ends()
+ {
+    for of_both in [false, true] {
+        let (files, old, left) = without_the_last_of_the_first();
+        let paths = INDEXES.map(|file| path(file, Offset::ZERO));
+        let good = files.snapshot();
+        for (path, old) in paths.iter().zip(&old).take(1 + usize::from(of_both)) {
+            files.tamper(path, |bytes| bytes.clone_from(old));
+        }
+        let found = found(&files);
+        assert!(!found.is_empty() && found.iter().all(|found| found.contains("index")), "{found:?}");
+        let (_dir, log) = start(&files).unwrap_or_else(|damage| panic!("{damage}"));
+        assert_eq!((rows(&log, 0, 1 << 20), seal_all(&log)), (left, vec![0]));
+        paths.iter().for_each(|path| assert!(files.snapshot()[path] == good[path], "{}", path.display()));
+    }
+}
+
+#[test]
+fn where_an_older_build_took_the_end_too_the_index_of_before_tells_of_a_loss_and_without_it_all_is_served() {
+    let (files, [old, _], left) = without_the_last_of_the_first();
+    let [log, index] = [SegmentFile::Log, SegmentFile::OffsetIndex].map(|file| path(file, Offset::ZERO));
+    let (at, due) = *batches(&files.snapshot()[&log], Offset::ZERO).last().unwrap();
+    assert_eq!((due, files.snapshot()[&log].len() - at), (Offset::new(8), 61), "nothing but a header");
+    files.tamper(&log, |bytes| bytes.truncate(at));
+    for file in INDEXES {
+        files.remove_file(&path(file, Offset::ZERO)).unwrap();
+    }
+    let (dir, served) = start(&files).unwrap();
+    assert_eq!((rows(&served, 0, 1 << 20), seal_all(&served)), (left.clone(), vec![0]));
+    drop((dir, served));
+    files.kill();
+    assert!(found(&files).is_empty(), "as such a build has left it: {:?}", found(&files));
     files.tamper(&index, |bytes| bytes.clone_from(&old));
-    let named = path(SegmentFile::Log, Offset::ZERO);
-    assert!(found(&files).iter().any(|found| found.contains(&*named.to_string_lossy())));
+    assert!(found(&files).iter().any(|found| found.contains(&*log.to_string_lossy())));
     let Err(Damage::Log { file, offset, fault, .. }) = start(&files) else { panic!("it is online") };
-    assert_eq!((file, offset, fault), (named, Offset::new(8), LogFault::UnlikeFooter));
+    assert_eq!((file, offset, fault), (log, Offset::new(8), LogFault::UnlikeFooter));
     files.remove_file(&index).unwrap();
-    let (_dir, log) = start(&files).unwrap();
-    assert_eq!(rows(&log, 0, 1 << 20), left);
+    let (_dir, served) = start(&files).unwrap();
+    assert_eq!(rows(&served, 0, 1 << 20), left);
 }
 
 #[test]
@@ -296,7 +330,7 @@ fn a_log_that_is_damaged_is_offline_at_the_damage_whichever_index_lies_beside_it
         for (at, due) in batches(&written.after[&log], base) {
             let files = written.copy();
             files.tamper(&index, |bytes| bytes.clone_from(old));
-            files.tamper(&log, |bytes| bytes[at + 70] ^= 1);
+            files.tamper(&log, |bytes| bytes[at + 30] ^= 1);
             let Err(Damage::Log { file, position, offset, .. }) = start(&files) else {
                 panic!("{base} is served with a batch that is not what was written at byte {at}")
             };
