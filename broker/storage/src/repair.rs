@@ -96,8 +96,8 @@ pub enum RepairError {
          where it cannot be read"
     )]
     NeedsMetadata,
-    /// A file cannot be read without which a repair would have to give up what may be there: the disk does not give back
-    /// the slots, or this process may not open a log.
+    /// A file cannot be read without which a repair would have to give up what may be there: the disk does not give
+    /// back the slots, or this process may not open a log.
     #[error(
         "{} cannot be read: {error}; a repair does not give up what may be read again: make it readable, or move \
          it away if it is lost, and repair then",

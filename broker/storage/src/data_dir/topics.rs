@@ -291,8 +291,8 @@ impl<F: Files> DataDir<F> {
     }
 
     /// Moves partitions into the trash, and frees their slots. Those for which there is no room there stay in the way,
-    /// and are moved when somebody else wants the place, or by the next start: their logs write nothing any more, for by
-    /// then the names may be those of another topic's files.
+    /// and are moved when somebody else wants the place, or by the next start: their logs write nothing any more, for
+    /// by then the names may be those of another topic's files.
     pub(super) fn take_away(&self, uuid: Uuid, name: &str, partitions: Range<u32>) -> Result<(), TopicError> {
         let io = |source| self.topic_error(TOPICS_NAME, source);
         self.failure.check().map_err(io)?;

@@ -147,12 +147,12 @@ fn no_operation_is_one_that_may_not_fail() {
 }
 
 /// Each once found something: names of indexes that were made anew, one index without the other; a copy of a slot that
-/// was torn while the other one, of the run before, was still to be written, or that was nobody's any more; an append that
-/// came into the place of one that was refused while the power went; a log that the marker of a clean stop does not
-/// name, because there had been no room to cut it; half the indexes of a closed segment, which a clean stop vouched for;
-/// a log of a deleted topic that wrote to the directory of the one that had taken its name; a snapshot of producers that
-/// a power cut put in the place of the one that was written over it. The last have misled the checks: by what was refused
-/// several times, and by records that were deleted from the middle of a segment.
+/// was torn while the other one, of the run before, was still to be written, or that was nobody's any more; an append
+/// that came into the place of one that was refused while the power went; a log that the marker of a clean stop does
+/// not name, because there had been no room to cut it; half the indexes of a closed segment, which a clean stop vouched
+/// for; a log of a deleted topic that wrote to the directory of the one that had taken its name; a snapshot of producers
+/// that a power cut put in the place of the one that was written over it. The last have misled the checks: by what was
+/// refused several times, and by records that were deleted from the middle of a segment.
 #[test]
 fn lives_that_once_found_something_find_nothing_any_more() {
     let of_indexes = [1_001_585, 1_001_878, 1_002_059, 1_002_950];
