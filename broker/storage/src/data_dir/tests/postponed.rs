@@ -113,6 +113,42 @@ fn what_could_be_taken_for_a_part_of_what_is_appended_is_removed_before_that_whe
 }
 
 #[test]
+fn what_a_start_had_no_room_to_remove_does_not_come_back_with_a_power_cut_once_anything_is_appended() {
+    for operation in 0.. {
+        let mut is_done = false;
+        for seed in 0..10 {
+            let files = Arc::new(SimFiles::new());
+            let (dir, log) = used(&files, SMALL, 2);
+            let end = log.log_end();
+            let snapshot = snapshot_path(log.dir(), Offset::new(100));
+            let paths = [SegmentFile::OffsetIndex.path(log.dir(), end), snapshot];
+            for path in &paths {
+                files.open(path, OpenMode::Create).unwrap().write_at(FOREIGN, 0).unwrap();
+            }
+            files.sync_everything().unwrap();
+            drop((dir, log));
+            files.kill();
+            files.set_room(Room::Nothing);
+            let (dir, log) = opened(&files, SMALL);
+            files.set_room(Room::Enough);
+            files.cut_power_at(files.operations() + operation);
+            is_done = append_one(&log, 100).is_ok();
+            assert_eq!(log.segment_count(), 1, "a next one would have the names synced for it");
+            drop((dir, log));
+            files.crash(seed);
+            let is_gone = paths.iter().all(|path| !files.snapshot().contains_key(path));
+            assert!(is_gone || !is_done, "operation {operation}, seed {seed}");
+            let (_, log) = opened(&files, SMALL);
+            assert!(is_gone || log.log_end() == end, "operation {operation}, seed {seed}");
+        }
+        if is_done {
+            assert!(operation > 2, "{operation}");
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_stop_once_there_is_room_clears_what_the_start_has_left_and_the_next_one_scans_nothing() {
     let files = Arc::new(SimFiles::new());
     let (dir, log) = used(&files, SMALL, 2);
