@@ -141,6 +141,37 @@ fn a_segment_that_cannot_be_begun_for_want_of_room_leaves_no_file_of_a_passing_n
     }
 }
 
+#[test]
+fn a_name_that_there_was_no_room_to_take_back_is_gone_for_good_before_anything_is_appended_below_it() {
+    for seed in 0..20 {
+        let files = SimFiles::new();
+        let (dir, log) = open(&Arc::new(files.clone()), &small());
+        append(&log, &[&"x".repeat(3500)]).unwrap();
+        flush(&dir, &log);
+        // No descriptor is left for the last sync of the next segment, and no room to take its names away.
+        files.set_exhausted_at(log.dir());
+        files.set_room(Room::NoRemovals);
+        let refused = append(&log, &[&"y".repeat(3500)]);
+        assert!(matches!(refused, Err(AppendError::Exhausted { .. })), "{refused:?}");
+        files.set_exhausted(false);
+        let refused = append(&log, &["fits into either"]);
+        assert!(matches!(refused, Err(AppendError::Full { .. })), "{refused:?}");
+        files.set_room(Room::Enough);
+        append(&log, &["fits into either"]).unwrap();
+        flush(&dir, &log);
+        let expected = values(&log, Offset::ZERO, 1 << 20);
+        assert_eq!((expected.len(), log.segment_count()), (2, 1));
+        drop((dir, log));
+        if seed == 0 {
+            files.kill();
+        } else {
+            files.crash(seed);
+        }
+        let (_, log) = open(&Arc::new(files), &small());
+        assert_eq!(values(&log, Offset::ZERO, 1 << 20), expected, "seed {seed}");
+    }
+}
+
 /// A batch of one record whose last offset is so far behind its first.
 fn sparse(last_offset_delta: i32) -> BytesMut {
     let mut bytes = batch(&["x"], 1000);
