@@ -266,17 +266,15 @@ impl<F: Files> DataDir<F> {
 
     /// Moves into the trash what stands where directories are to be made, and is not theirs: a deletion of a topic of
     /// this name found no room to move it.
+    ///
+    /// Nothing waits for a sync of that. Until the new directories have the names for good, a power cut may bring the
+    /// old ones back: the next start finds that they are those of a deleted topic, and moves them again. Nobody else
+    /// has their slots before a start, which syncs what it moves, and the names of what it makes.
     fn clear_remains(&self, metas: &[(PathBuf, PartitionMeta)]) -> io::Result<()> {
-        let mut is_trashed = false;
         for (dir, meta) in metas {
             if self.files.entry(dir)?.is_some() && !is_of(&*self.files, dir, meta.id)? {
                 self.trash.take(&*self.files, dir)?;
-                is_trashed = true;
             }
-        }
-        if is_trashed {
-            self.files.sync_dir(Path::new(TRASH_NAME))?;
-            self.files.sync_dir(Path::new(TOPICS_NAME))?;
         }
         Ok(())
     }

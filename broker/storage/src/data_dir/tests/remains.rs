@@ -116,6 +116,39 @@ fn a_topic_takes_nothing_over_from_a_deleted_one_whose_directories_found_no_room
 }
 
 #[test]
+fn a_crash_at_any_operation_of_making_a_topic_where_a_deleted_one_lies_leaves_it_whole_or_not_there() {
+    at_every_operation(|operation, seed| {
+        let is_killed_first = seed % 2 == 1;
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        append(&dir, &dir.create_topic(topic(1), &LogOptions::default(), NOW).unwrap());
+        files.fail_at(files.operations() + 4, Fault::Full);
+        dir.delete_topic("t1", NOW).unwrap_err();
+        let again = NewTopic { uuid: Uuid::from_u128(999), ..topic(1) };
+        files.cut_power_at(files.operations() + operation);
+        let is_made = dir.create_topic(again, &LogOptions::default(), NOW).is_ok();
+        drop(dir);
+        if is_killed_first {
+            files.kill();
+            let (dir, _) = open(&files);
+            // What was the deleted one's is free, and somebody else takes it.
+            create(&dir, 2).unwrap();
+            append(&dir, &dir.logs());
+        }
+        files.crash(seed);
+        let (dir, report) = open(&files);
+        let (found, end) = (ends(&report), Offset::new(i64::from(is_killed_first)));
+        assert!(found.iter().all(|(_, there)| *there == end), "operation {operation}: {found:?}");
+        assert_eq!(dirs(&*files, TOPICS_NAME), online(&report), "operation {operation}, seed {seed}");
+        let is_new = online(&report).contains("t1-0");
+        assert_eq!(dir.topics().len(), usize::from(is_new) + usize::from(is_killed_first));
+        assert!(is_new || !is_made, "a topic that was announced is gone");
+        assert!(report.partitions.iter().all(|one| one.id.topic != topic(1).uuid));
+        (is_made, is_new)
+    });
+}
+
+#[test]
 fn a_deletion_whose_sync_finds_no_room_has_failed_and_nothing_of_the_topic_comes_back() {
     for seed in 0..40 {
         let files = Arc::new(SimFiles::new());
