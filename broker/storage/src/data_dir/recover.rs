@@ -111,6 +111,29 @@ impl<F: Files> Opening<'_, F> {
         self.each(surveyed, |partition| self.recover_one(partition))
     }
 
+    /// What can be read of a partition that is offline with this `damage`, if that can be told now.
+    pub(super) fn readable(
+        &self,
+        wanted: &Wanted,
+        slot: Option<&Slot>,
+        options: &LogOptions,
+        damage: &Damage,
+    ) -> Option<RecoveredLog> {
+        let survey = survey(self.files, &wanted.dir).ok()?;
+        let task = Task {
+            id: wanted.id,
+            slot,
+            clean: None,
+            index_interval: options.index_interval,
+            trusts_footers: true,
+            producers_max: options.producers_max,
+            uncleared: Some(damage),
+            is_to_be_cleared: false,
+            now: self.now,
+        };
+        below(self.files, &survey, &task, damage)
+    }
+
     /// Works on each of `items`, on the threads that were lent; the outcomes come in the same order.
     ///
     /// # Errors

@@ -12,12 +12,14 @@ use folio_record::Timestamp;
 use super::epochs::unsaved_epochs;
 use super::open::{Opening, open_log};
 use super::reconcile::{Found, Wanted};
+use super::recover::Recovering;
 use super::{DataDir, DataDirOptions, FlushError, OpenError, OpenedPartition, partition_dir};
 use crate::files::{Files, is_exhausted, is_final, is_full};
 use crate::log::LogOptions;
 use crate::metadata::Topic;
 use crate::partition::PartitionId;
 use crate::recovery::Damage;
+use crate::slots::Slot;
 
 /// The partitions that are offline for want of room.
 pub(super) fn waiting_for_room<F: Files>(partitions: &[OpenedPartition<F>]) -> BTreeMap<PartitionId, Damage> {
@@ -52,13 +54,14 @@ impl<F: Files> DataDir<F> {
         let Some(damage) = waiting.get(&id).cloned() else { return Ok(None) };
         // Of one whose topic is being deleted the directory is about to go.
         let Some(topic) = self.topic(id.topic) else { return Ok(None) };
-        if let Some(log) = self.durable().below.remove(&id) {
-            log.make_way();
-        }
-        let opened = match self.recover_again(id, topic.clone(), topic_options, now) {
+        // Whoever opens a file of it for a reader has its names, and flushes do not wait for that.
+        let below = self.durable().below.remove(&id);
+        below.iter().for_each(|log| log.make_way());
+        let log_options = topic_options(&topic);
+        let opened = match self.recover_again(id, &topic, &log_options, now) {
             Ok(opened) => opened,
             Err(OpenError::Io { source, .. }) if is_passing(&source) => {
-                OpenedPartition { id, topic: topic.name, state: Err(damage), below: None }
+                self.serve_again(id, topic, log_options, damage, now)
             }
             Err(error) => return Err(self.failed(self.of_opening(error))),
         };
@@ -72,30 +75,52 @@ impl<F: Files> DataDir<F> {
     fn recover_again(
         &self,
         id: PartitionId,
-        topic: Topic,
-        topic_options: impl Fn(&Topic) -> LogOptions,
+        topic: &Topic,
+        log_options: &LogOptions,
         now: Timestamp,
     ) -> Result<OpenedPartition<F>, OpenError> {
         // There is one, and the caller's thread for it.
         let options = DataDirOptions { side_by_side: |_, work| work(), ..self.options.clone() };
-        let opening = Opening { files: &*self.files, options: &options, now, failure: self.failure.clone() };
-        let (slot, last) = {
-            let durable = self.durable();
-            let slot = durable.numbers.get(&id).copied();
-            (slot, slot.and_then(|number| durable.slots.last(number)).copied())
-        };
-        let dir = partition_dir(&topic.name, id.partition);
-        let slot = slot.ok_or_else(|| opening.io(&dir, io::Error::other("it has no slot")))?;
-        let (log_options, wanted) = (topic_options(&topic), Wanted { id, topic, dir });
-        let found = vec![Found { wanted, slot: Ok(slot) }];
+        let opening = self.opening(&options, now);
+        let (number, last) = self.last_slot(id);
+        let wanted = wanted(id, topic.clone());
+        let number = number.ok_or_else(|| opening.io(&wanted.dir, io::Error::other("it has no slot")))?;
+        let found = vec![Found { wanted, slot: Ok(number) }];
         let mut recovered =
             opening.recover_all(found, None, |_| last, &|_: &Topic| log_options.clone(), self.has_syncfs)?;
         opening.write_slots(&recovered, None, &mut self.durable().slots)?;
         opening.remove_expired(&mut recovered)?;
         let recovered = recovered.remove(0);
-        let opened = open_log(&self.shared(), recovered, log_options, &mut self.durable());
+        let opened = open_log(&self.shared(), recovered, log_options.clone(), &mut self.durable());
         self.unsaved().extend(unsaved_epochs(std::slice::from_ref(&opened)));
         Ok(opened)
+    }
+
+    /// An attempt has ended half-way, and may have changed files: serves what there is now of what was served before.
+    fn serve_again(
+        &self,
+        id: PartitionId,
+        topic: Topic,
+        log_options: LogOptions,
+        damage: Damage,
+        now: Timestamp,
+    ) -> OpenedPartition<F> {
+        let (slot, last) = self.last_slot(id);
+        let wanted = wanted(id, topic);
+        let below = self.opening(&self.options, now).readable(&wanted, last.as_ref(), &log_options, &damage);
+        let recovered = Recovering { wanted, slot, outcome: Err(damage), below, expired: Vec::new() };
+        open_log(&self.shared(), recovered, log_options, &mut self.durable())
+    }
+
+    fn opening<'a>(&'a self, options: &'a DataDirOptions, now: Timestamp) -> Opening<'a, F> {
+        Opening { files: &*self.files, options, now, failure: self.failure.clone() }
+    }
+
+    /// The slot of a partition, and what it says.
+    fn last_slot(&self, id: PartitionId) -> (Option<u32>, Option<Slot>) {
+        let durable = self.durable();
+        let number = durable.numbers.get(&id).copied();
+        (number, number.and_then(|number| durable.slots.last(number)).copied())
     }
 
     fn of_opening(&self, error: OpenError) -> FlushError {
@@ -110,6 +135,11 @@ impl<F: Files> DataDir<F> {
     pub(super) fn waiting(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Damage>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn wanted(id: PartitionId, topic: Topic) -> Wanted {
+    let dir = partition_dir(&topic.name, id.partition);
+    Wanted { id, topic, dir }
 }
 
 /// Whether what failed says nothing about the disk: there is no room for it, or no descriptor; or somebody has taken

@@ -184,19 +184,22 @@ fn a_recovery_in_the_same_run_that_fails_at_any_operation_loses_nothing_and_is_t
                     assert!(is_final && dir.has_failed(), "{what}: {error}");
                     counts[0] += 1;
                 }
-                Ok(opened) => match opened.unwrap().state {
-                    Ok((log, _)) => {
+                Ok(opened) => match opened.map(|opened| (opened.state, opened.below)).unwrap() {
+                    (Ok((log, _)), _) => {
                         check_rows(&log, &before, &what);
                         counts[1] += 1;
                     }
-                    Err(Damage::NoRoom { .. }) => {
+                    (Err(Damage::NoRoom { .. }), served) => {
                         assert_eq!(fault, Some(Fault::Full), "{what}");
+                        let served = served.unwrap_or_else(|| panic!("{what}: nothing is served"));
+                        check_rows(&served, &before, &what);
+                        assert_eq!(served.log_end(), below.log_end(), "{what}");
                         let opened = dir.resume(below.id(), |_| compacting(), NOW).unwrap().unwrap();
                         check_rows(&opened.state.unwrap().0, &before, &what);
                         counts[2] += 1;
                     }
                     // What cannot be read stays as it is.
-                    Err(damage) => assert_eq!(fault, Some(Fault::Broken), "{what}: {damage}"),
+                    (Err(damage), _) => assert_eq!(fault, Some(Fault::Broken), "{what}: {damage}"),
                 },
             }
             drop((dir, below));
