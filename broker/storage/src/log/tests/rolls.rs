@@ -172,6 +172,48 @@ fn a_name_that_there_was_no_room_to_take_back_is_gone_for_good_before_anything_i
     }
 }
 
+#[test]
+fn a_name_that_is_taken_back_without_a_descriptor_to_sync_that_is_gone_for_good_with_the_next_flush() {
+    for seed in 0..20 {
+        let files = SimFiles::new();
+        let (dir, log) = open(&Arc::new(files.clone()), &small());
+        append(&log, &[&"x".repeat(3500)]).unwrap();
+        flush(&dir, &log);
+        files.set_exhausted_at(log.dir());
+        let refused = append(&log, &[&"y".repeat(3500)]);
+        assert!(matches!(refused, Err(AppendError::Exhausted { .. })), "{refused:?}");
+        files.set_exhausted(false);
+        append(&log, &["fits into either"]).unwrap();
+        flush(&dir, &log);
+        let expected = values(&log, Offset::ZERO, 1 << 20);
+        assert_eq!((expected.len(), log.segment_count()), (2, 1));
+        drop((dir, log));
+        files.crash(seed);
+        let (_, log) = open(&Arc::new(files), &small());
+        assert_eq!(values(&log, Offset::ZERO, 1 << 20), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_empty_segment_whose_replacement_got_its_names_and_no_sync_has_them_for_good_with_the_next_flush() {
+    for seed in 0..20 {
+        let files = SimFiles::new();
+        let (dir, log, larger) = with_an_empty_end(&files);
+        files.set_exhausted_at(log.dir());
+        let refused = append(&log, &[&"y".repeat(90_000)]);
+        assert!(matches!(refused, Err(AppendError::Exhausted { .. })), "{refused:?}");
+        files.set_exhausted(false);
+        append(&log, &["b"]).unwrap();
+        flush(&dir, &log);
+        let expected = values(&log, Offset::ZERO, 1 << 20);
+        assert_eq!((expected.len(), log.segment_count()), (2, 2));
+        drop((dir, log));
+        files.crash(seed);
+        let (_, log) = open(&Arc::new(files), &larger);
+        assert_eq!(values(&log, Offset::ZERO, 1 << 20), expected, "seed {seed}");
+    }
+}
+
 /// A batch of one record whose last offset is so far behind its first.
 fn sparse(last_offset_delta: i32) -> BytesMut {
     let mut bytes = batch(&["x"], 1000);
