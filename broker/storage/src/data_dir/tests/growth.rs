@@ -65,6 +65,42 @@ fn partitions_for_which_there_is_no_room_leave_nothing_and_can_be_made_later() {
 }
 
 #[test]
+fn a_partition_that_was_given_up_does_not_come_back_with_a_slot_that_somebody_else_has() {
+    let uuid = topic(1).uuid;
+    let grown_until = |operation| {
+        let files = Arc::new(SimFiles::new());
+        let (dir, _) = open(&files);
+        create(&dir, 1).unwrap();
+        files.fail_at(files.operations() + operation, Fault::Full);
+        let is_refused = grow(&dir, 1, 4).is_err() && !dir.has_failed();
+        (files, dir, is_refused)
+    };
+    let is_half_grown = |operation: &u64| {
+        let (files, _dir, is_refused) = grown_until(*operation);
+        let there = dirs(&*files, TOPICS_NAME);
+        is_refused && there.contains("t1-2") && !there.contains("t1-3")
+    };
+    let last = (0..40).find(is_half_grown).expect("a name that is refused behind one that is given");
+    at_every_operation(|operation, seed| {
+        let (files, dir, _) = grown_until(last);
+        dir.give_up_growth(uuid, NOW).unwrap();
+        files.cut_power_at(files.operations() + operation);
+        // It is to grow again, and another topic has its directories first.
+        let again = dir.growth(uuid, 3).unwrap();
+        let is_done = dir.commit(again, NOW).is_ok()
+            && create(&dir, 2).is_ok()
+            && dir.make_partitions(uuid, &LogOptions::default(), NOW).is_ok();
+        drop(dir);
+        files.crash(seed);
+        let (_, report) = open(&files);
+        let found = online(&report);
+        assert_eq!(report.partitions.len(), found.len(), "operation {operation}, seed {seed}: {found:?}");
+        assert!(found.len() == 5 || !is_done, "operation {operation}, seed {seed}: {found:?}");
+        (is_done, found.contains("t1-2"))
+    });
+}
+
+#[test]
 fn records_that_were_deleted_from_the_middle_of_a_segment_stay_deleted_after_a_power_cut() {
     let files = SimFiles::new();
     let (dir, _) = open(&Arc::new(files.clone()));
