@@ -265,14 +265,14 @@ impl<F: Files> DataDir<F> {
     }
 
     /// Moves into the trash what stands where directories are to be made, and is not theirs: a deletion of a topic of
-    /// this name found no room to move it.
+    /// this name found no room to move it; or a start made them, with other slots, and had no room to call them ready.
     ///
     /// Nothing waits for a sync of that. Until the new directories have the names for good, a power cut may bring the
     /// old ones back: the next start finds that they are those of a deleted topic, and moves them again. Nobody else
     /// has their slots before a start, which syncs what it moves, and the names of what it makes.
     fn clear_remains(&self, metas: &[(PathBuf, PartitionMeta)]) -> io::Result<()> {
         for (dir, meta) in metas {
-            if self.files.entry(dir)?.is_some() && !is_of(&*self.files, dir, meta.id)? {
+            if self.files.entry(dir)?.is_some() && !is_of(&*self.files, dir, meta)? {
                 self.trash.take(&*self.files, dir)?;
             }
         }
@@ -372,10 +372,12 @@ pub(super) fn ready_transaction(uuid: Uuid, topic: &Topic) -> Transaction {
     }
 }
 
-/// Whether a directory says that it is that of partition `id`.
-fn is_of<F: Files>(files: &F, dir: &Path, id: PartitionId) -> io::Result<bool> {
+/// Whether a directory says that it is that of this partition, and that this is its slot.
+fn is_of<F: Files>(files: &F, dir: &Path, meta: &PartitionMeta) -> io::Result<bool> {
     let bytes = read_file(files, &dir.join(PARTITION_META_NAME), ENVELOPE_SIZE_MAX)?;
-    Ok(bytes.and_then(|bytes| PartitionMeta::decode(&bytes).ok()).is_some_and(|meta| meta.id == id))
+    Ok(bytes
+        .and_then(|bytes| PartitionMeta::decode(&bytes).ok())
+        .is_some_and(|own| (own.id, own.slot) == (meta.id, meta.slot)))
 }
 
 /// Makes partition directories; when this returns they are on stable storage. Ones that are there already are left.
@@ -386,7 +388,7 @@ pub(crate) fn make_directories<F: Files>(files: &F, metas: &[(PathBuf, Partition
     let mut made = BTreeMap::new();
     for (dir, meta) in metas {
         if files.entry(dir)?.is_some() {
-            if is_of(files, dir, meta.id)? {
+            if is_of(files, dir, meta)? {
                 continue;
             }
             let what = format!("{} is another partition's", dir.display());

@@ -10,7 +10,7 @@ use folio_record::{ProducerId, UnverifiedBatch};
 use folio_storage::files::sim::Random;
 use folio_storage::metadata::{Key, METADATA_LOG_NAME, Transaction};
 use folio_storage::partition::PartitionId;
-use folio_storage::recovery::{Cut, Damage};
+use folio_storage::recovery::{Cut, Damage, PartitionReport};
 use folio_storage::slots::{METADATA, SLOT_SIZE, SLOTS_NAME, Slot, SlotCopy};
 use folio_storage::verdict::{Fault, Reason};
 use folio_storage::verify::{Event, Finding, Severity, VerifyError, VerifyOptions, verify};
@@ -72,26 +72,20 @@ impl World {
                 let id = PartitionId { topic: topic.uuid, partition: number };
                 let place = found.iter().position(|found| found.id == id);
                 let place = place.ok_or_else(|| format!("{}-{number} is missing", topic.name))?;
-                let (log, report) =
-                    found.swap_remove(place).state.map_err(|damage| format!("offline: {damage}"))?;
+                let found = found.swap_remove(place);
+                let (log, report) = match found.state {
+                    Ok(opened) => opened,
+                    Err(damage) if self.is_of_a_call(&damage) => {
+                        self.waits(partition, &damage, found.below)
+                            .map_err(|error| format!("{}-{number}: {error}", topic.name))?;
+                        continue;
+                    }
+                    Err(damage) => return Err(format!("offline: {damage}")),
+                };
                 let is_as_due = report.was_clean || !has_to || may_be_unnamed;
                 ensure!(is_as_due, "{}-{number}: the clean stop does not speak of it", topic.name);
-                let before = partition.uncut.take();
-                if let Some(cut) = report.cut {
-                    partition.uncut = self.uncut(&cut);
-                    self.stats.left_uncut += u64::from(partition.uncut.is_some());
-                    // Without a slot nothing tells of which boot it is.
-                    let is_of_any_boot = self.life.lost_power || report.slot_missing;
-                    let is_told_again = before == Some((cut.file.clone(), cut.position));
-                    let is_explained = is_of_any_boot || is_told_again || !is_hole(&cut.fault);
-                    ensure!(is_explained, "a hole is cut off that no power cut has made: {}", cut.fault);
-                    self.stats.tails_cut += 1;
-                    self.keep(cut)?;
-                }
-                let what = format!("{}-{number}", topic.name);
-                self.recovered(partition, &log, topic.options.visibility, report.was_clean)
-                    .map_err(|error| format!("{what}: {error}"))?;
-                partition.log = Some(log);
+                self.online_again(partition, log, report, topic.options.visibility)
+                    .map_err(|error| format!("{}-{number}: {error}", topic.name))?;
             }
         }
         self.topics = topics;
@@ -101,7 +95,32 @@ impl World {
         (self.life.lost_power, self.life.has_torn_slots) = (false, false);
         self.life.has_lied = false;
         (self.life.stopped_cleanly, self.life.tried_to_stop) = (false, false);
-        self.life.was_full = self.life.is_full;
+        self.life.was_full = self.life.is_full || self.anything_waits();
+        Ok(())
+    }
+
+    /// A partition that was recovered, at a start or by the same run: it is in use from here on.
+    pub(crate) fn online_again(
+        &mut self,
+        partition: &mut Partition,
+        log: Arc<Log<Seam>>,
+        report: PartitionReport,
+        visibility: Visibility,
+    ) -> Outcome {
+        let before = partition.uncut.take();
+        if let Some(cut) = report.cut {
+            partition.uncut = self.uncut(&cut);
+            self.stats.left_uncut += u64::from(partition.uncut.is_some());
+            // Without a slot nothing tells of which boot it is.
+            let is_of_any_boot = self.since_recovery(partition).lost_power || report.slot_missing;
+            let is_told_again = before == Some((cut.file.clone(), cut.position));
+            let is_explained = is_of_any_boot || is_told_again || !is_hole(&cut.fault);
+            ensure!(is_explained, "a hole is cut off that no power cut has made: {}", cut.fault);
+            self.stats.tails_cut += 1;
+            self.keep(cut)?;
+        }
+        self.recovered(partition, &log, visibility, report.was_clean)?;
+        partition.log = Some(log);
         Ok(())
     }
 
@@ -115,7 +134,8 @@ impl World {
     ) -> Outcome {
         let (start, end) = (log.log_start().get(), log.log_end().get());
         // A process that dies takes nothing with it, unless a failed sync has made the cache a liar.
-        let is_whole = !self.life.lost_power && !self.life.has_lied;
+        let since = self.since_recovery(partition);
+        let is_whole = !since.lost_power && !since.has_lied;
         let least = if is_whole { partition.end() } else { partition.promised.max(partition.seen) };
         ensure!(end >= least, "it ends at {end}, and {least} was promised");
         if end > partition.end() {
@@ -134,7 +154,7 @@ impl World {
             true => epoch == partition.epoch,
             false => epoch > partition.epoch,
         };
-        let may_rise = self.life.tried_to_stop && epoch >= partition.epoch;
+        let may_rise = since.tried_to_stop && epoch >= partition.epoch;
         let is_new = partition.epoch < 0;
         ensure!(
             rises || is_new || may_rise && !is_clean,
@@ -147,6 +167,7 @@ impl World {
             partition.all().filter(|batch| batch.next <= partition.promised).count() as u64;
         partition.start = start;
         partition.attempted_start = None;
+        partition.waits = None;
         partition.settle(end, visibility);
         partition.epoch = epoch;
         self.check_log(partition, log)?;
@@ -273,6 +294,10 @@ impl World {
         ensure!(dir.sync_slots().is_err(), "slots are synced after a failure");
         ensure!(dir.commit(Transaction::default(), self.now()).is_err(), "committed after a failure");
         ensure!(dir.purge_trash(&|| true).is_err(), "the trash is emptied after a failure");
+        for id in dir.waiting_for_room() {
+            let resumed = dir.resume(id, |topic| self.options_of(topic), self.now());
+            ensure!(resumed.is_err(), "{id:?} is recovered after a failure");
+        }
         for (_, topic) in dir.topics() {
             let deleted = dir.delete_topic(&topic.name, self.now());
             ensure!(deleted.is_err(), "{} is deleted after a failure", topic.name);
@@ -306,7 +331,7 @@ impl World {
         let machine = &self.seam.machine;
         let mut worst = Vec::new();
         // What a stop has found no room to take away waits for a start that does.
-        let is_tidy = was_stopped && !self.life.is_full;
+        let is_tidy = was_stopped && !self.life.is_full && !self.anything_waits();
         let least = if is_tidy { Severity::Interrupted } else { Severity::Damage };
         // For want of room, or of a disk, something was begun and not finished; that it lies there is no harm.
         let may_be_unfinished = self.life.has_failed_unheard;

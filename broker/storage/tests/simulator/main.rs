@@ -24,6 +24,7 @@ mod lying;
 mod model;
 mod order;
 mod replacing;
+mod resuming;
 mod retention;
 mod rig;
 mod rolls;

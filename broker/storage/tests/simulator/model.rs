@@ -92,6 +92,25 @@ pub(crate) struct Partition {
     /// Where the last start has cut it off, and found no room for that: file and byte.
     pub(crate) uncut: Option<(PathBuf, u64)>,
     pub(crate) log: Option<Arc<Log<Seam>>>,
+    /// It is offline: it waits for room, or has found a disk that does not read it when there was some.
+    pub(crate) waits: Option<Waits>,
+}
+
+/// A partition that is not recovered, while the broker lives.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waits {
+    /// What is served of it.
+    pub(crate) below: Option<Arc<Log<Seam>>>,
+    /// It was found at an earlier start, not recovered, and what had happened until then counts still.
+    pub(crate) before: Before,
+}
+
+/// What has happened since the last recovery.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Before {
+    pub(crate) lost_power: bool,
+    pub(crate) has_lied: bool,
+    pub(crate) tried_to_stop: bool,
 }
 
 impl Partition {
@@ -110,6 +129,7 @@ impl Partition {
             epoch: -1,
             uncut: None,
             log: None,
+            waits: None,
         }
     }
 

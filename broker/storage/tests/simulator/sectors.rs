@@ -83,7 +83,7 @@ impl World {
     }
 
     /// Whether this is the word of a call that has failed, and of nothing that lies on the disk.
-    fn is_of_a_call(&self, damage: &Damage) -> bool {
+    pub(crate) fn is_of_a_call(&self, damage: &Damage) -> bool {
         match damage {
             // All else that finds no room waits for the next append.
             Damage::NoRoom { file, .. } => {
@@ -136,7 +136,7 @@ impl World {
 
     /// Of a partition that is offline because some of its log cannot be read: what lies before that segment is served,
     /// and whatever is served is right.
-    fn check_below(
+    pub(crate) fn check_below(
         &mut self,
         partition: &Partition,
         damage: &Damage,
@@ -172,7 +172,7 @@ impl World {
     }
 
     /// Of a log some of which cannot be read: whatever is read is right, and a scrub finds what is not.
-    fn check_what_is_left(&mut self, partition: &Partition, log: &Arc<Log<Seam>>) -> Outcome {
+    pub(crate) fn check_what_is_left(&mut self, partition: &Partition, log: &Arc<Log<Seam>>) -> Outcome {
         let broken = self.seam.machine.broken_files();
         let found = scrub(log)?;
         for range in found.iter().flat_map(|done| &done.found) {

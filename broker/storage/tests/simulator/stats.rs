@@ -28,6 +28,9 @@ pub(crate) struct Stats {
     /// How often a start found no room for what it had to cut off, and the log was online all the same.
     pub(crate) left_uncut: u64,
     pub(crate) served_below: u64,
+    /// Partitions that a start had no room to recover, and that the same run has recovered.
+    pub(crate) resumed: u64,
+    pub(crate) resumed_in_vain: u64,
     pub(crate) ranges_refused: u64,
     pub(crate) slots_torn: u64,
     /// How often the disk was told to have no room for more than bytes.
@@ -73,6 +76,8 @@ impl Stats {
             (&mut self.offline_for_calls, other.offline_for_calls),
             (&mut self.left_uncut, other.left_uncut),
             (&mut self.served_below, other.served_below),
+            (&mut self.resumed, other.resumed),
+            (&mut self.resumed_in_vain, other.resumed_in_vain),
             (&mut self.ranges_refused, other.ranges_refused),
             (&mut self.slots_torn, other.slots_torn),
             (&mut self.stuck, other.stuck),

@@ -21,6 +21,9 @@ impl World {
     /// Does one thing.
     pub(crate) fn step(&mut self) -> Outcome {
         self.may_free();
+        if self.may_resume()? {
+            return Ok(());
+        }
         let online = self.online();
         let chance = self.random.up_to(99);
         if online.is_empty() || chance < 3 {

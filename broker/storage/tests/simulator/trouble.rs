@@ -111,7 +111,7 @@ impl World {
 
     /// The disk may be full within so many operations, while something is under way, in runs in which it ever is.
     pub(crate) fn may_fill(&mut self, operations: u64) {
-        let is_time = self.seam.machine.operations().is_multiple_of(3);
+        let is_time = self.seam.machine.operations().is_multiple_of(3) || self.chances.is_short;
         if self.chances.full > 0 && !self.life.is_full && is_time {
             self.fill_within(true, operations);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use folio_record::Timestamp;
 use folio_storage::files::sim::{Fault, Random, Room};
-use folio_storage::metadata::Value;
+use folio_storage::metadata::{self, Value};
 use folio_storage::{DataDir, DataDirOptions, Log, LogOptions, OpenError, OpenReport, Visibility};
 use uuid::Uuid;
 
@@ -125,6 +125,8 @@ pub(crate) struct Chances {
     pub(crate) faults: &'static [Fault],
     /// What a disk that is full has room for, if it is an odd one.
     pub(crate) rooms: &'static [Room],
+    /// A replacement of segments that finds no room to be finished finds none at the next start either.
+    pub(crate) is_short: bool,
 }
 
 impl World {
@@ -162,6 +164,7 @@ impl World {
                 _ => &[Fault::SyncLies],
             },
             rooms: &[],
+            is_short: false,
         };
         match weakness {
             Weakness::None if matches!(seed % 12, 1 | 3 | 9) => {
@@ -247,6 +250,7 @@ impl World {
     fn recover(&mut self) -> Outcome {
         self.break_sectors();
         self.may_fill(60);
+        self.may_stay_full();
         for attempt in 0.. {
             self.clock += 1000;
             if self.random.percent(30) && !self.has_broken_sectors() {
@@ -272,7 +276,8 @@ impl World {
                         self.cut_power();
                         continue;
                     }
-                    if self.has_broken_sectors() || self.lacks_a_call(&report) {
+                    let is_in_part = self.has_broken_sectors() || self.lacks_a_call(&report);
+                    if is_in_part && !self.can_wait(&report) {
                         let checked = self.opened_in_part(report);
                         drop(dir);
                         checked?;
@@ -316,15 +321,17 @@ impl World {
 
     fn open(&self) -> Result<(DataDir<Seam>, OpenReport<Seam>), OpenError> {
         let options = DataDirOptions::fixed(self.run);
-        let of_topic = |topic: &folio_storage::metadata::Topic| {
-            // The last that was made then and has this name: one that was deleted needs no log.
-            let is_it = |known: &&Topic| known.name == topic.name && known.created_ms == topic.created_ms;
-            self.topics.iter().rfind(is_it).map_or_else(LogOptions::default, |known| known.options.clone())
-        };
+        let of_topic = |topic: &metadata::Topic| self.options_of(topic);
         self.seam.opens(true);
         let opened = DataDir::open(Arc::new(self.seam.clone()), &options, of_topic, self.now());
         self.seam.opens(false);
         opened
+    }
+
+    pub(crate) fn options_of(&self, topic: &metadata::Topic) -> LogOptions {
+        // The last that was made then and has this name: one that was deleted needs no log.
+        let is_it = |known: &&Topic| known.name == topic.name && known.created_ms == topic.created_ms;
+        self.topics.iter().rfind(is_it).map_or_else(LogOptions::default, |known| known.options.clone())
     }
 
     /// Does things until the run is over.
@@ -343,6 +350,9 @@ impl World {
             self.check_live()?;
             if self.life.has_failed {
                 return self.check_failed();
+            }
+            if self.is_stuck() && !self.anything_waits() {
+                return Ok(());
             }
         }
         Ok(())
@@ -367,6 +377,7 @@ impl World {
         self.seam.note(|| "stop".to_owned());
         for partition in self.partitions_mut() {
             partition.log = None;
+            partition.waits.iter_mut().for_each(|waits| waits.below = None);
         }
         let Some(dir) = self.dir.take() else { return Ok(()) };
         self.life.tried_to_stop = true;
@@ -377,7 +388,8 @@ impl World {
                 let is_excused = self.fired().is_some() || self.life.is_full;
                 ensure!(self.life.stopped_cleanly || is_excused, "no marker: {closed:?}");
                 for topic in self.topics.iter_mut().filter(|topic| !topic.is_unsure) {
-                    for partition in &mut topic.partitions {
+                    let is_online = |partition: &&mut Partition| partition.waits.is_none();
+                    for partition in topic.partitions.iter_mut().filter(is_online) {
                         partition.promised = partition.end();
                     }
                 }
@@ -426,6 +438,7 @@ impl World {
         self.dir = None;
         for partition in self.partitions_mut() {
             partition.log = None;
+            partition.waits.iter_mut().for_each(|waits| waits.below = None);
         }
         self.life.has_failed = false;
         self.life.armed = None;
