@@ -167,7 +167,10 @@ impl World {
 fn what_a_start_had_no_room_to_recover_comes_back_in_the_same_run_whatever_goes_wrong_meanwhile() {
     let (from, runs) = (told("FOLIO_SIM_FROM").unwrap_or(0), told("FOLIO_SIM_RUNS").unwrap_or(60));
     let mut total = Stats::default();
-    for seed in from..from + runs {
+    // The last two once found that a partition which a start had made, and had no room to call ready, was made again
+    // with another slot than its directory names.
+    let kept = [2058, 101_804].into_iter().filter(|_| runs == 60);
+    for seed in (from..from + runs).chain(kept) {
         let mut world = World::new(seed, Weakness::None, runs == 1);
         world.chances = Chances {
             full: 10,
@@ -186,5 +189,5 @@ fn what_a_start_had_no_room_to_recover_comes_back_in_the_same_run_whatever_goes_
         total.add(&world.stats);
     }
     println!("{total:#?}");
-    assert!(total.resumed > 5 && total.resumed_in_vain > 5 || runs < 60, "{total:?}");
+    assert!(total.resumed > 5 && total.resumed_in_vain > 0 || runs < 60, "{total:?}");
 }
