@@ -216,12 +216,13 @@ pub(crate) fn delete_records(
     if raised >= before {
         return Ok(raised);
     }
-    // What was to go is not durable yet: no descriptor was left to flush it by, or its files are gone.
+    // What was to go is not durable yet: no descriptor was left to flush it by, or its files are gone. Or there was no
+    // room to write down that it goes.
     if log.is_given_up() {
         engine.taken_away(partition, log.dir());
     }
     Err(partition.refusal().unwrap_or_else(|| {
-        let text = format!("records below {before} could not be flushed now: the log begins at {raised}");
+        let text = format!("records below {before} cannot be deleted now: the log begins at {raised}");
         ServiceError::new(Fault::Unavailable, text)
     }))
 }

@@ -19,6 +19,8 @@ use crate::promises::{Answer, Promises, Stored};
 pub(crate) struct Run {
     pub(crate) is_hit: bool,
     pub(crate) end: &'static str,
+    /// The last that the daemon said of itself.
+    pub(crate) said: String,
     pub(crate) checked: usize,
     pub(crate) refused: usize,
     /// What is wrong, as `kind: what`: lost, wrong, panic or hang.
@@ -54,6 +56,8 @@ impl Case {
         let hit = self.hit(&course);
         run.is_hit = hit.is_some();
         run.end = self.judge_end(&course, &mut run.findings);
+        let own = course.said.lines().rfind(|line| line.starts_with("foliod: "));
+        run.said = own.unwrap_or_default().to_owned();
         if let (Some(hit), true) = (hit, is_sync(&self.point.call) && self.fault != Fault::Kill) {
             let known = known_at(&course.said, hit);
             run.findings.extend(false_answers(&course.promises, known.unwrap_or(hit)));

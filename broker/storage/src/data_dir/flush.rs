@@ -111,7 +111,8 @@ impl<F: Files> DataDir<F> {
     /// that lie wholly below may go.
     ///
     /// An offset that is not durable yet is made so first. A lower offset than the present one changes nothing. Gives
-    /// where the log begins then: lower than `to`, if there was no descriptor to flush it by.
+    /// where the log begins then: lower than `to`, if there was no descriptor to flush it by, or no room to write it
+    /// down. In the latter case the next start may find it written down all the same.
     pub fn raise_log_start(
         &self,
         log: &Arc<Log<F>>,
@@ -132,7 +133,11 @@ impl<F: Files> DataDir<F> {
         let to = to.min(tail.next_offset).max(log.log_start());
         // Both copies: with only one to tell of it, a bad sector would have files missed that were to go.
         for _ in 0..2 {
-            self.write_slot(&mut durable, log, &tail, to, now).map_err(|error| self.failed(error))?;
+            match self.write_slot(&mut durable, log, &tail, to, now) {
+                // A file system that never overwrites wants room for it. What the slot said is true all the same.
+                Err(error) if is_full(&error.source) => return Ok(log.log_start()),
+                written => written.map_err(|error| self.failed(error))?,
+            }
             durable.slots.sync().map_err(|source| self.failed(self.error(SLOTS_NAME, source)))?;
         }
         durable.deadline.synced();
