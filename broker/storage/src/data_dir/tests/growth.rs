@@ -1,5 +1,6 @@
 //! Claims about topics that get more partitions, and about records that are deleted.
 
+use super::full::{killed, opened};
 use super::*;
 
 fn grow<F: Files>(dir: &DataDir<F>, number: u128, partitions: u32) -> Result<(), TopicError> {
@@ -216,4 +217,42 @@ fn a_deleted_topic_that_there_is_no_room_to_move_writes_nothing_into_the_one_tha
     let (dir, report) = open(&files);
     assert!(report.was_clean);
     assert_eq!(dir.logs().iter().map(|log| log.leader_epoch()).collect::<Vec<_>>(), epochs);
+}
+
+#[test]
+fn a_log_of_which_there_is_no_room_to_write_down_that_it_begins_later_loses_nothing_and_begins_later_once_there_is()
+ {
+    let (mut refused, mut unsynced) = (0, 0);
+    for operation in 0.. {
+        let files = killed();
+        let dir = opened(&files);
+        let log = Arc::clone(&dir.logs()[0]);
+        for _ in 0..3 {
+            drop(log.writer().append(&mut [batch(900)], Mode::MayBlock, NOW).unwrap());
+        }
+        dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+        let raise = || dir.raise_log_start(&log, Offset::new(2), NOW, Instant::now());
+        files.fail_at(files.operations() + operation, Fault::Full);
+        match raise() {
+            Ok(begins) if begins == Offset::new(2) => break,
+            Ok(begins) => {
+                assert_eq!((begins, log.log_start()), (Offset::ZERO, Offset::ZERO));
+                assert!(!log.has_segments_below_start());
+                refused += 1;
+            }
+            // What could not be synced may be lost, whatever the reason is.
+            Err(error) => {
+                assert_eq!(error.path, Path::new(SLOTS_NAME));
+                unsynced += 1;
+                continue;
+            }
+        }
+        assert_eq!(raise().unwrap(), Offset::new(2));
+        assert!(log.has_segments_below_start());
+        drop((dir, log));
+        files.crash(operation);
+        let log = Arc::clone(&opened(&files).logs()[0]);
+        assert_eq!((log.log_start(), log.log_end()), (Offset::new(2), Offset::new(4)));
+    }
+    assert_eq!((refused, unsynced), (2, 2), "each of the two copies");
 }
