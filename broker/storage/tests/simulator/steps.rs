@@ -346,8 +346,14 @@ impl World {
         match dir.raise_log_start(log, Offset::new(to), self.now(), self.instant()) {
             Ok(start) => {
                 let partition = &mut self.topics[topic].partitions[place];
+                if start.get() == partition.start && to > partition.start {
+                    partition.attempted_start = Some(to);
+                    let why = "there is no room to write it down";
+                    return self.trouble("a raise of the start", Kind::Full, &why).map(drop);
+                }
                 ensure!(start.get() == to.max(partition.start), "it begins at {start} and not at {to}");
                 partition.start = start.get();
+                partition.attempted_start = None;
                 if flushes {
                     partition.promised = end;
                 }
