@@ -51,8 +51,15 @@ pub fn dump<F: Files>(files: &F, options: &DumpOptions, show: &mut dyn FnMut(Ite
     }
     for entry in files.list(Path::new(TOPICS_NAME))? {
         let is_wanted = options.partition.as_ref().is_none_or(|wanted| *wanted == entry.name);
-        if is_wanted && entry.kind == EntryKind::Directory {
-            dump.partition(&Path::new(TOPICS_NAME).join(entry.name));
+        let dir = Path::new(TOPICS_NAME).join(&entry.name);
+        match entry.kind {
+            EntryKind::Directory if !is_wanted => {}
+            // Of a partition that is being made, or that nobody was told of.
+            EntryKind::Directory if entry.name.ends_with(".tmp") => {
+                (dump.show)(Item::Unfinished { file: dir, bytes: entry.len });
+            }
+            EntryKind::Directory => dump.partition(&dir),
+            _ => {}
         }
     }
     dump.quarantine();
@@ -75,9 +82,16 @@ impl<F: Files> Dump<'_, F> {
                 Ok(items) => items.into_iter().for_each(&mut *self.show),
                 Err(error) => self.broken(path, 0, error),
             },
+            Ok(None) if self.is_gone(path) => {}
             Ok(None) => self.broken(path, 0, "missing"),
             Err(error) => self.broken(path, 0, error),
         }
+    }
+
+    /// Whether a running daemon has taken the directory of this file away, since it was listed.
+    fn is_gone(&self, path: &Path) -> bool {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        dir.is_some_and(|dir| matches!(self.files.entry(dir), Ok(None)))
     }
 
     fn broken(&mut self, file: &Path, position: u64, reason: impl fmt::Display) {

@@ -110,7 +110,7 @@ pub enum Item {
         has_gaps: bool,
         sealed_at_ms: i64,
     },
-    /// A file that something had begun to write: the next start removes it.
+    /// A file that something had begun to write, or a directory to make: the next start removes it.
     Unfinished { file: PathBuf, bytes: u64 },
     /// What was taken out of the way, and what its note says of it.
     Quarantined {

@@ -1,5 +1,6 @@
 //! A partition's directory, file by file.
 
+use std::io;
 use std::path::Path;
 
 use folio_record::{Offset, Timestamp};
@@ -38,6 +39,7 @@ impl<F: Files> Dump<'_, F> {
         });
         let entries = match self.files.list(dir) {
             Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return self.broken(dir, 0, error),
         };
         let gaps_below = read_compacted(self.files, dir).unwrap_or_default().gaps_below;

@@ -32,6 +32,8 @@ fn a_dump_shows_whose_a_directory_is_and_what_was_put_aside_thrown_away_or_left_
     dir.delete_topic("t10", NOW).unwrap();
     let unfinished = Path::new("topics/t-1/next.log.tmp");
     files.open(unfinished, OpenMode::CreateNew).unwrap().write_at(b"half", 0).unwrap();
+    let half_made = Path::new("topics/t-9.tmp");
+    files.create_dir(half_made).unwrap();
 
     // Beside the daemon, and after its death.
     let beside = items(&files, None);
@@ -41,6 +43,7 @@ fn a_dump_shows_whose_a_directory_is_and_what_was_put_aside_thrown_away_or_left_
     assert_eq!(beside, all);
     assert!(!all.iter().any(|item| matches!(item, Item::Broken { .. })), "{all:#?}");
     assert!(all.contains(&Item::Unfinished { file: unfinished.to_owned(), bytes: 4 }));
+    assert!(all.contains(&Item::Unfinished { file: half_made.to_owned(), bytes: 0 }));
     let host = Some("box".to_owned());
     assert!(all.contains(&Item::Lock { pid: Some(1), host, run_id: 1, started_ms: Some(NOW.get()) }));
     let is_trash = |item: &&Item| matches!(item, Item::Trash { is_directory: true, .. });
