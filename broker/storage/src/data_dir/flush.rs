@@ -61,8 +61,8 @@ pub struct FlushError {
 
 impl<F: Files> DataDir<F> {
     /// One flush round over `logs`. Rounds of several threads follow one another. A log is not among those that have
-    /// advanced if its files were found to be taken away, or if there is no descriptor to sync its names by: then it
-    /// has to be flushed again.
+    /// advanced if its files were found to be taken away, or if there is no descriptor to sync its names by, or no room
+    /// to write down how far it is durable: then it has to be flushed again.
     pub fn flush(
         &self,
         logs: &[Arc<Log<F>>],
@@ -220,7 +220,11 @@ impl<F: Files> DataDir<F> {
         let mut advanced = Vec::with_capacity(captured.len());
         let kept = captured.into_iter().filter(|(log, _)| !log.is_given_up());
         for (log, flush) in kept.filter(|(log, _)| !postponed.contains(&log.id())) {
-            self.write_slot(&mut durable, log, &flush.tail, log.log_start(), now)?;
+            match self.write_slot(&mut durable, log, &flush.tail, log.log_start(), now) {
+                // A file system that never overwrites wants room for it. It is tried again with the next round.
+                Err(error) if is_full(&error.source) => continue,
+                written => written?,
+            }
             log.flushed(&flush.tail);
             let visible = log.high_watermark();
             advanced.push(Advanced { partition: log.id(), durable: flush.tail.next_offset, visible });

@@ -368,7 +368,7 @@ impl<F: Files> Compaction<F> {
         let flushed = dir.flush_with_slot(&self.log, self.begun);
         flushed.map_err(|FlushError { path, source }| AppendError::Io { path, source })?;
         if self.log.durable() < self.remembered_at {
-            let source = io::Error::other("its names could not be synced");
+            let source = io::Error::other("it could not be flushed now");
             return Err(AppendError::Exhausted { source });
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What a broker does with its directory, one thing at a time, as chance has it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -194,7 +195,13 @@ impl World {
         self.came_between(&meanwhile)?;
         match flushed {
             Ok(advanced) => {
-                for (((topic, place, log), end), advanced) in online.iter().zip(ends).zip(advanced) {
+                let advanced: BTreeMap<_, _> = advanced.iter().map(|one| (one.partition, one)).collect();
+                for ((topic, place, log), end) in online.iter().zip(ends) {
+                    let Some(advanced) = advanced.get(&log.id()) else {
+                        // There was no room for its slot, or no descriptor for its names.
+                        ensure!(self.fired().is_some(), "{:?} is left out of a flush", log.id());
+                        continue;
+                    };
                     ensure!(advanced.durable.get() == end, "{advanced:?} where {end} was captured");
                     ensure!(log.durable().get() >= end, "durable is {}", log.durable());
                     let partition = &mut self.topics[*topic].partitions[*place];
@@ -346,8 +353,9 @@ impl World {
         match dir.raise_log_start(log, Offset::new(to), self.now(), self.instant()) {
             Ok(start) => {
                 let partition = &mut self.topics[topic].partitions[place];
-                if start.get() == partition.start && to > partition.start {
-                    partition.attempted_start = Some(to);
+                ensure!(start.get() >= partition.start, "it begins at {start}, before {}", partition.start);
+                if start.get() < to {
+                    (partition.start, partition.attempted_start) = (start.get(), Some(to));
                     let why = "there is no room to write it down";
                     return self.trouble("a raise of the start", Kind::Full, &why).map(drop);
                 }

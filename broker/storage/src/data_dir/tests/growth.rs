@@ -220,6 +220,35 @@ fn a_deleted_topic_that_there_is_no_room_to_move_writes_nothing_into_the_one_tha
 }
 
 #[test]
+fn a_flush_that_finds_no_room_to_write_down_how_far_a_log_is_durable_promises_nothing_and_is_made_again() {
+    let (mut refused, mut unsynced) = (0, 0);
+    for operation in 0.. {
+        let files = killed();
+        let dir = opened(&files);
+        let log = Arc::clone(&dir.logs()[0]);
+        drop(log.writer().append(&mut [batch(300)], Mode::MayBlock, NOW).unwrap());
+        let flush = || dir.flush(&[Arc::clone(&log)], NOW, Instant::now());
+        files.fail_at(files.operations() + operation, Fault::Full);
+        match flush() {
+            Ok(advanced) if advanced.is_empty() => refused += 1,
+            Ok(_) => break,
+            // What could not be synced may be lost, whatever the reason is.
+            Err(error) => {
+                assert_eq!(error.path, log.dir());
+                unsynced += 1;
+                continue;
+            }
+        }
+        assert_eq!((log.durable(), log.log_end()), (Offset::new(1), Offset::new(2)));
+        assert_eq!(flush().unwrap()[0].durable, Offset::new(2));
+        drop((dir, log));
+        files.crash(operation);
+        assert_eq!(opened(&files).logs()[0].log_end(), Offset::new(2));
+    }
+    assert_eq!((refused, unsynced), (1, 1), "the slot, and the log");
+}
+
+#[test]
 fn a_log_of_which_there_is_no_room_to_write_down_that_it_begins_later_loses_nothing_and_begins_later_once_there_is()
  {
     let (mut refused, mut unsynced) = (0, 0);
