@@ -4,7 +4,8 @@
 //! capture where each log ends  ->  sync  ->  write slots  ->  publish durable and visible
 //! ```
 //! The order is the whole of it: nothing is published, and no slot written, that a sync begun afterwards does not
-//! cover. Any error is final for the run.
+//! cover. Any error is final for the run, but that there is no room to write a slot: that log is left out, and has not
+//! advanced.
 
 use std::collections::HashSet;
 use std::io;

@@ -1,6 +1,5 @@
 //! Claims about a disk that has no room for an operation, or for two in a row, whichever they are: some file systems
-//! need room even to take something away. Only a sync that says so is final, and a slot, which was given its room
-//! before.
+//! need room even to take something away, or to write a slot over itself. Only a sync that says so is final.
 
 use super::*;
 use crate::controls::{Protection, without};
