@@ -28,6 +28,17 @@ pub(super) fn opened(files: &Arc<SimFiles>) -> DataDir<SimFiles> {
     DataDir::open(Arc::clone(files), &options(7), |_| small(), NOW).unwrap().0
 }
 
+/// The same, of which the first log has three more segments now.
+pub(super) fn of_segments(files: &Arc<SimFiles>) -> (DataDir<SimFiles>, Arc<Log<SimFiles>>) {
+    let dir = opened(files);
+    let log = Arc::clone(&dir.logs()[0]);
+    for _ in 0..3 {
+        drop(log.writer().append(&mut [batch(900)], Mode::MayBlock, NOW).unwrap());
+    }
+    dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+    (dir, log)
+}
+
 /// Lets each operation of `used`, or so many in a row, find no room, one after the other; how many operations there
 /// are.
 fn each_finds_no_room(
@@ -360,12 +371,7 @@ fn segments_that_a_start_had_no_room_to_take_away_are_taken_away_by_the_same_run
     for in_a_row in [1, 2, 6, u64::MAX] {
         for operation in 0.. {
             let files = killed();
-            let dir = opened(&files);
-            let log = Arc::clone(&dir.logs()[0]);
-            for _ in 0..3 {
-                drop(log.writer().append(&mut [batch(900)], Mode::MayBlock, NOW).unwrap());
-            }
-            dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+            let (dir, log) = of_segments(&files);
             dir.raise_log_start(&log, Offset::new(2), NOW, Instant::now()).unwrap();
             drop((dir, log));
             files.kill();

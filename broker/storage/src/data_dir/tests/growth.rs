@@ -1,6 +1,6 @@
 //! Claims about topics that get more partitions, and about records that are deleted.
 
-use super::full::{killed, opened};
+use super::full::{killed, of_segments, opened};
 use super::*;
 
 fn grow<F: Files>(dir: &DataDir<F>, number: u128, partitions: u32) -> Result<(), TopicError> {
@@ -254,12 +254,7 @@ fn a_log_of_which_there_is_no_room_to_write_down_that_it_begins_later_loses_noth
     let (mut refused, mut unsynced) = (0, 0);
     for operation in 0.. {
         let files = killed();
-        let dir = opened(&files);
-        let log = Arc::clone(&dir.logs()[0]);
-        for _ in 0..3 {
-            drop(log.writer().append(&mut [batch(900)], Mode::MayBlock, NOW).unwrap());
-        }
-        dir.flush(&dir.logs(), NOW, Instant::now()).unwrap();
+        let (dir, log) = of_segments(&files);
         let raise = || dir.raise_log_start(&log, Offset::new(2), NOW, Instant::now());
         files.fail_at(files.operations() + operation, Fault::Full);
         match raise() {
